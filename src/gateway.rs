@@ -1,0 +1,1 @@
+//! Composition root: starts everything in order, drains it in order.

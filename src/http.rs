@@ -1,0 +1,1 @@
+//! HTTP: routes, authorisation, errors to status in one place, OpenAPI.

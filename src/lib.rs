@@ -1,0 +1,30 @@
+//! Vigie: a storage gateway for video protection.
+//!
+//! One way only; a module imports only from those above it in this list:
+//!
+//! ```text
+//! camera ─RTSP→ source ─access units→ fragment ─fragments→ record ─packs→ spool → store
+//!                                                             │                     │
+//!                                                             └────── index ←───────┘ receipts
+//! HTTP ← retrieve (timeline, MP4, HLS, snapshot) ← index + packs (spool first, then store)
+//! retention, fsck: read the index, act on the store
+//! ```
+
+pub mod clock;
+pub mod config;
+pub mod fragment;
+pub mod gateway;
+pub mod http;
+pub mod index;
+pub mod keys;
+pub mod media;
+pub mod pack;
+pub mod packs;
+pub mod record;
+pub mod retention;
+pub mod retrieve;
+pub mod simulate;
+pub mod source;
+pub mod spool;
+pub mod store;
+pub mod units;

@@ -1,0 +1,150 @@
+//! Packs: immutable stretches of one camera's fragments, readable by any MP4 player.
+//!
+//! ```text
+//! ftyp                          ISO/IEC 14496-12 §4.3, brands iso6 cmfc …
+//! moov                          §8.2.1: one video trak (id 1), with sound a second trak (id 2), mvex/trex
+//! uuid  pack header             ours: pack, tenant, camera, run
+//! ┌ uuid  fragment record       ours: id, wall time, camera time, gaps before it, wall duration
+//! │ prft                        §8.16.5: NTP time of the first video sample
+//! │ moof  mfhd traf…            §8.8.4: one traf a track, default-base-is-moof
+//! └ mdat                        video samples, then audio samples
+//! …
+//! uuid  fragment table          ours: header, every fragment's entry; ends with its own length, so that the last
+//!                               bytes of the object find it (as mfro does, §8.8.11)
+//! ```
+//!
+//! Invariants: a pack's first sample is a random access point; all of it is one run and one set of sample
+//! descriptions; an entry's bytes hash to its id.
+//! Absent on purpose: this module knows no store, no clock, no camera.
+
+use std::sync::Arc;
+
+use crate::media::{Gap, Params, Sample};
+use crate::units::{CameraKey, FragmentId, PackId, RunId, Ticks90k, WallTime};
+
+pub mod format;
+pub mod reader;
+pub mod writer;
+
+/// What a pack is a part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackHeader {
+    /// Its own id.
+    pub pack: PackId,
+    /// Whose footage.
+    pub camera: CameraKey,
+    /// The RTSP session that it was recorded from.
+    pub run: RunId,
+    /// Sample descriptions of all its samples.
+    pub params: Arc<Params>,
+}
+
+/// What the recorder knows of a fragment beyond its media: where it lies in wall-clock time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Gateway time of the first video sample.
+    pub wall_start: WallTime,
+    /// Gateway time that it covers. Equals the media duration but for the slewing of clock drift.
+    pub wall_duration: Ticks90k,
+    /// The camera's own clock at the first video sample, where it sends sender reports.
+    pub camera_time: Option<WallTime>,
+    /// Gaps that ended since the previous fragment, or lie inside this one; oldest first.
+    pub gaps: Vec<Gap>,
+}
+
+/// One fragment of a pack, as the fragment table holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FragmentEntry {
+    /// Where its first box begins in the file.
+    pub offset: u64,
+    /// Bytes from there to the first sample byte: fragment record, `prft`, `moof`, `mdat` header.
+    pub header_bytes: u32,
+    /// Sample bytes: the `mdat` payload, to the end of the fragment.
+    pub data_bytes: u32,
+    /// Keyed BLAKE3 of the sample bytes.
+    pub id: FragmentId,
+    /// See [`crate::media::Fragment::decode_time`].
+    pub decode_time: Ticks90k,
+    /// See [`crate::media::Fragment::random_access`].
+    pub random_access: bool,
+    /// Video samples.
+    pub video: Vec<Sample>,
+    /// Audio samples.
+    pub audio: Vec<Sample>,
+    /// See [`crate::media::Fragment::audio_decode_time`].
+    pub audio_decode_time: i64,
+    /// Wall-clock facts.
+    pub stamp: Stamp,
+}
+
+impl FragmentEntry {
+    /// First byte after the fragment.
+    pub fn end(&self) -> u64 {
+        self.data_offset() + u64::from(self.data_bytes)
+    }
+
+    /// First sample byte.
+    pub fn data_offset(&self) -> u64 {
+        self.offset + u64::from(self.header_bytes)
+    }
+
+    /// First instant after it.
+    pub fn wall_end(&self) -> WallTime {
+        self.stamp.wall_start.saturating_add(self.stamp.wall_duration)
+    }
+
+    /// Sum of the video samples' durations.
+    pub fn duration(&self) -> Ticks90k {
+        Ticks90k(self.video.iter().map(|s| i64::from(s.duration)).sum())
+    }
+}
+
+/// A pack's contents. Entries are shared, so that a copy of a growing pack's table is cheap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackTable {
+    /// What the pack is.
+    pub header: PackHeader,
+    /// Bytes before the first fragment: `ftyp`, `moov`, pack header. The initialisation segment is the first two.
+    pub init_bytes: u32,
+    /// In file order, which is decode order and wall-clock order.
+    pub fragments: Vec<Arc<FragmentEntry>>,
+}
+
+/// What can be wrong with a pack.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The disk: retry, or make room when the kind is `StorageFull`.
+    #[error("pack {pack}: {source}")]
+    Io {
+        /// Which pack.
+        pack: PackId,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// These bytes are not a pack, or are a damaged one.
+    #[error("not a whole pack at byte {offset}: {what}")]
+    Malformed {
+        /// Where in the file.
+        offset: u64,
+        /// What was wrong there.
+        what: String,
+    },
+    /// The samples are not those that were written.
+    #[error("fragment at byte {offset} is corrupt: content hashes to {got}, the table says {want}")]
+    Corrupt {
+        /// Where in the file.
+        offset: u64,
+        /// The id on record.
+        want: FragmentId,
+        /// The id of what is there.
+        got: FragmentId,
+    },
+    /// A caller broke an invariant of this module.
+    #[error("pack {pack} refused a fragment: {what}")]
+    Refused {
+        /// Which pack.
+        pack: PackId,
+        /// Which invariant.
+        what: &'static str,
+    },
+}

@@ -1,0 +1,1 @@
+//! The boxes of a pack: encoding and decoding, no I/O.

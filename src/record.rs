@@ -1,0 +1,1 @@
+//! One camera: source → fragments → packs, with reconnects and gaps.

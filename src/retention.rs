@@ -1,0 +1,1 @@
+//! Retention: a pure plan, then a sweep in the safe order.

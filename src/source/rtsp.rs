@@ -1,0 +1,1 @@
+//! RTSP cameras: the only file that names retina.

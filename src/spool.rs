@@ -1,0 +1,1 @@
+//! The spool: where packs grow, wait for the store, and stay as a cache.

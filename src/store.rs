@@ -1,0 +1,1 @@
+//! The object store behind its seam: where whole packs live.
