@@ -225,21 +225,14 @@ impl Config {
     /// Validates a text; `file` is its name in messages.
     pub fn parse(file: &str, text: &str, around: &Surroundings<'_>) -> Result<Loaded, ConfigError> {
         let report = Report::new(text);
-        let (document, syntax_errors) = DeTable::parse_recoverable(text);
-        let config = if syntax_errors.is_empty() {
-            build::config(Section::root(&report, document.get_ref()), around)
-        } else {
-            // What a parser recovers after a mistake of syntax is a guess: only those mistakes are reported.
-            let mut last_line = 0;
-            for error in syntax_errors {
-                let line = report.line(error.span().map_or(0, |s| s.start));
-                // One mistake throws the parser off for the rest of its line.
-                if line != last_line {
-                    report.refuse(line, "syntax".into(), error.message().to_owned());
-                }
-                last_line = line;
+        let config = match DeTable::parse(text) {
+            Ok(document) => build::config(Section::root(&report, document.get_ref()), around),
+            // The first mistake of syntax only: what a parser finds after it is most often its consequence. The
+            // error's own `Display` would quote the line, which may hold a secret.
+            Err(e) => {
+                report.refuse(report.line(e.span().map_or(0, |s| s.start)), "syntax".into(), e.message().to_owned());
+                None
             }
-            None
         };
         let (problems, warnings) = report.into_parts();
         match config {

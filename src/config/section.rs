@@ -14,7 +14,7 @@ use super::Problem;
 /// Longest text of one key, in characters: names, places and legal bases are lines, not pages.
 const TEXT_CHARS_MAX: usize = 1_000;
 
-/// Problems kept; the rest of a hopeless file is only counted as "more".
+/// Problems kept: in a file with more, the rest shows once these are mended.
 const PROBLEMS_MAX: usize = 100;
 
 /// What is noted while a file is read.
