@@ -426,6 +426,23 @@ fn check_config_accepts_the_example_and_sizes_the_disks() {
 }
 
 #[test]
+fn check_config_sizes_the_spool_of_a_remote_store_and_warns_of_a_small_disk() {
+    let (_, out, _) = check_config(with_line(5, "url = \"s3://bucket/prefix\"").as_bytes());
+    assert!(out.contains("days while the store is away"), "{out}");
+    assert!(out.contains("kept at least 7 days, at most 30 days"), "{out}");
+    // Two cameras at 1 Gb/s, guaranteed for a month less an hour: 669 TB.
+    let dir = TempDir::new().expect("a temporary directory");
+    let file = dir.path().join("vigie.toml");
+    std::fs::write(&file, with_line(11, "max_days = 31\nmin_hours = 743").replace("min_days = 7", "min_hours = 743"))
+        .expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let out = vigie(&["check-config", "--config", file, "--camera-mbps", "1000"]);
+    let out = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.contains("minimum     668.7 TB"), "{out}");
+    assert!(out.contains("the disk cannot hold the guaranteed minimum"), "{out}");
+}
+
+#[test]
 fn check_config_reports_each_mistake_and_exits_with_78() {
     let (code, out, err) = check_config(b"[http]\nlisten = 1\n[[tenant]]\n");
     assert_eq!((code, out.as_str()), (Some(78), ""));
