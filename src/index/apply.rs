@@ -288,7 +288,9 @@ impl Pack {
                    ON CONFLICT DO UPDATE SET start = min(start, ?4), until = max(until, ?5), packs = packs + 1,
                    bytes = bytes + ?6, first_at = min(first_at, ?7), last_at = max(last_at, ?7)
                    RETURNING packs";
-        let values = params![self.camera, day, reason as u8, self.start, self.until, self.bytes, at.0];
+        // A pack without footage covers its first tick.
+        let until = self.until.max(self.start.saturating_add(1));
+        let values = params![self.camera, day, reason as u8, self.start, until, self.bytes, at.0];
         let packs = find(db, sql, values, |row| row.get::<_, i64>(0))?;
         if packs != Some(1) {
             return Ok(());

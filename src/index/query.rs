@@ -59,7 +59,12 @@ impl Index {
 
     /// Gaps of a camera that share an instant with the range, by start. A gap without length shares its instant.
     pub async fn gaps(&self, key: &CameraKey, range: TimeRange) -> Result<Vec<GapRow>, IndexError> {
-        self.of_camera(key, move |db, camera| rows(db, GAPS_IN_RANGE, range_params(camera, range), gap_row)).await
+        self.of_camera(key, move |db, camera| {
+            let mut gaps = rows(db, GAPS_IN_RANGE, range_params(camera, range), gap_row)?;
+            gaps.sort_by_key(|gap| (gap.start, gap.end.is_none(), gap.end));
+            Ok(gaps)
+        })
+        .await
     }
 
     /// A camera's runs, newest first.
@@ -254,10 +259,9 @@ const EXTENT: &str = "WITH bounds AS (
 const GAPS_IN_RANGE: &str = "SELECT start, until, cause, lost_packets FROM gap
          WHERE camera = ?1 AND start >= ?2 - ?4 AND start < ?3 AND until - start <= 81000000
          AND (until > ?2 OR start >= ?2)
-     UNION ALL SELECT start, until, cause, lost_packets FROM gap
+     UNION ALL SELECT start, until, cause, lost_packets FROM gap INDEXED BY gap_long
          WHERE camera = ?1 AND start < ?3 AND until - start > 81000000 AND until > ?2
-     UNION ALL SELECT start, NULL, cause, 0 FROM open_gap WHERE camera = ?1 AND start < ?3
-     ORDER BY start, until NULLS LAST";
+     UNION ALL SELECT start, NULL, cause, 0 FROM open_gap WHERE camera = ?1 AND start < ?3";
 
 fn range_params(camera: i64, range: TimeRange) -> [i64; 4] {
     // Clamped, so that the arithmetic in SQL stays exact.
