@@ -125,13 +125,20 @@ impl Index {
     /// Across tenants, for retention and the drain: packs in this state, oldest start first.
     pub async fn packs_in_state(&self, state: PackState, limit: u32) -> Result<Vec<PackRow>, IndexError> {
         self.readers
-            .read(move |db| {
-                if state == PackState::Stored {
-                    return stored_packs(db, limit);
-                }
-                rows(db, &format!("{PACKS} {IN_STATE}"), params![state as u8, limit], pack_row)
+            .read(move |db| match state {
+                PackState::Stored => stored_packs(db, limit),
+                _ => packs_not_stored(db, state, None, limit),
             })
             .await
+    }
+
+    /// Across tenants, for retention: condemned packs, oldest start first, from after the start and id of `after` on.
+    pub async fn condemned_after(
+        &self,
+        after: Option<(WallTime, PackId)>,
+        limit: u32,
+    ) -> Result<Vec<PackRow>, IndexError> {
+        self.readers.read(move |db| packs_not_stored(db, PackState::Condemned, after, limit)).await
     }
 
     /// For retention: whole packs (sealed or stored) of a camera that start before `before`, oldest first.
@@ -209,7 +216,8 @@ const PACKS: &str = "SELECT p.pack, t.name, c.camera, r.run, p.state, p.bytes, p
      CROSS JOIN camera c ON c.id = p.camera CROSS JOIN tenant t ON t.id = c.tenant";
 
 /// The second condition is what lets SQLite use the index of packs that are not stored.
-const IN_STATE: &str = "WHERE p.state = ?1 AND p.state <> 2 ORDER BY p.start, p.id LIMIT ?2";
+const IN_STATE: &str = "WHERE p.state = ?1 AND p.state <> 2 AND (p.start, p.pack) > (?2, ?3)
+     ORDER BY p.start, p.pack LIMIT ?4";
 
 const WHOLE_BEFORE: &str = "WHERE p.camera = ?1 AND p.start < ?2 AND p.state IN (1, 2) ORDER BY p.start, p.id LIMIT ?3";
 
@@ -267,6 +275,18 @@ fn range_params(camera: i64, range: TimeRange) -> [i64; 4] {
     // Clamped, so that the arithmetic in SQL stays exact.
     let clamp = |at: WallTime| at.0.clamp(i64::MIN / 4, i64::MAX / 4);
     [camera, clamp(range.start()), clamp(range.end()), SEGMENT_DURATION_MAX.0]
+}
+
+/// Packs in one of the other states, oldest first.
+fn packs_not_stored(
+    db: &Connection,
+    state: PackState,
+    after: Option<(WallTime, PackId)>,
+    limit: u32,
+) -> Result<Vec<PackRow>, IndexError> {
+    // Every id is greater than the empty blob.
+    let (start, pack) = after.map_or((i64::MIN, Vec::new()), |(start, pack)| (start.0, pack.0.to_vec()));
+    rows(db, &format!("{PACKS} {IN_STATE}"), params![state as u8, start, pack, limit], pack_row)
 }
 
 /// Stored packs of all cameras, oldest first. No index holds them in that order: each camera's oldest are merged.
@@ -416,7 +436,7 @@ pub(super) fn plans() -> Vec<(String, usize)> {
         (EXTENT.to_owned(), 2),
         (EVENTS_OF_TENANT.to_owned(), 3),
         (format!("{PACKS} WHERE p.pack = ?1"), 1),
-        (format!("{PACKS} {IN_STATE}"), 2),
+        (format!("{PACKS} {IN_STATE}"), 4),
         (format!("{PACKS} {WHOLE_BEFORE}"), 3),
     ]
 }

@@ -1,4 +1,5 @@
 //! The index against a plain model, across tenants, crashes, processes and runtimes.
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, its helpers too")]
 
 use std::path::Path;
 
@@ -460,6 +461,18 @@ async fn compare(index: &Index, model: &Model, ask: TimeRange, limit: u32) {
         assert_eq!(found.iter().map(|pack| pack.start).collect::<Vec<_>>(), starts);
         assert!(found.iter().all(|pack| packs.contains(pack)));
     }
+    let mut condemned = Vec::new();
+    loop {
+        let after = condemned.last().map(|pack: &PackRow| (pack.start, pack.id));
+        let page = index.condemned_after(after, limit).await.unwrap();
+        condemned.extend(page.iter().cloned());
+        if page.len() < top {
+            break;
+        }
+    }
+    packs.retain(|pack| pack.state == PackState::Condemned);
+    packs.sort_by_key(|pack| (pack.start, pack.id));
+    assert_eq!(condemned, packs);
 }
 
 async fn compare_footage(index: &Index, model: &Model, camera: &CameraKey, ask: TimeRange, top: usize) {
