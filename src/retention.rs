@@ -14,17 +14,17 @@ use jiff::tz::TimeZone;
 
 use crate::index::{CameraRow, PackRow, PackState};
 use crate::packs::PackRef;
-use crate::units::{CameraKey, Ticks90k, WallTime};
+use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 pub mod sweep;
 #[cfg(test)]
 mod tests;
 
 /// The maximum of a camera of which no policy is known: 30 days.
-pub const MAX_DEFAULT: Ticks90k = Ticks90k(30 * 24 * 3_600 * 90_000);
+pub const MAX_DEFAULT: Ticks90k = Ticks90k(30 * 24 * 3_600 * TICKS_PER_SECOND);
 
 /// Added to the time between condemning a pack and its end: a store that answers slowly, a sweep that starts late.
-const SLACK: Ticks90k = Ticks90k(10 * 60 * 90_000);
+const SLACK: Ticks90k = Ticks90k(10 * 60 * TICKS_PER_SECOND);
 
 /// What holds for all cameras.
 #[derive(Clone, Debug)]
@@ -65,24 +65,29 @@ pub fn deadline(start: WallTime, max: Ticks90k, zone: &TimeZone) -> WallTime {
 /// The inverse of [`deadline`]: footage that starts at this instant or before is due at `now`, and none after it is.
 /// The last days of a month share the deadlines of the next month's last day, where a later start may be due sooner:
 /// what starts before a start that is due is taken as due too. Where the month decides and not `max`, that is up to a day
-/// (and two clock changes) early.
+/// (and a clock change) early.
 pub fn due_until(now: WallTime, max: Ticks90k, zone: &TimeZone) -> WallTime {
-    // At most how much a clock change moves a deadline.
-    const CLOCK_CHANGE: Ticks90k = Ticks90k(3_600 * 90_000);
-    let local = zone.to_datetime(now.to_timestamp());
-    let month_before = local.checked_sub(1.month()).map(|before| {
-        if before.day() < local.day() {
-            // No such day: the whole of that month is over.
-            before.end_of_day()
-        } else if local.date() == local.date().last_of_month() {
-            before.date().last_of_month().to_datetime(local.time())
-        } else {
-            before
-        }
-    });
-    let by_month = month_before.and_then(|local| zone.to_ambiguous_timestamp(local).later());
     let by_policy = now.saturating_sub(max);
-    by_month.map_or(by_policy, |month| WallTime::from_timestamp(month).saturating_add(CLOCK_CHANGE).max(by_policy))
+    // Only the beginning of the year -9999 has no month before it.
+    month_before(now, zone).map_or(by_policy, |by_month| by_month.max(by_policy))
+}
+
+/// The last instant of which a month later is at or before `now`.
+fn month_before(now: WallTime, zone: &TimeZone) -> Result<WallTime, jiff::Error> {
+    let local = zone.to_datetime(now.to_timestamp());
+    let before = local.checked_sub(1.month())?;
+    let instant = |local| zone.to_ambiguous_timestamp(local).later().map(WallTime::from_timestamp);
+    if before.day() < local.day() {
+        // That month has no such day: all of it is a month ago.
+        return instant(before.end_of_day());
+    }
+    let last_day = local.date() == local.date().last_of_month();
+    let before = if last_day { before.date().last_of_month().to_datetime(local.time()) } else { before };
+    // In the hour before the clocks go forward and after they went back, later readings have sooner deadlines.
+    const HOUR: Ticks90k = Ticks90k(3_600 * TICKS_PER_SECOND);
+    let offset = |at: WallTime| i64::from(zone.to_offset(at.to_timestamp()).seconds());
+    let change_seconds = (offset(now.saturating_add(HOUR)) - offset(now.saturating_sub(HOUR))).abs();
+    Ok(instant(before)?.saturating_add(Ticks90k(change_seconds * TICKS_PER_SECOND)))
 }
 
 /// A camera's oldest whole packs.
