@@ -33,6 +33,9 @@ const WAITING_MAX: u32 = 4_096;
 const CONDEMNED_PAGE: u32 = 4_096;
 const CONDEMNED_MAX: usize = 65_536;
 
+/// Packs condemned in one change.
+const CONDEMNED_PER_WRITE: usize = 512;
+
 /// Deletions under way at a time, and acknowledged to the index together.
 const DELETIONS_AT_ONCE: usize = 8;
 const DELETIONS_PER_WRITE: usize = 64;
@@ -88,6 +91,8 @@ pub struct Report {
     pub failed: usize,
     /// See [`Plan::short_bytes`].
     pub short_bytes: u64,
+    /// The sweep stopped at its bound with more to do.
+    pub more: bool,
 }
 
 /// Sweeps, and remembers which alarms it has raised.
@@ -111,21 +116,28 @@ impl Sweeper {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(self.policy.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
+        let sweeps = async {
+            loop {
+                ticks.tick().await;
+                while self.sweep_and_tell().await {}
             }
-            // Cut off at any await, the next start goes on from there.
-            tokio::select! {
-                () = stop.cancelled() => return,
-                swept = self.sweep() => match swept {
-                    Ok(Report { expired, early, deleted, failed, .. }) if expired + early + deleted + failed > 0 => {
-                        info!(expired, early, deleted, failed, "swept");
-                    }
-                    Ok(_) => {}
-                    Err(error) => error!(%error, "the retention sweep failed and will be tried again"),
-                },
+        };
+        // Cut off at any await: the next start goes on from there.
+        stop.run_until_cancelled(sweeps).await;
+    }
+
+    /// One sweep, told in the log. True when there is more to do at once.
+    async fn sweep_and_tell(&mut self) -> bool {
+        match self.sweep().await {
+            Ok(Report { expired, early, deleted, failed, more, .. }) => {
+                if expired + early + deleted + failed > 0 {
+                    info!(expired, early, deleted, failed, "swept");
+                }
+                more
+            }
+            Err(error) => {
+                error!(%error, "the retention sweep failed and will be tried again");
+                false
             }
         }
     }
@@ -135,6 +147,7 @@ impl Sweeper {
         let now = self.clock.wall();
         let free_bytes = self.free_bytes().await;
         let mut condemned = self.condemned().await?;
+        let all_read = condemned.len() < CONDEMNED_MAX;
         let mut report = Report::default();
         let plan = loop {
             let cameras = self.whole_packs(now, &condemned, free_bytes).await?;
@@ -148,10 +161,15 @@ impl Sweeper {
             if !plan.more || (plan.expired.is_empty() && plan.early.is_empty()) {
                 break plan;
             }
+            if condemned.len() >= CONDEMNED_MAX {
+                report.more = true;
+                break plan;
+            }
         };
         report.short_bytes = plan.short_bytes;
         self.raise_alarms(now, &plan, free_bytes).await?;
         (report.deleted, report.failed) = self.delete(plan.delete).await?;
+        report.more |= !all_read && report.deleted > 0;
         self.forget(now).await?;
         Ok(report)
     }
@@ -213,15 +231,15 @@ impl Sweeper {
     }
 
     async fn condemn(&self, at: WallTime, plan: &Plan) -> Result<(), IndexError> {
-        let mut changes = Vec::new();
         for (packs, reason) in [(&plan.expired, Reason::Expired), (&plan.early, Reason::DiskFull)] {
-            if !packs.is_empty() {
-                let packs = packs.iter().map(|pack| pack.id).collect();
-                changes.push(Change::Condemn { packs, at, reason });
+            // In parts, so that recorders need not wait long for the writer.
+            for part in packs.chunks(CONDEMNED_PER_WRITE) {
+                let packs = part.iter().map(|pack| pack.id).collect();
+                self.index.write(vec![Change::Condemn { packs, at, reason }]).await?;
             }
         }
-        changes.extend(early_events(at, &plan.early));
-        if changes.is_empty() { Ok(()) } else { self.index.write(changes).await }
+        let events = early_events(at, &plan.early);
+        if events.is_empty() { Ok(()) } else { self.index.write(events).await }
     }
 
     /// An alarm is raised when it begins, in the log at each sweep.

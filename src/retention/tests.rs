@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
 
 use super::sweep::{Storage, Sweeper};
 use super::*;
@@ -497,6 +498,23 @@ async fn a_spool_full_of_what_waits_for_a_store_gives_up_the_oldest_of_it() {
     world.free_bytes.store(0, Ordering::SeqCst);
     let report = world.sweeper.sweep().await.unwrap();
     assert_eq!((report.early, report.short_bytes), (3, 940), "an hour of them is guaranteed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sweeper_runs_until_it_is_stopped() {
+    let a = camera("t/a", 2 * HOUR, 0);
+    let world = World::new(vec![a.clone()], policy(), time("2026-03-10T12:00:00Z")).await;
+    for _ in 0..150 {
+        world.record(0, &a, 10 * MINUTE).await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(world.sweeper.run(stop.clone()));
+    tokio::time::sleep(Duration::from_secs(3 * 3_600)).await;
+    assert_eq!(world.objects.lock().unwrap().len(), 0);
+    assert_eq!(world.index.extent(&a.key).await.unwrap(), None);
+    stop.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test]
