@@ -183,9 +183,7 @@ impl From<&IndexError> for Problem {
         tracing::error!(%error, "index failed");
         match error {
             IndexError::Stopped => Self::new(Kind::Unavailable, "the gateway is stopping: try again in a moment"),
-            IndexError::Sqlite(_) | IndexError::Migration(_) | IndexError::Unknown(_) => {
-                Self::new(Kind::Internal, "the index could not be read: see the gateway's log")
-            }
+            _ => Self::new(Kind::Internal, "the index could not be read: see the gateway's log"),
         }
     }
 }
