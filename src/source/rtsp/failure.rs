@@ -111,7 +111,7 @@ impl Failures {
         self.say(GapCause::Silent, format!("no whole picture from {endpoint} for {seconds} s{hint}"))
     }
 
-    fn of_text(&self, text: &str, status: Option<u16>, request: &str) -> SourceError {
+    pub(super) fn of_text(&self, text: &str, status: Option<u16>, request: &str) -> SourceError {
         let line = first_line(text);
         let endpoint = &self.endpoint;
         if let Some(status) = status {
@@ -159,7 +159,7 @@ impl Failures {
             }
             (453 | 503, _) => (
                 GapCause::ProtocolError,
-                format!("the camera answered {status} to {request}: it may have too many viewers already"),
+                format!("the camera answered {status} to {request}: it lacks resources, perhaps for too many viewers"),
             ),
             (461, _) => (
                 GapCause::ProtocolError,
