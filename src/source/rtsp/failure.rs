@@ -130,6 +130,10 @@ impl Failures {
         if line.contains("keepalive") {
             return self.say(GapCause::Silent, format!("{endpoint} does not answer any more: {line}"));
         }
+        if line.contains("EOF while expecting response") {
+            let detail = format!("{endpoint} closed the connection instead of answering {request}");
+            return self.say(GapCause::Disconnected, detail);
+        }
         let ended = ["Error reading from RTSP peer: ", "Error writing to RTSP peer: "];
         if let Some(reason) = ended.iter().find_map(|prefix| line.strip_prefix(prefix)) {
             let cause = if reason.contains("timed out") { GapCause::Silent } else { GapCause::Disconnected };

@@ -1,5 +1,8 @@
 //! What operators read when a camera fails. The left-hand texts are retina's own, as it printed them.
 
+mod peer;
+mod wire;
+
 use std::time::Duration;
 
 use super::*;
@@ -88,7 +91,7 @@ fn connections_that_end_are_told_from_those_that_fall_silent() {
     let reset = "Error reading from RTSP peer: Connection reset by peer (os error 104)\n\nconn: a\nmsg: b";
     check(reset, None, GapCause::Disconnected, &["reset by peer"]);
     let early = "Error reading from RTSP peer: EOF while expecting response to DESCRIBE CSeq 1\n\nconn: a";
-    check(early, None, GapCause::Disconnected, &["EOF while expecting response to DESCRIBE"]);
+    check(early, None, GapCause::Disconnected, &["closed the connection instead of answering SETUP"]);
     let torn = "RTSP framing error: Incomplete RTSP message at EOF (body); buffered:\n00 01";
     check(torn, None, GapCause::Disconnected, &["amid a message"]);
     let unanswered = "Error reading from RTSP peer: Server failed to respond to keepalive 7 within 30s\n\nconn: a";
