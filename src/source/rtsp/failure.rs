@@ -79,14 +79,11 @@ impl Failures {
         self.say(GapCause::ConnectFailed, detail)
     }
 
-    pub(super) fn no_video(&self, offered: &[String], streams: usize) -> SourceError {
-        let detail = match streams {
-            0 => "the camera describes no stream at all: check the path of its url".to_owned(),
-            _ => format!(
-                "the camera offers no H.264 or H.265 video, only {}: choose one of these codings on the camera",
-                offered.join(", "),
-            ),
-        };
+    pub(super) fn no_video(&self, offered: &[String]) -> SourceError {
+        let offered = offered.join(", ");
+        let detail = format!(
+            "the camera offers no H.264 or H.265 video, only {offered}: choose one of these codings on the camera",
+        );
         self.say(GapCause::UnsupportedMedia, detail)
     }
 
@@ -168,6 +165,10 @@ impl Failures {
             (461, _) => (
                 GapCause::ProtocolError,
                 format!("the camera answered 461 to {request}: try the other transport (tcp or udp)"),
+            ),
+            (200..=299, _) if reason.starts_with("No parseable streams") => (
+                GapCause::UnsupportedMedia,
+                "the camera describes no stream that can be read: check the path of its url".to_owned(),
             ),
             (200..=299, _) => {
                 (GapCause::ProtocolError, format!("the camera's answer to {request} cannot be used: {reason}"))

@@ -281,6 +281,7 @@ async fn a_camera_without_recordable_video_says_what_it_offers_instead() {
     let cause = GapCause::UnsupportedMedia;
     check_open(Peer::new(MJPEG, &[], Then::Stay), cause, &["video jpeg/90000"]).await;
     check_open(Peer::new(PCMA.to_owned() + ONVIF, &[], Then::Stay), cause, &["audio pcma/8000, onvif metadata"]).await;
+    check_open(Peer::new("", &[], Then::Stay), cause, &["no stream"]).await;
     let bad_rate = h264().replace("H264/90000", "H264/8000");
     check_open(Peer::new(bad_rate, &[], Then::Stay), cause, &["clock rate 8000"]).await;
 }
