@@ -24,7 +24,7 @@ mod tests;
 pub const MAX_DEFAULT: Ticks90k = Ticks90k(30 * 24 * 3_600 * TICKS_PER_SECOND);
 
 /// Added to the time between condemning a pack and its end: a store that answers slowly, a sweep that starts late.
-const SLACK: Ticks90k = Ticks90k(10 * 60 * TICKS_PER_SECOND);
+const SLACK: Ticks90k = Ticks90k(2 * 60 * TICKS_PER_SECOND);
 
 /// What holds for all cameras.
 #[derive(Clone, Debug)]
