@@ -13,7 +13,10 @@ use crate::units::{CameraKey, TimeRange};
 pub mod hls;
 pub mod mp4;
 pub mod snapshot;
+#[cfg(test)]
+mod testing;
 pub mod timeline;
+mod walk;
 
 /// What retrieval reads from; cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,6 +27,16 @@ pub struct Footage {
     pub packs: Packs,
     /// What time it is, for what is live.
     pub clock: Arc<dyn Clock>,
+}
+
+impl Footage {
+    /// Refuses a camera that the index does not know.
+    async fn known(&self, camera: &CameraKey) -> Result<(), RetrieveError> {
+        match self.index.camera(camera).await? {
+            Some(_) => Ok(()),
+            None => Err(RetrieveError::NoCamera(camera.clone())),
+        }
+    }
 }
 
 /// Why footage was not handed out.
