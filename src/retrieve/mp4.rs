@@ -12,10 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use super::{Footage, RetrieveError, walk};
-use crate::pack::PackError;
+use super::{Footage, RetrieveError, exactly, walk, within_hours_max};
 use crate::packs::{PackRef, Packs, ReadError};
-use crate::units::{CameraKey, TICKS_PER_SECOND, TimeRange};
+use crate::units::{CameraKey, TimeRange};
 
 mod boxes;
 mod layout;
@@ -25,8 +24,7 @@ mod tests;
 
 use layout::{Builder, Layout, Next, Part};
 
-/// Longest clip, in hours.
-pub const CLIP_HOURS_MAX: i64 = 25;
+pub use super::CLIP_HOURS_MAX;
 
 /// A clip ready to be sent: its boxes in memory, its samples still in their packs.
 #[derive(Debug)]
@@ -107,40 +105,6 @@ impl Clip {
         });
         stream::iter((!head.is_empty()).then_some(Ok(head))).chain(from_packs.flatten()).boxed()
     }
-}
-
-/// Refuses ranges longer than a day and its margins.
-pub(super) fn within_hours_max(range: TimeRange) -> Result<(), RetrieveError> {
-    if range.duration().0 > CLIP_HOURS_MAX * 3600 * TICKS_PER_SECOND {
-        return Err(RetrieveError::Invalid(format!(
-            "one request covers at most {CLIP_HOURS_MAX} hours: ask for a shorter range, or several one after the other"
-        )));
-    }
-    Ok(())
-}
-
-/// The bytes of these ranges, or an error when the pack gives fewer or more.
-fn exactly(packs: &Packs, pack: PackRef, ranges: Vec<Range<u64>>) -> BoxStream<'static, Result<Bytes, RetrieveError>> {
-    let wanted: u64 = ranges.iter().map(|r| r.end - r.start).sum();
-    let end = ranges.last().map_or(0, |r| r.end);
-    let bytes = packs.stream(&pack, ranges);
-    let checked = stream::unfold((bytes, Some(wanted)), move |(mut bytes, left)| async move {
-        let left = left?;
-        let wrong = || {
-            let what = "it does not have the bytes that its table promises".to_owned();
-            RetrieveError::Read(PackError::Malformed { offset: end - left, what }.into())
-        };
-        match bytes.next().await {
-            Some(Ok(chunk)) => match left.checked_sub(chunk.len() as u64) {
-                Some(left) => Some((Ok(chunk), (bytes, Some(left)))),
-                None => Some((Err(wrong()), (bytes, None))),
-            },
-            Some(Err(e)) => Some((Err(e.into()), (bytes, None))),
-            None if left > 0 => Some((Err(wrong()), (bytes, None))),
-            None => None,
-        }
-    });
-    checked.boxed()
 }
 
 /// Where the sample bytes lie.

@@ -3,6 +3,7 @@
 //! Invariant: what comes out can be decoded from its first fragment on, and each fragment comes out once.
 //! Absent on purpose: no samples are read here, and no table is kept longer than its turn.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
@@ -92,14 +93,23 @@ impl Walk {
         let mut steps = Vec::new();
         for row in rows {
             let end = row.first_fragment.saturating_add(row.fragments).min(table.fragments.len() as u32);
-            for index in self.first_index(row, table)..end {
-                let entry = table.fragments[index as usize].as_ref();
-                if let Some(joined) = self.admits(table, index, entry) {
-                    steps.push(Step { index, entry, joined });
-                }
-            }
+            let indices = self.first_index(row, table)..end;
+            steps.extend(self.admitted(table, indices));
         }
         steps
+    }
+
+    /// All fragments of the next pack.
+    pub(super) fn table<'a>(&mut self, table: &'a PackTable) -> Vec<Step<'a>> {
+        self.admitted(table, 0..table.fragments.len() as u32)
+    }
+
+    fn admitted<'a>(&mut self, table: &'a PackTable, indices: Range<u32>) -> Vec<Step<'a>> {
+        let step = |index: u32| {
+            let entry = table.fragments[index as usize].as_ref();
+            self.admits(table, index, entry).map(|joined| Step { index, entry, joined })
+        };
+        indices.filter_map(step).collect()
     }
 
     fn first_index(&self, row: &SegmentRow, table: &PackTable) -> u32 {
