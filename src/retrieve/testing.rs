@@ -77,7 +77,7 @@ impl Recording {
     /// A pack that goes on where this one ends, in the same run.
     pub(super) fn next_pack(&self) -> Self {
         let mut next = Self::with(self.header.params.clone());
-        next.header.pack = PackId(self.header.pack.0.map(|b| b + 1));
+        next.header.pack = PackId(self.header.pack.0.map(|b| b.wrapping_add(1)));
         next.header.run = self.header.run;
         (next.wall, next.decode) = (self.wall, self.decode);
         next
