@@ -1,1 +1,187 @@
 //! HTTP: routes, authorisation, errors to status in one place, OpenAPI.
+//!
+//! ```text
+//! serve: accept, limits ─ frame: headers, problems, time, bodies ─┬─ /healthz
+//!                                                                 └─ authorise ─ pages, /api/…
+//! ```
+//!
+//! Invariants: every route but `/healthz` lies behind [`auth`]; every error is a problem of [`problem`]; every route is
+//! in the OpenAPI document, because a route is registered with its description or not at all.
+//! Absent on purpose: no request changes anything, and no request body is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::HttpBody;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use self::auth::{Access, TokenMissing};
+use self::problem::{Kind, Problem, ProblemDetails};
+pub use self::serve::{Limits, serve};
+use crate::retrieve::Footage;
+use crate::status::StatusBoard;
+
+mod auth;
+mod cameras;
+mod clip;
+mod events;
+mod hls;
+mod page;
+mod params;
+mod problem;
+mod range;
+mod serve;
+
+/// Longest request body that is let pass unread; a longer one is refused.
+const BODY_BYTES_MAX: u64 = 4096;
+
+/// Longest time to the head of an answer. Bodies take as long as they take.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Pictures decoded at once: each is a process that can fill a core.
+const SNAPSHOTS_MAX: usize = 2;
+
+/// What the routes answer from; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Service(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    footage: Footage,
+    access: Access,
+    time_zone: String,
+    status: StatusBoard,
+    clips: clip::Clips,
+    snapshots: Semaphore,
+}
+
+impl Service {
+    /// `time_zone` is what people read times in: its IANA name goes to the page; UTC when it has none.
+    pub fn new(footage: Footage, access: Access, time_zone: &jiff::tz::TimeZone, status: StatusBoard) -> Self {
+        let time_zone = time_zone.iana_name().unwrap_or("UTC").to_owned();
+        let snapshots = Semaphore::new(SNAPSHOTS_MAX);
+        Self(Arc::new(Inner { footage, access, time_zone, status, clips: clip::Clips::default(), snapshots }))
+    }
+
+    fn footage(&self) -> &Footage {
+        &self.0.footage
+    }
+
+    fn access(&self) -> &Access {
+        &self.0.access
+    }
+}
+
+/// Description of the API: what is not said at the routes themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Vigie", description = "Footage of a video-surveillance storage gateway: what there is, and its pictures. \
+        Times are RFC 3339 with an offset; answers are in UTC. Errors are application/problem+json (RFC 9457)."),
+    components(schemas(ProblemDetails)),
+    modifiers(&Basic),
+    security(("basic" = []))
+)]
+struct Description;
+
+/// The one way to sign in.
+struct Basic;
+
+impl Modify for Basic {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let mut basic = Http::new(HttpAuthScheme::Basic);
+        basic.description = Some(
+            "User name: the tenant's id. Password: its access token. Not needed on a gateway that \
+            has a single tenant without token, which listens on loopback only."
+                .into(),
+        );
+        api.components.get_or_insert_default().add_security_scheme("basic", SecurityScheme::Http(basic));
+    }
+}
+
+/// Every route, ready for [`serve`].
+pub fn router(service: Service) -> Router {
+    let (protected, mut api) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(cameras::list))
+        .routes(routes!(cameras::one))
+        .routes(routes!(cameras::timeline))
+        .routes(routes!(cameras::gaps))
+        .routes(routes!(cameras::snapshot))
+        .routes(routes!(cameras::status))
+        .routes(routes!(clip::clip))
+        .routes(routes!(hls::live))
+        .routes(routes!(hls::vod))
+        .routes(routes!(hls::init))
+        .routes(routes!(hls::segment))
+        .routes(routes!(events::list))
+        .routes(routes!(page::index))
+        .routes(routes!(page::script))
+        .routes(routes!(page::style))
+        .routes(routes!(page::openapi))
+        .split_for_parts();
+    let (open, healthz) = OpenApiRouter::new().routes(routes!(page::healthz)).split_for_parts();
+    api.merge(healthz);
+    let document = page::Document::new(&api);
+    let not_here =
+        || async { Problem::new(Kind::NotFound, "no such path: GET /api/openapi.json describes those there are") };
+    let not_so = || async { Problem::new(Kind::MethodNotAllowed, "only GET and HEAD are answered here") };
+    protected
+        .fallback(not_here)
+        .method_not_allowed_fallback(not_so)
+        .layer(axum::Extension(document))
+        .layer(middleware::from_fn_with_state(service.clone(), auth::authorise))
+        .merge(open.method_not_allowed_fallback(not_so))
+        .layer(middleware::from_fn(frame))
+        .with_state(service)
+}
+
+/// What holds for every answer: bounded in time, problems written out, headers that keep browsers honest.
+async fn frame(request: Request, next: Next) -> Response {
+    let instance = request.uri().path().to_owned();
+    let response = if request.body().size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX) {
+        Problem::new(Kind::BodyTooLarge, "no route reads a body: send none").into_response()
+    } else {
+        tokio::time::timeout(ANSWER_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
+            Problem::new(Kind::TimedOut, "the store or the disk is slow: try again, or ask for less").into_response()
+        })
+    };
+    let mut response = Problem::render(response, &instance);
+    for (name, value) in FRAME_HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(LIVE);
+    response
+}
+
+/// Nothing but our own scripts, styles and media; nobody frames the page or embeds its footage.
+const FRAME_HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
+
+/// For what changes from one second to the next, and for what shall leave no copy.
+const LIVE: HeaderValue = HeaderValue::from_static("private, no-store");
+
+/// For what may be kept, and is asked for again each time with its entity tag.
+const REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// For bytes that never change under their name. An hour: a browser's copy must not outlive the footage by more.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=3600, immutable");
+
+#[cfg(test)]
+mod tests;

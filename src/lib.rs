@@ -26,5 +26,6 @@ pub mod retrieve;
 pub mod simulate;
 pub mod source;
 pub mod spool;
+pub mod status;
 pub mod store;
 pub mod units;

@@ -1,0 +1,335 @@
+//! Cameras: which there are, what they do, what is recorded of them, one picture.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::auth::TenantScope;
+use super::params::{Asked, Between, Camera, Instant, range};
+use super::problem::{Kind, Problem, ProblemDetails};
+use super::{LIVE, Service};
+use crate::index::CameraRow;
+use crate::media::{GapCause, VideoCodec};
+use crate::retrieve::timeline::{GapSpan, Span, Timeline};
+use crate::retrieve::{self, RetrieveError};
+use crate::status::{CameraState, CameraStatus};
+use crate::units::{Ticks90k, WallTime};
+
+/// Longest timeline, in hours: twice what the law lets anyone keep.
+const TIMELINE_HOURS_MAX: i64 = 62 * 24;
+
+/// Gaps in one answer.
+const GAPS_MAX: usize = 5_000;
+
+/// A camera.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Camera)]
+pub(super) struct CameraView {
+    /// Its id.
+    id: String,
+    /// For people.
+    name: String,
+    /// Where it is.
+    place: String,
+    /// In the configuration now; a camera that was removed from it is listed as long as it has footage.
+    configured: bool,
+}
+
+impl From<CameraRow> for CameraView {
+    fn from(row: CameraRow) -> Self {
+        Self { id: row.key.camera.to_string(), name: row.name, place: row.place, configured: row.configured }
+    }
+}
+
+/// The tenant's cameras.
+#[utoipa::path(get, path = "/api/cameras", tag = "cameras", responses((status = OK, body = Vec<CameraView>)))]
+pub(super) async fn list(scope: TenantScope, State(service): State<Service>) -> Result<Json<Vec<CameraView>>, Problem> {
+    let rows = service.footage().index.cameras(scope.tenant()).await?;
+    Ok(Json(rows.into_iter().map(CameraView::from).collect()))
+}
+
+/// A camera, what it does, and from when to when there is footage of it.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(super) struct CameraDetails {
+    #[serde(flatten)]
+    camera: CameraView,
+    /// First and last instant with footage; absent without any.
+    footage: Option<Span>,
+    /// What it does now.
+    status: StatusView,
+}
+
+/// One camera.
+#[utoipa::path(
+    get, path = "/api/cameras/{camera}", tag = "cameras",
+    params(("camera" = String, Path, description = "Camera id")),
+    responses((status = OK, body = CameraDetails), (status = NOT_FOUND, body = ProblemDetails))
+)]
+pub(super) async fn one(Camera(key): Camera, State(service): State<Service>) -> Result<Json<CameraDetails>, Problem> {
+    let index = &service.footage().index;
+    let row = index.camera(&key).await?.ok_or_else(|| RetrieveError::NoCamera(key.clone()))?;
+    let extent = index.extent(&key).await?;
+    Ok(Json(CameraDetails {
+        footage: extent.map(|range| Span { start: range.start().to_string(), end: range.end().to_string() }),
+        status: StatusView::of(&service, &row),
+        camera: row.into(),
+    }))
+}
+
+/// Which stretch of the timeline, and how finely.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TimelineQuery {
+    /// First instant, RFC 3339 with offset.
+    #[param(value_type = String, format = DateTime)]
+    start: Instant,
+    /// First instant after, RFC 3339 with offset; at most 62 days later.
+    #[param(value_type = String, format = DateTime)]
+    end: Instant,
+    /// Stretches closer together than this are joined, in milliseconds; 0, the default, is the finest.
+    #[serde(default)]
+    #[param(default = 0, minimum = 0, maximum = 86_400_000)]
+    resolution_ms: u32,
+}
+
+/// Footage and gaps of a camera.
+#[utoipa::path(
+    get, path = "/api/cameras/{camera}/timeline", tag = "cameras",
+    params(("camera" = String, Path, description = "Camera id"), TimelineQuery),
+    responses(
+        (status = OK, body = Timeline), (status = BAD_REQUEST, body = ProblemDetails), (status = NOT_FOUND, body = ProblemDetails)
+    )
+)]
+pub(super) async fn timeline(
+    Camera(key): Camera,
+    Asked(query): Asked<TimelineQuery>,
+    State(service): State<Service>,
+) -> Result<Json<Timeline>, Problem> {
+    let range = range(query.start, query.end, TIMELINE_HOURS_MAX)?;
+    if query.resolution_ms > 86_400_000 {
+        return Err(Problem::invalid("resolution_ms is at most 86400000, a day"));
+    }
+    let resolution = Ticks90k(i64::from(query.resolution_ms) * 90);
+    Ok(Json(retrieve::timeline::timeline(service.footage(), &key, range, resolution).await?))
+}
+
+/// Gaps, oldest first.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(super) struct Gaps {
+    gaps: Vec<GapSpan>,
+    /// Present when there are more: ask again from this start.
+    next_start: Option<String>,
+}
+
+/// Every gap of a camera, with its cause and its exact bounds.
+#[utoipa::path(
+    get, path = "/api/cameras/{camera}/gaps", tag = "cameras",
+    params(("camera" = String, Path, description = "Camera id"), Between),
+    responses(
+        (status = OK, body = Gaps), (status = BAD_REQUEST, body = ProblemDetails), (status = NOT_FOUND, body = ProblemDetails)
+    )
+)]
+pub(super) async fn gaps(
+    Camera(key): Camera,
+    Asked(between): Asked<Between>,
+    State(service): State<Service>,
+) -> Result<Json<Gaps>, Problem> {
+    let range = between.range(TIMELINE_HOURS_MAX)?;
+    let index = &service.footage().index;
+    if index.camera(&key).await?.is_none() {
+        return Err(RetrieveError::NoCamera(key).into());
+    }
+    let mut rows = index.gaps(&key, range).await?;
+    let next_start = rows.get(GAPS_MAX).map(|gap| gap.start.to_string());
+    rows.truncate(GAPS_MAX);
+    let gaps = rows.into_iter().map(|gap| GapSpan {
+        start: gap.start.to_string(),
+        end: gap.end.map(|end| end.to_string()),
+        cause: gap.cause,
+        lost_packets: gap.lost_packets,
+    });
+    Ok(Json(Gaps { gaps: gaps.collect(), next_start }))
+}
+
+/// Which instant.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SnapshotQuery {
+    /// RFC 3339 with offset.
+    #[param(value_type = String, format = DateTime)]
+    at: Instant,
+}
+
+/// When the picture was filmed, RFC 3339 UTC.
+const FILMED_AT: HeaderName = HeaderName::from_static("vigie-filmed-at");
+
+/// The picture that was shown at an instant, as JPEG; the header `vigie-filmed-at` says when it was filmed.
+#[utoipa::path(
+    get, path = "/api/cameras/{camera}/snapshot.jpg", tag = "footage",
+    params(("camera" = String, Path, description = "Camera id"), SnapshotQuery),
+    responses(
+        (status = OK, content_type = "image/jpeg", body = Vec<u8>), (status = BAD_REQUEST, body = ProblemDetails),
+        (status = NOT_FOUND, body = ProblemDetails), (status = SERVICE_UNAVAILABLE, body = ProblemDetails)
+    )
+)]
+pub(super) async fn snapshot(
+    Camera(key): Camera,
+    Asked(SnapshotQuery { at: Instant(at) }): Asked<SnapshotQuery>,
+    State(service): State<Service>,
+) -> Result<Response, Problem> {
+    // Those that wait here wait at most ANSWER_TIME_MAX, and are at most as many as there are connections.
+    let _permit =
+        service.0.snapshots.acquire().await.map_err(|_| Problem::new(Kind::Busy, "the gateway is stopping"))?;
+    let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
+    let filmed_at = HeaderValue::try_from(snapshot.at.to_string())
+        .map_err(|_| Problem::new(Kind::Internal, "a time that no header can hold"))?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg")),
+        (header::CACHE_CONTROL, LIVE),
+        (FILMED_AT, filmed_at),
+    ];
+    Ok((headers, snapshot.jpeg).into_response())
+}
+
+/// What a camera's recorder is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StateWord {
+    /// The camera is not in the configuration any more.
+    Removed,
+    /// No session has been opened yet.
+    Starting,
+    /// The session plays, no footage has been written yet.
+    Connected,
+    /// Footage is being written.
+    Recording,
+    /// Nothing is recorded: see `cause`.
+    Gap,
+}
+
+/// What a camera does now. What is not known is absent.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = CameraStatus)]
+pub(super) struct StatusView {
+    state: StateWord,
+    /// Why nothing is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<GapCause>,
+    /// Since when it is in that state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// About the last trouble, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+    /// First instant after the newest footage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_fragment_end: Option<String>,
+    /// From there to now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_ms: Option<i64>,
+    /// Bits a second, lately.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bit_rate: Option<u64>,
+    /// Pictures a second, lately.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture_rate: Option<f64>,
+    /// `h264` or `h265`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codec: Option<&'static str>,
+    /// `codecs` parameter of RFC 6381, for players.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codecs: Option<String>,
+    /// Pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u16>,
+    /// Pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u16>,
+    /// The camera's clock minus the gateway's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    camera_clock_offset_ms: Option<i64>,
+    /// What else the camera offers and is not recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also_offered: Vec<String>,
+}
+
+impl StatusView {
+    fn of(service: &Service, row: &CameraRow) -> Self {
+        let status = service.0.status.get(&row.key).unwrap_or_default();
+        Self::new(status, row.configured, service.footage().clock.wall())
+    }
+
+    fn new(status: CameraStatus, configured: bool, now: WallTime) -> Self {
+        let (state, cause) = match status.state {
+            _ if !configured => (StateWord::Removed, None),
+            CameraState::Starting => (StateWord::Starting, None),
+            CameraState::Connected => (StateWord::Connected, None),
+            CameraState::Recording => (StateWord::Recording, None),
+            CameraState::Gap(cause) => (StateWord::Gap, Some(cause)),
+        };
+        let video = status.video.as_ref();
+        Self {
+            state,
+            cause,
+            since: status.since.map(|at| at.to_string()),
+            detail: status.detail,
+            last_fragment_end: status.last_fragment_end.map(|at| at.to_string()),
+            lag_ms: status.last_fragment_end.map(|at| milliseconds(now.since(at))),
+            bit_rate: status.bit_rate.map(|rate| rate.round() as u64),
+            picture_rate: status.picture_rate.map(|rate| (rate * 100.0).round() / 100.0),
+            codec: video.map(|video| match video.codec {
+                VideoCodec::H264 => "h264",
+                VideoCodec::H265 => "h265",
+            }),
+            codecs: video.map(|video| video.rfc6381.clone()),
+            width: video.map(|video| video.width),
+            height: video.map(|video| video.height),
+            camera_clock_offset_ms: status.camera_clock_offset.map(milliseconds),
+            also_offered: status.also_offered,
+        }
+    }
+}
+
+fn milliseconds(ticks: Ticks90k) -> i64 {
+    ticks.0 / 90
+}
+
+/// One camera's line.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(super) struct StatusLine {
+    camera: String,
+    #[serde(flatten)]
+    status: StatusView,
+}
+
+/// The gateway, as the tenant sees it.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(super) struct Status {
+    /// The gateway's time.
+    now: String,
+    /// IANA name of the zone in which people read times.
+    time_zone: String,
+    /// Version of Vigie.
+    version: &'static str,
+    /// Every camera.
+    cameras: Vec<StatusLine>,
+}
+
+/// What every camera does now.
+#[utoipa::path(get, path = "/api/status", tag = "cameras", responses((status = OK, body = Status)))]
+pub(super) async fn status(scope: TenantScope, State(service): State<Service>) -> Result<Json<Status>, Problem> {
+    let rows = service.footage().index.cameras(scope.tenant()).await?;
+    let line =
+        |row: &CameraRow| StatusLine { camera: row.key.camera.to_string(), status: StatusView::of(&service, row) };
+    let cameras: Vec<_> = rows.iter().map(line).collect();
+    Ok(Json(Status {
+        now: service.footage().clock.wall().to_string(),
+        time_zone: service.0.time_zone.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        cameras,
+    }))
+}

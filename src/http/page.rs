@@ -1,0 +1,57 @@
+//! The plain page, the API's description, and the health probe: what the gateway itself is made of.
+
+use axum::Extension;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+
+use super::REVALIDATED;
+
+fn text(content_type: &'static str, body: impl Into<Bytes>) -> Response {
+    let headers =
+        [(header::CONTENT_TYPE, HeaderValue::from_static(content_type)), (header::CACHE_CONTROL, REVALIDATED)];
+    (headers, body.into()).into_response()
+}
+
+/// The page: cameras, live view, timeline, playback.
+#[utoipa::path(get, path = "/", tag = "page", responses((status = OK, content_type = "text/html", body = String)))]
+pub(super) async fn index() -> Response {
+    text("text/html; charset=utf-8", include_str!("../../ui/index.html"))
+}
+
+/// The page's script.
+#[utoipa::path(get, path = "/app.js", tag = "page", responses((status = OK, content_type = "text/javascript", body = String)))]
+pub(super) async fn script() -> Response {
+    text("text/javascript; charset=utf-8", include_str!("../../ui/app.js"))
+}
+
+/// The page's style.
+#[utoipa::path(get, path = "/style.css", tag = "page", responses((status = OK, content_type = "text/css", body = String)))]
+pub(super) async fn style() -> Response {
+    text("text/css; charset=utf-8", include_str!("../../ui/style.css"))
+}
+
+/// The OpenAPI document, written once.
+#[derive(Clone)]
+pub(super) struct Document(Bytes);
+
+impl Document {
+    pub(super) fn new(api: &utoipa::openapi::OpenApi) -> Self {
+        Self(api.to_json().expect("a description made of strings and maps is JSON").into())
+    }
+}
+
+/// This description.
+#[utoipa::path(
+    get, path = "/api/openapi.json", tag = "page",
+    responses((status = OK, content_type = "application/json", body = serde_json::Value))
+)]
+pub(super) async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
+    text("application/json", document)
+}
+
+/// Answers as long as the gateway serves; says nothing more, and asks for no credentials.
+#[utoipa::path(get, path = "/healthz", tag = "page", security(()), responses((status = OK, content_type = "text/plain", body = String)))]
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}

@@ -1,0 +1,270 @@
+//! Errors to `application/problem+json` (RFC 9457), in this one place.
+//!
+//! Invariant: what a problem says is about the request and the footage. Paths, store addresses and error chains go to
+//! the log and never into an answer.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::index::IndexError;
+use crate::packs::ReadError;
+use crate::retrieve::RetrieveError;
+
+/// Longest `detail` and `instance`, in characters: both can repeat what a client sent.
+const TEXT_CHARS_MAX: usize = 400;
+
+/// What kind of problem: fixes the status, the type and the title.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    InvalidRequest,
+    Unauthorized,
+    NotFound,
+    NoCamera,
+    NoFootage,
+    MethodNotAllowed,
+    PreconditionFailed,
+    BodyTooLarge,
+    RangeNotSatisfiable,
+    ForeignHost,
+    Damaged,
+    Internal,
+    NoPicture,
+    Unavailable,
+    Busy,
+    TimedOut,
+}
+
+impl Kind {
+    fn facts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Credentials are needed"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
+            Self::NoCamera => (StatusCode::NOT_FOUND, "no-camera", "There is no such camera"),
+            Self::NoFootage => (StatusCode::NOT_FOUND, "no-footage", "There is no footage at that time"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here")
+            }
+            Self::PreconditionFailed => {
+                (StatusCode::PRECONDITION_FAILED, "precondition-failed", "The footage is not the one expected")
+            }
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The request has too large a body"),
+            Self::RangeNotSatisfiable => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies beyond the end")
+            }
+            Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, "foreign-host", "The host name is not accepted"),
+            Self::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The footage is damaged"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed"),
+            Self::NoPicture => (StatusCode::INTERNAL_SERVER_ERROR, "no-picture", "No picture could be decoded"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The footage cannot be read now"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The gateway is busy"),
+            Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "The answer took too long"),
+        }
+    }
+
+    /// Whether trying again later may help, and after how many seconds.
+    fn retry_after_s(self) -> Option<u32> {
+        match self {
+            Self::Unavailable | Self::TimedOut => Some(10),
+            Self::Busy => Some(2),
+            _ => None,
+        }
+    }
+}
+
+/// A problem on its way to the client: an empty response that carries it, which [`Problem::render`] fills in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    kind: Kind,
+    detail: String,
+}
+
+/// A problem as RFC 9457 §3.1 has it.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(title = "Problem")]
+pub(super) struct ProblemDetails {
+    /// What kind of problem: a stable name, not an address.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:vigie:problem:no-footage")]
+    kind: String,
+    /// The kind, for people.
+    title: &'static str,
+    /// HTTP status.
+    #[schema(example = 404)]
+    status: u16,
+    /// What happened here and what to do.
+    detail: String,
+    /// Path of the request.
+    instance: String,
+}
+
+impl Problem {
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: shortened(&detail.into()) }
+    }
+
+    /// The request cannot be answered as put.
+    pub(super) fn invalid(detail: impl std::fmt::Display) -> Self {
+        Self::new(Kind::InvalidRequest, detail.to_string())
+    }
+
+    /// Gives a response that carries a problem its body; leaves any other as it is.
+    pub(super) fn render(mut response: Response, instance: &str) -> Response {
+        let Some(Self { kind, detail }) = response.extensions_mut().remove::<Self>() else {
+            return response;
+        };
+        let (status, slug, title) = kind.facts();
+        let details = ProblemDetails {
+            kind: format!("urn:vigie:problem:{slug}"),
+            title,
+            status: status.as_u16(),
+            detail,
+            instance: shortened(instance),
+        };
+        let (mut parts, body) = Json(details).into_response().into_parts();
+        parts.status = status;
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        parts.headers.extend(response.into_parts().0.headers.into_iter().filter_map(|(k, v)| k.map(|k| (k, v))));
+        Response::from_parts(parts, body)
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).collect()
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.kind.facts().0.into_response();
+        if let Some(seconds) = self.kind.retry_after_s() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.kind == Kind::Unauthorized {
+            let challenge = HeaderValue::from_static("Basic realm=\"Vigie\", charset=\"UTF-8\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<&RetrieveError> for Problem {
+    fn from(error: &RetrieveError) -> Self {
+        match error {
+            RetrieveError::NoCamera(key) => {
+                Self::new(Kind::NoCamera, format!("no camera {}: GET /api/cameras lists them", key.camera))
+            }
+            RetrieveError::NoFootage { camera, range } => Self::new(
+                Kind::NoFootage,
+                format!(
+                    "camera {} has no footage from {} to {}: its timeline shows what there is and why",
+                    camera.camera,
+                    range.start(),
+                    range.end()
+                ),
+            ),
+            RetrieveError::Invalid(what) => Self::invalid(what),
+            RetrieveError::Index(error) => error.into(),
+            RetrieveError::Read(error) => error.into(),
+            RetrieveError::Decoder(what) => {
+                tracing::error!(error = %what, "snapshot failed");
+                Self::new(
+                    Kind::NoPicture,
+                    "the footage is there, its picture could not be decoded: see the gateway's log",
+                )
+            }
+        }
+    }
+}
+
+impl From<&IndexError> for Problem {
+    fn from(error: &IndexError) -> Self {
+        tracing::error!(%error, "index failed");
+        match error {
+            IndexError::Stopped => Self::new(Kind::Unavailable, "the gateway is stopping: try again in a moment"),
+            _ => Self::new(Kind::Internal, "the index could not be read: see the gateway's log"),
+        }
+    }
+}
+
+impl From<&ReadError> for Problem {
+    fn from(error: &ReadError) -> Self {
+        tracing::error!(%error, "footage could not be read");
+        match error {
+            ReadError::NotFound(pack) => {
+                Self::new(Kind::NoFootage, format!("pack {pack} is gone: its time has come since the request began"))
+            }
+            ReadError::Pack(_) => {
+                Self::new(Kind::Damaged, "the footage on record is damaged: `vigie fsck` tells how far")
+            }
+            ReadError::Store { .. } => {
+                Self::new(Kind::Unavailable, "the object store does not answer: recording goes on, try again later")
+            }
+            ReadError::Io { .. } => Self::new(Kind::Internal, "the gateway's disk failed to read: see its log"),
+        }
+    }
+}
+
+impl From<RetrieveError> for Problem {
+    fn from(error: RetrieveError) -> Self {
+        (&error).into()
+    }
+}
+
+impl From<IndexError> for Problem {
+    fn from(error: IndexError) -> Self {
+        (&error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::PackError;
+    use crate::units::PackId;
+
+    async fn rendered(problem: Problem) -> (StatusCode, String) {
+        let response = Problem::render(problem.into_response(), "/api/x");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn no_problem_repeats_a_path_or_an_address_of_the_gateway() {
+        let secret = "/var/lib/vigie/secret-place";
+        let io = || std::io::Error::other(secret);
+        let pack = PackId([7; 16]);
+        let store = || object_store::Error::Generic { store: "S3", source: secret.into() };
+        let cases: [(RetrieveError, u16); 6] = [
+            (ReadError::Io { pack, source: io() }.into(), 500),
+            (ReadError::Store { pack, source: store() }.into(), 503),
+            (ReadError::Pack(PackError::Malformed { offset: 3, what: secret.into() }).into(), 500),
+            (ReadError::Pack(PackError::Io { pack, source: io() }).into(), 500),
+            (IndexError::Sqlite(rusqlite::Error::InvalidPath(secret.into())).into(), 500),
+            (RetrieveError::Decoder(secret.into()), 500),
+        ];
+        for (error, want) in cases {
+            let shown = format!("{error:?}");
+            let (status, body) = rendered(Problem::from(error)).await;
+            assert_eq!(status.as_u16(), want, "{shown}");
+            assert!(!body.contains("secret-place"), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_can_be_tried_again_says_when() {
+        for kind in [Kind::Unavailable, Kind::Busy, Kind::TimedOut] {
+            let response = Problem::render(Problem::new(kind, "x").into_response(), "/");
+            assert!(response.headers().contains_key(header::RETRY_AFTER), "{kind:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endless_text_is_cut() {
+        let (_, body) = rendered(Problem::invalid("é".repeat(100_000))).await;
+        assert!(body.len() < 2_000);
+    }
+}

@@ -1,0 +1,335 @@
+//! The router, asked without a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::{Access, Service, router};
+use crate::clock::{Clock, Reading};
+use crate::index::{CameraRow, Change, Index};
+use crate::media::{Gap, GapCause};
+use crate::packs::Packs;
+use crate::retrieve::Footage;
+use crate::status::{CameraState, StatusBoard};
+use crate::units::{CameraKey, TenantId, Ticks90k, WallTime};
+
+mod fuzz;
+mod tenants;
+
+/// A gateway without footage, two towns and three cameras.
+struct Gateway {
+    router: TowerToHyperService<Router>,
+    status: StatusBoard,
+    _dir: tempfile::TempDir,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", self.body))
+    }
+
+    /// Checks that it is a whole problem (RFC 9457) with this status.
+    fn problem(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{:?}", self.body);
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        for member in ["type", "title", "detail"] {
+            assert!(problem[member].as_str().is_some_and(|s| !s.is_empty()), "{member} in {problem}");
+        }
+        assert!(problem["instance"].is_string(), "{problem}");
+        problem
+    }
+}
+
+/// A clock that shows one instant.
+#[derive(Debug)]
+struct Stopped(WallTime);
+
+impl Clock for Stopped {
+    fn read(&self) -> Reading {
+        Reading { wall: self.0, mono: Duration::ZERO }
+    }
+}
+
+fn at(text: &str) -> WallTime {
+    text.parse().unwrap()
+}
+
+fn key(text: &str) -> CameraKey {
+    text.parse().unwrap()
+}
+
+impl Gateway {
+    async fn start(tokens: &[(&str, Option<&str>)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
+        let camera = |name: &str| CameraRow {
+            key: key(name),
+            name: format!("Caméra {name}"),
+            place: format!("place of {name}"),
+            configured: true,
+            retention_max: Ticks90k(30 * 86_400 * 90_000),
+            retention_min: Ticks90k::ZERO,
+        };
+        let cameras = vec![camera("north/gate"), camera("north/square"), camera("south/harbour")];
+        let gap = Gap {
+            start: at("2026-03-01T10:00:00Z"),
+            end: at("2026-03-01T10:00:05Z"),
+            cause: GapCause::Silent,
+            lost_packets: 0,
+        };
+        let event = |name: &str| Change::Event {
+            at: at("2026-03-01T10:00:00Z"),
+            tenant: Some(key(name).tenant),
+            camera: Some(key(name)),
+            kind: "connected",
+            detail: format!("about {name}"),
+        };
+        let changes = vec![
+            Change::Configure(cameras),
+            Change::PutGap { camera: key("north/gate"), gap },
+            event("north/gate"),
+            event("north/square"),
+            event("south/harbour"),
+        ];
+        index.write(changes).await.unwrap();
+        let tenants: Vec<(TenantId, Option<SecretString>)> =
+            tokens.iter().map(|(id, token)| (id.parse().unwrap(), token.map(SecretString::from))).collect();
+        let access = Access::new(tenants.iter().map(|(id, token)| (id, token.as_ref()))).unwrap();
+        let clock = Arc::new(Stopped(at("2026-03-01T12:00:00Z")));
+        let footage = Footage { index, packs: Packs {}, clock };
+        let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
+        let status = StatusBoard::default();
+        let router = TowerToHyperService::new(router(Service::new(footage, access, &zone, status.clone())));
+        Self { router, status, _dir: dir }
+    }
+
+    /// Two towns with tokens.
+    async fn mutualised() -> Self {
+        Self::start(&[("north", Some("north token")), ("south", Some("south token"))]).await
+    }
+
+    /// One town on loopback.
+    async fn open() -> Self {
+        Self::start(&[("north", None)]).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.router.call(request).await.unwrap().into_parts();
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// As this tenant, with its token.
+    async fn ask(&self, tenant: &str, path: &str) -> Answer {
+        self.send(request(Method::GET, path, Some(&format!("{tenant}:{tenant} token")))).await
+    }
+}
+
+fn request(method: Method, path: &str, credentials: Option<&str>) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+    let request = match credentials {
+        Some(text) => request.header(header::AUTHORIZATION, format!("Basic {}", BASE64.encode(text))),
+        None => request,
+    };
+    request.body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn cameras_are_listed_with_their_places() {
+    let gateway = Gateway::mutualised().await;
+    let cameras = gateway.ask("north", "/api/cameras").await.json();
+    let ids: Vec<_> = cameras.as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["gate", "square"]);
+    assert_eq!(cameras[0]["place"], "place of north/gate");
+}
+
+#[tokio::test]
+async fn a_camera_tells_what_its_recorder_put_on_the_board() {
+    let gateway = Gateway::mutualised().await;
+    gateway.status.slot(&key("north/gate")).update(|status| {
+        status.enter(CameraState::Gap(GapCause::Unauthorized), at("2026-03-01T11:59:00Z"));
+        status.fragment(at("2026-03-01T11:58:00Z"), Ticks90k(90_000), 500_000, 25);
+        status.camera_clock_offset = Some(Ticks90k(-180_000));
+    });
+    let camera = gateway.ask("north", "/api/cameras/gate").await.json();
+    assert_eq!(camera["footage"], Value::Null);
+    let status = &camera["status"];
+    assert_eq!((&status["state"], &status["cause"]), (&"gap".into(), &"unauthorized".into()));
+    assert_eq!(status["lag_ms"], 120_000);
+    assert_eq!(status["bit_rate"], 4_000_000);
+    assert_eq!(status["camera_clock_offset_ms"], -2_000);
+    let all = gateway.ask("north", "/api/status").await.json();
+    assert_eq!(all["time_zone"], "Europe/Paris");
+    assert_eq!(all["now"].as_str().unwrap().parse(), Ok(at("2026-03-01T12:00:00Z")));
+    assert_eq!(all["cameras"][0]["state"], "gap");
+    assert_eq!(all["cameras"][1]["state"], "starting");
+}
+
+#[tokio::test]
+async fn gaps_have_their_causes_and_exact_bounds() {
+    let gateway = Gateway::mutualised().await;
+    let path = "/api/cameras/gate/gaps?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00%2B01:00";
+    let gaps = gateway.ask("north", path).await.json();
+    assert_eq!(gaps["gaps"].as_array().unwrap().len(), 1);
+    assert_eq!(gaps["gaps"][0]["cause"], "silent");
+    assert_eq!(gaps["next_start"], Value::Null);
+    let path = path.replace("gate", "nowhere");
+    gateway.ask("north", &path).await.problem(404);
+}
+
+#[tokio::test]
+async fn events_are_those_of_the_camera_asked_for() {
+    let gateway = Gateway::mutualised().await;
+    let ids =
+        |answer: Answer| answer.json().as_array().unwrap().iter().map(|e| e["camera"].to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(gateway.ask("north", "/api/events?camera=gate").await), ["\"gate\""]);
+    assert_eq!(ids(gateway.ask("north", "/api/events?limit=1").await), ["\"square\""]);
+    for bad in ["limit=0", "limit=1001", "limit=x", "after=NaN", "camera=../gate", "camera=gate&camera=gate"] {
+        gateway.ask("north", &format!("/api/events?{bad}")).await.problem(400);
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_makes_no_sense_is_refused_with_advice() {
+    let gateway = Gateway::mutualised().await;
+    let check = async |query: &str, advice: &str| {
+        for path in ["timeline", "gaps", "clip.mp4", "hls/vod.m3u8"] {
+            let answer = gateway.ask("north", &format!("/api/cameras/gate/{path}?{query}")).await;
+            let problem = answer.problem(400);
+            assert!(problem["detail"].as_str().unwrap().contains(advice), "{path}?{query}: {problem}");
+        }
+    };
+    let day = "start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z";
+    check("", "start").await;
+    check("start=2026-03-01T00:00:00Z", "end").await;
+    check("end=2026-03-01T00:00:00Z&start=2026-03-02T00:00:00Z", "before").await;
+    check("start=2026-03-01T00:00:00Z&end=2026-03-01T00:00:00Z", "before").await;
+    check("start=0001-01-01T00:00:00Z&end=9999-01-01T00:00:00Z", "at most").await;
+    check("start=2026-03-01T00:00:00&end=2026-03-02T00:00:00Z", "RFC 3339").await;
+    check("start=2026-03-01T00:00:00+01:00&end=2026-03-02T00:00:00Z", "%2B").await;
+    check("start=1772323200&end=1772323300", "RFC 3339").await;
+    check("start=%ff%fe&end=%zz", "RFC 3339").await;
+    check("start=NaN&end=inf", "RFC 3339").await;
+    check(&format!("{day}&{day}"), "duplicate").await;
+    check(&format!("{day}&from=yesterday"), "from").await;
+    let answer = gateway.ask("north", &format!("/api/cameras/gate/timeline?{day}&resolution_ms=NaN")).await;
+    answer.problem(400);
+    let answer = gateway.ask("north", &format!("/api/cameras/gate/timeline?{day}&resolution_ms=86400001")).await;
+    answer.problem(400);
+    gateway.ask("north", "/api/cameras/gate/snapshot.jpg?at=now").await.problem(400);
+    gateway.ask("north", "/api/cameras/%ff/timeline").await.problem(400);
+    gateway.ask("north", "/api/cameras/%2e%2e%2fsouth/timeline").await.problem(400);
+}
+
+#[tokio::test]
+async fn what_is_not_there_and_what_is_not_allowed_are_problems() {
+    let gateway = Gateway::mutualised().await;
+    for path in ["/nothing", "/api", "/api/", "/api/cameras/", "/api/cameras/gate/clip.avi", "/index.html", "//", "/*"]
+    {
+        let problem = gateway.ask("north", path).await.problem(404);
+        assert_eq!(problem["instance"], path);
+    }
+    for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS, Method::TRACE] {
+        for path in ["/", "/api/cameras", "/healthz"] {
+            let answer = gateway.send(request(method.clone(), path, Some("north:north token"))).await;
+            answer.problem(405);
+            assert_eq!(answer.headers[header::ALLOW], "GET,HEAD", "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_refused_by_its_announced_size_and_unread_without_one() {
+    let gateway = Gateway::mutualised().await;
+    let send = async |body: Body| {
+        let mut request = request(Method::GET, "/api/cameras", Some("north:north token"));
+        *request.body_mut() = body;
+        gateway.send(request).await
+    };
+    assert_eq!(send(Body::from("small")).await.status, StatusCode::OK);
+    send(Body::from(vec![0; 5000])).await.problem(413);
+    send(Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>())).await.problem(413);
+}
+
+#[tokio::test]
+async fn every_answer_keeps_browsers_honest() {
+    let gateway = Gateway::mutualised().await;
+    for path in ["/", "/app.js", "/healthz", "/nothing", "/api/cameras", "/api/cameras/nowhere"] {
+        let answer = gateway.ask("north", path).await;
+        let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+        assert_eq!(answer.headers["cross-origin-resource-policy"], "same-origin", "{path}");
+        assert!(answer.headers[header::CACHE_CONTROL].to_str().unwrap().starts_with("private"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_needs_nothing_from_elsewhere() {
+    let gateway = Gateway::open().await;
+    for path in ["/", "/app.js", "/style.css"] {
+        let answer = gateway.send(request(Method::GET, path, None)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        assert!(!text.is_empty());
+        let outside = text.replace("http://www.w3.org/2000/svg", "");
+        assert!(!outside.contains("http://") && !outside.contains("https://"), "{path} names another site");
+        assert!(!text.contains("style=\"") && !text.contains("onclick="), "{path} breaks its own policy");
+    }
+}
+
+#[tokio::test]
+async fn head_answers_like_get_without_the_body() {
+    let gateway = Gateway::mutualised().await;
+    for path in [
+        "/",
+        "/api/cameras",
+        "/api/cameras/nowhere",
+        "/nothing",
+        "/healthz",
+        "/api/openapi.json",
+        "/api/events?limit=0",
+    ] {
+        let get = gateway.ask("north", path).await;
+        let head = gateway.send(request(Method::HEAD, path, Some("north:north token"))).await;
+        assert_eq!(head.status, get.status, "{path}");
+        assert!(head.body.is_empty(), "{path}");
+        assert_eq!(head.headers[header::CONTENT_LENGTH], get.body.len().to_string(), "{path}");
+        assert_eq!(head.headers.get(header::CONTENT_TYPE), get.headers.get(header::CONTENT_TYPE), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_description_names_the_api_and_its_errors() {
+    let gateway = Gateway::mutualised().await;
+    let api = gateway.ask("north", "/api/openapi.json").await.json();
+    assert!(api["openapi"].as_str().unwrap().starts_with("3."));
+    assert_eq!(api["components"]["securitySchemes"]["basic"]["scheme"], "basic");
+    let schemas = api["components"]["schemas"].as_object().unwrap();
+    for schema in ["Camera", "CameraStatus", "Timeline", "GapSpan", "GapCause", "Event", "ProblemDetails"] {
+        assert!(schemas.contains_key(schema), "{schema} is not in {:?}", schemas.keys());
+    }
+    // Every reference leads somewhere.
+    let text = api.to_string();
+    for reference in text.split("\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(schemas.contains_key(name), "{name} is named and not described");
+    }
+}

@@ -1,0 +1,120 @@
+//! Every route of the OpenAPI document, asked by those who may not: a route that is added is tried here, or this fails.
+
+use super::*;
+
+/// The one route without credentials.
+const OPEN: [&str; 1] = ["/healthz"];
+
+/// What stands for each parameter of a path, for a camera of `north`.
+fn filled(path: &str) -> String {
+    let values = [("{camera}", "gate"), ("{pack}", "000102030405060708090a0b0c0d0e0f"), ("{segment}", "0-1.m4s")];
+    let filled = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
+    assert!(!filled.contains('{'), "say here what stands for the parameter of {path}");
+    filled
+}
+
+/// A query that each route takes, so that it is not refused for its question.
+fn query(operation: &Value) -> String {
+    let values = [
+        ("start", "2026-03-01T09:00:00Z"),
+        ("end", "2026-03-01T11:00:00Z"),
+        ("at", "2026-03-01T10:00:00Z"),
+        ("resolution_ms", "0"),
+        ("camera", "gate"),
+        ("after", "0"),
+        ("limit", "10"),
+    ];
+    let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+    let asked = parameters.iter().filter(|p| p["in"] == "query").map(|p| {
+        let name = p["name"].as_str().unwrap();
+        let value = values.iter().find(|(n, _)| *n == name);
+        format!("{name}={}", value.unwrap_or_else(|| panic!("say here what stands for the parameter {name}")).1)
+    });
+    asked.collect::<Vec<_>>().join("&")
+}
+
+/// Path with query and path as described, for each route.
+async fn routes(gateway: &Gateway) -> Vec<(String, String)> {
+    let api = gateway.ask("north", "/api/openapi.json").await.json();
+    let mut routes = Vec::new();
+    for (path, item) in api["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            assert_eq!(method, "get", "{path}: a method that changes something needs its own test here");
+            routes.push((format!("{}?{}", filled(path), query(operation)), path.clone()));
+        }
+    }
+    assert!(routes.len() >= 17, "{routes:?}");
+    routes
+}
+
+#[tokio::test]
+async fn no_route_answers_without_the_right_credentials() {
+    let gateway = Gateway::mutualised().await;
+    let wrong = [
+        None,
+        Some("north:south token"),
+        Some("south:north token"),
+        Some("north:"),
+        Some("north"),
+        Some(":north token"),
+        Some("east:north token"),
+        Some("north/gate:north token"),
+        Some("\u{0}:\u{0}"),
+    ];
+    for (path, described) in routes(&gateway).await {
+        for credentials in wrong {
+            for method in [Method::GET, Method::HEAD, Method::POST] {
+                let answer = gateway.send(request(method.clone(), &path, credentials)).await;
+                if OPEN.contains(&described.as_str()) {
+                    assert_ne!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+                    continue;
+                }
+                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} as {credentials:?}");
+                assert!(answer.headers[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Basic "), "{path}");
+                assert!(!String::from_utf8_lossy(&answer.body).contains("square"), "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_route_shows_a_tenant_what_is_another_s() {
+    let gateway = Gateway::mutualised().await;
+    for (path, described) in routes(&gateway).await {
+        let answer = gateway.ask("south", &path).await;
+        if described.starts_with("/api/cameras/{camera}") {
+            // As for a camera that does not exist at all: not even that it exists is told.
+            let nobody = gateway.ask("south", &path.replace("/gate", "/nope")).await;
+            let (problem, expected) = (answer.problem(404), nobody.problem(404));
+            let shown = problem.to_string().replace("gate", "nope");
+            assert_eq!(shown, expected.to_string(), "{path}");
+        }
+        for secret in ["north", "square", "place of north"] {
+            let body = String::from_utf8_lossy(&answer.body);
+            assert!(!body.contains(secret), "{path} tells south {secret:?}: {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_without_tokens_answers_under_loopback_names_only() {
+    let gateway = Gateway::open().await;
+    assert_eq!(gateway.send(request(Method::GET, "/api/cameras", None)).await.status, StatusCode::OK);
+    let described = gateway.send(request(Method::GET, "/api/openapi.json", None)).await.json();
+    for path in described["paths"].as_object().unwrap().keys().filter(|p| !OPEN.contains(&p.as_str())) {
+        let mut foreign = request(Method::GET, &filled(path), None);
+        foreign.headers_mut().insert(header::HOST, "rebound.example".parse().unwrap());
+        gateway.send(foreign).await.problem(421);
+    }
+}
+
+#[test]
+fn a_route_is_registered_with_its_description_or_not_at_all() {
+    let registers = include_str!("../../http.rs");
+    for bare in [".route(", ".nest(", ".route_service(", ".nest_service(", ".fallback_service("] {
+        assert!(
+            !registers.contains(bare),
+            "{bare} leaves a route out of the OpenAPI document, and so out of these tests"
+        );
+    }
+}

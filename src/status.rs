@@ -1,0 +1,178 @@
+//! What each camera does now: written by its recorder, read by the status routes.
+//!
+//! Invariant: one writer per camera; a reader copies one camera's values and holds nothing while it formats them.
+//! Absent on purpose: history. What happened is in the index, as gaps and events.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::media::{GapCause, VideoCodec, VideoParams};
+use crate::units::{CameraKey, Ticks90k, WallTime};
+
+/// Time constant of the smoothed rates.
+const SMOOTHING: Ticks90k = Ticks90k(10 * 90_000);
+
+/// Where a camera's recorder is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CameraState {
+    /// No session has been opened yet.
+    #[default]
+    Starting,
+    /// The session plays; no fragment has been written yet.
+    Connected,
+    /// Fragments are being written.
+    Recording,
+    /// Nothing is recorded, and why.
+    Gap(GapCause),
+}
+
+/// The picture that a camera sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VideoStatus {
+    /// Which coding.
+    pub codec: VideoCodec,
+    /// Displayed width, in pixels.
+    pub width: u16,
+    /// Displayed height, in pixels.
+    pub height: u16,
+    /// The `codecs` parameter of RFC 6381.
+    pub rfc6381: String,
+}
+
+impl From<&VideoParams> for VideoStatus {
+    fn from(params: &VideoParams) -> Self {
+        Self { codec: params.codec, width: params.width, height: params.height, rfc6381: params.rfc6381.clone() }
+    }
+}
+
+/// What a camera does now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CameraStatus {
+    /// Recorder's state.
+    pub state: CameraState,
+    /// When it entered that state.
+    pub since: Option<WallTime>,
+    /// One line for people about the last trouble; empty without any. Never a credential.
+    pub detail: String,
+    /// First instant after the last fragment written.
+    pub last_fragment_end: Option<WallTime>,
+    /// Sample bits a second, smoothed over about ten seconds of footage.
+    pub bit_rate: Option<f64>,
+    /// Pictures a second, smoothed likewise.
+    pub picture_rate: Option<f64>,
+    /// What it sends.
+    pub video: Option<VideoStatus>,
+    /// The camera's clock minus the gateway's.
+    pub camera_clock_offset: Option<Ticks90k>,
+    /// What else it offers and is not recorded.
+    pub also_offered: Vec<String>,
+}
+
+impl CameraStatus {
+    /// Enters a state, unless it is in it already.
+    pub fn enter(&mut self, state: CameraState, at: WallTime) {
+        if self.state != state || self.since.is_none() {
+            self.state = state;
+            self.since = Some(at);
+        }
+    }
+
+    /// A fragment was written: `bytes` and `pictures` over `duration` of media, ending at `end`.
+    pub fn fragment(&mut self, end: WallTime, duration: Ticks90k, bytes: u64, pictures: usize) {
+        self.last_fragment_end = Some(end);
+        if duration <= Ticks90k::ZERO {
+            return;
+        }
+        let weight = 1.0 - (-(duration.as_seconds_f64() / SMOOTHING.as_seconds_f64())).exp();
+        let smooth = |rate: &mut Option<f64>, amount: f64| {
+            let now = amount / duration.as_seconds_f64();
+            *rate = Some(rate.map_or(now, |before| before + weight * (now - before)));
+        };
+        smooth(&mut self.bit_rate, bytes as f64 * 8.0);
+        smooth(&mut self.picture_rate, pictures as f64);
+    }
+}
+
+/// Every camera's status; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct StatusBoard {
+    cameras: Arc<RwLock<HashMap<CameraKey, StatusSlot>>>,
+}
+
+impl StatusBoard {
+    /// The camera's own slot, made at the first call.
+    pub fn slot(&self, key: &CameraKey) -> StatusSlot {
+        let mut cameras = self.cameras.write().unwrap_or_else(PoisonError::into_inner);
+        cameras.entry(key.clone()).or_default().clone()
+    }
+
+    /// What the camera does now; `None` when nothing records it.
+    pub fn get(&self, key: &CameraKey) -> Option<CameraStatus> {
+        let slot = self.cameras.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        slot.map(|slot| slot.lock().clone())
+    }
+}
+
+/// One camera's place on the board; cheap to clone and to update.
+#[derive(Clone, Debug, Default)]
+pub struct StatusSlot(Arc<Mutex<CameraStatus>>);
+
+impl StatusSlot {
+    /// Changes the status; `change` must be short, readers wait for it.
+    pub fn update(&self, change: impl FnOnce(&mut CameraStatus)) {
+        change(&mut self.lock());
+    }
+
+    // A panic inside `change` leaves plain values, each of them valid: poisoning says nothing here.
+    fn lock(&self) -> MutexGuard<'_, CameraStatus> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Ticks90k = Ticks90k(90_000);
+
+    #[test]
+    fn what_the_recorder_writes_is_what_the_board_shows_for_that_camera_only() {
+        let board = StatusBoard::default();
+        let key = |s: &str| s.parse::<CameraKey>().unwrap();
+        let slot = board.slot(&key("town/a"));
+        slot.update(|s| s.enter(CameraState::Gap(GapCause::Silent), WallTime(5)));
+        assert_eq!(board.get(&key("town/a")).unwrap().state, CameraState::Gap(GapCause::Silent));
+        assert_eq!(board.get(&key("other/a")), None);
+        board.slot(&key("town/a")).update(|s| s.enter(CameraState::Recording, WallTime(7)));
+        assert_eq!(board.get(&key("town/a")).unwrap().since, Some(WallTime(7)));
+    }
+
+    #[test]
+    fn entering_the_same_state_again_keeps_its_beginning() {
+        let mut status = CameraStatus::default();
+        status.enter(CameraState::Recording, WallTime(1));
+        status.enter(CameraState::Recording, WallTime(2));
+        assert_eq!(status.since, Some(WallTime(1)));
+    }
+
+    #[test]
+    fn rates_start_at_the_first_fragment_and_follow_a_change() {
+        let mut status = CameraStatus::default();
+        status.fragment(WallTime(90_000), SECOND, 500_000, 25);
+        assert_eq!(status.bit_rate, Some(4_000_000.0));
+        assert_eq!(status.picture_rate, Some(25.0));
+        for _ in 0..60 {
+            status.fragment(WallTime(90_000), SECOND, 250_000, 10);
+        }
+        let near = |rate: Option<f64>, want: f64| assert!((rate.unwrap() / want - 1.0).abs() < 0.01, "{rate:?} {want}");
+        near(status.bit_rate, 2_000_000.0);
+        near(status.picture_rate, 10.0);
+    }
+
+    #[test]
+    fn a_fragment_without_duration_changes_no_rate() {
+        let mut status = CameraStatus::default();
+        status.fragment(WallTime(1), Ticks90k::ZERO, 1, 1);
+        assert_eq!((status.bit_rate, status.last_fragment_end), (None, Some(WallTime(1))));
+    }
+}

@@ -1,0 +1,663 @@
+// The plain page: one camera at a time, live or from its recording. No dependency, no build step.
+
+const $ = (id) => document.getElementById(id);
+const video = $("video");
+
+const CLIP_MINUTES = 10;
+const RESOLUTION_MS = 5000;
+const LIVE_POLL_MS = 600;
+const LIVE_DELAY_S = 1.5;
+const LIVE_DELAY_MAX_S = 5;
+
+const CAUSES = {
+  gateway_stopped: "passerelle arrêtée",
+  gateway_crashed: "passerelle interrompue brutalement",
+  connect_failed: "caméra injoignable",
+  unauthorized: "identifiants refusés par la caméra",
+  unsupported_media: "codage non pris en charge",
+  protocol_error: "réponse incorrecte de la caméra",
+  setup_timeout: "la caméra n’a pas répondu à temps",
+  silent: "caméra muette",
+  disconnected: "connexion fermée par la caméra",
+  packet_loss: "paquets perdus sur le réseau",
+  timestamp_jump: "saut d’horodatage de la caméra",
+  clock_step: "saut de l’horloge de la passerelle",
+  disk_full: "disque plein",
+  write_failed: "erreur d’écriture sur le disque",
+  awaiting_random_access: "attente d’une image complète",
+  corrupt: "enregistrement endommagé",
+};
+const GATEWAY_CAUSES = new Set(["gateway_stopped", "gateway_crashed", "clock_step", "disk_full", "write_failed", "corrupt"]);
+const STATES = {
+  removed: "retirée de la configuration",
+  starting: "démarrage",
+  connected: "connectée, pas encore d’image",
+  recording: "enregistrement en cours",
+  gap: "interruption",
+};
+const PROBLEMS = {
+  "no-footage": "Aucune image n’est enregistrée à cet instant.",
+  "no-camera": "Cette caméra n’existe pas.",
+  "invalid-request": "La demande n’est pas valable.",
+  "unauthorized": "Identification refusée.",
+  "unavailable": "Les images ne sont pas accessibles pour le moment : réessayez plus tard.",
+  "busy": "La passerelle est occupée : réessayez dans un instant.",
+  "timed-out": "La réponse a pris trop de temps : réessayez.",
+  "damaged": "Cet enregistrement est endommagé.",
+};
+
+const state = {
+  zone: "Europe/Paris",
+  clockSkewMs: 0, // gateway's clock minus this browser's
+  cameras: [],
+  camera: null,
+  footage: null,
+  view: { start: 0, end: 1, follow: true },
+  cursor: null,
+  player: null,
+};
+
+// --- Gateway ---------------------------------------------------------------------------------------------------------
+
+class Refused extends Error {
+  constructor(status, type) {
+    super(PROBLEMS[(type ?? "").split(":").pop()] ?? `La passerelle a répondu par une erreur (${status}).`);
+    this.status = status;
+  }
+}
+
+async function ask(path, options) {
+  const response = await fetch(path, { cache: "no-store", ...options });
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  throw new Refused(response.status, problem.type ?? (response.status === 404 ? "no-footage" : ""));
+}
+
+const now = () => Date.now() + state.clockSkewMs;
+const iso = (ms) => new Date(ms).toISOString();
+const cameraPath = (rest) => `api/cameras/${encodeURIComponent(state.camera.id)}/${rest}`;
+const clipPath = (start, end) => cameraPath(`clip.mp4?start=${iso(start)}&end=${iso(end)}`);
+
+function complain(error) {
+  const message = error instanceof Refused ? error.message : "La passerelle ne répond pas.";
+  if (!(error instanceof Refused)) console.error(error);
+  $("alert").textContent = message;
+  $("alert").hidden = false;
+}
+
+const content = () => { $("alert").hidden = true; };
+
+// --- Times in the gateway's zone -------------------------------------------------------------------------------------
+
+function format(ms, options) {
+  return new Intl.DateTimeFormat("fr-FR", { timeZone: state.zone, ...options }).format(ms);
+}
+const clockTime = (ms) => format(ms, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const fullTime = (ms) => format(ms, { dateStyle: "full", timeStyle: "medium" });
+
+// Year to second of an instant, as read on a clock in the zone, packed as if it were UTC.
+function wallClock(ms) {
+  const parts = new Intl.DateTimeFormat("en-GB", {
+    timeZone: state.zone, hourCycle: "h23",
+    year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric",
+  }).formatToParts(ms);
+  const part = (type) => Number(parts.find((p) => p.type === type).value);
+  return Date.UTC(part("year"), part("month") - 1, part("day"), part("hour"), part("minute"), part("second"));
+}
+
+// The instant at which a clock in the zone shows this; in the hour that summer time repeats, its first passage.
+function fromWallClock(wall) {
+  const first = wall - (wallClock(wall) - wall);
+  const second = wall - (wallClock(first) - first);
+  return Math.min(first, second) === second || wallClock(first) !== wall ? second : first;
+}
+
+const inputDate = (ms) => new Date(wallClock(ms)).toISOString().slice(0, 10);
+const inputDateTime = (ms) => new Date(wallClock(ms)).toISOString().slice(0, 19);
+const parseInput = (text) => fromWallClock(Date.parse(`${text.length === 16 ? `${text}:00` : text}Z`));
+const dayStart = (ms) => fromWallClock(Date.parse(`${inputDate(ms)}T00:00:00Z`));
+const nextDay = (start) => dayStart(start + 36 * 3600e3);
+
+function length(ms) {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
+// --- Live: the HLS playlist through Media Source Extensions ----------------------------------------------------------
+
+// The `codecs` parameter (RFC 6381) of an initialisation segment.
+function codecsOf(init) {
+  const find = (name) => {
+    for (let i = 4; i + 24 < init.length; i++) {
+      if ([...name].every((c, k) => init[i + k] === c.charCodeAt(0))) return i + 4;
+    }
+    return -1;
+  };
+  const hex = (byte) => byte.toString(16).padStart(2, "0");
+  const avc = find("avcC");
+  if (avc > 0) return `avc1.${hex(init[avc + 1])}${hex(init[avc + 2])}${hex(init[avc + 3])}`;
+  const hevc = find("hvcC");
+  if (hevc < 0) return null;
+  // ISO/IEC 14496-15 Annex E.3: profile space and number, reversed compatibility flags, tier and level, constraints.
+  const space = ["", "A", "B", "C"][init[hevc + 1] >> 6];
+  let flags = 0;
+  for (let bit = 0; bit < 32; bit++) if (init[hevc + 2 + (bit >> 3)] & (0x80 >> (bit & 7))) flags += 2 ** bit;
+  const constraints = [...init.slice(hevc + 6, hevc + 12)];
+  while (constraints.length && constraints.at(-1) === 0) constraints.pop();
+  const tier = init[hevc + 1] & 0x20 ? "H" : "L";
+  return [`hvc1.${space}${init[hevc + 1] & 0x1f}`, flags.toString(16), `${tier}${init[hevc + 12]}`, ...constraints.map((b) => b.toString(16))].join(".");
+}
+
+function parsePlaylist(text) {
+  const segments = [];
+  let sequence = 0, map = null, time = null, duration = 0;
+  for (const line of text.split("\n").map((l) => l.trim())) {
+    if (line.startsWith("#EXT-X-MEDIA-SEQUENCE:")) sequence = Number(line.slice(22));
+    else if (line.startsWith("#EXT-X-MAP:")) map = /URI="([^"]*)"/.exec(line)?.[1];
+    else if (line.startsWith("#EXT-X-PROGRAM-DATE-TIME:")) time = Date.parse(line.slice(25));
+    else if (line.startsWith("#EXTINF:")) duration = parseFloat(line.slice(8));
+    else if (line && !line.startsWith("#")) {
+      segments.push({ sequence: sequence + segments.length, map, uri: line, time, duration });
+      if (time !== null) time += duration * 1000;
+    }
+  }
+  return segments;
+}
+
+class LivePlayer {
+  constructor() {
+    this.stopped = new AbortController();
+    this.last = -1;
+    this.map = null;
+    this.marks = []; // where in the buffer which wall-clock time begins
+    this.waiting = false;
+  }
+
+  start() {
+    this.playlist = cameraPath("hls/live.m3u8");
+    if (!window.MediaSource) { // iPhone: its own player reads HLS
+      video.src = this.playlist;
+      video.play().catch(() => {});
+      return;
+    }
+    this.source = new MediaSource();
+    video.src = URL.createObjectURL(this.source);
+    this.source.addEventListener("sourceopen", () => this.run(), { once: true, signal: this.stopped.signal });
+    video.play().catch(() => {});
+  }
+
+  stop() {
+    this.stopped.abort();
+    if (video.src.startsWith("blob:")) URL.revokeObjectURL(video.src);
+    video.removeAttribute("src");
+    video.load();
+  }
+
+  async run() {
+    const { signal } = this.stopped;
+    while (!signal.aborted) {
+      try {
+        await this.follow();
+        if (this.waiting) content();
+        this.waiting = false;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error.name === "NotSupportedError") return complainOf("Ce navigateur ne lit pas le codage de cette caméra : téléchargez la séquence.");
+        if (!this.waiting) complain(error instanceof Refused && error.status === 404 ? new Refused(404, "no-footage") : error);
+        this.waiting = true;
+      }
+      await new Promise((resolve) => setTimeout(resolve, this.waiting ? 3 * LIVE_POLL_MS : LIVE_POLL_MS));
+    }
+  }
+
+  async follow() {
+    const { signal } = this.stopped;
+    const base = new URL(this.playlist, document.baseURI);
+    const segments = parsePlaylist(await (await ask(base, { signal })).text());
+    const fresh = segments.filter((s) => s.sequence > this.last);
+    // The playlist began anew: another gateway process, say.
+    if (segments.length && segments.at(-1).sequence < this.last) fresh.push(...segments);
+    for (const segment of fresh) {
+      if (segment.map !== this.map) await this.initialise(new URL(segment.map, base));
+      this.map = segment.map;
+      const bytes = await this.bytes(new URL(segment.uri, base));
+      const before = this.end();
+      await this.append(bytes);
+      this.last = segment.sequence;
+      if (segment.time !== null) this.marks.push({ at: before, time: segment.time });
+      this.keepUp();
+    }
+    await this.trim();
+  }
+
+  async bytes(url) {
+    const response = await ask(url, { signal: this.stopped.signal, cache: "default" });
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
+  async initialise(url) {
+    const init = await this.bytes(url);
+    const type = `video/mp4; codecs="${codecsOf(init)}"`;
+    if (!MediaSource.isTypeSupported(type)) throw new DOMException(type, "NotSupportedError");
+    if (!this.buffer) {
+      this.buffer = this.source.addSourceBuffer(type);
+      this.buffer.mode = "sequence"; // one run after the other, whatever their decode times
+    } else {
+      this.buffer.changeType(type);
+    }
+    await this.append(init);
+  }
+
+  async append(bytes) {
+    this.buffer.appendBuffer(bytes);
+    await this.settled();
+  }
+
+  settled() {
+    return new Promise((resolve, reject) => {
+      this.buffer.addEventListener("updateend", resolve, { once: true });
+      this.buffer.addEventListener("error", () => reject(new Error("MSE")), { once: true });
+    });
+  }
+
+  end() {
+    const { buffered } = this.buffer;
+    return buffered.length ? buffered.end(buffered.length - 1) : 0;
+  }
+
+  // Back to the live edge when playback has just begun or has fallen behind; a paused player stays where it is.
+  keepUp() {
+    const delay = this.end() - video.currentTime;
+    if (!video.paused && delay > LIVE_DELAY_MAX_S) video.currentTime = this.end() - LIVE_DELAY_S;
+    video.playbackRate = delay > LIVE_DELAY_S + 1 ? 1.08 : 1;
+  }
+
+  async trim() {
+    const { buffered } = this.buffer ?? { buffered: [] };
+    const until = video.currentTime - 60;
+    if (buffered.length && until - buffered.start(0) > 30) {
+      this.buffer.remove(0, until);
+      await this.settled();
+      this.marks = this.marks.filter((mark) => mark.at >= until - 10);
+    }
+  }
+
+  shownAt() {
+    const mark = this.marks.findLast((m) => m.at <= video.currentTime + 0.05);
+    return mark ? mark.time + (video.currentTime - mark.at) * 1000 : null;
+  }
+}
+
+// --- Clips -----------------------------------------------------------------------------------------------------------
+
+class ClipPlayer {
+  constructor(start, end, goesOn) {
+    this.start_ms = start;
+    this.end_ms = end;
+    this.goesOn = goesOn;
+  }
+
+  async start() {
+    const path = clipPath(this.start_ms, this.end_ms);
+    await ask(path, { method: "HEAD" });
+    // The first footage at or after the asked instant is what the clip begins with.
+    const covered = await timelineOf(this.start_ms, this.end_ms);
+    this.spans = covered.coverage.map(({ start, end }) => ({
+      start: Math.max(Date.parse(start), this.start_ms), end: Math.min(Date.parse(end), this.end_ms),
+    }));
+    video.src = path;
+    await video.play().catch(() => {});
+  }
+
+  stop() {
+    video.removeAttribute("src");
+    video.load();
+  }
+
+  shownAt() {
+    let left = video.currentTime * 1000;
+    for (const span of this.spans ?? []) {
+      if (left <= span.end - span.start) return span.start + left;
+      left -= span.end - span.start;
+    }
+    return this.start_ms + video.currentTime * 1000;
+  }
+}
+
+async function play(player, mode) {
+  state.player?.stop();
+  state.player = player;
+  content();
+  const live = mode === "live";
+  $("badge").textContent = live ? "Direct" : "Enregistrement";
+  $("badge").dataset.mode = mode;
+  $("mode").textContent = live ? "En direct :" : "Enregistrement du";
+  $("live").setAttribute("aria-pressed", String(live));
+  video.muted = true;
+  video.playbackRate = 1;
+  try {
+    await player.start();
+  } catch (error) {
+    if (state.player === player) complain(error);
+  }
+}
+
+const playLive = () => play(new LivePlayer(), "live");
+
+// Plays on from an instant, clip after clip, up to what is live; with an end, that sequence alone.
+function playFrom(start, wanted) {
+  const end = wanted ?? Math.min(start + CLIP_MINUTES * 60e3, now());
+  if (end - start < 1000) return playLive();
+  state.cursor = start;
+  $("from").value = inputDateTime(start);
+  $("to").value = inputDateTime(end);
+  offerDownload();
+  return play(new ClipPlayer(start, end, wanted === undefined), "clip");
+}
+
+function complainOf(message) {
+  $("alert").textContent = message;
+  $("alert").hidden = false;
+}
+
+video.addEventListener("ended", () => {
+  if (state.player?.goesOn) playFrom(state.player.end_ms);
+});
+video.addEventListener("error", () => {
+  if (video.getAttribute("src") && state.player instanceof ClipPlayer) {
+    complainOf("Ce navigateur ne peut pas lire cette séquence : téléchargez-la.");
+  }
+});
+video.addEventListener("timeupdate", showTime);
+
+function showTime() {
+  const at = state.player?.shownAt?.();
+  $("shown").textContent = at ? fullTime(at) : "";
+  $("snapshot").hidden = !at;
+  if (at) {
+    $("snapshot").href = cameraPath(`snapshot.jpg?at=${iso(at)}`);
+    $("snapshot").download = `${state.camera.id}_${iso(at).replace(/[-:]|\.\d+/g, "")}.jpg`;
+    state.cursor = at;
+    moveCursor();
+  }
+}
+
+// --- Timeline --------------------------------------------------------------------------------------------------------
+
+async function timelineOf(start, end) {
+  const path = cameraPath(`timeline?start=${iso(start)}&end=${iso(end)}&resolution_ms=${RESOLUTION_MS}`);
+  return (await ask(path)).json();
+}
+
+function setView(around) {
+  const minutes = Number($("zoom").value);
+  if (minutes === 1440) {
+    const start = dayStart(around);
+    state.view = { start, end: nextDay(start) };
+  } else {
+    const span = minutes * 60e3;
+    const end = Math.min(around + span / 2, now() + span / 20);
+    state.view = { start: end - span, end };
+  }
+  state.view.follow = state.view.end > now();
+  if (document.activeElement !== $("day")) $("day").value = inputDate(Math.min(around, state.view.end - 1));
+  drawTicks();
+  return drawTimeline();
+}
+
+const share = (ms) => ((ms - state.view.start) / (state.view.end - state.view.start)) * 100;
+
+function stretch(className, start, end, title) {
+  const from = Math.max(share(start), 0), to = Math.min(share(end), 100);
+  if (to <= from) return null;
+  const mark = document.createElement("i");
+  mark.className = className;
+  mark.style.left = `${from}%`;
+  mark.style.width = `${to - from}%`;
+  if (title) mark.title = title;
+  return mark;
+}
+
+const gapText = (gap) => {
+  const lost = gap.lost_packets ? `, ${gap.lost_packets} paquets` : "";
+  return `${CAUSES[gap.cause] ?? gap.cause}${lost}`;
+};
+
+async function drawTimeline() {
+  if (!state.camera) return;
+  const { view, camera } = state;
+  let timeline;
+  try {
+    timeline = await timelineOf(view.start, view.end);
+  } catch (error) {
+    return complain(error);
+  }
+  if (view !== state.view || camera !== state.camera) return;
+  const gaps = timeline.gaps.map((g) => ({ ...g, from: Date.parse(g.start), to: g.end ? Date.parse(g.end) : now() }));
+  state.gaps = gaps;
+  const marks = [
+    ...timeline.coverage.map((s) => stretch("covered", Date.parse(s.start), Date.parse(s.end))),
+    ...gaps.map((g) => stretch(`gap ${GATEWAY_CAUSES.has(g.cause) ? "gateway" : "camera"}`, g.from, g.to,
+      `${clockTime(g.from)}, ${length(g.to - g.from)} : ${gapText(g)}`)),
+    stretch("future", now(), view.end),
+  ].filter(Boolean);
+  const cursor = document.createElement("i");
+  cursor.className = "cursor";
+  cursor.id = "cursor";
+  $("bar").replaceChildren(...marks, cursor);
+  moveCursor();
+  listGaps(gaps);
+}
+
+function listGaps(gaps) {
+  $("gaps-title").textContent = gaps.length ? `Interruptions (${gaps.length})` : "Aucune interruption sur cette période";
+  $("gaps").replaceChildren(...gaps.slice(0, 500).map((gap) => {
+    const row = document.createElement("tr");
+    for (const text of [clockTime(gap.from), gap.end ? length(gap.to - gap.from) : "en cours", gapText(gap)]) {
+      row.insertCell().textContent = text;
+    }
+    return row;
+  }));
+}
+
+function drawTicks() {
+  const { start, end } = state.view;
+  const wide = $("bar").clientWidth > 600;
+  const minutes = (end - start) / 60e3;
+  const step = (minutes > 400 ? (wide ? 120 : 360) : minutes > 100 ? (wide ? 30 : 120) : minutes > 20 ? (wide ? 5 : 15) : (wide ? 1 : 2)) * 60e3;
+  const ticks = [];
+  // Steps are counted on the zone's clock, so that they fall on round hours.
+  for (let wall = Math.ceil(wallClock(start) / step) * step; ; wall += step) {
+    const at = fromWallClock(wall);
+    if (at > end) break;
+    const tick = document.createElement("span");
+    tick.textContent = format(at, { hour: "2-digit", minute: "2-digit" });
+    tick.style.left = `${Math.min(Math.max(share(at), 2.5), 97.5)}%`;
+    ticks.push(tick);
+  }
+  $("ticks").replaceChildren(...ticks);
+}
+
+function moveCursor() {
+  const at = state.cursor ?? now();
+  const cursor = $("cursor");
+  if (cursor) {
+    cursor.hidden = at < state.view.start || at > state.view.end;
+    cursor.style.left = `${share(at)}%`;
+  }
+  const bar = $("bar");
+  bar.setAttribute("aria-valuemin", Math.round(state.view.start / 1000));
+  bar.setAttribute("aria-valuemax", Math.round(state.view.end / 1000));
+  bar.setAttribute("aria-valuenow", Math.round(at / 1000));
+  bar.setAttribute("aria-valuetext", fullTime(at));
+}
+
+const pointed = (event) => {
+  const box = $("bar").getBoundingClientRect();
+  const part = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
+  return state.view.start + part * (state.view.end - state.view.start);
+};
+
+const describe = (at) => {
+  const gap = state.gaps?.find((g) => g.from <= at && at < g.to);
+  return fullTime(at) + (gap ? ` : ${gapText(gap)}` : "");
+};
+
+$("bar").addEventListener("pointermove", (event) => { $("hover").textContent = describe(pointed(event)); });
+$("bar").addEventListener("pointerleave", () => { $("hover").textContent = "\u00a0"; });
+$("bar").addEventListener("click", (event) => playFrom(Math.min(pointed(event), now() - 2000)));
+$("bar").addEventListener("keydown", (event) => {
+  const span = state.view.end - state.view.start;
+  const at = state.cursor ?? now();
+  const moves = {
+    ArrowLeft: at - span / 240, ArrowDown: at - span / 240, ArrowRight: at + span / 240, ArrowUp: at + span / 240,
+    PageDown: at - span / 24, PageUp: at + span / 24, Home: state.view.start, End: state.view.end,
+  };
+  if (event.key === "Enter" || event.key === " ") playFrom(Math.min(at, now() - 2000));
+  else if (event.key in moves) {
+    video.pause(); // or the picture would take the cursor back
+    state.cursor = Math.min(Math.max(moves[event.key], state.view.start), Math.min(state.view.end, now()));
+    $("hover").textContent = describe(state.cursor);
+    moveCursor();
+  } else return;
+  event.preventDefault();
+});
+
+$("zoom").addEventListener("change", () => setView(state.cursor ?? now()));
+$("day").addEventListener("change", () => {
+  if (!$("day").value) return;
+  $("zoom").value = "1440";
+  setView(parseInput(`${$("day").value}T12:00`));
+});
+const shift = (direction) => setView((state.view.start + state.view.end) / 2 + direction * (state.view.end - state.view.start));
+$("earlier").addEventListener("click", () => shift(-1));
+$("later").addEventListener("click", () => shift(1));
+$("live").addEventListener("click", () => { playLive(); setView(now()); });
+
+// --- Export ----------------------------------------------------------------------------------------------------------
+
+function exportRange() {
+  if (!$("from").value || !$("to").value) return null;
+  const start = parseInput($("from").value), end = parseInput($("to").value);
+  return start < end ? { start, end } : null;
+}
+
+function offerDownload() {
+  const range = exportRange();
+  const link = $("download");
+  link.setAttribute("aria-disabled", String(!range));
+  $("to").setCustomValidity(range || !$("to").value ? "" : "La fin doit suivre le début.");
+  if (range) {
+    link.href = clipPath(range.start, range.end);
+    link.download = "";
+  } else {
+    link.removeAttribute("href");
+  }
+}
+
+$("from").addEventListener("input", offerDownload);
+$("to").addEventListener("input", offerDownload);
+$("export").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const range = exportRange();
+  if (range) playFrom(range.start, range.end);
+});
+
+// --- Cameras and their state -----------------------------------------------------------------------------------------
+
+function statusLine(status) {
+  const facts = [STATES[status.state] ?? status.state];
+  if (status.cause) facts[0] += ` : ${CAUSES[status.cause] ?? status.cause}`;
+  if (status.width) facts.push(`${status.width} × ${status.height}`);
+  if (status.codec) facts.push(status.codec === "h265" ? "H.265" : "H.264");
+  if (status.picture_rate) facts.push(`${status.picture_rate.toFixed(1).replace(".", ",")} images/s`);
+  if (status.bit_rate) facts.push(`${(status.bit_rate / 1e6).toFixed(2).replace(".", ",")} Mbit/s`);
+  if (status.lag_ms !== undefined) facts.push(`dernière image il y a ${length(Math.max(status.lag_ms, 0))}`);
+  if (Math.abs(status.camera_clock_offset_ms ?? 0) >= 1000) {
+    facts.push(`horloge de la caméra décalée de ${length(Math.abs(status.camera_clock_offset_ms))}`);
+  }
+  return facts.join(" · ");
+}
+
+async function refreshStatus() {
+  const asked = Date.now();
+  const status = await (await ask("api/status")).json();
+  state.zone = status.time_zone;
+  state.clockSkewMs = Date.parse(status.now) - (asked + Date.now()) / 2;
+  $("zone").textContent = `(${status.time_zone})`;
+  for (const line of status.cameras) {
+    const button = document.querySelector(`[data-camera="${CSS.escape(line.camera)}"]`);
+    if (!button) continue;
+    button.querySelector(".dot").dataset.state = line.state;
+    button.querySelector("small").textContent = STATES[line.state] ?? line.state;
+    if (line.camera === state.camera?.id) {
+      const text = `Caméra : ${statusLine(line)}`;
+      if ($("status").textContent !== text) $("status").textContent = text;
+    }
+  }
+}
+
+function listCameras() {
+  $("cameras").replaceChildren(...state.cameras.map((camera) => {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.camera = camera.id;
+    const dot = document.createElement("span");
+    dot.className = "dot";
+    const name = document.createElement("span");
+    name.textContent = camera.name || camera.id;
+    const status = document.createElement("small");
+    button.append(dot, name, status);
+    button.addEventListener("click", () => choose(camera));
+    item.append(button);
+    return item;
+  }));
+}
+
+async function choose(camera) {
+  state.camera = camera;
+  state.cursor = null;
+  for (const button of document.querySelectorAll("[data-camera]")) {
+    button.setAttribute("aria-current", String(button.dataset.camera === camera.id));
+  }
+  $("camera-name").textContent = camera.name || camera.id;
+  $("camera-place").textContent = camera.place;
+  document.title = `${camera.name || camera.id} · Vigie`;
+  const details = await (await ask(`api/cameras/${encodeURIComponent(camera.id)}`)).json();
+  if (state.camera !== camera) return;
+  const age = details.footage ? now() - Date.parse(details.footage.start) : 0;
+  $("zoom").value = age < 10 * 60e3 ? "10" : age < 60 * 60e3 ? "60" : "1440";
+  const last = details.footage ? Date.parse(details.footage.end) : now();
+  $("to").value = inputDateTime(last);
+  $("from").value = inputDateTime(Math.max(last - 60e3, details.footage ? Date.parse(details.footage.start) : 0));
+  offerDownload();
+  await refreshStatus();
+  await setView(now());
+  await playLive();
+}
+
+function every(ms, task) {
+  const turn = async () => {
+    if (!document.hidden) await task().catch(complain);
+    setTimeout(turn, ms);
+  };
+  setTimeout(turn, ms);
+}
+
+async function begin() {
+  await refreshStatus();
+  state.cameras = await (await ask("api/cameras")).json();
+  listCameras();
+  setInterval(() => { $("now").textContent = fullTime(now()); showTime(); }, 500);
+  every(3000, refreshStatus);
+  every(10000, async () => {
+    if (state.view.follow) await setView(Number($("zoom").value) === 1440 ? state.view.start + 43200e3 : now());
+  });
+  if (state.cameras.length) await choose(state.cameras[0]);
+  else $("camera-name").textContent = "Aucune caméra n’est configurée.";
+}
+
+begin().catch(complain);
