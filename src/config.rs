@@ -1,13 +1,37 @@
 //! Configuration: TOML to validated values, once; every error names its line and key.
+//!
+//! Invariants: a [`Config`] that exists has been validated whole; every mistake of a file is reported at once, each with
+//! what to write instead; a secret's value enters no message and no `Debug`.
+//! Absent on purpose: reloading. A change takes a restart, which costs no footage but that of a second.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
+use toml::de::DeTable;
 use url::Url;
 
+pub use self::local_time::BadLocalTime;
+pub use self::secret::Surroundings;
+use self::section::{Report, Section};
 use crate::units::{CameraId, TenantId};
+
+mod build;
+mod local_time;
+mod secret;
+mod section;
+#[cfg(test)]
+mod tests;
+
+/// Longest configuration file, in bytes: ten thousand cameras take less than half of it.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The whole configuration, validated.
 #[derive(Clone, Debug)]
@@ -18,6 +42,8 @@ pub struct Config {
     pub spool_dir: PathBuf,
     /// `file:///…` or `s3://bucket/prefix`: `data_dir/store` unless said.
     pub store_url: Url,
+    /// How an `s3://` store is reached.
+    pub s3: S3,
     /// Bytes to keep free on the spool's (and a local store's) file system; below it, packs beyond their guaranteed
     /// time go first.
     pub disk_reserve_bytes: u64,
@@ -33,6 +59,22 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
 }
 
+/// What `s3://` needs beyond its URL. Where the two keys are absent, the environment (`AWS_ACCESS_KEY_ID`, …) and then the
+/// machine's instance profile are asked.
+#[derive(Clone, Debug, Default)]
+pub struct S3 {
+    /// Region, where the provider has any.
+    pub region: Option<String>,
+    /// `http://` or `https://`; none: Amazon's own.
+    pub endpoint: Option<Url>,
+    /// The bucket is the first part of the path rather than of the host name.
+    pub path_style: bool,
+    /// Access key id.
+    pub access_key_id: Option<SecretString>,
+    /// Its secret.
+    pub secret_access_key: Option<SecretString>,
+}
+
 /// `[recording]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recording {
@@ -44,8 +86,24 @@ pub struct Recording {
     pub pack_duration_max: Duration,
     /// Sockets are drained this often: larger is cheaper, smaller is sooner.
     pub tick: Duration,
-    /// Threads that record; 0 in the file means one a core.
+    /// Threads that record, at least one; 0 in the file means one a core.
     pub shards: usize,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self {
+            durability: Duration::from_millis(1_000),
+            pack_bytes_max: 64 << 20,
+            pack_duration_max: Duration::from_secs(120),
+            tick: Duration::from_millis(100),
+            shards: one_a_core(),
+        }
+    }
+}
+
+fn one_a_core() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
 /// `[retention]`.
@@ -55,6 +113,12 @@ pub struct Sweep {
     pub interval: Duration,
     /// Between condemning a pack and deleting its object.
     pub grace: Duration,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(60), grace: Duration::from_secs(60) }
+    }
 }
 
 /// `[[tenant]]`.
@@ -95,9 +159,13 @@ pub struct Camera {
     pub silence_max: Duration,
 }
 
+impl Camera {
+    /// Unless the file says otherwise.
+    pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+}
+
 /// How RTP travels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
     /// Interleaved on the RTSP connection (RFC 2326 §10.12).
     #[default]
@@ -114,4 +182,130 @@ pub struct Retention {
     pub max: Duration,
     /// Not destroyed before, not even when the disk is full.
     pub min: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { max: 30 * DAY, min: Duration::ZERO }
+    }
+}
+
+impl Config {
+    /// Room that the maximum needs above the minimum. A pack goes whole: its youngest picture is guaranteed for the
+    /// minimum while its oldest must be gone by the maximum, and between condemning and deleting lie one grace time
+    /// and up to two intervals of the sweep.
+    pub fn retention_margin(recording: &Recording, sweep: &Sweep) -> Duration {
+        recording.pack_duration_max + sweep.grace + 2 * sweep.interval
+    }
+
+    /// Reads and validates a file, with secrets from the process's surroundings.
+    pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+        let name = path.display().to_string();
+        let cannot = |source| ConfigError::Unreadable { file: name.clone(), source };
+        let file = File::open(path).map_err(cannot)?;
+        let world_readable = file.metadata().map_err(cannot)?.mode() & 0o004 != 0;
+        let mut bytes = Vec::new();
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(ConfigError::TooLong { file: name, bytes_max: FILE_BYTES_MAX });
+        }
+        let text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(e) => {
+                let sound = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+                let line = 1 + sound.iter().filter(|b| **b == b'\n').count();
+                let message = "is not UTF-8: save the file as UTF-8 text".to_owned();
+                let problems = vec![Problem { line, key: "text".into(), message }];
+                return Err(ConfigError::Invalid { file: name, problems });
+            }
+        };
+        Self::parse(&name, &text, &Surroundings::of_process(world_readable))
+    }
+
+    /// Validates a text; `file` is its name in messages.
+    pub fn parse(file: &str, text: &str, around: &Surroundings<'_>) -> Result<Loaded, ConfigError> {
+        let report = Report::new(text);
+        let config = match DeTable::parse(text) {
+            Ok(document) => build::config(Section::root(&report, document.get_ref()), around),
+            // The first mistake of syntax only: what a parser finds after it is most often its consequence. The
+            // error's own `Display` would quote the line, which may hold a secret.
+            Err(e) => {
+                report.refuse(report.line(e.span().map_or(0, |s| s.start)), "syntax".into(), e.message().to_owned());
+                None
+            }
+        };
+        let (problems, warnings) = report.into_parts();
+        match config {
+            Some(config) if problems.is_empty() => Ok(Loaded { file: file.to_owned(), config, warnings }),
+            _ => Err(ConfigError::Invalid { file: file.to_owned(), problems }),
+        }
+    }
+}
+
+/// A configuration and what its operator should know about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The file's name.
+    pub file: String,
+    /// What it says.
+    pub config: Config,
+    /// What works and should be mended.
+    pub warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    /// The warnings as lines for people: `vigie.toml:14: tenant.camera.url: …`.
+    pub fn warning_lines(&self) -> impl Iterator<Item = String> {
+        self.warnings.iter().map(|w| format!("{}:{w}", self.file))
+    }
+}
+
+/// Something wrong, or worth mending, at one place of the file. Shown as `14: tenant.camera.url: …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// From 1.
+    pub line: usize,
+    /// With the path of its table; `syntax` where the text is not TOML.
+    pub key: String,
+    /// What is wrong, and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.line, self.key, self.message)
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {file}: {source}")]
+    Unreadable {
+        /// Its name.
+        file: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not a configuration, by its size.
+    #[error("{file} is longer than {bytes_max} bytes: it is not a configuration of Vigie")]
+    TooLong {
+        /// Its name.
+        file: String,
+        /// The bound.
+        bytes_max: u64,
+    },
+    /// Mistakes in the file, each with its line; never empty.
+    #[error("{}", lines(file, problems))]
+    Invalid {
+        /// Its name.
+        file: String,
+        /// By line.
+        problems: Vec<Problem>,
+    },
+}
+
+fn lines(file: &str, problems: &[Problem]) -> String {
+    problems.iter().map(|p| format!("{file}:{p}")).collect::<Vec<_>>().join("\n")
 }

@@ -4,14 +4,27 @@
 //! readers apart, on read-only connections, which never wait for it (WAL). Every query names its tenant: there is no
 //! function that reads across tenants except those that retention, `fsck` and the drain use, which are marked so.
 //! A row says `stored` only after the store acknowledged; a pack row is forgotten only after its object is gone.
+//! Every change but an event may be written twice: the second time changes nothing.
+//!
+//! After a power cut the last changes may be missing (they are synced every few seconds; the packs hold what is needed
+//! to find them again), but never a condemnation: it is synced before it is acknowledged, so that an object is never
+//! deleted under a row that comes back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::media::{Gap, GapCause};
 use crate::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
+mod apply;
+mod database;
 pub mod query;
-pub mod write;
+#[cfg(test)]
+mod tests;
+mod write;
 
 /// Longest wall-clock span of one segment row, so that a range query knows how far before its start to look.
 pub const SEGMENT_DURATION_MAX: Ticks90k = Ticks90k(15 * 60 * 90_000);
@@ -19,18 +32,56 @@ pub const SEGMENT_DURATION_MAX: Ticks90k = Ticks90k(15 * 60 * 90_000);
 /// What can go wrong with the index.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// SQLite refused: the message says what to do where that is known.
+    /// SQLite refused, or the disk did.
     #[error("index: {0}")]
-    Sqlite(#[from] rusqlite::Error),
-    /// The schema is of a newer Vigie, or a migration failed.
+    Sqlite(rusqlite::Error),
+    /// The file is damaged, or is not an index.
+    #[error("the index is damaged ({0}): stop the gateway and run `vigie rebuild-index`")]
+    Corrupt(String),
+    /// A newer Vigie wrote it.
+    #[error("the index has schema {found}, this Vigie knows {known}: run the newer Vigie, or `vigie rebuild-index`")]
+    Newer {
+        /// Version of the file.
+        found: i64,
+        /// Newest version known here.
+        known: i64,
+    },
+    /// Opened for reading only, it cannot be brought up to date.
+    #[error("the index has schema {found}, this Vigie reads {known}: start the gateway once to migrate it")]
+    Older {
+        /// Version of the file.
+        found: i64,
+        /// Version needed.
+        known: i64,
+    },
+    /// There is none.
+    #[error("there is no index at {0}: the gateway makes it when it first runs, or `vigie rebuild-index` does")]
+    Missing(PathBuf),
+    /// A migration failed; nothing was changed.
     #[error("index migration: {0}")]
     Migration(#[from] rusqlite_migration::Error),
     /// A change names a camera, run or pack that the index does not know.
     #[error("index knows no {0}")]
     Unknown(String),
-    /// The writer has stopped: the gateway is shutting down, or the disk failed under it.
+    /// A change contradicts what the index knows.
+    #[error("index refused a change: {0}")]
+    Refused(String),
+    /// This handle was opened for reading only.
+    #[error("the index is open for reading only")]
+    ReadOnly,
+    /// The gateway is shutting down, or a batch was cut off by a failure that the log tells.
     #[error("the index writer has stopped")]
     Stopped,
+}
+
+impl From<rusqlite::Error> for IndexError {
+    fn from(e: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match e.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => Self::Corrupt(e.to_string()),
+            _ => Self::Sqlite(e),
+        }
+    }
 }
 
 /// Where a pack is in its life; only forwards.
@@ -45,6 +96,38 @@ pub enum PackState {
     Stored = 2,
     /// Given up: no reader sees it any more, the object is deleted after the grace time.
     Condemned = 3,
+}
+
+impl PackState {
+    /// From the number that rows hold.
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Open, Self::Sealed, Self::Stored, Self::Condemned].into_iter().find(|s| *s as u8 == code)
+    }
+}
+
+/// Why a pack is destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// Its time was over.
+    Expired = 1,
+    /// The disk was full and it was the oldest beyond its guaranteed time.
+    DiskFull = 2,
+}
+
+impl Reason {
+    /// The word in events and in the register.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::DiskFull => "disk_full",
+        }
+    }
+
+    /// From the number that rows hold.
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Expired, Self::DiskFull].into_iter().find(|r| *r as u8 == code)
+    }
 }
 
 /// A pack, to find its bytes.
@@ -99,6 +182,11 @@ pub struct CameraRow {
     pub place: String,
     /// In the configuration now.
     pub configured: bool,
+    /// Its footage is destroyed at the latest this long after it was filmed: kept here for the time after the camera
+    /// was removed from the configuration.
+    pub retention_max: Ticks90k,
+    /// Its footage is not destroyed before, not even when the disk is full.
+    pub retention_min: Ticks90k,
 }
 
 /// A gap row; `end` is `None` while it lasts.
@@ -145,12 +233,29 @@ pub struct RunRow {
     pub timeline_offset: Ticks90k,
 }
 
+/// What was destroyed of one camera, one UTC day of footage, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletionRow {
+    /// From the first to the last instant destroyed.
+    pub range: TimeRange,
+    /// Why.
+    pub reason: Reason,
+    /// How many packs.
+    pub packs: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// When the first of them was gone.
+    pub first_at: WallTime,
+    /// When the last of them was gone.
+    pub last_at: WallTime,
+}
+
 /// One change to the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The configuration's cameras, all of them: those absent become unconfigured. Creates tenants too.
     Configure(Vec<CameraRow>),
-    /// A session began to be recorded.
+    /// A session began to be recorded. A known run of that camera at most begins earlier by it.
     BeginRun {
         /// Which camera.
         camera: CameraKey,
@@ -175,7 +280,7 @@ pub enum Change {
         /// End of its last fragment.
         end: WallTime,
     },
-    /// A pack began to grow in the spool. Its `state` is `Open`.
+    /// A pack began to grow in the spool; written as `Open` whatever its `state` says. A known pack stays as it is.
     OpenPack(PackRow),
     /// A segment as it is now, durable: inserted, or replaced when one of this camera with the same start exists.
     /// Moves its pack's `start`, `end` and `bytes` outwards too.
@@ -199,17 +304,27 @@ pub enum Change {
         /// Which pack.
         pack: PackId,
     },
-    /// Nobody shall read it any more.
+    /// Nobody shall read them any more: their segments go at once, their rows stay until the objects are gone.
     Condemn {
         /// Which packs.
         packs: Vec<PackId>,
         /// When.
         at: WallTime,
+        /// Why.
+        reason: Reason,
     },
     /// The object and the spool file are gone: forget the pack and its segments, and runs left without packs.
     Forget {
         /// Which pack.
         pack: PackId,
+    },
+    /// As [`Change::Forget`], and entered in the register of destructions. The first entry of a camera, a day and a
+    /// reason is an event too, `pack_deleted`.
+    Destroyed {
+        /// Which pack; it was condemned.
+        pack: PackId,
+        /// When its bytes were gone.
+        at: WallTime,
     },
     /// Footage stopped at `start`; one gap at most is open for a camera, and opening another while one is open only
     /// changes its cause.
@@ -228,7 +343,7 @@ pub enum Change {
         /// The gap.
         gap: Gap,
     },
-    /// Gaps that ended before this instant are forgotten with the footage around them.
+    /// Gaps that ended before this instant are forgotten with the footage around them, and so are runs without packs.
     ForgetGapsBefore {
         /// Which camera.
         camera: CameraKey,
@@ -248,27 +363,71 @@ pub enum Change {
         /// One line.
         detail: String,
     },
+    /// Events and register entries older than this instant are forgotten, the oldest first and a bounded number at a
+    /// time, and so are cameras that are in no configuration and left no trace.
+    ForgetEventsBefore {
+        /// Bound.
+        before: WallTime,
+    },
 }
 
-/// A handle on the index; cheap to clone.
+/// A handle on the index; cheap to clone, usable from any tokio runtime. The writer ends when the last handle of an
+/// [`Index::open`] is dropped, after it committed what waits.
 #[derive(Clone, Debug)]
-pub struct Index {}
+pub struct Index {
+    readers: Arc<database::Readers>,
+    writer: Option<Writer>,
+}
+
+/// The way to the writer task.
+#[derive(Clone, Debug)]
+struct Writer {
+    calls: mpsc::Sender<write::Call>,
+    /// Asks the writer to end.
+    closing: CancellationToken,
+    /// Says that it has.
+    closed: CancellationToken,
+}
 
 impl Index {
     /// Opens or creates the index, migrates it, and starts its writer on the current runtime.
-    pub async fn open(_path: &Path) -> Result<Self, IndexError> {
-        todo!()
+    pub async fn open(path: &Path) -> Result<Self, IndexError> {
+        let path = path.to_owned();
+        let (path, connection) = database::blocking(move || {
+            let connection = database::open_writer(&path)?;
+            Ok((path, connection))
+        })
+        .await?;
+        let (calls, queue) = mpsc::channel(write::QUEUED_CALLS_MAX);
+        let writer = Writer { calls, closing: CancellationToken::new(), closed: CancellationToken::new() };
+        let done = writer.closed.clone().drop_guard();
+        tokio::spawn(write::run(path.clone(), connection, queue, writer.closing.clone(), done));
+        Ok(Self { readers: Arc::new(database::Readers::new(path)), writer: Some(writer) })
     }
 
     /// Opens an index for reading only, beside a gateway that may be running on it.
-    pub async fn open_read_only(_path: &Path) -> Result<Self, IndexError> {
-        todo!()
+    pub async fn open_read_only(path: &Path) -> Result<Self, IndexError> {
+        let readers = Arc::new(database::Readers::new(path.to_owned()));
+        // The first connection checks the file.
+        readers.read(|_| Ok(())).await?;
+        Ok(Self { readers, writer: None })
     }
 
     /// Commits these changes in order, in one transaction (with whatever else waits), and returns after the commit.
     /// The queue is bounded: past the bound the caller waits, which is what slows a recorder whose index cannot follow.
-    /// One bad change fails its own call only.
-    pub async fn write(&self, _changes: Vec<Change>) -> Result<(), IndexError> {
-        todo!()
+    /// One bad change fails its own call only, and the whole of it.
+    pub async fn write(&self, changes: Vec<Change>) -> Result<(), IndexError> {
+        let writer = self.writer.as_ref().ok_or(IndexError::ReadOnly)?;
+        let (done, result) = oneshot::channel();
+        writer.calls.send(write::Call { changes, done }).await.map_err(|_| IndexError::Stopped)?;
+        result.await.map_err(|_| IndexError::Stopped)?
+    }
+
+    /// Ends the writer: what waits is committed, the log is folded into the file. Later writes fail; reads go on.
+    pub async fn close(&self) {
+        if let Some(writer) = &self.writer {
+            writer.closing.cancel();
+            writer.closed.cancelled().await;
+        }
     }
 }

@@ -2,7 +2,93 @@
 //!
 //! Invariant: a key never appears in `Debug`, in an error or in a log.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use crate::units::TenantId;
+
+/// Why the gateway's secret could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The file could not be read or made.
+    #[error("key file {path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not a key.
+    #[error("key file {path} has {bytes} bytes, a key has 32: restore it from its backup, for without it no fragment can be verified")]
+    WrongLength {
+        /// Which file.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+/// The gateway's secret, from which every other key is derived; cheap to clone.
+#[derive(Clone)]
+pub struct Keys(Arc<[u8; 32]>);
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(..)")
+    }
+}
+
+impl Keys {
+    /// From a secret in memory.
+    pub fn from_secret(secret: [u8; 32]) -> Self {
+        Self(Arc::new(secret))
+    }
+
+    /// Reads the secret; makes it, readable by its owner only and flushed, when the file is not there.
+    pub fn load_or_create(path: &Path) -> Result<Self, KeysError> {
+        let io = |source| KeysError::Io { path: path.to_owned(), source };
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                let secret = <[u8; 32]>::try_from(bytes.as_slice())
+                    .map_err(|_| KeysError::WrongLength { path: path.to_owned(), bytes: bytes.len() })?;
+                Ok(Self::from_secret(secret))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let secret: [u8; 32] = rand::random();
+                let folder = path.parent().unwrap_or(path);
+                std::fs::create_dir_all(folder).map_err(io)?;
+                // Written beside and linked into place: a crash leaves no half key, and of two that start at once
+                // the second finds the first's.
+                let draft = path.with_extension(format!("new-{}", std::process::id()));
+                write_private(&draft, &secret).map_err(io)?;
+                let linked = std::fs::hard_link(&draft, path);
+                std::fs::remove_file(&draft).map_err(io)?;
+                match linked {
+                    Ok(()) => {
+                        std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
+                        Ok(Self::from_secret(secret))
+                    }
+                    Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Self::load_or_create(path),
+                    Err(e) => Err(io(e)),
+                }
+            }
+            Err(e) => Err(io(e)),
+        }
+    }
+
+    /// The key of a tenant's deduplication domain.
+    pub fn domain(&self, tenant: &TenantId) -> DomainKey {
+        DomainKey::for_tenant(&self.0, tenant)
+    }
+}
+
+fn write_private(path: &Path, secret: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(secret)?;
+    file.sync_all()
+}
 
 /// The key of a deduplication domain: fragment ids are BLAKE3 keyed with it, so that ids of one tenant tell nothing
 /// about another's footage.
@@ -27,5 +113,40 @@ impl DomainKey {
     /// The raw key, for hashing.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_secret_is_made_once_private_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys").join("gateway.key");
+        let tenant: TenantId = "town".parse().unwrap();
+        let made = Keys::load_or_create(&path).unwrap().domain(&tenant);
+        let found = Keys::load_or_create(&path).unwrap().domain(&tenant);
+        assert_eq!(made.as_bytes(), found.as_bytes());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let other: TenantId = "other".parse().unwrap();
+        assert_ne!(made.as_bytes(), Keys::load_or_create(&path).unwrap().domain(&other).as_bytes());
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_not_used_and_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway.key");
+        std::fs::write(&path, b"short").unwrap();
+        assert!(matches!(Keys::load_or_create(&path), Err(KeysError::WrongLength { bytes: 5, .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"short");
+    }
+
+    #[test]
+    fn no_key_shows_in_debug() {
+        let keys = Keys::from_secret([7; 32]);
+        let shown = format!("{keys:?} {:?}", keys.domain(&"town".parse().unwrap()));
+        assert!(!shown.contains('7'), "{shown}");
     }
 }

@@ -1,1 +1,194 @@
-//! Retention: a pure plan, then a sweep in the safe order.
+//! Retention: what is destroyed, when, and in which order.
+//!
+//! [`plan`] decides and does nothing else; [`sweep`] reads the index, plans, and acts.
+//!
+//! Invariants: a pack's object is gone before its oldest frame is older than the maximum; footage within its guaranteed
+//! time is never chosen to make room. A policy that asks for both where both cannot be is an alarm, and the maximum
+//! wins: it is the law (Code de la sécurité intérieure, L252-5).
+//! Absent on purpose: holds. What a requisition covers is copied into packs of its own and not kept here.
+
+use std::time::Duration;
+
+use jiff::ToSpan;
+use jiff::tz::TimeZone;
+
+use crate::index::{CameraRow, PackRow, PackState};
+use crate::packs::PackRef;
+use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
+
+pub mod sweep;
+#[cfg(test)]
+mod tests;
+
+/// The maximum of a camera of which no policy is known: 30 days.
+pub const MAX_DEFAULT: Ticks90k = Ticks90k(30 * 24 * 3_600 * TICKS_PER_SECOND);
+
+/// Added to the time between condemning a pack and its end: a store that answers slowly, a sweep that starts late.
+const SLACK: Ticks90k = Ticks90k(10 * 60 * TICKS_PER_SECOND);
+
+/// What holds for all cameras.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How often the sweep runs.
+    pub interval: Duration,
+    /// Between condemning a pack and deleting its object: what readers that began before may take.
+    pub grace: Duration,
+    /// Bytes to keep free on the disk.
+    pub disk_reserve_bytes: u64,
+    /// The store lies on that disk too, so that deleting what is stored makes room. Otherwise only packs that still
+    /// wait for the store do.
+    pub store_on_disk: bool,
+    /// Whose calendar says how long a month is.
+    pub time_zone: TimeZone,
+}
+
+impl Policy {
+    /// How long before its deadline a pack is condemned, so that it is gone in time: the sweep may have just missed it,
+    /// then waits the grace time, and may just miss its end.
+    pub fn margin(&self) -> Ticks90k {
+        let waits = self.grace.saturating_add(self.interval.saturating_mul(2));
+        Ticks90k(Ticks90k::from_duration(waits).0.saturating_add(SLACK.0))
+    }
+}
+
+/// When footage that begins at `start` must be gone: after `max`, or one calendar month later where that is sooner. A
+/// day that the next month does not have is its last day.
+pub fn deadline(start: WallTime, max: Ticks90k, zone: &TimeZone) -> WallTime {
+    let month_later = zone.to_datetime(start.to_timestamp()).checked_add(1.month());
+    // An hour that the clock change repeats or leaves out counts as its earlier reading.
+    let month_later = month_later.and_then(|local| zone.to_ambiguous_timestamp(local).earlier());
+    let by_policy = start.saturating_add(max);
+    // Only the end of the year 9999 has no month after it.
+    month_later.map_or(by_policy, |month| WallTime::from_timestamp(month).min(by_policy))
+}
+
+/// The inverse of [`deadline`]: footage that starts at this instant or before is due at `now`, and none after it is.
+/// The last days of a month share the deadlines of the next month's last day, where a later start may be due sooner:
+/// what starts before a start that is due is taken as due too. Where the month decides and not `max`, that is up to a day
+/// (and a clock change) early.
+pub fn due_until(now: WallTime, max: Ticks90k, zone: &TimeZone) -> WallTime {
+    let by_policy = now.saturating_sub(max);
+    // Only the beginning of the year -9999 has no month before it.
+    month_before(now, zone).map_or(by_policy, |by_month| by_month.max(by_policy))
+}
+
+/// The last instant of which a month later is at or before `now`.
+fn month_before(now: WallTime, zone: &TimeZone) -> Result<WallTime, jiff::Error> {
+    let local = zone.to_datetime(now.to_timestamp());
+    let before = local.checked_sub(1.month())?;
+    let instant = |local| zone.to_ambiguous_timestamp(local).later().map(WallTime::from_timestamp);
+    if before.day() < local.day() {
+        // That month has no such day: all of it is a month ago.
+        return instant(before.end_of_day());
+    }
+    let last_day = local.date() == local.date().last_of_month();
+    let before = if last_day { before.date().last_of_month().to_datetime(local.time()) } else { before };
+    // In the hour before the clocks go forward and after they went back, later readings have sooner deadlines.
+    const HOUR: Ticks90k = Ticks90k(3_600 * TICKS_PER_SECOND);
+    let offset = |at: WallTime| i64::from(zone.to_offset(at.to_timestamp()).seconds());
+    let change_seconds = (offset(now.saturating_add(HOUR)) - offset(now.saturating_sub(HOUR))).abs();
+    Ok(instant(before)?.saturating_add(Ticks90k(change_seconds * TICKS_PER_SECOND)))
+}
+
+/// A camera's oldest whole packs.
+#[derive(Clone, Debug)]
+pub struct CameraPacks {
+    /// Whose, with its bounds.
+    pub camera: CameraRow,
+    /// Sealed or stored, by start.
+    pub packs: Vec<PackRow>,
+    /// True when there may be more, that start later.
+    pub more: bool,
+}
+
+/// What a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The gateway's wall clock.
+    pub now: WallTime,
+    /// For all cameras.
+    pub policy: &'a Policy,
+    /// Each camera's oldest.
+    pub cameras: &'a [CameraPacks],
+    /// Condemned packs, whose objects are not known to be gone.
+    pub condemned: &'a [PackRow],
+    /// On the disk, now; what the spool would give up of its cache counts as free.
+    pub free_bytes: u64,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To condemn: their time will soon be over.
+    pub expired: Vec<PackRow>,
+    /// To condemn: the disk is full and these are the oldest beyond their guaranteed time.
+    pub early: Vec<PackRow>,
+    /// To delete: condemned, and the grace time is over.
+    pub delete: Vec<PackRef>,
+    /// Bytes that the disk's reserve lacks still and that nothing may be destroyed for.
+    pub short_bytes: u64,
+    /// Cameras with expired packs inside their guaranteed time: a policy that cannot be kept.
+    pub contradicted: Vec<CameraKey>,
+    /// Packs that were not among the inputs may have to go too: act, read again, plan again.
+    pub more: bool,
+}
+
+/// What is destroyed now.
+pub fn plan(inputs: &Inputs<'_>) -> Plan {
+    let Inputs { now, policy, .. } = *inputs;
+    let mut plan = Plan { delete: grace_is_over(inputs), ..Plan::default() };
+    let horizon = now.saturating_add(policy.margin());
+    let mut beyond_minimum = Vec::new();
+    // Beyond the first start that was not read, the order across cameras is not known.
+    let mut read_until = WallTime(i64::MAX);
+    for CameraPacks { camera, packs, more } in inputs.cameras {
+        let due = due_until(horizon, max_of(camera), &policy.time_zone);
+        let guaranteed = |pack: &PackRow| pack.end.saturating_add(camera.retention_min) > now;
+        let (expired, rest): (Vec<_>, Vec<_>) = packs.iter().partition(|pack| pack.start <= due);
+        if expired.iter().any(|pack| guaranteed(pack)) {
+            plan.contradicted.push(camera.key.clone());
+        }
+        plan.more |= *more && rest.is_empty();
+        if let Some(last) = packs.last().filter(|_| *more) {
+            read_until = read_until.min(last.start);
+        }
+        plan.expired.extend(expired.into_iter().cloned());
+        beyond_minimum.extend(rest.into_iter().filter(|pack| frees_disk(policy, pack) && !guaranteed(pack)));
+    }
+    let expiring = plan.expired.iter().filter(|pack| frees_disk(policy, pack));
+    let freed_soon = inputs.condemned.iter().chain(expiring).fold(0_u64, |sum, pack| sum.saturating_add(pack.bytes));
+    plan.short_bytes = policy.disk_reserve_bytes.saturating_sub(inputs.free_bytes.saturating_add(freed_soon));
+    beyond_minimum.sort_by_key(|pack| (pack.start, pack.id));
+    for pack in beyond_minimum {
+        if plan.short_bytes == 0 {
+            break;
+        }
+        if pack.start > read_until {
+            break;
+        }
+        plan.short_bytes = plan.short_bytes.saturating_sub(pack.bytes);
+        plan.early.push(pack.clone());
+    }
+    plan.more |= plan.short_bytes > 0 && inputs.cameras.iter().any(|camera| camera.more);
+    plan
+}
+
+/// The camera's maximum, where it is known.
+fn max_of(camera: &CameraRow) -> Ticks90k {
+    if camera.retention_max > Ticks90k::ZERO { camera.retention_max } else { MAX_DEFAULT }
+}
+
+/// Whether deleting this pack makes room on the disk.
+fn frees_disk(policy: &Policy, pack: &PackRow) -> bool {
+    policy.store_on_disk || pack.state == PackState::Sealed
+}
+
+/// Condemned packs to delete now. One that was condemned in the future was so before the clock stepped back, and has
+/// waited for an unknown time: the maximum counts more than a reader that may be cut off.
+fn grace_is_over(inputs: &Inputs<'_>) -> Vec<PackRef> {
+    let grace = Ticks90k::from_duration(inputs.policy.grace);
+    let waits =
+        |pack: &&PackRow| pack.condemned_at.is_some_and(|at| at <= inputs.now && at.saturating_add(grace) > inputs.now);
+    let over = inputs.condemned.iter().filter(|pack| !waits(pack));
+    over.map(|pack| PackRef { id: pack.id, camera: pack.camera.clone(), state: pack.state }).collect()
+}

@@ -1,1 +1,395 @@
 //! The spool: where packs grow, wait for the store, and stay as a cache.
+//!
+//! ```text
+//! {spool}/{tenant}/{camera}/{pack}.open.mp4   grows; after a crash: scanned, cut at its last whole fragment, sealed
+//! {spool}/{tenant}/{camera}/{pack}.mp4        whole; waits for the store, or is a cache of what the store has
+//! ```
+//!
+//! Invariants: the index speaks of a fragment only after its bytes were flushed; a pack leaves the spool only by being
+//! renamed into the store, or after the store acknowledged it. A failed flush is never taken back by a later one that
+//! succeeds: what the kernel could not write may be gone, so the pack is closed and scanned.
+//! Queues: packs to seal, bounded by [`SEALS_QUEUED_MAX`]; past it the recorder waits, and its camera's TCP window
+//! with it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::clock::Clock;
+use crate::index::{Change, Index, IndexError, PackRow, PackState};
+use crate::keys::{DomainKey, Keys};
+use crate::media::Fragment;
+use crate::pack::writer::PackWriter;
+use crate::pack::{PackError, PackHeader, PackTable, Stamp};
+use crate::store::Store;
+use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
+
+mod drain;
+pub mod recover;
+pub mod segments;
+
+use segments::Segments;
+
+/// Packs that may wait to be sealed.
+const SEALS_QUEUED_MAX: usize = 1024;
+
+/// Why the spool did not take a fragment.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The disk refused; the kind tells a full disk from a broken one.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// A folder or file of the spool could not be used.
+    #[error("spool {path}: {source}")]
+    Io {
+        /// Which path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An earlier flush of this pack failed: seal it and open another.
+    #[error("pack {0} could not be flushed to disk")]
+    FlushFailed(PackId),
+    /// The spool is shutting down.
+    #[error("the spool has stopped")]
+    Stopped,
+    /// The index did not answer.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+impl SpoolError {
+    /// True when room on the disk is what is missing.
+    pub fn is_disk_full(&self) -> bool {
+        let source = match self {
+            Self::Pack(PackError::Io { source, .. }) | Self::Io { source, .. } => source,
+            _ => return false,
+        };
+        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// The spool; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Spool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    store: Store,
+    index: Index,
+    clock: Arc<dyn Clock>,
+    keys: Keys,
+    growing: Mutex<HashMap<PackId, Arc<Growing>>>,
+    live: Mutex<HashMap<CameraKey, PackId>>,
+    seals: Mutex<Option<mpsc::Sender<Arc<Growing>>>>,
+    sealed: Notify,
+}
+
+/// Locks even after a panic elsewhere: every critical section here leaves its data whole at each step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A pack that grows: the recorder appends, the flusher makes durable, readers see what is written.
+#[derive(Debug)]
+pub struct Growing {
+    header: PackHeader,
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Taken by sealing.
+    writer: Option<PackWriter>,
+    /// The table when the writer is gone.
+    table: Option<Arc<PackTable>>,
+    segments: Segments,
+    /// Index changes that become true with the next flush.
+    pending: Vec<Change>,
+    /// The index knows of the pack.
+    announced: bool,
+    /// Something was appended since the last flush.
+    dirty: bool,
+    /// A flush failed.
+    failed: bool,
+}
+
+/// How large a growing pack is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Bytes written.
+    pub bytes: u64,
+    /// Media time since its first sample.
+    pub duration: Ticks90k,
+}
+
+impl Growing {
+    /// What it is.
+    pub fn header(&self) -> &PackHeader {
+        &self.header
+    }
+
+    /// Writes a fragment. `changes` become part of the index together with the fragment, once it is flushed.
+    pub fn append(&self, fragment: &Fragment, stamp: Stamp, changes: Vec<Change>) -> Result<Size, SpoolError> {
+        let mut state = lock(&self.state);
+        if state.failed {
+            return Err(SpoolError::FlushFailed(self.header.pack));
+        }
+        let writer = state.writer.as_mut().ok_or(SpoolError::Stopped)?;
+        let entry = writer.append(fragment, stamp)?;
+        let bytes = writer.bytes();
+        let first = writer.table().fragments.first().map_or(entry.decode_time, |f| f.decode_time);
+        let end = entry.decode_time.0.saturating_add(fragment.duration.0);
+        state.segments.push(&entry);
+        state.pending.extend(changes);
+        state.dirty = true;
+        Ok(Size { bytes, duration: Ticks90k(end.saturating_sub(first.0)) })
+    }
+
+    /// All that is written so far.
+    pub fn table(&self) -> Option<Arc<PackTable>> {
+        let state = lock(&self.state);
+        match &state.writer {
+            Some(writer) => Some(Arc::new(writer.table().clone())),
+            None => state.table.clone(),
+        }
+    }
+
+    /// Index changes that are true once the file as it is now is flushed; `None` when there is nothing to flush.
+    fn take_unflushed(&self, state: &mut State, bytes: u64) -> Vec<Change> {
+        state.dirty = false;
+        let mut changes = Vec::new();
+        if !state.announced
+            && let Some((start, end)) = state.segments.extent()
+        {
+            changes.push(Change::OpenPack(self.row(bytes, start, end)));
+            state.announced = true;
+        }
+        changes.extend(state.segments.take_changed().into_iter().map(|segment| Change::PutSegment {
+            camera: self.header.camera.clone(),
+            segment,
+            pack_bytes: bytes,
+        }));
+        changes.append(&mut state.pending);
+        changes
+    }
+
+    /// The flush, or the index after it, failed: these changes wait for the next one.
+    fn give_back(&self, changes: Vec<Change>) {
+        let mut state = lock(&self.state);
+        let newer = std::mem::replace(&mut state.pending, changes);
+        state.pending.extend(newer);
+        state.dirty = true;
+    }
+
+    fn row(&self, bytes: u64, start: WallTime, end: WallTime) -> PackRow {
+        PackRow {
+            id: self.header.pack,
+            camera: self.header.camera.clone(),
+            run: self.header.run,
+            state: PackState::Open,
+            bytes,
+            start,
+            end,
+            condemned_at: None,
+        }
+    }
+}
+
+/// One growing pack's part of a group flush.
+struct Flush {
+    pack: Arc<Growing>,
+    file: Arc<File>,
+    changes: Vec<Change>,
+}
+
+impl Spool {
+    /// Opens the spool folder and starts the tasks that seal packs and hand them to the store. They end after
+    /// [`Spool::close`].
+    pub fn open(
+        dir: &Path,
+        store: Store,
+        index: Index,
+        clock: Arc<dyn Clock>,
+        keys: Keys,
+    ) -> Result<(Self, Tasks), SpoolError> {
+        std::fs::create_dir_all(dir).map_err(|source| SpoolError::Io { path: dir.to_owned(), source })?;
+        let (seals, queue) = mpsc::channel(SEALS_QUEUED_MAX);
+        let spool = Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            store,
+            index,
+            clock,
+            keys,
+            growing: Mutex::default(),
+            live: Mutex::default(),
+            seals: Mutex::new(Some(seals)),
+            sealed: Notify::new(),
+        }));
+        let stop = CancellationToken::new();
+        let sealer = tokio::spawn(drain::seal_queue(spool.clone(), queue));
+        let drain = tokio::spawn(drain::drain(spool.clone(), stop.clone()));
+        Ok((spool, Tasks { sealer, drain, stop }))
+    }
+
+    /// Where a pack of this camera grows, and where it lies when it is whole.
+    fn folder(&self, camera: &CameraKey) -> PathBuf {
+        self.0.dir.join(camera.tenant.as_str()).join(camera.camera.as_str())
+    }
+
+    fn open_path(&self, camera: &CameraKey, pack: PackId) -> PathBuf {
+        self.folder(camera).join(format!("{pack}.open.mp4"))
+    }
+
+    fn whole_path(&self, camera: &CameraKey, pack: PackId) -> PathBuf {
+        self.folder(camera).join(format!("{pack}.mp4"))
+    }
+
+    fn key(&self, camera: &CameraKey) -> DomainKey {
+        self.0.keys.domain(&camera.tenant)
+    }
+
+    /// Begins a pack: the file is created and its first boxes written. It becomes the camera's live pack.
+    pub fn open_pack(&self, header: PackHeader) -> Result<Arc<Growing>, SpoolError> {
+        let path = self.open_path(&header.camera, header.pack);
+        let folder = self.folder(&header.camera);
+        std::fs::create_dir_all(&folder).map_err(|source| SpoolError::Io { path: folder, source })?;
+        let writer = PackWriter::create(&path, header.clone(), self.key(&header.camera)).inspect_err(|_| {
+            // Nothing is in it yet; a later scan would find no fragment and drop it too.
+            let _ = std::fs::remove_file(&path);
+        })?;
+        let pack = Arc::new(Growing {
+            path,
+            state: Mutex::new(State {
+                writer: Some(writer),
+                table: None,
+                segments: Segments::new(header.run, header.pack),
+                pending: Vec::new(),
+                announced: false,
+                dirty: false,
+                failed: false,
+            }),
+            header,
+        });
+        lock(&self.0.growing).insert(pack.header.pack, pack.clone());
+        lock(&self.0.live).insert(pack.header.camera.clone(), pack.header.pack);
+        Ok(pack)
+    }
+
+    /// The pack is complete: it is finished, flushed, indexed and handed to the store in the background.
+    pub async fn seal(&self, pack: Arc<Growing>) -> Result<(), SpoolError> {
+        let queue = lock(&self.0.seals).clone().ok_or(SpoolError::Stopped)?;
+        queue.send(pack).await.map_err(|_| SpoolError::Stopped)
+    }
+
+    /// Flushes every pack that grew, then tells the index, both as a group.
+    pub async fn flush(&self) {
+        let flushes: Vec<Flush> = {
+            let growing = lock(&self.0.growing);
+            growing.values().filter_map(|pack| flush_of(pack)).collect()
+        };
+        if flushes.is_empty() {
+            return;
+        }
+        let synced = tokio::task::spawn_blocking(move || {
+            flushes.into_iter().map(|f| (f.file.sync_data(), f.pack, f.changes)).collect::<Vec<_>>()
+        })
+        .await;
+        let Ok(synced) = synced else {
+            error!("the flush was interrupted");
+            return;
+        };
+        let mut durable = Vec::with_capacity(synced.len());
+        for (outcome, pack, changes) in synced {
+            match outcome {
+                Ok(()) => durable.push((pack, changes)),
+                Err(e) => {
+                    error!(pack = %pack.header.pack, camera = %pack.header.camera, error = %e, "flush failed: the pack is closed");
+                    lock(&pack.state).failed = true;
+                }
+            }
+        }
+        let changes: Vec<Change> = durable.iter().flat_map(|(_, changes)| changes.iter().cloned()).collect();
+        if let Err(e) = self.0.index.write(changes).await {
+            warn!(error = %e, "the index did not take a flush; it is tried again with the next");
+            for (pack, changes) in durable {
+                pack.give_back(changes);
+            }
+        }
+    }
+
+    /// Flushes each `every` until stopped, then once more.
+    pub async fn flush_until(&self, every: Duration, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(every);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !stop.is_cancelled() {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = stop.cancelled() => {}
+            }
+            self.flush().await;
+        }
+    }
+
+    /// The pack that grows now for this camera.
+    pub fn live(&self, camera: &CameraKey) -> Option<Arc<Growing>> {
+        let pack = *lock(&self.0.live).get(camera)?;
+        self.growing(pack)
+    }
+
+    /// A pack that is not sealed yet.
+    pub fn growing(&self, pack: PackId) -> Option<Arc<Growing>> {
+        lock(&self.0.growing).get(&pack).cloned()
+    }
+
+    /// Files of the spool that may hold this pack, the likeliest first.
+    pub fn files(&self, camera: &CameraKey, pack: PackId) -> [PathBuf; 2] {
+        [self.whole_path(camera, pack), self.open_path(camera, pack)]
+    }
+
+    /// No further pack can be sealed; what is queued still is.
+    pub fn close(&self) {
+        lock(&self.0.seals).take();
+    }
+}
+
+fn flush_of(pack: &Arc<Growing>) -> Option<Flush> {
+    let mut state = lock(&pack.state);
+    if !state.dirty || state.failed {
+        return None;
+    }
+    let writer = state.writer.as_ref()?;
+    let (file, bytes) = (writer.file(), writer.bytes());
+    let changes = pack.take_unflushed(&mut state, bytes);
+    Some(Flush { pack: pack.clone(), file, changes })
+}
+
+/// The spool's background tasks.
+#[derive(Debug)]
+pub struct Tasks {
+    sealer: tokio::task::JoinHandle<()>,
+    drain: tokio::task::JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// Waits until every queued pack is sealed, then stops handing packs to the store: those left wait for the next
+    /// start. Call [`Spool::close`] first.
+    pub async fn join(self) {
+        if let Err(e) = self.sealer.await {
+            error!(error = %e, "the sealer ended badly; the next start seals what it left");
+        }
+        self.stop.cancel();
+        if let Err(e) = self.drain.await {
+            error!(error = %e, "the drain ended badly; the next start goes on");
+        }
+    }
+}

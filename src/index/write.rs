@@ -1,1 +1,149 @@
-//! The one writer of the index.
+//! The one writer of the index: what waits is committed together.
+//!
+//! Invariant: each call is answered once, after the commit that holds it or after that commit failed. A connection on
+//! which a transaction failed is closed, and the next batch opens another: after a full disk has room again, or after a
+//! panic, writing goes on.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ffi};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{error, warn};
+
+use super::apply::apply;
+use super::{Change, IndexError, database};
+
+/// Calls that wait for the writer; past it, callers wait to be queued.
+pub(super) const QUEUED_CALLS_MAX: usize = 1_024;
+
+/// Calls committed in one transaction.
+const BATCH_CALLS_MAX: usize = 512;
+
+/// One caller's changes.
+pub(super) struct Call {
+    /// In order.
+    pub(super) changes: Vec<Change>,
+    /// Where the answer goes.
+    pub(super) done: oneshot::Sender<Result<(), IndexError>>,
+}
+
+/// The writer task: ends when every handle is gone or when asked to, with the queue empty.
+pub(super) async fn run(
+    path: PathBuf,
+    connection: Connection,
+    mut queue: mpsc::Receiver<Call>,
+    closing: CancellationToken,
+    _done: DropGuard,
+) {
+    let mut connection = Some(connection);
+    let mut calls = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = closing.cancelled(), if !queue.is_closed() => queue.close(),
+            received = queue.recv_many(&mut calls, BATCH_CALLS_MAX) => {
+                if received == 0 {
+                    break;
+                }
+                let (path, kept, calls) = (path.clone(), connection.take(), std::mem::take(&mut calls));
+                let batch = move || commit_calls(&path, kept, calls);
+                connection = tokio::task::spawn_blocking(batch).await.unwrap_or_else(|cut_off| {
+                    error!(error = %cut_off, "the index writer was cut off: opening the index again");
+                    None
+                });
+            }
+        }
+    }
+    if let Some(connection) = connection {
+        let fold = move || Ok(connection.pragma(None, "wal_checkpoint", "truncate", |_| Ok(()))?);
+        if let Err(error) = database::blocking(fold).await {
+            warn!(%error, "the index keeps its log: it could not be folded into the file");
+        }
+    }
+}
+
+/// Commits a batch and answers its calls; gives the connection back if it can be used again.
+fn commit_calls(path: &Path, connection: Option<Connection>, calls: Vec<Call>) -> Option<Connection> {
+    let (changes, answers): (Vec<_>, Vec<_>) = calls.into_iter().map(|call| (call.changes, call.done)).unzip();
+    let committed = match connection.map_or_else(|| database::open_writer(path), Ok) {
+        Ok(connection) => commit(&connection, &changes).map(|results| (connection, results)),
+        Err(error) => Err(error),
+    };
+    match committed {
+        Ok((connection, results)) => {
+            // A caller that is gone does not want the answer.
+            answers.into_iter().zip(results).for_each(|(answer, result)| drop(answer.send(result)));
+            Some(connection)
+        }
+        Err(error) => {
+            error!(%error, calls = answers.len(), "a batch of changes to the index failed");
+            answers.into_iter().for_each(|answer| drop(answer.send(Err(copy(&error)))));
+            None
+        }
+    }
+}
+
+/// Commits these calls in one transaction. `Err` when none of them was committed; otherwise each call's own result.
+pub(super) fn commit(
+    connection: &Connection,
+    calls: &[Vec<Change>],
+) -> Result<Vec<Result<(), IndexError>>, IndexError> {
+    // Whoever deletes an object has seen its condemnation acknowledged: it must outlive a power cut.
+    let must_sync = calls.iter().flatten().any(|change| matches!(change, Change::Condemn { .. }));
+    if must_sync {
+        connection.pragma_update(None, "synchronous", "full")?;
+    }
+    let committed = transaction(connection, calls);
+    if must_sync {
+        connection.pragma_update(None, "synchronous", "normal")?;
+    }
+    committed
+}
+
+/// `BEGIN` to `COMMIT`, a savepoint around each call.
+fn transaction(connection: &Connection, calls: &[Vec<Change>]) -> Result<Vec<Result<(), IndexError>>, IndexError> {
+    let run = |sql| -> Result<(), IndexError> {
+        connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    };
+    let attempt = || {
+        run("BEGIN IMMEDIATE")?;
+        let mut results = Vec::with_capacity(calls.len());
+        for changes in calls {
+            run("SAVEPOINT call")?;
+            let result = changes.iter().try_for_each(|change| apply(connection, change));
+            if result.is_err() {
+                // A full disk or a failed read has undone the whole transaction, not only this call.
+                if connection.is_autocommit() {
+                    return result.map(|()| Vec::new());
+                }
+                run("ROLLBACK TO call")?;
+            }
+            run("RELEASE call")?;
+            results.push(result);
+        }
+        run("COMMIT")?;
+        Ok(results)
+    };
+    let outcome = attempt();
+    if outcome.is_err() && !connection.is_autocommit() {
+        run("ROLLBACK")?;
+    }
+    outcome
+}
+
+/// The same error for another caller: SQLite's own cannot be cloned.
+fn copy(error: &IndexError) -> IndexError {
+    match error {
+        IndexError::Corrupt(what) => IndexError::Corrupt(what.clone()),
+        IndexError::Newer { found, known } => IndexError::Newer { found: *found, known: *known },
+        IndexError::Sqlite(rusqlite::Error::SqliteFailure(code, what)) => {
+            IndexError::Sqlite(rusqlite::Error::SqliteFailure(*code, what.clone()))
+        }
+        other => {
+            let code = ffi::Error::new(ffi::SQLITE_ERROR);
+            IndexError::Sqlite(rusqlite::Error::SqliteFailure(code, Some(other.to_string())))
+        }
+    }
+}

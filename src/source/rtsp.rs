@@ -1,1 +1,231 @@
-//! RTSP cameras: the only file that names retina.
+//! RTSP cameras (RFC 2326), RTP over TCP or UDP: the only module that names retina.
+//!
+//! Invariants:
+//! - An error is one line, says what to do where that is known, and never holds a credential; it names host and port
+//!   of the camera, not the path, because some makes put the password there.
+//! - Whatever retina reports ends the session, with one exception: the rest of a picture that was under way when we
+//!   joined. So a zero-length NAL unit, a wrong SSRC or a broken RTP header is one clear error and a new session,
+//!   never a picture quietly put together from what is left. A panic of retina on hostile input is such an error too.
+//! - A picture of any size that arrives within `silence_max` is yielded; one that does not is given up as silence,
+//!   which is what bounds the memory that an endless one can take.
+//! - A session that ends or is dropped sends TEARDOWN in the background.
+//!
+//! Absent on purpose: retries (the recorder's), TLS and HTTP tunnelling (retina has none), reordering of UDP packets
+//! (retina counts a late packet as lost).
+//!
+//! Losses: retina reports the packets lost before each access unit. When a loss hits an access unit that already had
+//! one before it, retina forgets the first count: `lost_packets` is then too low, but never zero.
+
+mod failure;
+mod items;
+mod params;
+#[cfg(test)]
+mod tests;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use retina::client::{self, Credentials, Described, InitialTimestampPolicy, PlayOptions, SessionOptions, SetupOptions};
+use retina::codec::FrameFormat;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, warn};
+use url::Url;
+
+use crate::clock::Clock;
+use crate::config::Transport;
+use crate::media::Params;
+use crate::source::{Session, Source, SourceError};
+use crate::units::CameraKey;
+
+use failure::Failures;
+use items::{Feed, Items};
+use params::Choice;
+
+/// How long a new session waits for the camera to let go of the old one. Longer is useless: a camera that has not
+/// answered TEARDOWN by then is busy restarting, and the attempt to connect will tell.
+const STALE_SESSION_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How long to look whether a host that did not answer DESCRIBE can be reached at all.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The sessions with one RTSP server that may still be open on its side. Cameras behind one host and port share one
+/// group, so that a new session waits until the server has closed the old ones.
+#[derive(Clone, Default)]
+pub struct SessionGroup(Arc<client::SessionGroup>);
+
+impl std::fmt::Debug for SessionGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SessionGroup({} stale)", self.0.stale_sessions().num_sessions)
+    }
+}
+
+/// How to reach one camera.
+#[derive(Clone, Debug)]
+pub struct RtspConfig {
+    /// Whose it is, for the log.
+    pub camera: CameraKey,
+    /// `rtsp://host[:port]/path?query`, sent as it is; credentials in it are ignored.
+    pub url: Url,
+    /// RTSP user name, for digest (RFC 2617 §3) or basic (§2) authentication, whichever the camera asks for.
+    pub username: Option<String>,
+    /// RTSP password.
+    pub password: Option<SecretString>,
+    /// How RTP travels.
+    pub transport: Transport,
+    /// Whether sound is recorded: true only where its legal basis is stated.
+    pub audio: bool,
+    /// A session without a video access unit for this long has ended.
+    pub silence_max: Duration,
+    /// From the first packet sent to the session being open.
+    pub setup_timeout: Duration,
+}
+
+/// A camera reached over RTSP.
+///
+/// Sessions live on the tokio runtime they were opened on, with its timers and sockets.
+#[derive(Debug)]
+pub struct RtspSource {
+    config: RtspConfig,
+    clock: Arc<dyn Clock>,
+    group: SessionGroup,
+    failures: Failures,
+}
+
+impl RtspSource {
+    /// A source that has not connected yet.
+    pub fn new(mut config: RtspConfig, clock: Arc<dyn Clock>, group: SessionGroup) -> Self {
+        // Fails only for a URL without a host, which has no credentials either; the first session then says what is
+        // wrong with it.
+        let _ = config.url.set_username("").and_then(|()| config.url.set_password(None));
+        let failures = Failures::new(&config);
+        Self { config, clock, group, failures }
+    }
+
+    async fn connect(&self) -> Result<Session, SourceError> {
+        self.await_stale_sessions().await;
+        let deadline = Instant::now() + self.config.setup_timeout;
+
+        let mut session = self.describe(deadline).await?;
+        let mut choice = Choice::among(session.streams(), self.config.audio)
+            .map_err(|offered| self.failures.no_video(&offered, session.streams().len()))?;
+
+        self.answer(deadline, "SETUP", session.setup(choice.video.stream, self.setup_options())).await?;
+        if let Some(audio) = &choice.audio {
+            let stream = audio.stream;
+            let refusal = self.within(deadline, "SETUP", session.setup(stream, self.setup_options())).await?.err();
+            match refusal {
+                // Pictures without sound are better than nothing at all.
+                Some(error) if error.status_code().is_some() => {
+                    debug!(camera = %self.config.camera, "the camera refused to set up its audio stream");
+                    choice.forgo_audio(session.streams());
+                }
+                Some(error) => return Err(self.failures.of(&error, "SETUP")),
+                None => {}
+            }
+        }
+        // `Permissive`: cameras omit `rtptime`, and nothing here uses normal play time.
+        let options = PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
+        let playing = self.answer(deadline, "PLAY", session.play(options)).await?;
+        let demuxed = playing.demuxed().map_err(|error| self.failures.unusable_description(&error))?;
+
+        let mut feed = Feed::new(demuxed);
+        let first = match choice.video.params(feed.streams()) {
+            Some(_) => None,
+            None => {
+                let first = feed.first_described_picture(choice.video.stream);
+                Some(
+                    self.within(deadline, "PLAY with a parameter set", first)
+                        .await?
+                        .map_err(|f| self.failures.end(f))?,
+                )
+            }
+        };
+        let video = choice.video.params(feed.streams()).ok_or_else(|| self.failures.no_parameters())?;
+        let params = Arc::new(Params { video, audio: choice.audio.as_ref().map(|a| a.params.clone()) });
+        let also_offered = choice.also_offered.clone();
+        let items = Items::new(
+            feed,
+            first,
+            choice,
+            params.clone(),
+            self.clock.clone(),
+            self.config.silence_max,
+            self.failures.clone(),
+        );
+        Ok(Session { params, also_offered, items: Box::pin(items) })
+    }
+
+    async fn describe(&self, deadline: Instant) -> Result<client::Session<Described>, SourceError> {
+        let credentials = self.config.username.as_ref().map(|username| Credentials {
+            username: username.clone(),
+            password: self.config.password.as_ref().map(|p| p.expose_secret().to_owned()).unwrap_or_default(),
+        });
+        let options = SessionOptions::default()
+            .creds(credentials)
+            .user_agent(concat!("vigie/", env!("CARGO_PKG_VERSION")).to_owned())
+            .session_group(self.group.0.clone());
+        let describe = client::Session::describe(self.config.url.clone(), options);
+        match timeout_at(deadline, describe).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(self.failures.of(&error, "DESCRIBE")),
+            // retina connects and describes in one: only another look tells a dead host from a hung camera.
+            Err(_) if self.is_reachable().await => Err(self.failures.no_answer("DESCRIBE")),
+            Err(_) => Err(self.failures.unreachable()),
+        }
+    }
+
+    async fn is_reachable(&self) -> bool {
+        let host = self.config.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let connection = tokio::net::TcpStream::connect((host, self.config.url.port().unwrap_or(554)));
+        matches!(timeout(PROBE_TIMEOUT, connection).await, Ok(Ok(_)))
+    }
+
+    fn setup_options(&self) -> SetupOptions {
+        let transport = match self.config.transport {
+            Transport::Tcp => client::Transport::Tcp(Default::default()),
+            Transport::Udp => client::Transport::Udp(Default::default()),
+        };
+        SetupOptions::default().transport(transport).frame_format(FrameFormat::MP4)
+    }
+
+    async fn within<T>(
+        &self,
+        deadline: Instant,
+        request: &'static str,
+        step: impl Future<Output = T>,
+    ) -> Result<T, SourceError> {
+        timeout_at(deadline, step).await.map_err(|_| self.failures.no_answer(request))
+    }
+
+    async fn answer<T>(
+        &self,
+        deadline: Instant,
+        request: &'static str,
+        step: impl Future<Output = Result<T, retina::Error>>,
+    ) -> Result<T, SourceError> {
+        self.within(deadline, request, step).await?.map_err(|error| self.failures.of(&error, request))
+    }
+
+    /// Cheap cameras take few sessions at once, and some go on sending the old one's packets into the new one.
+    async fn await_stale_sessions(&self) {
+        let stale = self.group.0.stale_sessions();
+        if stale.num_sessions > 0
+            && timeout(STALE_SESSION_WAIT_MAX, self.group.0.await_stale_sessions(&stale)).await.is_err()
+        {
+            warn!(camera = %self.config.camera, sessions = stale.num_sessions, "the camera keeps old sessions open");
+        }
+    }
+}
+
+impl Source for RtspSource {
+    fn open(&self) -> BoxFuture<'_, Result<Session, SourceError>> {
+        // Unwind-safe: what the attempt owned is dropped, and retina's session group is behind a lock that no
+        // parsing happens under.
+        let attempt = AssertUnwindSafe(self.connect()).catch_unwind();
+        attempt.map(|outcome| outcome.unwrap_or_else(|panic| Err(self.failures.panicked(panic.as_ref())))).boxed()
+    }
+}

@@ -1,0 +1,168 @@
+//! The command line: what can be asked, and what the exit code says.
+//!
+//! Results go to standard output, everything else to standard error.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use vigie::config::{Config, ConfigError, Loaded};
+use vigie::units::CameraKey;
+
+mod check_config;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   failed; standard error says why
+  2   the command line is wrong
+  78  the configuration is wrong; each mistake is on standard error with its line";
+
+/// Video-surveillance storage gateway: RTSP cameras in, footage out.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// What to log, as in `info` or `warn,vigie::record=debug`
+    #[arg(long, global = true, env = "VIGIE_LOG", default_value = "warn,vigie=info", value_name = "FILTER")]
+    pub(crate) log: String,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Record the configured cameras and serve their footage, until SIGTERM or SIGINT
+    Run(ConfigArg),
+    /// Show Vigie at work: a simulated camera, a local store, a page to open
+    Demo(Demo),
+    /// Read a configuration, say what is wrong with it, and size the disks that it needs
+    CheckConfig(CheckConfig),
+    /// Write footage of one camera to an MP4 file
+    Export(Export),
+    /// List cameras, or what there is of one of them
+    Ls(Ls),
+    /// Set the index against the store, and report every difference
+    Fsck(Fsck),
+    /// Make the index anew from the packs alone
+    RebuildIndex(ConfigArg),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArg {
+    /// The configuration, TOML
+    #[arg(long, default_value = "/etc/vigie/vigie.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+impl ConfigArg {
+    /// Reads it; its warnings go to the log.
+    fn load(&self) -> Result<Loaded, Failure> {
+        let loaded = Config::load(&self.config)?;
+        for warning in loaded.warning_lines() {
+            tracing::warn!("{warning}");
+        }
+        Ok(loaded)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Where the page is served
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// Where the demonstration records; a temporary directory, removed at the end, unless it is named
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfig {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Bit rate of one camera that the sizing assumes, in Mb/s
+    #[arg(long, default_value_t = 4.0, value_name = "MBPS", value_parser = mbps)]
+    pub(crate) camera_mbps: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Which camera
+    #[arg(long, value_name = "TENANT/CAMERA")]
+    pub(crate) camera: CameraKey,
+    /// First instant: RFC 3339, or a date and time in the configured zone
+    #[arg(long, value_name = "TIME")]
+    pub(crate) start: String,
+    /// First instant after
+    #[arg(long, value_name = "TIME")]
+    pub(crate) end: String,
+    /// The MP4 file to create
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Only this camera, with its footage and gaps
+    #[arg(long, value_name = "TENANT/CAMERA")]
+    pub(crate) camera: Option<CameraKey>,
+    /// First instant: RFC 3339, or a date and time in the configured zone
+    #[arg(long, value_name = "TIME", requires_all = ["camera", "end"])]
+    pub(crate) start: Option<String>,
+    /// First instant after
+    #[arg(long, value_name = "TIME", requires_all = ["camera", "start"])]
+    pub(crate) end: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fsck {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Read every byte of footage and check it against its fragment's id
+    #[arg(long)]
+    pub(crate) read_data: bool,
+}
+
+fn mbps(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|r| (0.01..=1_000.0).contains(r));
+    rate.ok_or_else(|| "write a number from 0.01 to 1000".to_owned())
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The command line is wrong in a way that its grammar does not show.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Failed(_) => ExitCode::FAILURE,
+            Self::Usage(_) => ExitCode::from(2),
+            // EX_CONFIG of sysexits.h.
+            Self::Config(_) => ExitCode::from(78),
+        }
+    }
+}
+
+/// Does what was asked.
+pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::CheckConfig(args) => check_config::run(&args),
+        Command::Run(_) | Command::Demo(_) | Command::Export(_) => Err(Failure::Failed("not wired".into())),
+        Command::Ls(_) | Command::Fsck(_) | Command::RebuildIndex(_) => Err(Failure::Failed("not wired".into())),
+    }
+}

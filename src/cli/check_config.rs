@@ -1,0 +1,143 @@
+//! `vigie check-config`: what a configuration says, and the disks that it needs.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use vigie::config::{Config, Loaded, Retention, Tenant, Transport};
+
+use super::{CheckConfig, Failure};
+
+/// Prints the summary; the configuration's mistakes are the error.
+pub(super) fn run(args: &CheckConfig) -> Result<(), Failure> {
+    let loaded = Config::load(&args.config.config)?;
+    let failed = |e: std::io::Error| Failure::Failed(format!("standard output: {e}"));
+    let free = |path: &Path| free_bytes(path).map_err(|e| Failure::Failed(format!("{}: {e}", path.display())));
+    let summary = summary(&loaded, args.camera_mbps, free(&local_disk(&loaded.config))?);
+    std::io::stdout().write_all(summary.as_bytes()).map_err(failed)
+}
+
+/// The directory whose disk fills first: the store when that is local, otherwise the spool, which fills while the
+/// store is away.
+fn local_disk(config: &Config) -> std::path::PathBuf {
+    let local_store = if config.store_url.scheme() == "file" { config.store_url.to_file_path().ok() } else { None };
+    local_store.unwrap_or_else(|| config.spool_dir.clone())
+}
+
+/// Bytes free for this user on the file system of `path`, or of its nearest ancestor that exists.
+fn free_bytes(path: &Path) -> std::io::Result<u64> {
+    let mut missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+    for dir in path.ancestors() {
+        match rustix::fs::statvfs(dir) {
+            Ok(stat) => return Ok(stat.f_bavail.saturating_mul(stat.f_frsize)),
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(e) => missing = e.into(),
+        }
+    }
+    Err(missing)
+}
+
+fn summary(loaded: &Loaded, camera_mbps: f64, free_bytes: u64) -> String {
+    let config = &loaded.config;
+    let mut out = String::new();
+    let mut line = |text: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{text}");
+    };
+    let cameras: usize = config.tenants.iter().map(|t| t.cameras.len()).sum();
+    line(format!("{}: sound", loaded.file));
+    line(format!("  data        {}", config.data_dir.display()));
+    line(format!("  spool       {}", config.spool_dir.display()));
+    line(format!("  store       {}", config.store_url));
+    line(format!("  http        {}", config.http_listen));
+    line(format!("  time zone   {}", config.time_zone.iana_name().unwrap_or("without a name")));
+    line(format!("  threads     {}", config.recording.shards));
+    line(format!("  cameras     {cameras} of {} {}", config.tenants.len(), plural(config.tenants.len(), "tenant")));
+    for tenant in &config.tenants {
+        tenant_lines(tenant, &mut line);
+    }
+    sizing(config, camera_mbps, free_bytes, &mut line);
+    for warning in loaded.warning_lines() {
+        line(format!("warning: {warning}"));
+    }
+    out
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { word.to_owned() } else { format!("{word}s") }
+}
+
+fn tenant_lines(tenant: &Tenant, line: &mut impl FnMut(String)) {
+    let token = if tenant.access_token.is_some() { "access token set" } else { "no access token" };
+    line(format!("  {} ({}): {token}", tenant.id, tenant.name));
+    for camera in &tenant.cameras {
+        let transport = match camera.transport {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        };
+        let sound = if camera.audio_legal_basis.is_some() { ", with sound" } else { "" };
+        let kept = kept(&camera.retention);
+        line(format!("    {}  {} ({transport}), {kept}{sound}", camera.id, camera.url));
+    }
+}
+
+fn kept(retention: &Retention) -> String {
+    let max = in_days(retention.max);
+    if retention.min.is_zero() {
+        format!("kept at most {max}")
+    } else {
+        format!("kept at least {}, at most {max}", in_days(retention.min))
+    }
+}
+
+fn in_days(length: Duration) -> String {
+    let hours = length.as_secs() / 3_600;
+    if hours.is_multiple_of(24) {
+        let days = hours / 24;
+        format!("{days} {}", plural(days as usize, "day"))
+    } else {
+        format!("{hours} h")
+    }
+}
+
+/// Disk needed at the assumed bit rate against disk free now. What is recorded already counts as used.
+fn sizing(config: &Config, camera_mbps: f64, free_bytes: u64, line: &mut impl FnMut(String)) {
+    let camera_day = camera_mbps * 1e6 / 8.0 * 86_400.0;
+    let cameras = || config.tenants.iter().flat_map(|t| &t.cameras);
+    let need = |length: fn(&Retention) -> Duration| -> f64 {
+        cameras().map(|c| camera_day * length(&c.retention).as_secs_f64() / 86_400.0).sum()
+    };
+    let day = camera_day * cameras().count() as f64;
+    let (need_max, need_min) = (need(|r| r.max), need(|r| r.min));
+    let room = free_bytes.saturating_sub(config.disk_reserve_bytes) as f64;
+    line(format!("at {camera_mbps} Mb/s a camera:"));
+    line(format!("  a day       {}", bytes(day)));
+    line(format!("  maximum     {} to keep everything as long as allowed", bytes(need_max)));
+    if need_min > 0.0 {
+        line(format!("  minimum     {} to keep everything as long as guaranteed", bytes(need_min)));
+    }
+    let disk = local_disk(config);
+    line(format!("  room        {} on the disk of {}, reserve taken off", bytes(room), disk.display()));
+    if day == 0.0 {
+        return;
+    }
+    let days = room / day;
+    if config.store_url.scheme() == "s3" {
+        line(format!("  the spool holds {days:.1} days while the store is away"));
+        return;
+    }
+    line(format!("  the disk holds {days:.1} more days"));
+    if room < need_min {
+        line("warning: the disk cannot hold the guaranteed minimum: add disk, or lower min_days".into());
+    } else if room < need_max {
+        line("note: when the disk is full, footage beyond its guaranteed minimum goes before its maximum".into());
+    }
+}
+
+/// Decimal units, as disks are sold.
+fn bytes(count: f64) -> String {
+    let units = [(1e15, "PB"), (1e12, "TB"), (1e9, "GB")];
+    let (scale, unit) = units.into_iter().find(|(scale, _)| count >= *scale).unwrap_or((1e6, "MB"));
+    format!("{:.1} {unit}", count / scale)
+}

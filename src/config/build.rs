@@ -1,0 +1,480 @@
+//! From the tables of the file to a [`Config`], one function a table.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use secrecy::ExposeSecret;
+
+use super::secret::secret;
+use super::*;
+
+/// CSI L252-5 allows one month; no month is longer.
+const RETENTION_DAYS_MAX: u64 = 31;
+
+/// A token that can be guessed is no protection.
+const TOKEN_CHARS_MIN: usize = 16;
+
+/// `None` only after a problem was noted.
+pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> {
+    let time_zone = time_zone(&root);
+    let (data_dir, spool_dir, disk_reserve_bytes) = data(root.table("data"));
+    let (store_url, s3) = store(root.table("store"), &data_dir, &spool_dir, around);
+    let http_section = root.table("http");
+    let http_listen = listen(&http_section);
+    http_section.close();
+    let recording = recording(root.table("recording"));
+    let (retention, retention_default) = sweep(root.table("retention"), &recording);
+    let margin = Config::retention_margin(&recording, &retention);
+    let tenants = tenants(&root, TenantContext { default: retention_default, margin, http_listen, around });
+    root.close();
+    Some(Config {
+        data_dir,
+        spool_dir,
+        store_url: store_url?,
+        s3,
+        disk_reserve_bytes,
+        http_listen,
+        recording,
+        retention,
+        time_zone: time_zone?,
+        tenants,
+    })
+}
+
+fn time_zone(root: &Section<'_>) -> Option<jiff::tz::TimeZone> {
+    let name = root.text("time_zone");
+    if name.is_none() && root.has("time_zone") {
+        return None;
+    }
+    let name = name.as_deref().unwrap_or("Europe/Paris");
+    match jiff::tz::TimeZone::get(name) {
+        Ok(zone) => Some(zone),
+        Err(_) => {
+            let advice =
+                "write an IANA name such as \"Europe/Paris\" or \"Indian/Reunion\", and see that tzdata is installed";
+            root.refuse("time_zone", format!("this machine knows no time zone {name:?}: {advice}"));
+            None
+        }
+    }
+}
+
+fn data(section: Section<'_>) -> (PathBuf, PathBuf, u64) {
+    let data_dir = path(&section, "dir").unwrap_or_else(|| PathBuf::from("/var/lib/vigie"));
+    let spool_dir = path(&section, "spool_dir").unwrap_or_else(|| data_dir.join("spool"));
+    if data_dir.starts_with(&spool_dir) {
+        let key = if section.has("spool_dir") { "spool_dir" } else { "dir" };
+        section.refuse(key, "holds the data directory, and must lie in it or apart from it");
+    }
+    let reserve_mib = section.count("disk_reserve_mib", 64..=100 << 20).unwrap_or(5_120);
+    section.close();
+    (data_dir, spool_dir, reserve_mib << 20)
+}
+
+/// An absolute path without `..`, so that paths can be compared as texts.
+fn path(section: &Section<'_>, key: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(section.text(key)?);
+    let wrong = if !path.is_absolute() {
+        "is not an absolute path: begin it with /"
+    } else if path.components().any(|c| c == std::path::Component::ParentDir) {
+        "holds `..`: write the path itself"
+    } else if path.parent().is_none() {
+        "is the root directory: name a directory of its own"
+    } else {
+        return Some(path);
+    };
+    section.refuse(key, wrong);
+    None
+}
+
+fn store(section: Section<'_>, data: &Path, spool: &Path, around: &Surroundings<'_>) -> (Option<Url>, S3) {
+    let problems_before = section.report().problem_count();
+    let url = match section.text("url") {
+        Some(text) => store_url(&section, &text),
+        // An absolute path without `..` always makes a URL.
+        None => Url::from_file_path(data.join("store")).ok(),
+    };
+    let endpoint = section.text("endpoint").and_then(|text| endpoint(&section, &text));
+    let s3 = S3 {
+        region: section.text("region"),
+        endpoint,
+        path_style: section.flag("path_style").unwrap_or(false),
+        access_key_id: secret(&section, "access_key_id", around),
+        secret_access_key: secret(&section, "secret_access_key", around),
+    };
+    if section.report().problem_count() == problems_before
+        && let Some(url) = &url
+    {
+        check_store(&section, url, &s3, spool);
+    }
+    section.close();
+    (url, s3)
+}
+
+fn store_url(section: &Section<'_>, text: &str) -> Option<Url> {
+    const FORMS: &str = "write file:///srv/vigie or s3://bucket/prefix";
+    let Ok(url) = Url::parse(text) else {
+        section.refuse("url", format!("is not a URL: {FORMS}"));
+        return None;
+    };
+    let wrong = if !url.username().is_empty() || url.password().is_some() {
+        "holds credentials: take them out, and set access_key_id_file and secret_access_key_file".to_owned()
+    } else if url.query().is_some() || url.fragment().is_some() {
+        format!("holds a `?` or `#` part, which a store has not: {FORMS}")
+    } else {
+        match url.scheme() {
+            "file" if url.host().is_some() => {
+                "names a host: a local directory has three slashes, file:///srv/vigie".into()
+            }
+            "file" if url.path() == "/" => "is the root directory: name a directory of its own".into(),
+            "s3" if !url.host_str().is_some_and(is_bucket_name) => {
+                "names no bucket: write s3://bucket/prefix; 3 to 63 of a-z, 0-9, `-` and `.`".into()
+            }
+            "s3" if url.port().is_some() => "holds a port: set endpoint = \"https://host:port\" instead".into(),
+            "file" | "s3" => return Some(url),
+            _ => format!("is neither a directory nor S3: {FORMS}"),
+        }
+    };
+    section.refuse("url", wrong);
+    None
+}
+
+fn is_bucket_name(name: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|b| legal(b) || b == b'-' || b == b'.')
+        && name.bytes().next().is_some_and(legal)
+}
+
+fn endpoint(section: &Section<'_>, text: &str) -> Option<Url> {
+    let wrong = match Url::parse(text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            "holds credentials: take them out, and set access_key_id_file and secret_access_key_file"
+        }
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => return Some(url),
+        _ => "is not a web address: write https://s3.example.org, or http://host:port on a network of your own",
+    };
+    section.refuse("endpoint", wrong);
+    None
+}
+
+fn check_store(section: &Section<'_>, url: &Url, s3: &S3, spool: &Path) {
+    if let Ok(dir) = url.to_file_path()
+        && url.scheme() == "file"
+    {
+        if dir.starts_with(spool) || spool.starts_with(&dir) {
+            section.refuse("url", format!("{} and the spool {} lie in one another", dir.display(), spool.display()));
+        }
+        for key in ["endpoint", "region", "path_style"] {
+            if section.has(key) {
+                section.refuse(key, "is for s3:// only: take it out, or set url = \"s3://bucket/prefix\"");
+            }
+        }
+    }
+    if s3.access_key_id.is_some() != s3.secret_access_key.is_some() {
+        section.refuse("access_key_id", "goes with secret_access_key: set both, or neither to use the environment");
+    }
+    if s3.endpoint.as_ref().is_some_and(|e| e.scheme() == "http" && !is_loopback(e)) {
+        section.warn("endpoint", "footage travels in the clear: use https unless this network is your own");
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+fn listen(section: &Section<'_>) -> SocketAddr {
+    const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+    let Some(text) = section.text("listen") else { return DEFAULT };
+    match text.parse::<SocketAddr>() {
+        Ok(address) => {
+            if !address.ip().is_loopback() {
+                section
+                    .warn("listen", "the gateway speaks plain HTTP: let a TLS proxy in front be all that reaches it");
+            }
+            address
+        }
+        Err(_) => {
+            section.refuse("listen", "is not an address and a port: write \"127.0.0.1:8080\" or \"[::1]:8080\"");
+            DEFAULT
+        }
+    }
+}
+
+fn recording(section: Section<'_>) -> Recording {
+    let default = Recording::default();
+    let problems_before = section.report().problem_count();
+    let millis = |key, bounds| section.count(key, bounds).map(Duration::from_millis);
+    let recording = Recording {
+        durability: millis("durability_ms", 50..=60_000).unwrap_or(default.durability),
+        pack_bytes_max: section.count("pack_mib_max", 1..=1_024).map_or(default.pack_bytes_max, |mib| mib << 20),
+        pack_duration_max: seconds(&section, "pack_seconds_max", 5..=900).unwrap_or(default.pack_duration_max),
+        tick: millis("tick_ms", 10..=1_000).unwrap_or(default.tick),
+        shards: match section.count("shards", 0..=256) {
+            None | Some(0) => default.shards,
+            Some(shards) => shards as usize,
+        },
+    };
+    if section.report().problem_count() == problems_before && recording.tick > recording.durability {
+        section.refuse("tick_ms", "is longer than durability_ms: what waits in a socket is not yet on disk");
+    }
+    section.close();
+    recording
+}
+
+fn seconds(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> Option<Duration> {
+    section.count(key, bounds).map(Duration::from_secs)
+}
+
+fn sweep(section: Section<'_>, recording: &Recording) -> (Sweep, Retention) {
+    let default = Sweep::default();
+    let problems_before = section.report().problem_count();
+    let sweep = Sweep {
+        interval: seconds(&section, "sweep_seconds", 1..=3_600).unwrap_or(default.interval),
+        grace: seconds(&section, "grace_seconds", 0..=86_400).unwrap_or(default.grace),
+    };
+    let margin = Config::retention_margin(recording, &sweep);
+    let sound = section.report().problem_count() == problems_before;
+    let retention = retention(&section, Retention::default(), sound.then_some(margin));
+    section.close();
+    (sweep, retention)
+}
+
+/// What a table sets of a retention, the rest inherited. Without a `margin` the two bounds are not set against each other.
+fn retention(section: &Section<'_>, inherited: Retention, margin: Option<Duration>) -> Retention {
+    let problems_before = section.report().problem_count();
+    let retention = Retention {
+        max: days_or_hours(section, "max", 1).unwrap_or(inherited.max),
+        min: days_or_hours(section, "min", 0).unwrap_or(inherited.min),
+    };
+    let Some(margin) = margin else { return retention };
+    let sound = section.report().problem_count() == problems_before;
+    let set_here = ["min_hours", "min_days", "max_hours", "max_days"].into_iter().find(|key| section.has(key));
+    if let Some(key) = set_here
+        && sound
+        && retention.min + margin > retention.max
+    {
+        let message = format!(
+            "the guaranteed minimum ({} h) must be at least {} s below the maximum ({} h): a pack is deleted whole, after grace_seconds",
+            retention.min.as_secs() / 3_600,
+            margin.as_secs(),
+            retention.max.as_secs() / 3_600,
+        );
+        section.refuse(key, message);
+        return inherited;
+    }
+    retention
+}
+
+/// `{name}_days` or `{name}_hours`.
+fn days_or_hours(section: &Section<'_>, name: &str, least: u64) -> Option<Duration> {
+    let (days_key, hours_key) = (format!("{name}_days"), format!("{name}_hours"));
+    // Bounds wider than the law's, so that what breaks the law is refused with the law's name.
+    let days = section.count(&days_key, least..=36_500);
+    let hours = section.count(&hours_key, least..=876_000);
+    let (key, hours) = match (days, hours) {
+        (Some(_), Some(_)) => {
+            section.refuse(&hours_key, format!("is one too many: keep {days_key} or {hours_key}"));
+            return None;
+        }
+        (Some(days), None) => (days_key, days * 24),
+        (None, Some(hours)) => (hours_key, hours),
+        (None, None) => return None,
+    };
+    if hours > RETENTION_DAYS_MAX * 24 {
+        let law = "the law allows one month at the most (Code de la sécurité intérieure, L252-5)";
+        section.refuse(
+            &key,
+            format!("{law}: write what the prefect's authorisation says, {RETENTION_DAYS_MAX} days or less"),
+        );
+        return None;
+    }
+    Some(Duration::from_secs(hours * 3_600))
+}
+
+/// What tenants are read amid.
+struct TenantContext<'a> {
+    default: Retention,
+    margin: Duration,
+    http_listen: SocketAddr,
+    around: &'a Surroundings<'a>,
+}
+
+fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
+    let sections = root.tables("tenant");
+    if sections.is_empty() && !root.has("tenant") {
+        root.refuse("tenant", "is missing: add [[tenant]] with id = \"my-town\", and its [[tenant.camera]]");
+    }
+    let token_wanted = if sections.len() > 1 {
+        Some("several tenants share this gateway")
+    } else if !context.http_listen.ip().is_loopback() {
+        Some("http.listen can be reached from other machines")
+    } else {
+        None
+    };
+    let (mut ids, mut tokens) = (HashMap::new(), HashMap::new());
+    let mut tenants = Vec::new();
+    for section in sections {
+        let id = identity::<TenantId>(&section, "id", "mairie", &mut ids);
+        let token = secret(&section, "access_token", context.around);
+        match (&token, token_wanted) {
+            (Some(token), _) => check_token(&section, token, &mut tokens),
+            (None, Some(reason)) if !sets_secret(&section, "access_token") => {
+                let advice = "set access_token_file to a file that holds the output of `openssl rand -hex 24`";
+                section.refuse("access_token", format!("is missing, and {reason}: {advice}"));
+            }
+            (None, _) => {}
+        }
+        let retention_section = section.table("retention");
+        let retention = retention(&retention_section, context.default, Some(context.margin));
+        retention_section.close();
+        let cameras = cameras(&section, retention, &context);
+        let name = section.text("name");
+        if let Some(id) = id {
+            let name = name.unwrap_or_else(|| id.to_string());
+            tenants.push(Tenant { id, name, access_token: token, cameras });
+        }
+        section.close();
+    }
+    tenants
+}
+
+/// The file sets the secret, whether or not it could be read.
+fn sets_secret(section: &Section<'_>, name: &str) -> bool {
+    ["", "_file", "_env", "_credential"].iter().any(|suffix| section.has(&format!("{name}{suffix}")))
+}
+
+fn check_token(section: &Section<'_>, token: &SecretString, lines: &mut HashMap<String, usize>) {
+    let suffix = ["", "_file", "_env", "_credential"].into_iter().find(|s| section.has(&format!("access_token{s}")));
+    let key = format!("access_token{}", suffix.unwrap_or_default());
+    let token = token.expose_secret();
+    if token.chars().count() < TOKEN_CHARS_MIN {
+        section.refuse(
+            &key,
+            format!("is shorter than {TOKEN_CHARS_MIN} characters: make one with `openssl rand -hex 24`"),
+        );
+    } else if !token.bytes().all(|b| b.is_ascii_graphic()) {
+        section.refuse(
+            &key,
+            "holds a space or a letter outside ASCII, which HTTP cannot carry: use `openssl rand -hex 24`",
+        );
+    } else if let Some(line) = lines.insert(token.to_owned(), section.line_of(&key)) {
+        section.refuse(&key, format!("is the token of line {line} too: a token says which tenant asks, make another"));
+    }
+}
+
+/// An id that no sibling has.
+fn identity<T>(section: &Section<'_>, key: &str, example: &str, lines: &mut HashMap<String, usize>) -> Option<T>
+where
+    T: std::str::FromStr,
+    T::Err: fmt::Display,
+{
+    let text = section.required_text(key, example)?;
+    match text.parse() {
+        Ok(id) => {
+            if let Some(line) = lines.insert(text, section.line_of(key)) {
+                section.refuse(key, format!("is the id of line {line} too: choose another"));
+                return None;
+            }
+            Some(id)
+        }
+        Err(e) => {
+            section.refuse(key, T::Err::to_string(&e));
+            None
+        }
+    }
+}
+
+fn cameras(tenant: &Section<'_>, inherited: Retention, context: &TenantContext<'_>) -> Vec<Camera> {
+    let (mut ids, mut urls) = (HashMap::new(), HashMap::new());
+    let mut cameras = Vec::new();
+    for section in tenant.tables("camera") {
+        if let Some(camera) = camera(&section, inherited, context, &mut ids) {
+            if let Some(line) = urls.insert(camera.url.clone(), section.line_of("url")) {
+                section.warn("url", format!("is the stream of line {line} too: it will be recorded twice"));
+            }
+            cameras.push(camera);
+        }
+        section.close();
+    }
+    cameras
+}
+
+fn camera(
+    section: &Section<'_>,
+    inherited: Retention,
+    context: &TenantContext<'_>,
+    ids: &mut HashMap<String, usize>,
+) -> Option<Camera> {
+    let id = identity::<CameraId>(section, "id", "place-mairie-1", ids);
+    let name = section.text("name");
+    let place = section.required_text("place", "Place de la Mairie, facing the fountain");
+    let url = section.required_text("url", "rtsp://192.0.2.10/stream1").and_then(|text| camera_url(section, &text));
+    let username = section.text("username");
+    let password = secret(section, "password", context.around);
+    if username.is_none() && !section.has("username") && sets_secret(section, "password") {
+        section.refuse("username", "is missing: a password goes with a user name");
+    }
+    let transport = match section.text("transport").as_deref() {
+        None | Some("tcp") => Transport::Tcp,
+        Some("udp") => Transport::Udp,
+        Some(_) => {
+            section.refuse("transport", "is neither \"tcp\" nor \"udp\"");
+            Transport::Tcp
+        }
+    };
+    let retention_section = section.table("retention");
+    let retention = retention(&retention_section, inherited, Some(context.margin));
+    retention_section.close();
+    let audio_legal_basis = section.text("audio_legal_basis");
+    let silence_max = seconds(section, "silence_seconds", 2..=600).unwrap_or(Camera::SILENCE_MAX);
+    let id = id?;
+    Some(Camera {
+        name: name.unwrap_or_else(|| id.to_string()),
+        id,
+        place: place?,
+        url: url?,
+        username,
+        password,
+        transport,
+        retention,
+        audio_legal_basis,
+        silence_max,
+    })
+}
+
+/// Never shows the text: it may hold a password.
+fn camera_url(section: &Section<'_>, text: &str) -> Option<Url> {
+    let Ok(url) = Url::parse(text) else {
+        section.refuse("url", "is not a URL: write rtsp://host[:port]/path");
+        return None;
+    };
+    let wrong = match url.scheme() {
+        _ if !url.username().is_empty() || url.password().is_some() => {
+            "holds credentials: take them out, and set username and password_file"
+        }
+        "rtsps" | "rtspu" | "rtsph" => {
+            "is not plain RTSP: write rtsp://, on a network that only cameras and gateway share (UDP: transport = \"udp\")"
+        }
+        "rtsp" if url.host_str().is_none_or(str::is_empty) => "names no host: write rtsp://host[:port]/path",
+        "rtsp" if url.port() == Some(0) => "has port 0: leave it out for 554, or write the camera's",
+        "rtsp" if url.fragment().is_some() => "holds a `#`: write %23 if the camera's path has one",
+        "rtsp" => {
+            let seen = url.as_str().to_ascii_lowercase();
+            if ["password=", "passwd=", "pwd="].iter().any(|word| seen.contains(word)) {
+                section.warn(
+                    "url",
+                    "seems to hold a password, which logs will show: if the camera can, use username and password_file",
+                );
+            }
+            return Some(url);
+        }
+        _ => "is not an RTSP address: write rtsp://host[:port]/path",
+    };
+    section.refuse("url", wrong);
+    None
+}

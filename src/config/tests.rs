@@ -1,0 +1,103 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../config/vigie.example.toml");
+
+fn nowhere() -> Surroundings<'static> {
+    Surroundings { variable: &|_| None, world_readable: false }
+}
+
+fn parse(text: &str) -> Result<Loaded, ConfigError> {
+    Config::parse("vigie.toml", text, &nowhere())
+}
+
+/// Every key of a document, as `tenant.camera.url`, in any table of an array.
+fn keys_of(table: &DeTable<'_>, path: &str, keys: &mut BTreeSet<String>) {
+    for (key, value) in table.iter() {
+        let full = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+        keys.insert(full.clone());
+        let items = value.get_ref().as_array().map(|a| a.iter().map(|i| i.get_ref()).collect());
+        for value in items.unwrap_or_else(|| vec![value.get_ref()]) {
+            if let Some(table) = value.as_table() {
+                keys_of(table, &full, keys);
+            }
+        }
+    }
+}
+
+#[test]
+fn example_names_every_key_that_the_code_asks_for_and_no_other() {
+    let every_line: String = EXAMPLE
+        .lines()
+        .map(|l| l.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(l).to_owned() + "\n")
+        .collect();
+    let document = DeTable::parse(&every_line).expect("the example with its optional lines is TOML");
+    let mut shown = BTreeSet::new();
+    keys_of(document.get_ref(), "", &mut shown);
+
+    let report = Report::new(EXAMPLE);
+    let example = DeTable::parse(EXAMPLE).expect("the example is TOML");
+    build::config(Section::root(&report, example.get_ref()), &nowhere());
+    assert_eq!(shown, report.known_keys());
+}
+
+#[test]
+fn example_shows_the_defaults() {
+    let shown = parse(EXAMPLE).expect("the example is sound");
+    assert_eq!(shown.warnings, []);
+    // What is left when every line goes that has a default.
+    let said = ["id", "name", "place", "url = \"rtsp:", "username", "[[tenant"];
+    let bare: String =
+        EXAMPLE.lines().filter(|l| said.iter().any(|s| l.starts_with(s))).flat_map(|l| [l, "\n"]).collect();
+    let bare = parse(&bare).unwrap_or_else(|e| panic!("{bare}\n{e}"));
+    assert_eq!(format!("{:#?}", shown.config), format!("{:#?}", bare.config));
+}
+
+#[test]
+fn each_line_of_the_example_can_be_taken_out_and_put_back() {
+    // A key that is asked for in one place only, or twice, would show as a changed or refused document.
+    for (number, line) in EXAMPLE.lines().enumerate().filter(|(_, l)| l.contains(" = ") && !l.starts_with('#')) {
+        let without: String =
+            EXAMPLE.lines().enumerate().filter(|(n, _)| *n != number).flat_map(|(_, l)| [l, "\n"]).collect();
+        let needed = ["id = ", "place = ", "url = \"rtsp:"].iter().any(|k| line.starts_with(k));
+        assert_eq!(parse(&without).is_err(), needed, "without line {}: {line}", number + 1);
+    }
+}
+
+#[test]
+fn lines_are_counted_from_one_at_every_byte() {
+    let text = "a\n\nbc\n";
+    let report = Report::new(text);
+    let lines: Vec<_> = (0..=text.len()).map(|i| report.line(i)).collect();
+    assert_eq!(lines, [1, 1, 2, 3, 3, 3, 4]);
+}
+
+fn paris() -> Config {
+    parse(EXAMPLE).expect("the example is sound").config
+}
+
+#[test]
+fn typed_times_are_read_in_the_configured_zone() {
+    let config = paris();
+    let check = |typed: &str, utc: &str| {
+        assert_eq!(config.instant(typed), Ok(utc.parse().expect("a time")), "{typed}");
+    };
+    check("2026-03-01T14:30:00", "2026-03-01T13:30:00Z");
+    check("2026-07-01 14:30", "2026-07-01T12:30:00Z");
+    check("2026-07-01", "2026-06-30T22:00:00Z");
+    check("2026-03-01T14:30:00Z", "2026-03-01T14:30:00Z");
+    check("2026-03-01T14:30:00.5+04:00", "2026-03-01T10:30:00.5Z");
+}
+
+#[test]
+fn typed_times_that_name_no_instant_or_two_are_refused() {
+    let config = paris();
+    assert!(matches!(config.instant("2026-03-29T02:30:00"), Err(BadLocalTime::Skipped(_))));
+    assert!(matches!(config.instant("2026-10-25T02:30:00"), Err(BadLocalTime::Repeated(_))));
+    for bad in ["", "yesterday", "2026-02-30", "14:30", "2026-03-01T25:00:00", &"9".repeat(10_000)] {
+        let error = config.instant(bad).expect_err(bad);
+        assert!(matches!(error, BadLocalTime::Malformed(_)), "{bad}");
+        assert!(error.to_string().len() < 300, "{error}");
+    }
+}

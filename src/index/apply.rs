@@ -1,0 +1,357 @@
+//! What each change does to the rows. Runs inside the writer's transaction.
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::query::camera_id;
+use super::{CameraRow, Change, IndexError, PackRow, PackState, Reason, SEGMENT_DURATION_MAX, SegmentRow};
+use crate::media::Gap;
+use crate::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, TimeRange, WallTime};
+
+/// Rows that one [`Change::ForgetEventsBefore`] removes at most from each table.
+const FORGOTTEN_ROWS_MAX: u32 = 20_000;
+
+/// Applies one change. On an error the caller undoes what was done of it.
+pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> {
+    match change {
+        Change::Configure(cameras) => configure(db, cameras),
+        Change::BeginRun { camera, run, start } => begin_run(db, camera, *run, *start),
+        Change::RunClocks { run, camera_clock_offset, timeline_offset } => {
+            let sql = "UPDATE run SET camera_clock_offset = ?2, timeline_offset = ?3 WHERE run = ?1";
+            let changed = exec(db, sql, params![run.0, camera_clock_offset.map(|t| t.0), timeline_offset.0])?;
+            known(changed, || format!("run {run}"))
+        }
+        Change::EndRun { run, end } => {
+            let changed = exec(db, "UPDATE run SET until = ?2 WHERE run = ?1", params![run.0, end.0])?;
+            known(changed, || format!("run {run}"))
+        }
+        Change::OpenPack(pack) => open_pack(db, pack),
+        Change::PutSegment { camera, segment, pack_bytes } => put_segment(db, camera, segment, *pack_bytes),
+        Change::SealPack { pack, bytes } => {
+            let found = Pack::find(db, *pack)?;
+            if found.state < PackState::Stored {
+                exec(db, "UPDATE pack SET bytes = ?2 WHERE id = ?1", params![found.id, number(*bytes)])?;
+            }
+            found.advance(db, PackState::Sealed)
+        }
+        Change::PackStored { pack } => Pack::find(db, *pack)?.advance(db, PackState::Stored),
+        Change::Condemn { packs, at, reason } => {
+            packs.iter().try_for_each(|pack| Pack::find(db, *pack)?.condemn(db, *at, *reason))
+        }
+        Change::Forget { pack } => Pack::find(db, *pack)?.forget(db),
+        Change::Destroyed { pack, at } => {
+            let found = Pack::find(db, *pack)?;
+            found.register(db, *at)?;
+            found.forget(db)
+        }
+        Change::OpenGap { camera, start, cause } => {
+            let sql = "INSERT INTO open_gap (camera, start, cause) VALUES (?1, ?2, ?3)
+                       ON CONFLICT DO UPDATE SET cause = excluded.cause";
+            exec(db, sql, params![known_camera(db, camera)?, start.0, cause.code()])?;
+            Ok(())
+        }
+        Change::PutGap { camera, gap } => put_gap(db, camera, gap),
+        Change::ForgetGapsBefore { camera, before } => {
+            let camera = known_camera(db, camera)?;
+            exec(db, "DELETE FROM gap WHERE camera = ?1 AND start < ?2 AND until <= ?2", params![camera, before.0])?;
+            let sql = "DELETE FROM run WHERE camera = ?1 AND start < ?2 AND until <= ?2 AND packs = 0";
+            exec(db, sql, params![camera, before.0])?;
+            Ok(())
+        }
+        #[cfg(test)]
+        Change::Event { kind: "panic", .. } => panic!("a test asked for it"),
+        Change::Event { at, tenant, camera, kind, detail } => {
+            event(db, *at, tenant.as_ref(), camera.as_ref(), kind, detail)
+        }
+        Change::ForgetEventsBefore { before } => forget_events(db, *before),
+    }
+}
+
+/// Runs a prepared statement; gives the number of rows changed.
+fn exec(db: &Connection, sql: &str, values: impl Params) -> Result<usize, IndexError> {
+    Ok(db.prepare_cached(sql)?.execute(values)?)
+}
+
+/// The one row that a prepared statement finds.
+fn find<T>(
+    db: &Connection,
+    sql: &str,
+    values: impl Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>, IndexError> {
+    Ok(db.prepare_cached(sql)?.query_row(values, read).optional()?)
+}
+
+/// SQLite counts with a sign.
+fn number(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// An update that changed nothing named what the index does not know.
+fn known(changed: usize, what: impl FnOnce() -> String) -> Result<(), IndexError> {
+    if changed == 0 { Err(IndexError::Unknown(what())) } else { Ok(()) }
+}
+
+fn known_camera(db: &Connection, camera: &CameraKey) -> Result<i64, IndexError> {
+    camera_id(db, camera)?.ok_or_else(|| IndexError::Unknown(format!("camera {camera}")))
+}
+
+fn configure(db: &Connection, cameras: &[CameraRow]) -> Result<(), IndexError> {
+    exec(db, "UPDATE camera SET configured = 0", [])?;
+    for row in cameras {
+        exec(db, "INSERT INTO tenant (name) VALUES (?1) ON CONFLICT DO NOTHING", [row.key.tenant.as_str()])?;
+        let sql = "INSERT INTO camera (tenant, camera, name, place, configured, retention_max, retention_min)
+                   VALUES ((SELECT id FROM tenant WHERE name = ?1), ?2, ?3, ?4, ?5, ?6, ?7)
+                   ON CONFLICT DO UPDATE SET name = ?3, place = ?4, configured = ?5, retention_max = ?6, retention_min = ?7";
+        let (tenant, camera) = (row.key.tenant.as_str(), row.key.camera.as_str());
+        let (max, min) = (row.retention_max.0, row.retention_min.0);
+        exec(db, sql, params![tenant, camera, row.name, row.place, row.configured, max, min])?;
+    }
+    Ok(())
+}
+
+fn begin_run(db: &Connection, camera: &CameraKey, run: RunId, start: WallTime) -> Result<(), IndexError> {
+    let camera_number = known_camera(db, camera)?;
+    let sql = "INSERT INTO run (run, camera, start) VALUES (?1, ?2, ?3)
+               ON CONFLICT DO UPDATE SET start = min(start, excluded.start) WHERE camera = excluded.camera";
+    if exec(db, sql, params![run.0, camera_number, start.0])? == 0 {
+        return Err(IndexError::Refused(format!("run {run} is of another camera than {camera}")));
+    }
+    Ok(())
+}
+
+fn open_pack(db: &Connection, pack: &PackRow) -> Result<(), IndexError> {
+    let camera = known_camera(db, &pack.camera)?;
+    let run = find(db, "SELECT id, camera FROM run WHERE run = ?1", [pack.run.0], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+    })?;
+    let (run, _) = run
+        .filter(|(_, of)| *of == camera)
+        .ok_or_else(|| IndexError::Unknown(format!("run {} of camera {}", pack.run, pack.camera)))?;
+    let sql = "INSERT INTO pack (pack, camera, run, state, bytes, start, until) VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6)
+               ON CONFLICT DO NOTHING";
+    let until = pack.end.max(pack.start);
+    if exec(db, sql, params![pack.id.0, camera, run, number(pack.bytes), pack.start.0, until.0])? == 1 {
+        exec(db, "UPDATE run SET packs = packs + 1 WHERE id = ?1", [run])?;
+        return Ok(());
+    }
+    let known = Pack::find(db, pack.id)?;
+    if (known.camera, known.run_number) == (camera, run) {
+        Ok(())
+    } else {
+        Err(IndexError::Refused(format!("pack {} is of another camera or run than {}", pack.id, pack.camera)))
+    }
+}
+
+/// The statement that writes the segment of `put_segment` when it is new there.
+const INSERT_OPEN: &str =
+    "INSERT INTO open_segment (camera, start, duration, decode_time, pack, first_fragment, fragments)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+/// The same for a whole pack: as `vigie rebuild-index` and recovery write it.
+const PUT_WHOLE: &str =
+    "INSERT OR REPLACE INTO segment (camera, start, duration, decode_time, pack, first_fragment, fragments)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+const UPDATE_OPEN: &str = "UPDATE open_segment
+     SET duration = ?3, decode_time = ?4, pack = ?5, first_fragment = ?6, fragments = ?7
+     WHERE camera = ?1 AND start = ?2";
+
+fn put_segment(db: &Connection, camera: &CameraKey, segment: &SegmentRow, bytes: u64) -> Result<(), IndexError> {
+    let number_of_camera = known_camera(db, camera)?;
+    let pack = Pack::find(db, segment.pack)?;
+    let refuse = |why: &str| Err(IndexError::Refused(format!("segment of pack {} {why}", segment.pack)));
+    if pack.camera != number_of_camera || pack.run != segment.run {
+        return refuse(&format!("names camera {camera} and run {}, the pack another", segment.run));
+    }
+    if pack.state == PackState::Condemned {
+        return refuse("comes after the pack was condemned");
+    }
+    if segment.range.duration() > SEGMENT_DURATION_MAX {
+        return refuse(&format!("is longer than {} s", SEGMENT_DURATION_MAX.as_seconds_f64()));
+    }
+    let start = segment.range.start().0;
+    let values = params![
+        number_of_camera,
+        start,
+        segment.range.duration().0,
+        segment.decode_time.0,
+        pack.id,
+        segment.first_fragment,
+        segment.fragments
+    ];
+    let key = params![number_of_camera, start];
+    if pack.state != PackState::Open {
+        exec(db, "DELETE FROM open_segment WHERE camera = ?1 AND start = ?2", key)?;
+        exec(db, PUT_WHOLE, values)?;
+    } else if exec(db, UPDATE_OPEN, values)? == 0 {
+        exec(db, "DELETE FROM segment WHERE camera = ?1 AND start = ?2", key)?;
+        exec(db, INSERT_OPEN, values)?;
+    }
+    pack.extend(db, segment.range, bytes)
+}
+
+/// What changes need to know of a pack.
+struct Pack {
+    id: i64,
+    camera: i64,
+    run_number: i64,
+    run: RunId,
+    state: PackState,
+    start: i64,
+    until: i64,
+    bytes: i64,
+}
+
+impl Pack {
+    fn find(db: &Connection, pack: PackId) -> Result<Self, IndexError> {
+        let sql = "SELECT p.id, p.camera, p.run, r.run, p.state, p.start, p.until, p.bytes
+                   FROM pack p JOIN run r ON r.id = p.run WHERE p.pack = ?1";
+        let found = find(db, sql, [pack.0], |row| {
+            Ok(Self {
+                id: row.get(0)?,
+                camera: row.get(1)?,
+                run_number: row.get(2)?,
+                run: RunId(row.get(3)?),
+                state: super::query::pack_state(row, 4)?,
+                start: row.get(5)?,
+                until: row.get(6)?,
+                bytes: row.get(7)?,
+            })
+        })?;
+        found.ok_or_else(|| IndexError::Unknown(format!("pack {pack}")))
+    }
+
+    /// Moves its bounds outwards. The start is in an index and nearly always stays.
+    fn extend(&self, db: &Connection, range: TimeRange, bytes: u64) -> Result<(), IndexError> {
+        let sql = "UPDATE pack SET bytes = max(bytes, ?2), until = max(until, ?3) WHERE id = ?1";
+        exec(db, sql, params![self.id, number(bytes), range.end().0])?;
+        if range.start().0 < self.start {
+            exec(db, "UPDATE pack SET start = ?2 WHERE id = ?1", params![self.id, range.start().0])?;
+        }
+        Ok(())
+    }
+
+    /// Forwards only: nothing happens to a pack that is there already, or further.
+    fn advance(&self, db: &Connection, to: PackState) -> Result<(), IndexError> {
+        if self.state >= to {
+            return Ok(());
+        }
+        exec(db, "UPDATE pack SET state = ?2 WHERE id = ?1", params![self.id, to as u8])?;
+        if self.state == PackState::Open {
+            let sql = "INSERT INTO segment SELECT * FROM open_segment WHERE camera = ?1 AND pack = ?2";
+            exec(db, sql, params![self.camera, self.id])?;
+            self.delete_open_segments(db)?;
+        }
+        Ok(())
+    }
+
+    fn condemn(&self, db: &Connection, at: WallTime, reason: Reason) -> Result<(), IndexError> {
+        if self.state == PackState::Condemned {
+            return Ok(());
+        }
+        let sql = "UPDATE pack SET state = 3, condemned_at = ?2, reason = ?3 WHERE id = ?1";
+        exec(db, sql, params![self.id, at.0, reason as u8])?;
+        self.delete_segments(db)
+    }
+
+    fn forget(&self, db: &Connection) -> Result<(), IndexError> {
+        self.delete_segments(db)?;
+        exec(db, "DELETE FROM pack WHERE id = ?1", [self.id])?;
+        exec(db, "UPDATE run SET packs = packs - 1 WHERE id = ?1", [self.run_number])?;
+        // A run that goes on may still get packs. One without an end that has a successor was cut off by a crash.
+        let sql = "DELETE FROM run WHERE id = ?1 AND packs = 0 AND (until IS NOT NULL
+                   OR EXISTS (SELECT 1 FROM run later WHERE later.camera = run.camera AND later.start > run.start))";
+        exec(db, sql, [self.run_number])?;
+        Ok(())
+    }
+
+    /// A pack's segments lie inside its bounds: no index by pack is needed to find them.
+    fn delete_segments(&self, db: &Connection) -> Result<(), IndexError> {
+        let sql = "DELETE FROM segment WHERE camera = ?1 AND start >= ?2 AND start < ?3 AND pack = ?4";
+        exec(db, sql, params![self.camera, self.start, self.until, self.id])?;
+        self.delete_open_segments(db)
+    }
+
+    fn delete_open_segments(&self, db: &Connection) -> Result<(), IndexError> {
+        exec(db, "DELETE FROM open_segment WHERE camera = ?1 AND pack = ?2", params![self.camera, self.id])?;
+        Ok(())
+    }
+
+    /// Enters it in the register of destructions.
+    fn register(&self, db: &Connection, at: WallTime) -> Result<(), IndexError> {
+        let reason = find(db, "SELECT reason FROM pack WHERE id = ?1", [self.id], |row| row.get::<_, Option<u8>>(0))?;
+        let reason = reason.flatten().and_then(Reason::from_code);
+        let reason = reason.ok_or_else(|| IndexError::Refused("a pack was destroyed that was not condemned".into()))?;
+        let day = self.start.div_euclid(86_400 * TICKS_PER_SECOND);
+        let sql = "INSERT INTO deletion (camera, day, reason, start, until, packs, bytes, first_at, last_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?7)
+                   ON CONFLICT DO UPDATE SET start = min(start, ?4), until = max(until, ?5), packs = packs + 1,
+                   bytes = bytes + ?6, first_at = min(first_at, ?7), last_at = max(last_at, ?7)
+                   RETURNING packs";
+        // A pack without footage covers its first tick.
+        let until = self.until.max(self.start.saturating_add(1));
+        let values = params![self.camera, day, reason as u8, self.start, until, self.bytes, at.0];
+        let packs = find(db, sql, values, |row| row.get::<_, i64>(0))?;
+        if packs != Some(1) {
+            return Ok(());
+        }
+        let sql = "INSERT INTO event (at, tenant, camera, kind, detail)
+                   SELECT ?1, tenant, id, 'pack_deleted', ?2 FROM camera WHERE id = ?3";
+        let (start, word) = (WallTime(self.start), reason.as_str());
+        let detail = format!("footage is being destroyed from {start} on ({word}); the register has the whole day");
+        exec(db, sql, params![at.0, detail, self.camera])?;
+        Ok(())
+    }
+}
+
+fn put_gap(db: &Connection, camera: &CameraKey, gap: &Gap) -> Result<(), IndexError> {
+    let number_of_camera = known_camera(db, camera)?;
+    if gap.end < gap.start {
+        return Err(IndexError::Refused(format!("a gap of camera {camera} ends before it starts, at {}", gap.start)));
+    }
+    exec(db, "DELETE FROM open_gap WHERE camera = ?1 AND start = ?2", params![number_of_camera, gap.start.0])?;
+    let sql = "INSERT OR REPLACE INTO gap (camera, start, until, cause, lost_packets) VALUES (?1, ?2, ?3, ?4, ?5)";
+    exec(db, sql, params![number_of_camera, gap.start.0, gap.end.0, gap.cause.code(), gap.lost_packets])?;
+    Ok(())
+}
+
+fn event(
+    db: &Connection,
+    at: WallTime,
+    tenant: Option<&TenantId>,
+    camera: Option<&CameraKey>,
+    kind: &str,
+    detail: &str,
+) -> Result<(), IndexError> {
+    let owner = tenant.or(camera.map(|camera| &camera.tenant));
+    if let Some(camera) = camera.filter(|camera| Some(&camera.tenant) != owner) {
+        return Err(IndexError::Refused(format!("an event about camera {camera} cannot be another tenant's")));
+    }
+    let owner = match owner {
+        None => 0,
+        Some(tenant) => {
+            super::query::tenant_id(db, tenant)?.ok_or_else(|| IndexError::Unknown(format!("tenant {tenant}")))?
+        }
+    };
+    let camera = camera.map(|camera| known_camera(db, camera)).transpose()?;
+    let sql = "INSERT INTO event (at, tenant, camera, kind, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
+    exec(db, sql, params![at.0, owner, camera, kind, detail])?;
+    Ok(())
+}
+
+fn forget_events(db: &Connection, before: WallTime) -> Result<(), IndexError> {
+    let bound = params![before.0, FORGOTTEN_ROWS_MAX];
+    exec(db, "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE at < ?1 ORDER BY at LIMIT ?2)", bound)?;
+    let sql = "DELETE FROM deletion WHERE (camera, day, reason) IN
+               (SELECT camera, day, reason FROM deletion WHERE last_at < ?1 LIMIT ?2)";
+    exec(db, sql, bound)?;
+    let sql = "DELETE FROM camera WHERE configured = 0
+               AND NOT EXISTS (SELECT 1 FROM pack WHERE pack.camera = camera.id)
+               AND NOT EXISTS (SELECT 1 FROM run WHERE run.camera = camera.id)
+               AND NOT EXISTS (SELECT 1 FROM gap WHERE gap.camera = camera.id)
+               AND NOT EXISTS (SELECT 1 FROM event WHERE event.camera = camera.id)
+               AND NOT EXISTS (SELECT 1 FROM deletion WHERE deletion.camera = camera.id)
+               AND NOT EXISTS (SELECT 1 FROM open_gap WHERE open_gap.camera = camera.id)";
+    exec(db, sql, [])?;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+-- Times are 1/90000 s since the Unix epoch, durations 1/90000 s.
+--
+-- The ids of 16 bytes appear once, in `run` and `pack`; everything else refers to them by integers of a few bytes.
+-- Foreign keys are declared where the check costs nothing. A pack has none from its segments and runs none from their
+-- packs: such a check needs an index that only the check would read.
+
+CREATE TABLE tenant (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE camera (
+    id INTEGER PRIMARY KEY,
+    tenant INTEGER NOT NULL REFERENCES tenant,
+    camera TEXT NOT NULL,
+    name TEXT NOT NULL,
+    place TEXT NOT NULL,
+    configured INTEGER NOT NULL,
+    retention_max INTEGER NOT NULL,
+    retention_min INTEGER NOT NULL,
+    UNIQUE (tenant, camera)
+) STRICT;
+
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY,
+    run BLOB NOT NULL UNIQUE,
+    camera INTEGER NOT NULL REFERENCES camera,
+    start INTEGER NOT NULL,
+    until INTEGER,
+    camera_clock_offset INTEGER,
+    timeline_offset INTEGER NOT NULL DEFAULT 0,
+    -- How many packs refer to it.
+    packs INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX run_by_camera ON run (camera, start);
+
+CREATE TABLE pack (
+    id INTEGER PRIMARY KEY,
+    pack BLOB NOT NULL UNIQUE,
+    camera INTEGER NOT NULL REFERENCES camera,
+    run INTEGER NOT NULL,
+    -- 0 open, 1 sealed, 2 stored, 3 condemned.
+    state INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    condemned_at INTEGER,
+    -- Why it was condemned: 1 expired, 2 disk full.
+    reason INTEGER
+) STRICT;
+CREATE INDEX pack_by_camera ON pack (camera, start);
+-- Nearly every pack is stored: what is left is small whatever the size of the index.
+CREATE INDEX pack_not_stored ON pack (state, start) WHERE state <> 2;
+
+-- Segments of whole packs that readers may see: those of condemned packs are deleted in the transaction that
+-- condemns, so that no query needs to look at the pack. A range query is one walk over neighbouring rows.
+CREATE TABLE segment (
+    camera INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    duration INTEGER NOT NULL,
+    decode_time INTEGER NOT NULL,
+    pack INTEGER NOT NULL,
+    first_fragment INTEGER NOT NULL,
+    fragments INTEGER NOT NULL,
+    PRIMARY KEY (camera, start)
+) STRICT, WITHOUT ROWID;
+
+-- Segments of open packs, which are rewritten every second: side by side here, a flush of a thousand cameras dirties
+-- a dozen pages and not a thousand. They move to `segment` when their pack is sealed. No (camera, start) is in both.
+CREATE TABLE open_segment (
+    camera INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    duration INTEGER NOT NULL,
+    decode_time INTEGER NOT NULL,
+    pack INTEGER NOT NULL,
+    first_fragment INTEGER NOT NULL,
+    fragments INTEGER NOT NULL,
+    PRIMARY KEY (camera, start)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE gap (
+    camera INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    cause INTEGER NOT NULL,
+    lost_packets INTEGER NOT NULL,
+    PRIMARY KEY (camera, start, until)
+) STRICT, WITHOUT ROWID;
+-- Gaps of over 15 min, which a range query cannot find by looking a bounded time before its start.
+CREATE INDEX gap_long ON gap (camera, start) WHERE until - start > 81000000;
+
+-- The gap that lasts, at most one a camera.
+CREATE TABLE open_gap (
+    camera INTEGER PRIMARY KEY REFERENCES camera,
+    start INTEGER NOT NULL,
+    cause INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE event (
+    -- Never used twice, even when all are pruned.
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    -- 0: the gateway's own.
+    tenant INTEGER NOT NULL,
+    camera INTEGER,
+    kind TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX event_by_tenant ON event (tenant);
+CREATE INDEX event_by_camera ON event (camera) WHERE camera IS NOT NULL;
+CREATE INDEX event_by_time ON event (at);
+
+-- The register of destructions: one row for a camera, a UTC day of footage and a reason, which grows as that day's
+-- packs go. A row for each pack would outgrow the rest of the index.
+CREATE TABLE deletion (
+    camera INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    -- As in `pack`.
+    reason INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    packs INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    PRIMARY KEY (camera, day, reason)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,189 @@
+//! What only this module can see: the transaction itself, the schema, the query plans.
+
+use super::write::commit;
+use super::*;
+
+const SECOND: i64 = 90_000;
+
+fn camera() -> CameraKey {
+    "town/gate".parse().unwrap()
+}
+
+fn configure() -> Change {
+    Change::Configure(vec![CameraRow {
+        key: camera(),
+        name: "Gate".to_owned(),
+        place: "12 rue de la Gare".to_owned(),
+        configured: true,
+        retention_max: Ticks90k(30 * 86_400 * SECOND),
+        retention_min: Ticks90k::ZERO,
+    }])
+}
+
+fn event(detail: &str) -> Change {
+    Change::Event { at: WallTime(0), tenant: None, camera: None, kind: "test", detail: detail.to_owned() }
+}
+
+fn unknown_run() -> Change {
+    Change::EndRun { run: RunId([9; 16]), end: WallTime(0) }
+}
+
+fn count(db: &rusqlite::Connection, table: &str) -> i64 {
+    db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn migrations_are_valid() {
+    database::migrations().validate().unwrap();
+}
+
+#[test]
+fn one_bad_change_undoes_the_whole_of_its_own_call_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = database::open_writer(&dir.path().join("index.sqlite")).unwrap();
+    let calls = [vec![event("first")], vec![event("undone"), unknown_run()], vec![event("third")]];
+    let results = commit(&db, &calls).unwrap();
+    assert!(results[0].is_ok() && results[2].is_ok());
+    assert!(matches!(results[1], Err(IndexError::Unknown(_))), "{:?}", results[1]);
+    let kept: String = db.query_row("SELECT group_concat(detail) FROM event", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, "first,third");
+}
+
+#[test]
+fn a_full_disk_fails_every_call_of_the_batch_and_writing_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = database::open_writer(&dir.path().join("index.sqlite")).unwrap();
+    let pages: i64 = db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    db.pragma_update(None, "max_page_count", pages).unwrap();
+    let big = event(&"x".repeat(100_000));
+    let error = commit(&db, &[vec![event("small")], vec![big.clone()]]).unwrap_err();
+    assert!(error.to_string().contains("full"), "{error}");
+    assert_eq!(count(&db, "event"), 0, "nothing of the batch may be left");
+    db.pragma_update(None, "max_page_count", pages + 1_000).unwrap();
+    assert!(commit(&db, &[vec![big]]).unwrap()[0].is_ok());
+    assert_eq!(count(&db, "event"), 1);
+}
+
+#[test]
+fn a_flush_of_many_cameras_dirties_few_pages() {
+    // What makes recording cheap: open segments lie side by side. 400 segments of open packs in a large index touch
+    // about as many pages as 400 rows need, and not one page a camera.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    let db = database::open_writer(&path).unwrap();
+    let key = |n: usize| -> CameraKey { format!("town/camera-{n}").parse().unwrap() };
+    let pack = |n: usize, k: usize| PackId(std::array::from_fn(|i| (n * 1_000 + k).to_be_bytes()[i % 8]));
+    let run = |n: usize| RunId(std::array::from_fn(|i| n.to_be_bytes()[i % 8]));
+    let rows = (0..400).map(|n| match configure() {
+        Change::Configure(mut one) => CameraRow { key: key(n), ..one.remove(0) },
+        _ => unreachable!("configure() is a configuration"),
+    });
+    let mut changes = vec![Change::Configure(rows.collect())];
+    let put = |n: usize, k: usize, seconds: i64| {
+        let start = WallTime(k as i64 * 1_000 * SECOND);
+        Change::PutSegment {
+            camera: key(n),
+            segment: SegmentRow {
+                range: TimeRange::new(start, WallTime(start.0 + seconds * SECOND)).unwrap(),
+                run: run(n),
+                decode_time: Ticks90k(start.0),
+                pack: pack(n, k),
+                state: PackState::Open,
+                first_fragment: 0,
+                fragments: seconds as u32,
+            },
+            pack_bytes: 1,
+        }
+    };
+    for n in 0..400 {
+        changes.push(Change::BeginRun { camera: key(n), run: run(n), start: WallTime(0) });
+    }
+    for k in 0..50 {
+        for n in 0..400 {
+            let start = WallTime(k as i64 * 1_000 * SECOND);
+            changes.push(Change::OpenPack(PackRow {
+                id: pack(n, k),
+                camera: key(n),
+                run: run(n),
+                state: PackState::Open,
+                bytes: 0,
+                start,
+                end: start,
+                condemned_at: None,
+            }));
+            changes.push(put(n, k, 120));
+            if k < 49 {
+                changes.push(Change::SealPack { pack: pack(n, k), bytes: 1 });
+                changes.push(Change::PackStored { pack: pack(n, k) });
+            }
+        }
+    }
+    commit(&db, &[changes]).unwrap().remove(0).unwrap();
+    db.pragma(None, "wal_checkpoint", "truncate", |_| Ok(())).unwrap();
+    let flush: Vec<Vec<Change>> = (0..400).map(|n| vec![put(n, 49, 121)]).collect();
+    assert!(commit(&db, &flush).unwrap().iter().all(Result::is_ok));
+    let wal = std::fs::metadata(path.with_extension("sqlite-wal")).unwrap().len();
+    let pages = wal / 4_096;
+    assert!(pages < 40, "{pages} pages were written for 400 segments");
+}
+
+#[test]
+fn hot_queries_walk_an_index_and_never_scan_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = database::open_writer(&dir.path().join("index.sqlite")).unwrap();
+    for (sql, parameters) in query::plans() {
+        let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let parameters = rusqlite::params_from_iter(std::iter::repeat_n(1_i64, parameters));
+        let plan: Vec<String> =
+            statement.query_map(parameters, |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+        // Rows that were found already may be walked through: a subquery, `found`, `bounds`, …
+        let scans = plan.iter().filter(|step| {
+            ["segment", "open_segment", "s", "pack", "p", "gap", "event", "e", "run", "r"]
+                .iter()
+                .any(|table| **step == format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} ")))
+        });
+        assert_eq!(scans.count(), 0, "{sql}\n{plan:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_writer_fails_the_batch_and_not_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
+    index.write(vec![configure()]).await.unwrap();
+    let panic = Change::Event { at: WallTime(0), tenant: None, camera: None, kind: "panic", detail: String::new() };
+    assert!(matches!(index.write(vec![panic]).await, Err(IndexError::Stopped)));
+    index.write(vec![event("after")]).await.unwrap();
+    let events = index.events(&camera().tenant, None, 0, 10).await.unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].detail, "after");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    let check = async |what: &str| {
+        let write = Index::open(&path).await.expect_err("must not open").to_string();
+        assert!(write.contains("rebuild-index") && write.contains(what), "{write}");
+        let read = Index::open_read_only(&path).await.expect_err("must not open").to_string();
+        assert!(read.contains("rebuild-index") && read.contains(what), "{read}");
+    };
+    std::fs::write(&path, b"this is no database, whatever its name says".repeat(200)).unwrap();
+    check("damaged").await;
+    std::fs::remove_file(&path).unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE song (title TEXT)").unwrap();
+    check("another program").await;
+    std::fs::remove_file(&path).unwrap();
+    Index::open(&path).await.unwrap().close().await;
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    check("schema 99").await;
+}
+
+#[tokio::test]
+async fn a_missing_index_is_not_created_by_a_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    assert!(matches!(Index::open_read_only(&path).await, Err(IndexError::Missing(_))));
+    assert!(!path.exists());
+}

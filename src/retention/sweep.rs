@@ -1,0 +1,348 @@
+//! The sweep: acts on a plan in an order that a crash may cut anywhere.
+//!
+//! ```text
+//! condemn the row (readers no longer see it) → wait the grace time → delete the object → forget the row, register it
+//! ```
+//!
+//! Whatever fails is found as it was left by the next sweep: a condemned row whose object is gone already is deleted
+//! again, which changes nothing, and forgotten then.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{CameraPacks, Inputs, Plan, Policy, due_until, max_of, plan};
+use crate::clock::Clock;
+use crate::index::{Change, Index, IndexError, PackRow, PackState, Reason};
+use crate::packs::{PackRef, Packs, ReadError};
+use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
+
+/// Packs of a camera read at a time: a sweep that has more to do comes back for them.
+const PACKS_PER_CAMERA: u32 = 64;
+
+/// Packs that wait for a store elsewhere, read when the disk is full.
+const WAITING_MAX: u32 = 4_096;
+
+/// Condemned packs read at a time, and at most in a sweep.
+const CONDEMNED_PAGE: u32 = 4_096;
+const CONDEMNED_MAX: usize = 65_536;
+
+/// Packs condemned in one change.
+const CONDEMNED_PER_WRITE: usize = 512;
+
+/// Deletions under way at a time, and acknowledged to the index together.
+const DELETIONS_AT_ONCE: usize = 8;
+const DELETIONS_PER_WRITE: usize = 64;
+
+/// After so many failures the rest of a tenant's packs wait for the next sweep: its store is away.
+const FAILURES_PER_TENANT_MAX: u32 = 8;
+
+/// How long events and the register of destructions are kept: 13 months of at most 31 days.
+const EVENTS_KEPT: Ticks90k = Ticks90k(13 * 31 * 24 * 3_600 * TICKS_PER_SECOND);
+
+/// Where packs lie, as far as the sweep must know.
+#[derive(Clone)]
+pub struct Storage {
+    /// Deletes a pack wherever it lies; one that is not there is gone.
+    pub delete: Arc<dyn Fn(PackRef) -> BoxFuture<'static, Result<(), ReadError>> + Send + Sync>,
+    /// Bytes free on the disk. May block.
+    pub free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Storage")
+    }
+}
+
+impl Storage {
+    /// These packs, and the disk that this directory is on.
+    pub fn new(packs: Packs, dir: PathBuf) -> Self {
+        let delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
+            let packs = packs.clone();
+            Box::pin(async move { packs.delete(&pack).await })
+        };
+        Self { delete: Arc::new(delete), free_bytes: Arc::new(move || free_bytes(&dir)) }
+    }
+}
+
+/// Bytes that the gateway may still write on the file system of this directory.
+pub fn free_bytes(dir: &std::path::Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(dir)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Condemned because their time was over.
+    pub expired: usize,
+    /// Condemned to make room.
+    pub early: usize,
+    /// Packs whose bytes are gone.
+    pub deleted: usize,
+    /// Packs whose deletion failed and waits for the next sweep.
+    pub failed: usize,
+    /// See [`Plan::short_bytes`].
+    pub short_bytes: u64,
+    /// The sweep stopped at its bound with more to do.
+    pub more: bool,
+}
+
+/// Sweeps, and remembers which alarms it has raised.
+#[derive(Debug)]
+pub struct Sweeper {
+    index: Index,
+    clock: Arc<dyn Clock>,
+    storage: Storage,
+    policy: Policy,
+    disk_alarm: bool,
+    contradicted: HashSet<CameraKey>,
+}
+
+impl Sweeper {
+    /// One for all cameras.
+    pub fn new(index: Index, clock: Arc<dyn Clock>, storage: Storage, policy: Policy) -> Self {
+        Self { index, clock, storage, policy, disk_alarm: false, contradicted: HashSet::new() }
+    }
+
+    /// Sweeps every interval until told to stop; a sweep that fails is tried again the next time.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.policy.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let sweeps = async {
+            loop {
+                ticks.tick().await;
+                while self.sweep_and_tell().await {}
+            }
+        };
+        // Cut off at any await: the next start goes on from there.
+        stop.run_until_cancelled(sweeps).await;
+    }
+
+    /// One sweep, told in the log. True when there is more to do at once.
+    async fn sweep_and_tell(&mut self) -> bool {
+        match self.sweep().await {
+            Ok(Report { expired, early, deleted, failed, more, .. }) => {
+                if expired + early + deleted + failed > 0 {
+                    info!(expired, early, deleted, failed, "swept");
+                }
+                more
+            }
+            Err(error) => {
+                error!(%error, "the retention sweep failed and will be tried again");
+                false
+            }
+        }
+    }
+
+    /// One sweep.
+    pub async fn sweep(&mut self) -> Result<Report, IndexError> {
+        let now = self.clock.wall();
+        let free_bytes = self.free_bytes().await;
+        let mut condemned = self.condemned().await?;
+        let all_read = condemned.len() < CONDEMNED_MAX;
+        let mut report = Report::default();
+        let plan = loop {
+            let cameras = self.whole_packs(now, &condemned, free_bytes).await?;
+            let plan =
+                plan(&Inputs { now, policy: &self.policy, cameras: &cameras, condemned: &condemned, free_bytes });
+            self.condemn(now, &plan).await?;
+            report.expired += plan.expired.len();
+            report.early += plan.early.len();
+            let chosen = plan.expired.iter().chain(&plan.early);
+            condemned.extend(chosen.map(|pack| PackRow { condemned_at: Some(now), ..pack.clone() }));
+            if !plan.more || (plan.expired.is_empty() && plan.early.is_empty()) {
+                break plan;
+            }
+            if condemned.len() >= CONDEMNED_MAX {
+                report.more = true;
+                break plan;
+            }
+        };
+        report.short_bytes = plan.short_bytes;
+        self.raise_alarms(now, &plan, free_bytes).await?;
+        (report.deleted, report.failed) = self.delete(plan.delete).await?;
+        report.more |= !all_read && report.deleted > 0;
+        self.forget(now).await?;
+        Ok(report)
+    }
+
+    /// Without an answer nothing is destroyed early; what expires goes on expiring.
+    async fn free_bytes(&self) -> u64 {
+        let ask = Arc::clone(&self.storage.free_bytes);
+        let answer = tokio::task::spawn_blocking(move || ask()).await.unwrap_or_else(|e| Err(io::Error::other(e)));
+        answer.unwrap_or_else(|error| {
+            error!(%error, "the disk does not say how much is free: its reserve is not kept");
+            u64::MAX
+        })
+    }
+
+    async fn condemned(&self) -> Result<Vec<PackRow>, IndexError> {
+        let mut condemned: Vec<PackRow> = Vec::new();
+        loop {
+            let after = condemned.last().map(|pack| (pack.start, pack.id));
+            let page = self.index.condemned_after(after, CONDEMNED_PAGE).await?;
+            let whole = page.len() == CONDEMNED_PAGE as usize;
+            condemned.extend(page);
+            if !whole || condemned.len() >= CONDEMNED_MAX {
+                return Ok(condemned);
+            }
+        }
+    }
+
+    /// The oldest packs of each camera that may have to go: those due and, when the disk is full, those beyond their
+    /// guaranteed time that lie on it.
+    async fn whole_packs(
+        &self,
+        now: WallTime,
+        condemned: &[PackRow],
+        free_bytes: u64,
+    ) -> Result<Vec<CameraPacks>, IndexError> {
+        let coming = condemned.iter().fold(free_bytes, |sum, pack| sum.saturating_add(pack.bytes));
+        let full = coming < self.policy.disk_reserve_bytes;
+        // Beside a store elsewhere these are few, and behind many that would make no room.
+        let waiting = if full && !self.policy.store_on_disk {
+            self.index.packs_in_state(PackState::Sealed, WAITING_MAX).await?
+        } else {
+            Vec::new()
+        };
+        let mut cameras = Vec::new();
+        for camera in self.index.all_cameras().await? {
+            let due = due_until(now.saturating_add(self.policy.margin()), max_of(&camera), &self.policy.time_zone);
+            let beyond_minimum = now.saturating_sub(camera.retention_min);
+            let until = if full && self.policy.store_on_disk { due.max(beyond_minimum) } else { due };
+            let before = until.saturating_add(Ticks90k(1));
+            let mut packs = self.index.packs_starting_before(&camera.key, before, PACKS_PER_CAMERA).await?;
+            let more = packs.len() == PACKS_PER_CAMERA as usize;
+            if !more {
+                let later = waiting.iter().filter(|pack| pack.camera == camera.key && pack.start > until);
+                packs.extend(later.cloned());
+            }
+            cameras.push(CameraPacks { camera, packs, more });
+        }
+        Ok(cameras)
+    }
+
+    async fn condemn(&self, at: WallTime, plan: &Plan) -> Result<(), IndexError> {
+        for (packs, reason) in [(&plan.expired, Reason::Expired), (&plan.early, Reason::DiskFull)] {
+            // In parts, so that recorders need not wait long for the writer.
+            for part in packs.chunks(CONDEMNED_PER_WRITE) {
+                let packs = part.iter().map(|pack| pack.id).collect();
+                self.index.write(vec![Change::Condemn { packs, at, reason }]).await?;
+            }
+        }
+        let events = early_events(at, &plan.early);
+        if events.is_empty() { Ok(()) } else { self.index.write(events).await }
+    }
+
+    /// An alarm is raised when it begins, in the log at each sweep.
+    async fn raise_alarms(&mut self, at: WallTime, plan: &Plan, free_bytes: u64) -> Result<(), IndexError> {
+        let mut changes = Vec::new();
+        let full = plan.short_bytes > 0;
+        if full {
+            let detail = format!(
+                "{free_bytes} bytes are free, the reserve is {}, and all footage that would make room is within its guaranteed \
+                 time: nothing is destroyed, recording stops when the disk is full; add disk or shorten the minimum",
+                self.policy.disk_reserve_bytes
+            );
+            error!(free_bytes, short_bytes = plan.short_bytes, "{detail}");
+            if !self.disk_alarm {
+                changes.push(Change::Event { at, tenant: None, camera: None, kind: "disk_full", detail });
+            }
+        }
+        for camera in &plan.contradicted {
+            warn!(%camera, "footage is destroyed before its guaranteed time, which the maximum does not leave");
+            if !self.contradicted.contains(camera) {
+                let detail = "footage is destroyed before its guaranteed time: the legal maximum does not leave it; \
+                              shorten the camera's minimum";
+                let (camera, kind) = (Some(camera.clone()), "retention_conflict");
+                changes.push(Change::Event { at, tenant: None, camera, kind, detail: detail.to_owned() });
+            }
+        }
+        if !changes.is_empty() {
+            self.index.write(changes).await?;
+        }
+        self.disk_alarm = full;
+        self.contradicted.extend(plan.contradicted.iter().cloned());
+        Ok(())
+    }
+
+    /// Deletes objects, then forgets their rows. Gives how many are gone and how many are left.
+    async fn delete(&self, packs: Vec<PackRef>) -> Result<(usize, usize), IndexError> {
+        let mut failures: HashMap<TenantId, u32> = HashMap::new();
+        let (mut gone, all) = (0, packs.len());
+        for chunk in packs.chunks(DELETIONS_PER_WRITE) {
+            let tried = chunk.iter().filter(|pack| {
+                failures.get(&pack.camera.tenant).is_none_or(|failed| *failed < FAILURES_PER_TENANT_MAX)
+            });
+            let deletions: Vec<_> = tried.map(|pack| self.delete_one(pack.clone())).collect();
+            let results: Vec<_> = stream::iter(deletions).buffer_unordered(DELETIONS_AT_ONCE).collect().await;
+            let mut destroyed = Vec::new();
+            for result in results {
+                match result {
+                    Ok((pack, at)) => destroyed.push(Change::Destroyed { pack, at }),
+                    Err(tenant) => *failures.entry(tenant).or_default() += 1,
+                }
+            }
+            gone += destroyed.len();
+            if !destroyed.is_empty() {
+                self.index.write(destroyed).await?;
+            }
+        }
+        Ok((gone, all - gone))
+    }
+
+    /// When it was gone, or whose store failed.
+    async fn delete_one(&self, pack: PackRef) -> Result<(PackId, WallTime), TenantId> {
+        let (id, camera) = (pack.id, pack.camera.clone());
+        match (self.storage.delete)(pack).await {
+            Ok(()) => Ok((id, self.clock.wall())),
+            Err(error) => {
+                warn!(%error, pack = %id, %camera, "a pack could not be deleted and will be tried again");
+                Err(camera.tenant)
+            }
+        }
+    }
+
+    /// Gaps go with the footage around them, events and the register after their time.
+    async fn forget(&self, now: WallTime) -> Result<(), IndexError> {
+        let horizon = now.saturating_add(self.policy.margin());
+        let cameras = self.index.all_cameras().await?.into_iter();
+        let mut changes: Vec<_> = cameras
+            .map(|camera| {
+                let before = due_until(horizon, max_of(&camera), &self.policy.time_zone);
+                Change::ForgetGapsBefore { camera: camera.key, before }
+            })
+            .collect();
+        changes.push(Change::ForgetEventsBefore { before: now.saturating_sub(EVENTS_KEPT) });
+        self.index.write(changes).await
+    }
+}
+
+/// What was condemned early, for each tenant.
+fn early_events(at: WallTime, early: &[PackRow]) -> Vec<Change> {
+    let mut tenants: BTreeMap<&TenantId, (usize, u64, WallTime)> = BTreeMap::new();
+    for pack in early {
+        let (packs, bytes, newest) = tenants.entry(&pack.camera.tenant).or_insert((0, 0, pack.end));
+        *packs += 1;
+        *bytes = bytes.saturating_add(pack.bytes);
+        *newest = (*newest).max(pack.end);
+    }
+    let events = tenants.into_iter().map(|(tenant, (packs, bytes, newest))| Change::Event {
+        at,
+        tenant: Some(tenant.clone()),
+        camera: None,
+        kind: "condemned_early",
+        detail: format!(
+            "the disk is full: {packs} packs ({bytes} bytes) are destroyed before their maximum, up to {newest}"
+        ),
+    });
+    events.collect()
+}

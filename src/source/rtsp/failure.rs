@@ -1,0 +1,230 @@
+//! What goes wrong, as one line without credentials, and the cause of the gap that follows.
+//!
+//! retina's errors are opaque but for their text and the status code of a response, so the text is what is read:
+//! the tests hold the sentences that matter, and fail when a new retina words them otherwise.
+
+use std::any::Any;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::Transport;
+use crate::media::GapCause;
+use crate::source::SourceError;
+
+use super::RtspConfig;
+
+/// Longest detail, in characters: it is shown in a table and kept in the index.
+const DETAIL_CHARS_MAX: usize = 300;
+
+/// How a playing session ended.
+pub(super) enum End {
+    /// retina gave up.
+    Error(retina::Error),
+    /// retina panicked, saying this.
+    Panic(String),
+    /// End of the TCP stream.
+    Closed,
+}
+
+/// Turns errors into what the operator reads.
+#[derive(Clone, Debug)]
+pub(super) struct Failures {
+    /// `host:port`.
+    endpoint: String,
+    username: Option<String>,
+    password: Option<SecretString>,
+    transport: Transport,
+    setup_timeout: Duration,
+}
+
+impl Failures {
+    pub(super) fn new(config: &RtspConfig) -> Self {
+        let host = config.url.host_str().unwrap_or("(no host)");
+        Self {
+            endpoint: format!("{host}:{}", config.url.port().unwrap_or(554)),
+            username: config.username.clone(),
+            password: config.password.clone(),
+            transport: config.transport,
+            setup_timeout: config.setup_timeout,
+        }
+    }
+
+    /// retina's error, as an answer to `request` or, while playing, to nothing in particular.
+    pub(super) fn of(&self, error: &retina::Error, request: &str) -> SourceError {
+        self.of_text(&error.to_string(), error.status_code(), request)
+    }
+
+    pub(super) fn end(&self, end: End) -> SourceError {
+        match end {
+            End::Error(error) => self.of(&error, "PLAY"),
+            End::Panic(message) => self.broken(&message),
+            End::Closed => self.say(GapCause::Disconnected, format!("{} closed the connection", self.endpoint)),
+        }
+    }
+
+    pub(super) fn panicked(&self, panic: &(dyn Any + Send)) -> SourceError {
+        self.broken(&panic_message(panic))
+    }
+
+    pub(super) fn no_answer(&self, request: &str) -> SourceError {
+        let seconds = self.setup_timeout.as_secs_f32();
+        self.say(GapCause::SetupTimeout, format!("{} did not answer {request} within {seconds} s", self.endpoint))
+    }
+
+    pub(super) fn unreachable(&self) -> SourceError {
+        let (endpoint, seconds) = (&self.endpoint, self.setup_timeout.as_secs_f32());
+        let detail =
+            format!("no answer from {endpoint} within {seconds} s: check that the camera has power and network");
+        self.say(GapCause::ConnectFailed, detail)
+    }
+
+    pub(super) fn no_video(&self, offered: &[String], streams: usize) -> SourceError {
+        let detail = match streams {
+            0 => "the camera describes no stream at all: check the path of its url".to_owned(),
+            _ => format!(
+                "the camera offers no H.264 or H.265 video, only {}: choose one of these codings on the camera",
+                offered.join(", "),
+            ),
+        };
+        self.say(GapCause::UnsupportedMedia, detail)
+    }
+
+    pub(super) fn unusable_description(&self, error: &retina::Error) -> SourceError {
+        let text = error.to_string();
+        let reason = response_reason(first_line(&text));
+        self.say(GapCause::UnsupportedMedia, format!("the camera's description of its video is unusable: {reason}"))
+    }
+
+    pub(super) fn no_parameters(&self) -> SourceError {
+        self.say(GapCause::UnsupportedMedia, "the camera's parameter sets make no MP4 sample description".to_owned())
+    }
+
+    pub(super) fn silent(&self, silence_max: Duration) -> SourceError {
+        let (endpoint, seconds) = (&self.endpoint, silence_max.as_secs_f32());
+        let hint = match self.transport {
+            Transport::Tcp => "",
+            Transport::Udp => {
+                ": if this is from the start, a firewall may hold back UDP (transport = \"tcp\" avoids it)"
+            }
+        };
+        self.say(GapCause::Silent, format!("no whole picture from {endpoint} for {seconds} s{hint}"))
+    }
+
+    fn of_text(&self, text: &str, status: Option<u16>, request: &str) -> SourceError {
+        let line = first_line(text);
+        let endpoint = &self.endpoint;
+        if let Some(status) = status {
+            return self.of_status(status, response_reason(line), request);
+        }
+        if let Some(reason) = line.strip_prefix("Unable to connect to RTSP server: ") {
+            let detail = if reason.contains("lookup address") {
+                format!("the host name of {endpoint} is not known: check the url and the gateway's DNS ({reason})")
+            } else if reason.contains("refused") {
+                format!("{endpoint} refused the connection: check the port, and that RTSP is on ({reason})")
+            } else {
+                format!("no connection to {endpoint}: check that the camera has power and network ({reason})")
+            };
+            return self.say(GapCause::ConnectFailed, detail);
+        }
+        if line.contains("keepalive") {
+            return self.say(GapCause::Silent, format!("{endpoint} does not answer any more: {line}"));
+        }
+        let ended = ["Error reading from RTSP peer: ", "Error writing to RTSP peer: "];
+        if let Some(reason) = ended.iter().find_map(|prefix| line.strip_prefix(prefix)) {
+            let cause = if reason.contains("timed out") { GapCause::Silent } else { GapCause::Disconnected };
+            return self.say(cause, format!("the connection with {endpoint} ended: {reason}"));
+        }
+        if line.contains("Incomplete RTSP message at EOF") {
+            return self.say(GapCause::Disconnected, format!("{endpoint} closed the connection amid a message"));
+        }
+        let line = line.strip_prefix("RTSP framing error: ").unwrap_or(line).trim_end_matches("; buffered:");
+        self.say(GapCause::ProtocolError, format!("{endpoint} sent what cannot be used: {line}"))
+    }
+
+    fn of_status(&self, status: u16, reason: &str, request: &str) -> SourceError {
+        let (cause, detail) = match (status, &self.username) {
+            (401 | 403, None) => (
+                GapCause::Unauthorized,
+                format!("the camera asks for a user ({status} to {request}): set username and password"),
+            ),
+            (401 | 403, Some(user)) => (
+                GapCause::Unauthorized,
+                format!(
+                    "the camera refused user {user} ({status} to {request}: {reason}): check username and password"
+                ),
+            ),
+            (404, _) => {
+                (GapCause::ProtocolError, format!("the camera answered 404 to {request}: check the path of its url"))
+            }
+            (453 | 503, _) => (
+                GapCause::ProtocolError,
+                format!("the camera answered {status} to {request}: it may have too many viewers already"),
+            ),
+            (461, _) => (
+                GapCause::ProtocolError,
+                format!("the camera answered 461 to {request}: try the other transport (tcp or udp)"),
+            ),
+            (200..=299, _) => {
+                (GapCause::ProtocolError, format!("the camera's answer to {request} cannot be used: {reason}"))
+            }
+            _ => (GapCause::ProtocolError, format!("the camera answered {status} to {request}")),
+        };
+        self.say(cause, detail)
+    }
+
+    fn broken(&self, message: &str) -> SourceError {
+        let detail = format!("{} sent a stream that broke its reader: {}", self.endpoint, first_line(message));
+        self.say(GapCause::ProtocolError, detail)
+    }
+
+    fn say(&self, cause: GapCause, detail: String) -> SourceError {
+        let mut detail = without_url_secrets(&detail);
+        if let Some(password) = self.password.as_ref().map(|p| p.expose_secret()).filter(|p| !p.is_empty()) {
+            detail = detail.replace(password, "***");
+        }
+        SourceError { cause, detail: clean(&detail, DETAIL_CHARS_MAX) }
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("(no message)").to_owned()
+}
+
+/// One line of at most `chars` characters, without control characters: cameras choose part of these texts.
+pub(super) fn clean(text: &str, chars: usize) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(chars).collect()
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default().trim_end()
+}
+
+/// The reason inside `401 response to DESCRIBE CSeq=2: reason`.
+fn response_reason(line: &str) -> &str {
+    line.split_once(" CSeq=").and_then(|(_, rest)| rest.split_once(": ")).map_or(line, |(_, reason)| reason)
+}
+
+/// Cuts each URL down to scheme, host and port: both its user part and its path may hold a password.
+fn without_url_secrets(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || "\"'<>()".contains(c)).unwrap_or(after.len());
+        let (url, tail) = after.split_at(end);
+        // A password may hold '/', unescaped: the user part goes up to the last '@'.
+        let host_on = url.rsplit_once('@').map_or(url, |(_, host)| host);
+        let host = host_on.split(['/', '?', '#']).next().unwrap_or_default();
+        out.push_str(host);
+        if host.len() < host_on.len() {
+            out.push_str("/…");
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}

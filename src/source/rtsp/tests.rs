@@ -1,0 +1,1 @@
+//! What operators read when a camera fails.

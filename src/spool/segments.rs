@@ -1,0 +1,164 @@
+//! From a pack's fragments to its index rows; the recorder and recovery build the same rows through this.
+
+use crate::index::{PackRow, PackState, SEGMENT_DURATION_MAX, SegmentRow};
+use crate::media::Gap;
+use crate::pack::{FragmentEntry, PackTable};
+use crate::units::{PackId, RunId, TimeRange, WallTime};
+
+/// The segments of one pack, growing.
+#[derive(Debug)]
+pub struct Segments {
+    run: RunId,
+    pack: PackId,
+    rows: Vec<SegmentRow>,
+    fragments: u32,
+    /// Rows from this one on changed since they were last taken.
+    changed_from: usize,
+}
+
+impl Segments {
+    /// For a new pack.
+    pub fn new(run: RunId, pack: PackId) -> Self {
+        Self { run, pack, rows: Vec::new(), fragments: 0, changed_from: 0 }
+    }
+
+    /// Takes the next fragment: it extends the last segment where it follows without a break, else it starts one.
+    pub fn push(&mut self, entry: &FragmentEntry) {
+        let nth = self.fragments;
+        self.fragments += 1;
+        let Some(covered) = TimeRange::new(entry.stamp.wall_start, entry.wall_end()) else {
+            return;
+        };
+        let last = self.rows.len().saturating_sub(1);
+        if let Some(row) = self.rows.last_mut()
+            && row.range.end() == covered.start()
+            && row.first_fragment + row.fragments == nth
+            && covered.end().since(row.range.start()) <= SEGMENT_DURATION_MAX
+            && let Some(range) = TimeRange::new(row.range.start(), covered.end())
+        {
+            row.range = range;
+            row.fragments += 1;
+            self.changed_from = self.changed_from.min(last);
+            return;
+        }
+        self.rows.push(SegmentRow {
+            range: covered,
+            run: self.run,
+            decode_time: entry.decode_time,
+            pack: self.pack,
+            state: PackState::Open,
+            first_fragment: nth,
+            fragments: 1,
+        });
+    }
+
+    /// Rows that are new or longer since the last call.
+    pub fn take_changed(&mut self) -> Vec<SegmentRow> {
+        let changed = self.rows.get(self.changed_from..).unwrap_or_default().to_vec();
+        self.changed_from = self.rows.len();
+        changed
+    }
+
+    /// First instant and end of all of it.
+    pub fn extent(&self) -> Option<(WallTime, WallTime)> {
+        Some((self.rows.first()?.range.start(), self.rows.last()?.range.end()))
+    }
+}
+
+/// Everything that a whole pack says to the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The pack, open still: sealing and storing are changes of their own.
+    pub pack: PackRow,
+    /// Its segments.
+    pub segments: Vec<SegmentRow>,
+    /// Gaps that travel in it.
+    pub gaps: Vec<Gap>,
+}
+
+/// The rows of a pack of `bytes` bytes; `None` when it has no fragment.
+pub fn rows_of(table: &PackTable, bytes: u64) -> Option<Rows> {
+    let header = &table.header;
+    let mut segments = Segments::new(header.run, header.pack);
+    table.fragments.iter().for_each(|entry| segments.push(entry));
+    let (start, end) = segments.extent()?;
+    Some(Rows {
+        pack: PackRow {
+            id: header.pack,
+            camera: header.camera.clone(),
+            run: header.run,
+            state: PackState::Open,
+            bytes,
+            start,
+            end,
+            condemned_at: None,
+        },
+        segments: segments.rows,
+        gaps: table.fragments.iter().flat_map(|entry| entry.stamp.gaps.iter().copied()).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Sample;
+    use crate::pack::Stamp;
+    use crate::units::{FragmentId, Ticks90k};
+
+    const SECOND: i64 = 90_000;
+
+    fn entry(start_seconds: i64) -> FragmentEntry {
+        FragmentEntry {
+            offset: 0,
+            header_bytes: 0,
+            data_bytes: 0,
+            id: FragmentId([0; 32]),
+            decode_time: Ticks90k(start_seconds * SECOND),
+            random_access: true,
+            video: vec![Sample { size: 1, duration: SECOND as u32, composition_offset: 0 }],
+            audio: Vec::new(),
+            audio_decode_time: 0,
+            stamp: Stamp {
+                wall_start: WallTime(start_seconds * SECOND),
+                wall_duration: Ticks90k(SECOND),
+                camera_time: None,
+                gaps: Vec::new(),
+            },
+        }
+    }
+
+    fn check(starts: &[i64], expect: &[(i64, i64, u32, u32)]) {
+        let mut segments = Segments::new(RunId([1; 16]), PackId([2; 16]));
+        starts.iter().for_each(|&s| segments.push(&entry(s)));
+        let got: Vec<_> = segments
+            .rows
+            .iter()
+            .map(|r| (r.range.start().0 / SECOND, r.range.end().0 / SECOND, r.first_fragment, r.fragments))
+            .collect();
+        assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn contiguous_fragments_are_one_segment_and_a_break_starts_another() {
+        check(&[], &[]);
+        check(&[10, 11, 12], &[(10, 13, 0, 3)]);
+        check(&[10, 11, 42, 43], &[(10, 12, 0, 2), (42, 44, 2, 2)]);
+    }
+
+    #[test]
+    fn a_segment_is_never_longer_than_the_bound_that_queries_rely_on() {
+        let all: Vec<i64> = (0..1000).collect();
+        check(&all, &[(0, 900, 0, 900), (900, 1000, 900, 100)]);
+    }
+
+    #[test]
+    fn only_rows_that_changed_are_taken() {
+        let mut segments = Segments::new(RunId([1; 16]), PackId([2; 16]));
+        segments.push(&entry(1));
+        assert_eq!(segments.take_changed().len(), 1);
+        assert!(segments.take_changed().is_empty());
+        segments.push(&entry(2));
+        segments.push(&entry(9));
+        assert_eq!(segments.take_changed().len(), 2, "the longer one and the new one");
+    }
+}

@@ -1,0 +1,471 @@
+//! Each mistake that a configuration can hold gives one clear error at its line; secrets come from where they are said
+//! to be and stay out of every message.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+use vigie::config::{Config, ConfigError, Loaded, Problem, Surroundings};
+
+/// A sound file; mistakes are put into it line by line.
+const SOUND: &str = r#"time_zone = "Europe/Paris"
+[data]
+dir = "/var/lib/vigie"
+[store]
+url = "file:///srv/vigie"
+[http]
+listen = "127.0.0.1:8080"
+[recording]
+durability_ms = 1000
+[retention]
+max_days = 30
+[[tenant]]
+id = "mairie"
+access_token = "0123456789abcdef"
+retention = { min_days = 7 }
+[[tenant.camera]]
+id = "one"
+place = "Rue Haute"
+url = "rtsp://192.0.2.1/a"
+[[tenant.camera]]
+id = "two"
+place = "Rue Basse"
+url = "rtsp://192.0.2.2/a"
+[[tenant]]
+id = "port"
+access_token = "fedcba9876543210"
+"#;
+
+fn parse(text: &str) -> Result<Loaded, ConfigError> {
+    Config::parse("vigie.toml", text, &Surroundings { variable: &|_| None, world_readable: false })
+}
+
+fn problems(text: &str) -> Vec<Problem> {
+    match parse(text) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError::Invalid { problems, .. }) => problems,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// The sound file with line `line` (from 1) replaced.
+fn with_line(line: usize, text: &str) -> String {
+    let mut lines: Vec<_> = SOUND.lines().collect();
+    lines[line - 1] = text;
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn sound_file_is_read() {
+    let loaded = parse(SOUND).expect("sound");
+    assert_eq!(loaded.warnings, []);
+    let config = loaded.config;
+    assert_eq!(config.tenants.len(), 2);
+    assert_eq!(config.tenants[0].cameras.len(), 2);
+    assert_eq!(config.store_url.as_str(), "file:///srv/vigie");
+    assert_eq!(config.spool_dir, Path::new("/var/lib/vigie/spool"));
+}
+
+#[test]
+fn each_mistake_gives_one_error_at_its_line() {
+    let month = "L252-5";
+    let mistakes: &[(usize, &str, &str, &str)] = &[
+        // What is at a line, instead of what should be; the key named; a part of the message.
+        (1, r#"time_zone = "Europe/Lutetia""#, "time_zone", "Europe/Paris"),
+        (1, r#"time_zone = 1"#, "time_zone", "text in quotes"),
+        (1, r#"time_zone = ["#, "syntax", ""),
+        (1, r#"time_zone = "Europe/Paris"#, "syntax", ""),
+        (1, "time_zone Europe/Paris", "syntax", ""),
+        (1, r#"timezone = "Europe/Paris""#, "timezone", "the keys are data"),
+        (2, "[datum]", "datum", "the keys are data"),
+        (3, r#"dir = "vigie""#, "data.dir", "begin it with /"),
+        (3, r#"dir = "/var/../etc""#, "data.dir", "`..`"),
+        (3, r#"dir = "/""#, "data.dir", "root directory"),
+        (3, r#"dir = """#, "data.dir", "empty"),
+        (3, "dir = true", "data.dir", "text in quotes, not true or false"),
+        (3, r#"spool_dir = "spool""#, "data.spool_dir", "begin it with /"),
+        (3, r#"spool_dir = "/var/lib""#, "data.spool_dir", "holds the data directory"),
+        (3, r#"spool_dir = "/srv/vigie/spool""#, "store.url", "lie in one another"),
+        (3, "disk_reserve_mib = 0", "data.disk_reserve_mib", "from 64 to"),
+        (3, "disk_reserve = 5", "data.disk_reserve", "disk_reserve_mib"),
+        (5, r#"url = "/srv/vigie""#, "store.url", "file:///srv/vigie"),
+        (5, r#"url = "file://srv/vigie""#, "store.url", "three slashes"),
+        (5, r#"url = "file:///""#, "store.url", "root directory"),
+        (5, r#"url = "ftp://host/vigie""#, "store.url", "s3://bucket"),
+        (5, r#"url = "s3://Town_Footage/x""#, "store.url", "names no bucket"),
+        (5, r#"url = "s3://ab""#, "store.url", "names no bucket"),
+        (5, r#"url = "s3:///x""#, "store.url", "names no bucket"),
+        (5, r#"url = "s3://bucket:9000/x""#, "store.url", "endpoint"),
+        (5, r#"url = "s3://key:secret@bucket/x""#, "store.url", "secret_access_key_file"),
+        (5, r#"url = "s3://bucket/x?region=a""#, "store.url", "`?`"),
+        (5, r#"endpoint = "s3.example.org""#, "store.endpoint", "https://"),
+        (5, r#"endpoint = "https://a:b@s3.example.org""#, "store.endpoint", "credentials"),
+        (5, r#"endpoint = "https://s3.example.org""#, "store.endpoint", "s3:// only"),
+        (5, r#"path_style = "yes""#, "store.path_style", "true or false, without quotes"),
+        (5, r#"access_key_id = "GK1""#, "store.access_key_id", "secret_access_key"),
+        (7, r#"listen = "8080""#, "http.listen", "127.0.0.1:8080"),
+        (7, r#"listen = "localhost:8080""#, "http.listen", "127.0.0.1:8080"),
+        (7, r#"listen = "127.0.0.1:70000""#, "http.listen", "127.0.0.1:8080"),
+        (7, "listen = 8080", "http.listen", "text in quotes, not a whole number"),
+        (9, "durability_ms = 0", "recording.durability_ms", "from 50 to 60000"),
+        (9, "durability_ms = -1000", "recording.durability_ms", "from 50 to 60000"),
+        (9, "durability_ms = 1e3", "recording.durability_ms", "not a number with a fraction"),
+        (9, "durability_ms = 99999999999999999999", "recording.durability_ms", "from 50 to 60000"),
+        (9, r#"durability_ms = "1s""#, "recording.durability_ms", "whole number from 50 to 60000"),
+        (9, "durability = 1000", "recording.durability", "durability_ms"),
+        (9, "pack_mib_max = 4096", "recording.pack_mib_max", "from 1 to 1024"),
+        (9, "pack_seconds_max = 3600", "recording.pack_seconds_max", "from 5 to 900"),
+        (9, "tick_ms = 5000", "recording.tick_ms", "from 10 to 1000"),
+        (9, "tick_ms = 100\ndurability_ms = 50", "recording.tick_ms", "longer than durability_ms"),
+        (9, "shards = 1000", "recording.shards", "from 0 to 256"),
+        (11, "max_days = 32", "retention.max_days", month),
+        (11, "max_hours = 745", "retention.max_hours", month),
+        (11, "max_days = 0", "retention.max_days", "from 1 to"),
+        (11, "max_days = 30.5", "retention.max_days", "whole number"),
+        (11, "min_days = 32", "retention.min_days", month),
+        (11, "max_days = 30\nmin_days = 30", "retention.min_days", "below the maximum"),
+        (11, "sweep_seconds = 0", "retention.sweep_seconds", "from 1 to 3600"),
+        (11, "grace_seconds = 100000", "retention.grace_seconds", "from 0 to 86400"),
+        (12, "[tenant]", "syntax", ""),
+        (13, r#"id = "Mairie""#, "tenant.id", "a-z"),
+        (13, r#"id = "../mairie""#, "tenant.id", "a-z"),
+        (13, r#"id = "port""#, "tenant.id", "line 13 too"),
+        (13, r#"name = "Mairie""#, "tenant.id", "is missing"),
+        (14, r#"access_token = "short""#, "tenant.access_token", "openssl rand"),
+        (14, r#"access_token = "0123456789 abcdef""#, "tenant.access_token", "openssl rand"),
+        (14, r#"access_token = "fedcba9876543210""#, "tenant.access_token", "line 14 too"),
+        (14, r#"access_token_file = "token""#, "tenant.access_token_file", "absolute path"),
+        (14, r#"access_token_file = "/nowhere/token""#, "tenant.access_token_file", "cannot read /nowhere/token"),
+        (14, r#"access_token_file = "/dev/zero""#, "tenant.access_token_file", "not a file"),
+        (14, r#"access_token_env = "NOT_SET""#, "tenant.access_token_env", "NOT_SET is not set"),
+        (14, r#"access_token_env = "A B""#, "tenant.access_token_env", "not the name of an environment variable"),
+        (14, r#"access_token_credential = "mairie""#, "tenant.access_token_credential", "LoadCredential="),
+        (14, r#"access_token_credential = "../x""#, "tenant.access_token_credential", "not the name of a systemd"),
+        (14, r#"name = "Mairie""#, "tenant.access_token", "several tenants"),
+        (15, "retention = { max_days = 7, min_days = 7 }", "tenant.retention.min_days", "below the maximum"),
+        (15, "retention = { max_days = 3, max_hours = 72 }", "tenant.retention.max_hours", "one too many"),
+        (15, "retention = { days = 3 }", "tenant.retention.days", "max_days"),
+        (15, "retention = 30", "tenant.retention", "needs a table"),
+        (16, "[[tenant.cameras]]", "tenant.cameras", "the keys are access_token"),
+        (17, r#"id = "place_1""#, "tenant.camera.id", "a-z"),
+        (17, r#"id = """#, "tenant.camera.id", "empty"),
+        (17, r#"id = "two""#, "tenant.camera.id", "line 17 too"),
+        (18, r#"place = "   ""#, "tenant.camera.place", "empty"),
+        (18, r#"place = "a\nb""#, "tenant.camera.place", "line break"),
+        (18, r#"transport = "tcp""#, "tenant.camera.place", "is missing"),
+        (19, r#"url = "192.0.2.1""#, "tenant.camera.url", "rtsp://host"),
+        (19, r#"url = "http://192.0.2.1/a""#, "tenant.camera.url", "rtsp://host"),
+        (19, r#"url = "rtsps://192.0.2.1/a""#, "tenant.camera.url", "plain RTSP"),
+        (19, r#"url = "rtsp:///a""#, "tenant.camera.url", "names no host"),
+        (19, r#"url = "rtsp:a""#, "tenant.camera.url", "names no host"),
+        (19, r#"url = "rtsp://192.0.2.1:0/a""#, "tenant.camera.url", "port 0"),
+        (19, r#"url = "rtsp://192.0.2.1:99999/a""#, "tenant.camera.url", "not a URL"),
+        (19, r#"url = "rtsp://192.0.2.1/a#b""#, "tenant.camera.url", "%23"),
+        (19, r#"url = "rtsp://admin:12345@192.0.2.1/a""#, "tenant.camera.url", "username and password_file"),
+        (19, r#"url = "rtsp://admin@192.0.2.1/a""#, "tenant.camera.url", "username and password_file"),
+        (22, "transport = \"tls\"\nplace = \"x\"", "tenant.camera.transport", "udp"),
+        (22, "password = \"x\"\nplace = \"x\"", "tenant.camera.username", "is missing"),
+        (22, "audio_legal_basis = \"\"\nplace = \"x\"", "tenant.camera.audio_legal_basis", "empty"),
+        (22, "audio_legal_basis = true\nplace = \"x\"", "tenant.camera.audio_legal_basis", "text in quotes"),
+        (22, "silence_seconds = 0\nplace = \"x\"", "tenant.camera.silence_seconds", "from 2 to 600"),
+        (22, "retention.min_hours = 744\nplace = \"x\"", "tenant.camera.retention.min_hours", "below the maximum"),
+        (22, "place = \"x\"\nplace = \"y\"", "syntax", "duplicate"),
+    ];
+    for (line, text, key, part) in mistakes {
+        let found = problems(&with_line(*line, text));
+        let [problem] = &found[..] else { panic!("{text}\ngives {} problems: {found:#?}", found.len()) };
+        assert_eq!(problem.key, *key, "{text}\n{problem}");
+        assert!(problem.message.contains(part), "{text}\n{problem}\ndoes not say {part:?}");
+        assert!(!problem.message.is_empty() && problem.message.len() < 400, "{problem}");
+        assert_eq!(problem.line, expected_line(*line, text, problem), "{text}\n{problem}");
+    }
+}
+
+/// A mistake is reported where it is: on the line that was changed, but for those that only show elsewhere.
+fn expected_line(changed: usize, text: &str, problem: &Problem) -> usize {
+    match (changed, problem.message.as_str()) {
+        // An open bracket swallows the next header: the parser stumbles after it.
+        (1, _) if text.ends_with('[') => 3,
+        // A table is known by its header's line, or by that of the key that cannot be what it says.
+        (3, m) if m.contains("lie in one another") => 5,
+        (11, m) if m.contains("below the maximum") => 12,
+        (12, _) => 24,
+        // The second of two equal ids or tokens.
+        (13, m) if m.contains("line 13 too") => 25,
+        (14, m) if m.contains("line 14 too") => 26,
+        (17, m) if m.contains("line 17 too") => 21,
+        // What is missing is missing from its table.
+        (13 | 14, m) if m.starts_with("is missing") => 12,
+        (18, m) if m.starts_with("is missing") => 16,
+        (22, m) if m.starts_with("is missing") => 20,
+        (22, m) if text.starts_with("place") && m.contains("duplicate") => 23,
+        _ => changed,
+    }
+}
+
+#[test]
+fn every_mistake_of_a_file_is_reported_at_once_and_in_order() {
+    let text = "[data]\ndir = \"x\"\n[http]\nlisten = 1\n[[tenant]]\nid = \"a\"\n[[tenant.camera]]\nurl = \"x\"\n";
+    let found: Vec<_> = problems(text).into_iter().map(|p| (p.line, p.key)).collect();
+    let expect = [
+        (2, "data.dir"),
+        (4, "http.listen"),
+        (7, "tenant.camera.id"),
+        (7, "tenant.camera.place"),
+        (8, "tenant.camera.url"),
+    ];
+    assert_eq!(found, expect.map(|(line, key)| (line, key.to_owned())));
+}
+
+#[test]
+fn errors_name_the_file_the_line_and_the_key() {
+    let error = parse(&with_line(19, "url = \"http://192.0.2.1/a\"")).expect_err("http");
+    assert!(error.to_string().starts_with("vigie.toml:19: tenant.camera.url: "), "{error}");
+}
+
+#[test]
+fn empty_file_asks_for_a_tenant() {
+    let found = problems("");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].line, found[0].key.as_str()), (1, "tenant"));
+}
+
+#[test]
+fn listening_beyond_loopback_needs_a_token_and_warns_of_plain_http() {
+    let one = |listen: &str, token: &str| format!("[http]\nlisten = \"{listen}\"\n[[tenant]]\nid = \"a\"\n{token}\n");
+    for loopback in ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80"] {
+        assert_eq!(parse(&one(loopback, "")).expect("loopback").warnings, []);
+    }
+    for open in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80", "[::ffff:127.0.0.1]:80"] {
+        let found = problems(&one(open, ""));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].line, found[0].key.as_str()), (3, "tenant.access_token"));
+        let loaded = parse(&one(open, "access_token = \"0123456789abcdef\"")).expect("with a token");
+        assert_eq!(loaded.warnings.len(), 1);
+        assert_eq!((loaded.warnings[0].line, loaded.warnings[0].key.as_str()), (2, "http.listen"));
+    }
+}
+
+#[test]
+fn retention_is_inherited_key_by_key() {
+    let text = SOUND
+        .replace("max_days = 30", "max_days = 20\nmin_hours = 5")
+        .replace("id = \"two\"", "id = \"two\"\nretention.max_days = 10");
+    let config = parse(&text).expect("sound").config;
+    let hours = |camera: &vigie::config::Camera| {
+        (camera.retention.min.as_secs() / 3_600, camera.retention.max.as_secs() / 3_600)
+    };
+    let cameras = &config.tenants[0].cameras;
+    assert_eq!(hours(&cameras[0]), (7 * 24, 20 * 24));
+    assert_eq!(hours(&cameras[1]), (7 * 24, 10 * 24));
+}
+
+#[test]
+fn minimum_is_below_the_maximum_by_the_margin_exactly() {
+    // 120 s of a pack, the grace time, and twice the interval of the sweep make one hour.
+    let with_grace = |grace: u64| {
+        let text = "[retention]\nmax_hours = 2\nmin_hours = 1\nsweep_seconds = 60\ngrace_seconds = ";
+        problems(&format!("{text}{grace}\n[[tenant]]\nid = \"a\"\n"))
+    };
+    assert_eq!(with_grace(3_600 - 120 - 120), []);
+    assert_eq!(with_grace(3_600 - 120 - 120 + 1).len(), 1);
+}
+
+#[test]
+fn same_stream_twice_in_a_tenant_is_a_warning() {
+    let loaded = parse(&with_line(23, "url = \"rtsp://192.0.2.1/a\"")).expect("sound");
+    assert_eq!(loaded.warnings.len(), 1);
+    assert_eq!((loaded.warnings[0].line, loaded.warnings[0].key.as_str()), (23, "tenant.camera.url"));
+}
+
+/// A directory with one secret in each way that a secret can be given.
+struct Secrets {
+    dir: TempDir,
+}
+
+const SECRET: &str = "correct-horse-battery";
+
+impl Secrets {
+    fn new(content: &[u8], mode: u32) -> Self {
+        let dir = TempDir::new().expect("a temporary directory");
+        let file = dir.path().join("secret");
+        std::fs::write(&file, content).expect("written");
+        std::fs::set_permissions(&file, Permissions::from_mode(mode)).expect("permitted");
+        Self { dir }
+    }
+
+    fn parse(&self, line: &str, world_readable: bool) -> Result<Loaded, ConfigError> {
+        let dir = self.dir.path().display().to_string();
+        let text = with_line(14, &line.replace("DIR", &dir));
+        let variable = |name: &str| match name {
+            "CREDENTIALS_DIRECTORY" => Some(dir.clone()),
+            "TOKEN" => Some(SECRET.to_owned()),
+            _ => None,
+        };
+        Config::parse("vigie.toml", &text, &Surroundings { variable: &variable, world_readable })
+    }
+}
+
+const WAYS: [&str; 4] = [
+    "access_token = \"correct-horse-battery\"",
+    "access_token_file = \"DIR/secret\"",
+    "access_token_env = \"TOKEN\"",
+    "access_token_credential = \"secret\"",
+];
+
+#[test]
+fn secret_is_the_same_in_each_of_four_ways() {
+    for ending in ["", "\n", "\r\n"] {
+        let secrets = Secrets::new(format!("{SECRET}{ending}").as_bytes(), 0o640);
+        for way in WAYS {
+            let loaded = secrets.parse(way, false).unwrap_or_else(|e| panic!("{way}: {e}"));
+            assert_eq!(loaded.warnings, [], "{way}");
+            let token = loaded.config.tenants[0].access_token.as_ref().expect("a token");
+            assert_eq!(token.expose_secret(), SECRET, "{way}");
+        }
+    }
+}
+
+#[test]
+fn two_ways_at_once_are_refused() {
+    let secrets = Secrets::new(SECRET.as_bytes(), 0o640);
+    for (i, first) in WAYS.iter().enumerate() {
+        for second in &WAYS[i + 1..] {
+            let error = secrets.parse(&format!("{first}\n{second}"), false).expect_err("two ways");
+            let ConfigError::Invalid { problems, .. } = error else { panic!("{error}") };
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].message.contains("one too many"), "{problems:?}");
+        }
+    }
+}
+
+#[test]
+fn secrets_that_everybody_can_read_are_pointed_out() {
+    let secrets = Secrets::new(SECRET.as_bytes(), 0o644);
+    for (way, warned) in WAYS.into_iter().zip([true, true, false, true]) {
+        let warnings = secrets.parse(way, true).expect("sound").warnings;
+        // The other tenant's token is written in the file.
+        let here = warnings.iter().filter(|w| w.line == 14).count();
+        assert_eq!(here, usize::from(warned), "{way}: {warnings:?}");
+        assert!(warnings.iter().all(|w| w.message.contains("chmod 640")), "{warnings:?}");
+    }
+}
+
+#[test]
+fn files_that_hold_no_secret_are_refused() {
+    let long = vec![b'a'; 5_000];
+    let cases: [(&[u8], &str); 5] = [
+        (b"", "empty"),
+        (b"\n", "empty"),
+        (b"0123456789abcdef\nfedcba9876543210\n", "line break"),
+        (b"\xff\xfe0123456789abcdef", "UTF-8"),
+        (&long, "longer than 4096 bytes"),
+    ];
+    for (content, part) in cases {
+        let error = Secrets::new(content, 0o640).parse(WAYS[1], false).expect_err(part);
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(error.to_string().contains(":14: tenant.access_token_file: "), "{error}");
+    }
+}
+
+#[test]
+fn secrets_enter_no_debug_and_no_message() {
+    let secrets = Secrets::new(SECRET.as_bytes(), 0o640);
+    for way in WAYS {
+        let debug = format!("{:?}", secrets.parse(way, true).expect("sound"));
+        assert!(!debug.contains(SECRET), "{way}");
+    }
+    let mistakes = [
+        "access_token = \"correct-horse-battery\n",
+        "access_token = [\"correct-horse-battery\"]",
+        "access_token = { a = \"correct-horse-battery\" }",
+        "access_token = \"correct-horse-battery \"",
+        "access_token = \"correct-horse-battery\\n\"",
+        "access_token = correct-horse-battery",
+        "access_token = 'correct-horse-battery",
+        "access_token = \"correct-horse-battery\"\naccess_token_env = \"TOKEN\"",
+        "access_token = \"correct-horse-battery\"\naccess_token = \"correct-horse-battery\"",
+        "access_token = \"\"\"correct-horse-battery",
+        "access_token = \"correct-horse-battery\\q\"",
+    ];
+    for mistake in mistakes {
+        let error = secrets.parse(mistake, true).expect_err(mistake);
+        assert!(!format!("{error} {error:?}").contains("horse"), "{mistake}: {error}");
+    }
+    for url in ["rtsp://a:horse@192.0.2.1/", "rtsp://a:horse@:x", "http://a:horse@h/", "rtsp://horse@[::1/"] {
+        let error = parse(&with_line(19, &format!("url = \"{url}\""))).expect_err(url);
+        assert!(!format!("{error} {error:?}").contains("horse"), "{url}: {error}");
+    }
+}
+
+fn vigie(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vigie")).args(arguments).output().expect("the command runs")
+}
+
+fn check_config(text: &[u8]) -> (Option<i32>, String, String) {
+    let dir = TempDir::new().expect("a temporary directory");
+    let file = dir.path().join("vigie.toml");
+    std::fs::write(&file, text).expect("written");
+    let out = vigie(&["check-config", "--config", file.to_str().expect("UTF-8")]);
+    let text =
+        |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8").replace(dir.path().to_str().expect("UTF-8"), "");
+    (out.status.code(), text(out.stdout), text(out.stderr))
+}
+
+#[test]
+fn check_config_accepts_the_example_and_sizes_the_disks() {
+    let (code, out, err) = check_config(include_bytes!("../config/vigie.example.toml"));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("/vigie.toml: sound"), "{out}");
+    assert!(out.contains("place-mairie-1  rtsp://192.0.2.10:554/stream1 (tcp), kept at most 30 days"), "{out}");
+    // 4 Mb/s for a day, and for thirty.
+    assert!(out.contains("a day       43.2 GB") && out.contains("maximum     1.3 TB"), "{out}");
+}
+
+#[test]
+fn check_config_sizes_the_spool_of_a_remote_store_and_warns_of_a_small_disk() {
+    let (_, out, _) = check_config(with_line(5, "url = \"s3://bucket/prefix\"").as_bytes());
+    assert!(out.contains("days while the store is away"), "{out}");
+    assert!(out.contains("kept at least 7 days, at most 30 days"), "{out}");
+    // Two cameras at 1 Gb/s, guaranteed for a month less an hour: 669 TB.
+    let dir = TempDir::new().expect("a temporary directory");
+    let file = dir.path().join("vigie.toml");
+    std::fs::write(&file, with_line(11, "max_days = 31\nmin_hours = 743").replace("min_days = 7", "min_hours = 743"))
+        .expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let out = vigie(&["check-config", "--config", file, "--camera-mbps", "1000"]);
+    let out = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.contains("minimum     668.7 TB"), "{out}");
+    assert!(out.contains("the disk cannot hold the guaranteed minimum"), "{out}");
+}
+
+#[test]
+fn check_config_reports_each_mistake_and_exits_with_78() {
+    let (code, out, err) = check_config(b"[http]\nlisten = 1\n[[tenant]]\n");
+    assert_eq!((code, out.as_str()), (Some(78), ""));
+    let starts: Vec<_> = err.lines().map(|l| l.split(": ").take(2).collect::<Vec<_>>().join(": ")).collect();
+    assert_eq!(starts, ["/vigie.toml:2: http.listen", "/vigie.toml:3: tenant.id"], "{err}");
+}
+
+#[test]
+fn files_that_are_no_text_are_refused() {
+    let (code, _, err) = check_config(b"[http]\n\xff\n");
+    assert_eq!(code, Some(78));
+    assert!(err.starts_with("/vigie.toml:2: text: is not UTF-8"), "{err}");
+    let (code, _, err) = check_config(&vec![b'#'; (4 << 20) + 1]);
+    assert_eq!(code, Some(78));
+    assert!(err.contains("longer than"), "{err}");
+}
+
+#[test]
+fn command_line_mistakes_exit_with_2_and_absent_files_with_78() {
+    assert_eq!(vigie(&["record"]).status.code(), Some(2));
+    assert_eq!(vigie(&["export", "--camera", "no-slash"]).status.code(), Some(2));
+    assert_eq!(vigie(&["--log", "vigie=loud", "check-config"]).status.code(), Some(2));
+    let out = vigie(&["check-config", "--config", "/nowhere/vigie.toml"]);
+    assert_eq!(out.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("cannot read the configuration /nowhere/vigie.toml"));
+}
