@@ -240,7 +240,7 @@ mod tests {
             (ReadError::Store { pack, source: store() }.into(), 503),
             (ReadError::Pack(PackError::Malformed { offset: 3, what: secret.into() }).into(), 500),
             (ReadError::Pack(PackError::Io { pack, source: io() }).into(), 500),
-            (IndexError::Sqlite(rusqlite::Error::InvalidPath(secret.into())).into(), 500),
+            (IndexError::Corrupt(secret.into()).into(), 500),
             (RetrieveError::Decoder(secret.into()), 500),
         ];
         for (error, want) in cases {

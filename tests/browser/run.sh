@@ -1,7 +1,7 @@
 #!/bin/sh
 # The plain page in a real browser, against a gateway of its own.
 #
-#   VIGIE_BIN          the built binary; it is run as `$VIGIE_BIN demo --listen 127.0.0.1:0 $VIGIE_DEMO_ARGS`
+#   VIGIE_BIN          the built binary, ../../target/debug/vigie unless said; it is run as `$VIGIE_BIN demo --listen 127.0.0.1:0 $VIGIE_DEMO_ARGS`
 #   VIGIE_URL          instead: the address of a gateway that already runs
 #   VIGIE_SCREENSHOTS  folder for pictures of the page
 #
@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 if [ -z "${VIGIE_URL:-}" ]; then
-    : "${VIGIE_BIN:?set VIGIE_BIN to the built binary, or VIGIE_URL to a running gateway}"
+    : "${VIGIE_BIN:=../../target/debug/vigie}"
     work=$(mktemp -d)
     gateway=
     # shellcheck disable=SC2329 # called by the trap
