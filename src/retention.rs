@@ -23,8 +23,8 @@ mod tests;
 /// The maximum of a camera of which no policy is known: 30 days.
 pub const MAX_DEFAULT: Ticks90k = Ticks90k(30 * 24 * 3_600 * TICKS_PER_SECOND);
 
-/// Added to the time between condemning a pack and its end: a store that answers slowly, a sweep that starts late.
-const SLACK: Ticks90k = Ticks90k(10 * 60 * TICKS_PER_SECOND);
+/// A store that answers slowly, a sweep that starts late.
+const SLACK: Duration = Duration::from_secs(120);
 
 /// What holds for all cameras.
 #[derive(Clone, Debug)]
@@ -43,11 +43,11 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// How long before its deadline a pack is condemned, so that it is gone in time: the sweep may have just missed it,
-    /// then waits the grace time, and may just miss its end.
+    /// How long before its deadline a pack is condemned, so that it is gone in time. The sweep may have just missed it,
+    /// then waits the grace time, and may just miss its end; each time one sweep more may fail.
     pub fn margin(&self) -> Ticks90k {
-        let waits = self.grace.saturating_add(self.interval.saturating_mul(2));
-        Ticks90k(Ticks90k::from_duration(waits).0.saturating_add(SLACK.0))
+        let waits = self.interval.saturating_mul(4).saturating_add(self.grace).saturating_add(SLACK);
+        Ticks90k::from_duration(waits)
     }
 }
 

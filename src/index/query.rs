@@ -1,6 +1,6 @@
 //! Reads of the index.
 //!
-//! Invariant: a tenant's question goes through [`camera_id`] or [`tenant_id`], the only places where a name becomes a
+//! Invariant: a tenant's question goes through `camera_id` or `tenant_id`, the only places where a name becomes a
 //! number of the index; the numbers never leave this module and its siblings.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, types};
