@@ -18,7 +18,6 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -47,9 +46,6 @@ const BODY_BYTES_MAX: u64 = 4096;
 /// Longest time to the head of an answer. Bodies take as long as they take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Pictures decoded at once: each is a process that can fill a core.
-const SNAPSHOTS_MAX: usize = 2;
-
 /// What the routes answer from; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service(Arc<Inner>);
@@ -61,15 +57,13 @@ struct Inner {
     time_zone: String,
     status: StatusBoard,
     clips: clip::Clips,
-    snapshots: Semaphore,
 }
 
 impl Service {
     /// `time_zone` is what people read times in: its IANA name goes to the page; UTC when it has none.
     pub fn new(footage: Footage, access: Access, time_zone: &jiff::tz::TimeZone, status: StatusBoard) -> Self {
         let time_zone = time_zone.iana_name().unwrap_or("UTC").to_owned();
-        let snapshots = Semaphore::new(SNAPSHOTS_MAX);
-        Self(Arc::new(Inner { footage, access, time_zone, status, clips: clip::Clips::default(), snapshots }))
+        Self(Arc::new(Inner { footage, access, time_zone, status, clips: clip::Clips::default() }))
     }
 
     fn footage(&self) -> &Footage {

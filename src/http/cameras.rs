@@ -181,9 +181,6 @@ pub(super) async fn snapshot(
     Asked(SnapshotQuery { at: Instant(at) }): Asked<SnapshotQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
-    // Those that wait here wait at most ANSWER_TIME_MAX, and are at most as many as there are connections.
-    let _permit =
-        service.0.snapshots.acquire().await.map_err(|_| Problem::new(Kind::Busy, "the gateway is stopping"))?;
     let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
     let filmed_at = HeaderValue::try_from(snapshot.at.to_string())
         .map_err(|_| Problem::new(Kind::Internal, "a time that no header can hold"))?;

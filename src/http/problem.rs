@@ -31,7 +31,6 @@ pub(super) enum Kind {
     Internal,
     NoPicture,
     Unavailable,
-    Busy,
     TimedOut,
 }
 
@@ -58,7 +57,6 @@ impl Kind {
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed"),
             Self::NoPicture => (StatusCode::INTERNAL_SERVER_ERROR, "no-picture", "No picture could be decoded"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The footage cannot be read now"),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The gateway is busy"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "The answer took too long"),
         }
     }
@@ -67,7 +65,6 @@ impl Kind {
     fn retry_after_s(self) -> Option<u32> {
         match self {
             Self::Unavailable | Self::TimedOut => Some(10),
-            Self::Busy => Some(2),
             _ => None,
         }
     }
@@ -243,7 +240,7 @@ mod tests {
             (ReadError::Store { pack, source: store() }.into(), 503),
             (ReadError::Pack(PackError::Malformed { offset: 3, what: secret.into() }).into(), 500),
             (ReadError::Pack(PackError::Io { pack, source: io() }).into(), 500),
-            (IndexError::Sqlite(rusqlite::Error::InvalidPath(secret.into())).into(), 500),
+            (IndexError::Corrupt(secret.into()).into(), 500),
             (RetrieveError::Decoder(secret.into()), 500),
         ];
         for (error, want) in cases {
@@ -256,7 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_be_tried_again_says_when() {
-        for kind in [Kind::Unavailable, Kind::Busy, Kind::TimedOut] {
+        for kind in [Kind::Unavailable, Kind::TimedOut] {
             let response = Problem::render(Problem::new(kind, "x").into_response(), "/");
             assert!(response.headers().contains_key(header::RETRY_AFTER), "{kind:?}");
         }
