@@ -113,7 +113,10 @@ impl Gateway {
             tokens.iter().map(|(id, token)| (id.parse().unwrap(), token.map(SecretString::from))).collect();
         let access = Access::new(tenants.iter().map(|(id, token)| (id, token.as_ref()))).unwrap();
         let clock = Arc::new(Stopped(at("2026-03-01T12:00:00Z")));
-        let footage = Footage::new(index, Packs {}, clock);
+        let store = crate::store::Store::over(Arc::new(object_store::memory::InMemory::new()));
+        let keys = crate::keys::Keys::from_secret([1; 32]);
+        let spool = crate::spool::Spool::new(dir.path(), store.clone(), index.clone(), clock.clone(), keys);
+        let footage = Footage::new(index, Packs::new(spool, store), clock);
         let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
         let status = StatusBoard::default();
         let router = TowerToHyperService::new(router(Service::new(footage, access, &zone, status.clone())));
