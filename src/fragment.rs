@@ -2,16 +2,35 @@
 //!
 //! Invariant: the cut depends only on what the camera sent, never on arrival time: at every random access point and,
 //! inside a long GOP, after each second of media time counted from that point. Two recorders of one camera cut alike.
+//! A fragment's decode time plus its durations is the next fragment's decode time.
 //! Absent on purpose: no I/O, no clock.
+//!
+//! RTP carries presentation times only. Inside a fragment the decode times are those presentation times in order,
+//! pushed apart where they would not grow; the composition offset of each sample restores what the camera sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::media::{AccessUnit, Fragment, Params};
+use bytes::Bytes;
+
+use crate::clock::Reading;
+use crate::media::{AccessUnit, Fragment, Loss, Params, Sample, Track};
+use crate::units::{TICKS_PER_SECOND, Ticks90k};
+
+/// Pictures are never reordered by more than this.
+const BACKWARD_TICKS_MAX: i64 = TICKS_PER_SECOND;
+/// A longer silence of the camera's time line is a jump.
+const FORWARD_TICKS_MAX: i64 = 10 * TICKS_PER_SECOND;
+/// Assumed where one picture alone says nothing of the frame rate: 1/25 s.
+const NOMINAL_TICKS: i64 = TICKS_PER_SECOND / 25;
+/// A fragment is cut at this size too, so that a hostile camera cannot fill the memory. Sizes are the camera's, so the
+/// cut is still the same for every recorder.
+const FRAGMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Why access units cannot be put on one run's timeline; the recorder ends the run and starts another.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FragmentError {
-    /// Presentation time went back further than a picture may be reordered, or forward further than `u32` ticks.
+    /// Presentation time went back further than a picture may be reordered, or forward further than a camera pauses.
     #[error("video timestamp jumped by {ticks} ticks of 1/90000 s")]
     TimestampJump {
         /// Signed size of the jump.
@@ -21,27 +40,283 @@ pub enum FragmentError {
 
 /// One run's cutter.
 #[derive(Debug)]
-pub struct Fragmenter {}
+pub struct Fragmenter {
+    params: Arc<Params>,
+    /// Needed from the next random access point on.
+    next_params: Option<Arc<Params>>,
+    origin: Option<Origin>,
+    /// Presentation time of the last video access unit, on the run's time line.
+    previous_pts: i64,
+    /// Last plausible distance between two pictures.
+    nominal: i64,
+    /// Presentation time of the GOP's random access point, and of the next cut inside it.
+    gop: i64,
+    next_cut: i64,
+    /// Where the next fragment's decode time begins.
+    next_decode: i64,
+    building: Building,
+    audio: Option<AudioLine>,
+    dropped: u64,
+}
+
+/// Where the run begins.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    timestamp: i64,
+    received: Reading,
+}
+
+/// How audio timestamps lie on the run's time line.
+#[derive(Clone, Copy, Debug)]
+struct AudioLine {
+    /// Audio ticks on the run's time line = timestamp + offset.
+    offset: i64,
+    previous: i64,
+    nominal: i64,
+}
+
+/// The fragment that grows.
+#[derive(Debug, Default)]
+struct Building {
+    random_access: bool,
+    first: Option<(i64, Reading)>,
+    last_received: Option<Reading>,
+    pts: Vec<i64>,
+    video: Vec<Bytes>,
+    audio_times: Vec<i64>,
+    audio: Vec<Bytes>,
+    bytes: usize,
+    losses: Vec<Loss>,
+}
 
 impl Fragmenter {
     /// For a run that starts with these sample descriptions.
-    pub fn new(_params: Arc<Params>) -> Self {
-        todo!()
+    pub fn new(params: Arc<Params>) -> Self {
+        Self {
+            params,
+            next_params: None,
+            origin: None,
+            previous_pts: 0,
+            nominal: NOMINAL_TICKS,
+            gop: 0,
+            next_cut: 0,
+            next_decode: 0,
+            building: Building::default(),
+            audio: None,
+            dropped: 0,
+        }
     }
 
     /// Takes the next access unit of either track, in the order received; gives the fragment that it completes.
     /// Access units before the first random access point are dropped and counted.
-    pub fn push(&mut self, _au: AccessUnit) -> Result<Option<Fragment>, FragmentError> {
-        todo!()
+    pub fn push(&mut self, au: AccessUnit) -> Result<Option<Fragment>, FragmentError> {
+        match au.track {
+            Track::Video => self.push_video(au),
+            Track::Audio => {
+                self.push_audio(au);
+                Ok(None)
+            }
+        }
+    }
+
+    fn push_video(&mut self, au: AccessUnit) -> Result<Option<Fragment>, FragmentError> {
+        if let Some(new) = &au.new_params {
+            // Cameras repeat their parameter sets: only different ones matter.
+            self.next_params = (**new != *self.params).then(|| new.clone());
+        }
+        let Some(origin) = self.origin else {
+            if au.random_access {
+                self.origin = Some(Origin { timestamp: au.timestamp, received: au.received });
+                self.take_next_params();
+                self.begin(0, &au);
+                self.add_video(0, au);
+            } else {
+                self.dropped += 1;
+            }
+            return Ok(None);
+        };
+        let pts = au.timestamp.saturating_sub(origin.timestamp);
+        let step = pts.saturating_sub(self.previous_pts);
+        if !(-BACKWARD_TICKS_MAX..=FORWARD_TICKS_MAX).contains(&step) {
+            return Err(FragmentError::TimestampJump { ticks: step });
+        }
+        let too_large = self.building.bytes.saturating_add(au.data.len()) > FRAGMENT_BYTES_MAX;
+        let done = if au.random_access || pts >= self.next_cut || too_large {
+            let done = self.complete(Some(pts));
+            if au.random_access {
+                self.take_next_params();
+            }
+            self.begin(pts, &au);
+            done
+        } else {
+            None
+        };
+        if au.lost_packets > 0 {
+            self.building.losses.push(self.loss(pts, au.lost_packets));
+        }
+        if (1..=TICKS_PER_SECOND).contains(&step) {
+            self.nominal = step;
+        }
+        self.add_video(pts, au);
+        Ok(done)
+    }
+
+    fn take_next_params(&mut self) {
+        if let Some(params) = self.next_params.take() {
+            self.params = params;
+        }
+    }
+
+    fn begin(&mut self, pts: i64, au: &AccessUnit) {
+        if au.random_access {
+            self.gop = pts;
+        }
+        let seconds = pts.saturating_sub(self.gop).div_euclid(TICKS_PER_SECOND);
+        self.next_cut = self.gop + (seconds + 1) * TICKS_PER_SECOND;
+        self.building.random_access = au.random_access;
+        self.building.first = Some((au.timestamp, au.received));
+    }
+
+    fn add_video(&mut self, pts: i64, au: AccessUnit) {
+        let building = &mut self.building;
+        building.last_received = Some(au.received);
+        building.bytes += au.data.len();
+        building.pts.push(pts);
+        building.video.push(au.data);
+        self.previous_pts = pts;
+    }
+
+    /// From the end of the last whole access unit to this one. Never empty: a loss that took no visible time is still
+    /// a loss.
+    fn loss(&self, pts: i64, lost_packets: u32) -> Loss {
+        let mut start = self.previous_pts + self.nominal;
+        if start >= pts {
+            start = self.previous_pts.min(pts - 1);
+        }
+        Loss { start: Ticks90k(start), end: Ticks90k(pts), lost_packets }
+    }
+
+    /// Sound has its own RTP origin: its first frame is placed by arrival, what follows by its own timestamps.
+    fn push_audio(&mut self, au: AccessUnit) {
+        let (Some(origin), Some(params)) = (self.origin, &self.params.audio) else {
+            self.dropped += 1;
+            return;
+        };
+        let rate = i64::from(params.clock_rate);
+        let by_timestamp = self.audio.map(|line| (line, au.timestamp.saturating_add(line.offset)));
+        let mut line = match by_timestamp {
+            Some((line, time)) if (1..=10 * rate).contains(&time.saturating_sub(line.previous)) => line,
+            _ => {
+                let arrival = ticks_between(origin.received.mono, au.received.mono, rate);
+                let time = self.audio.map_or(arrival, |line| arrival.max(line.previous + line.nominal));
+                let nominal = self.audio.map_or(rate / 50, |line| line.nominal);
+                AudioLine { offset: time.saturating_sub(au.timestamp), previous: time - nominal, nominal }
+            }
+        };
+        let time = au.timestamp.saturating_add(line.offset);
+        if self.audio.is_some() {
+            line.nominal = time - line.previous;
+        }
+        line.previous = time;
+        self.audio = Some(line);
+        self.building.bytes += au.data.len();
+        self.building.audio_times.push(time);
+        self.building.audio.push(au.data);
     }
 
     /// The run is over: gives what is left.
-    pub fn finish(self) -> Option<Fragment> {
-        todo!()
+    pub fn finish(mut self) -> Option<Fragment> {
+        self.complete(None)
     }
 
     /// Access units dropped because no random access point had come yet.
     pub fn dropped_before_first(&self) -> u64 {
-        todo!()
+        self.dropped
+    }
+
+    /// Closes the fragment that grows; `next_pts` is the presentation time of the access unit after it.
+    fn complete(&mut self, next_pts: Option<i64>) -> Option<Fragment> {
+        let capacity = self.building.pts.len();
+        let building = std::mem::replace(
+            &mut self.building,
+            Building { pts: Vec::with_capacity(capacity), video: Vec::with_capacity(capacity), ..Building::default() },
+        );
+        let (first_timestamp, first_received) = building.first?;
+        let decode_time = self.next_decode;
+        let (video, end) = video_samples(&building, decode_time, next_pts, self.nominal);
+        self.next_decode = end;
+        let audio_decode_time = building.audio_times.first().copied().unwrap_or(0);
+        let audio = self.audio.map_or_else(Vec::new, |line| audio_samples(&building, line.nominal));
+        let mut payload = building.video;
+        payload.extend(building.audio);
+        Some(Fragment {
+            params: self.params.clone(),
+            decode_time: Ticks90k(decode_time),
+            duration: Ticks90k(end - decode_time),
+            random_access: building.random_access,
+            video,
+            audio,
+            audio_decode_time,
+            payload,
+            first_timestamp,
+            first_received,
+            last_received: building.last_received.unwrap_or(first_received),
+            losses: building.losses,
+        })
     }
 }
+
+/// The video samples in file order, and the decode time at which the next fragment begins.
+fn video_samples(building: &Building, start: i64, next_pts: Option<i64>, nominal: i64) -> (Vec<Sample>, i64) {
+    let mut decode: Vec<i64> = building.pts.clone();
+    if !decode.is_sorted() {
+        decode.sort_unstable();
+    }
+    let mut earliest = start;
+    for time in &mut decode {
+        *time = (*time).max(earliest);
+        earliest = *time + 1;
+    }
+    // The first sample takes over where the last fragment ended, whatever was reordered across the cut.
+    if let Some(first) = decode.first_mut() {
+        *first = start;
+    }
+    let last = decode.last().copied().unwrap_or(start);
+    let end = next_pts.unwrap_or(last + nominal).max(last + 1);
+    let samples = building
+        .video
+        .iter()
+        .enumerate()
+        .map(|(i, data)| {
+            let until = decode.get(i + 1).copied().unwrap_or(end);
+            Sample {
+                size: data.len() as u32,
+                duration: (until - decode[i]) as u32,
+                composition_offset: (building.pts[i] - decode[i]) as i32,
+            }
+        })
+        .collect();
+    (samples, end)
+}
+
+fn audio_samples(building: &Building, nominal: i64) -> Vec<Sample> {
+    let times = &building.audio_times;
+    building
+        .audio
+        .iter()
+        .enumerate()
+        .map(|(i, data)| {
+            let duration = times.get(i + 1).map_or(nominal, |next| next - times[i]);
+            Sample { size: data.len() as u32, duration: duration.max(1) as u32, composition_offset: 0 }
+        })
+        .collect()
+}
+
+/// Ticks of `rate` from one monotonic instant to a later one; 0 when it is not later.
+fn ticks_between(from: Duration, to: Duration, rate: i64) -> i64 {
+    let nanos = to.saturating_sub(from).as_nanos() as i64;
+    (i128::from(nanos) * i128::from(rate) / 1_000_000_000) as i64
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,9 @@ pub enum KeysError {
         source: std::io::Error,
     },
     /// The file is not a key.
-    #[error("key file {path} has {bytes} bytes, a key has 32: restore it from its backup, for without it no fragment can be verified")]
+    #[error(
+        "key file {path} has {bytes} bytes, a key has 32: restore it from its backup, for without it no fragment can be verified"
+    )]
     WrongLength {
         /// Which file.
         path: PathBuf,

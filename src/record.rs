@@ -1,1 +1,183 @@
 //! One camera: source → fragments → packs, with reconnects and gaps.
+//!
+//! Invariant: a recorder ends only when the gateway stops. Whatever a camera, the disk or a clock does ends in a gap
+//! with its cause, an event, and another try; cameras share nothing but the limit on sessions being opened at a time.
+//! Absent on purpose: knowledge of RTSP, of boxes, of SQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info, info_span, warn};
+
+use crate::clock::Clock;
+use crate::index::{Change, Index};
+use crate::media::GapCause;
+use crate::source::{Source, SourceError};
+use crate::spool::Spool;
+use crate::status::{CameraState, StatusSlot};
+use crate::units::{CameraKey, WallTime};
+
+mod backoff;
+mod continuity;
+mod session;
+mod wall;
+
+pub use continuity::Continuity;
+
+use backoff::Backoff;
+use session::{Ended, Recording};
+
+/// A session that recorded for this long has worked: the next failure waits from the beginning again.
+const WORKED: Duration = Duration::from_secs(10);
+
+/// When a pack is sealed, at the next random access point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// At this size.
+    pub pack_bytes_max: u64,
+    /// At this length.
+    pub pack_duration_max: Duration,
+}
+
+/// What every recorder of the gateway shares; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Where packs grow.
+    pub spool: Spool,
+    /// Where gaps and events go.
+    pub index: Index,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// When packs are sealed.
+    pub limits: Limits,
+    /// Sessions being opened at a time: a thousand cameras that come back do not all do so at once.
+    pub opening: Arc<Semaphore>,
+}
+
+/// Records one camera.
+pub struct Recorder {
+    shared: Shared,
+    camera: CameraKey,
+    source: Box<dyn Source>,
+    status: StatusSlot,
+    continuity: Continuity,
+}
+
+impl Recorder {
+    /// A recorder that takes up where `continuity` ends.
+    pub fn new(
+        shared: Shared,
+        source: Box<dyn Source>,
+        status: StatusSlot,
+        camera: CameraKey,
+        continuity: Continuity,
+    ) -> Self {
+        Self { shared, camera, source, status, continuity }
+    }
+
+    /// Records until told to stop; then what is begun is finished and the gap is opened.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let span = info_span!("record", camera = %self.camera);
+        async {
+            let mut backoff = Backoff::default();
+            while !stop.is_cancelled() {
+                let began = self.shared.clock.read().mono;
+                let Some(error) = self.one_session(&stop).await else { break };
+                if self.shared.clock.read().mono.saturating_sub(began) >= WORKED {
+                    backoff.reset();
+                }
+                let wait = backoff.next(error.cause, rand::random());
+                self.failed(&error, wait).await;
+                stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            }
+            self.stopped(GapCause::GatewayStopped).await;
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// Opens a session and records it; gives why it ended, or nothing when the gateway stops.
+    async fn one_session(&mut self, stop: &CancellationToken) -> Option<SourceError> {
+        let opening = async {
+            // The semaphore is never closed; a missing permit would only mean less restraint.
+            let _permit = self.shared.opening.acquire().await.ok();
+            self.source.open().await
+        };
+        let session = match stop.run_until_cancelled(opening).await? {
+            Ok(session) => session,
+            Err(error) => return Some(error),
+        };
+        let params = session.params.clone();
+        let now = self.shared.clock.wall();
+        self.status.update(|status| {
+            status.enter(CameraState::Connected, now);
+            status.detail.clear();
+            status.video = Some((&params.video).into());
+            status.also_offered = session.also_offered.clone();
+        });
+        let detail = format!("{} {}x{}", params.video.rfc6381, params.video.width, params.video.height);
+        info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");
+        self.tell(vec![self.event("connected", detail)]).await;
+        let recording = Recording::new(&self.shared, &self.camera, &self.status, &mut self.continuity, params);
+        match recording.run(session.items, stop).await {
+            Ended::Stopped => None,
+            Ended::Failed(error) => Some(error),
+        }
+    }
+
+    async fn failed(&mut self, error: &SourceError, wait: Duration) {
+        let changed = self.continuity.cause() != Some(error.cause);
+        let wait_ms = wait.as_millis() as u64;
+        if changed {
+            warn!(cause = %error.cause, detail = error.detail, wait_ms, "not recording");
+        }
+        let mut changes = self.continuity.stopped(self.shared.clock.wall(), error.cause);
+        if changed {
+            changes.push(self.event("connection_lost", error.to_string()));
+        }
+        self.show_gap(error.cause, &error.detail);
+        self.tell(changes).await;
+    }
+
+    async fn stopped(&mut self, cause: GapCause) {
+        // A camera that never recorded has no gap either: nothing began.
+        if self.continuity.last_end().is_some() {
+            let changes = self.continuity.stopped(self.shared.clock.wall(), cause);
+            self.tell(changes).await;
+        }
+        self.show_gap(cause, "");
+    }
+
+    fn show_gap(&self, cause: GapCause, detail: &str) {
+        let now = self.shared.clock.wall();
+        self.status.update(|status| {
+            status.enter(CameraState::Gap(cause), now);
+            status.detail = detail.to_owned();
+        });
+    }
+
+    fn event(&self, kind: &'static str, detail: String) -> Change {
+        event(&self.camera, self.shared.clock.wall(), kind, detail)
+    }
+
+    async fn tell(&self, changes: Vec<Change>) {
+        tell(&self.shared.index, changes).await;
+    }
+}
+
+fn event(camera: &CameraKey, at: WallTime, kind: &'static str, detail: String) -> Change {
+    Change::Event { at, tenant: Some(camera.tenant.clone()), camera: Some(camera.clone()), kind, detail }
+}
+
+/// Gaps and events that the index does not take are logged: the recording goes on.
+async fn tell(index: &Index, changes: Vec<Change>) {
+    if changes.is_empty() {
+        return;
+    }
+    let said = format!("{changes:?}");
+    if let Err(e) = index.write(changes).await {
+        error!(error = %e, changes = said, "the index did not take these changes");
+    }
+}

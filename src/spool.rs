@@ -154,6 +154,13 @@ impl Growing {
         Ok(Size { bytes, duration: Ticks90k(end.saturating_sub(first.0)) })
     }
 
+    /// What the index shall learn with the next flush.
+    pub fn note(&self, changes: Vec<Change>) {
+        let mut state = lock(&self.state);
+        state.pending.extend(changes);
+        state.dirty = true;
+    }
+
     /// All that is written so far.
     pub fn table(&self) -> Option<Arc<PackTable>> {
         let state = lock(&self.state);
@@ -212,18 +219,10 @@ struct Flush {
 }
 
 impl Spool {
-    /// Opens the spool folder and starts the tasks that seal packs and hand them to the store. They end after
-    /// [`Spool::close`].
-    pub fn open(
-        dir: &Path,
-        store: Store,
-        index: Index,
-        clock: Arc<dyn Clock>,
-        keys: Keys,
-    ) -> Result<(Self, Tasks), SpoolError> {
-        std::fs::create_dir_all(dir).map_err(|source| SpoolError::Io { path: dir.to_owned(), source })?;
-        let (seals, queue) = mpsc::channel(SEALS_QUEUED_MAX);
-        let spool = Self(Arc::new(Inner {
+    /// The spool in this folder. Nothing is sealed before [`Spool::start`]: beside a gateway that runs on the same
+    /// folder, it can be read.
+    pub fn new(dir: &Path, store: Store, index: Index, clock: Arc<dyn Clock>, keys: Keys) -> Self {
+        Self(Arc::new(Inner {
             dir: dir.to_owned(),
             store,
             index,
@@ -231,13 +230,21 @@ impl Spool {
             keys,
             growing: Mutex::default(),
             live: Mutex::default(),
-            seals: Mutex::new(Some(seals)),
+            seals: Mutex::new(None),
             sealed: Notify::new(),
-        }));
+        }))
+    }
+
+    /// Starts the tasks that seal packs and hand them to the store. They end after [`Spool::close`].
+    pub fn start(&self) -> Result<Tasks, SpoolError> {
+        let dir = &self.0.dir;
+        std::fs::create_dir_all(dir).map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
+        let (seals, queue) = mpsc::channel(SEALS_QUEUED_MAX);
+        *lock(&self.0.seals) = Some(seals);
         let stop = CancellationToken::new();
-        let sealer = tokio::spawn(drain::seal_queue(spool.clone(), queue));
-        let drain = tokio::spawn(drain::drain(spool.clone(), stop.clone()));
-        Ok((spool, Tasks { sealer, drain, stop }))
+        let sealer = tokio::spawn(drain::seal_queue(self.clone(), queue));
+        let drain = tokio::spawn(drain::drain(self.clone(), stop.clone()));
+        Ok(Tasks { sealer, drain, stop })
     }
 
     /// Where a pack of this camera grows, and where it lies when it is whole.
@@ -245,7 +252,7 @@ impl Spool {
         self.0.dir.join(camera.tenant.as_str()).join(camera.camera.as_str())
     }
 
-    fn open_path(&self, camera: &CameraKey, pack: PackId) -> PathBuf {
+    pub(crate) fn open_path(&self, camera: &CameraKey, pack: PackId) -> PathBuf {
         self.folder(camera).join(format!("{pack}.open.mp4"))
     }
 
@@ -253,7 +260,7 @@ impl Spool {
         self.folder(camera).join(format!("{pack}.mp4"))
     }
 
-    fn key(&self, camera: &CameraKey) -> DomainKey {
+    pub(crate) fn key(&self, camera: &CameraKey) -> DomainKey {
         self.0.keys.domain(&camera.tenant)
     }
 

@@ -101,7 +101,9 @@ impl Store {
                 let objects = AmazonS3Builder::from_env()
                     .with_bucket_name(bucket)
                     .with_checksum_algorithm(Checksum::SHA256)
-                    .with_client_options(ClientOptions::new().with_timeout(Duration::from_secs(120)).with_allow_http(true))
+                    .with_client_options(
+                        ClientOptions::new().with_timeout(Duration::from_secs(120)).with_allow_http(true),
+                    )
                     .with_retry(retry)
                     .build()?;
                 let prefix = Path::from_url_path(url.path()).map_err(|e| unusable(e.to_string()))?;
@@ -158,9 +160,9 @@ impl Store {
     pub async fn put_pack(&self, camera: &CameraKey, pack: PackId, file: &FilePath) -> Result<Kept, StoreError> {
         if let Some(target) = self.local_file(camera, pack) {
             let from = file.to_owned();
-            let moved = tokio::task::spawn_blocking(move || move_durably(&from, &target)).await.map_err(|e| {
-                StoreError::Io { path: file.to_owned(), source: std::io::Error::other(e) }
-            })??;
+            let moved = tokio::task::spawn_blocking(move || move_durably(&from, &target))
+                .await
+                .map_err(|e| StoreError::Io { path: file.to_owned(), source: std::io::Error::other(e) })??;
             if moved {
                 return Ok(Kept::Moved);
             }

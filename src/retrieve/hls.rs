@@ -1,24 +1,140 @@
 //! HLS (RFC 8216) over the stored fragments, byte for byte: VOD of a range, and live.
+//!
+//! A media segment is a run of whole fragments of one pack, `{pack}/{first}-{last}.m4s`; each pack brings its own
+//! initialisation segment. Decode times go on from pack to pack inside a run, so a change of pack alone is no
+//! discontinuity.
+
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::{Footage, RetrieveError};
-use crate::units::{CameraKey, PackId, TimeRange};
+use super::walk::{Step, Walk, for_each_pack};
+use super::{Footage, RetrieveError, exactly, within_hours_max};
+use crate::pack::{PackTable, reader};
+use crate::packs::{PackRef, ReadError};
+use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
-/// Playlist of a past range. Its URIs are relative: `{pack}/init.mp4` and `{pack}/{first}-{last}.m4s`.
-pub async fn vod_playlist(_footage: &Footage, _camera: &CameraKey, _range: TimeRange) -> Result<String, RetrieveError> {
-    todo!()
+mod cut;
+mod live;
+#[cfg(test)]
+mod tests;
+
+use cut::{Cutter, Segment};
+pub(super) use live::LiveWindows;
+pub use live::live_playlist;
+
+/// Playlist of a past range. Its URIs are relative: `{pack}/init.mp4` and `{pack}/{first}-{last}.m4s`. It begins with
+/// the random access point before the range; `EXT-X-START` says where the range begins in it.
+///
+/// # Errors
+/// [`RetrieveError::Invalid`] for a range over [`super::CLIP_HOURS_MAX`], [`RetrieveError::NoFootage`] when there is
+/// none in it.
+pub async fn vod_playlist(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<String, RetrieveError> {
+    within_hours_max(range)?;
+    footage.known(camera).await?;
+    let (mut vod, mut walk) = (Vod::new(range), Walk::default());
+    for_each_pack(footage, camera, range, |pack| {
+        walk.steps(&pack.rows, &pack.table).iter().for_each(|step| vod.push(&pack.table, step));
+        Ok(())
+    })
+    .await?;
+    vod.playlist().ok_or_else(|| RetrieveError::NoFootage { camera: camera.clone(), range })
 }
 
-/// Playlist of what is being recorded now.
-pub async fn live_playlist(_footage: &Footage, _camera: &CameraKey) -> Result<String, RetrieveError> {
-    todo!()
+/// Segments of a past range.
+#[derive(Debug)]
+struct Vod {
+    range: TimeRange,
+    cutter: Cutter,
+    segments: Vec<Segment>,
+}
+
+impl Vod {
+    /// Segments end at the first random access point after four seconds, or wherever they are after eight.
+    fn new(range: TimeRange) -> Self {
+        let seconds = |s| Ticks90k(s * TICKS_PER_SECOND);
+        Self { range, cutter: Cutter::new(seconds(4), seconds(8)), segments: Vec::new() }
+    }
+
+    fn push(&mut self, table: &PackTable, step: &Step<'_>) {
+        let stamp = &step.entry.stamp;
+        if stamp.wall_start >= self.range.end() {
+            return;
+        }
+        // Nothing before this random access point is shown.
+        if step.entry.random_access && stamp.wall_start <= self.range.start() {
+            self.segments.clear();
+            self.cutter.restart();
+        }
+        self.segments.extend(self.cutter.push(table, step));
+    }
+
+    /// `None` when nothing of the range came.
+    fn playlist(mut self) -> Option<String> {
+        self.segments.extend(self.cutter.finish());
+        // A stretch that was over before the range began is not shown, nor is what it was decoded from.
+        let over = |s: &Segment| s.wall_end <= self.range.start();
+        let first_shown = self.segments.iter().position(|s| !over(s))?;
+        let stretch = self.segments[..=first_shown].iter().rposition(|s| s.discontinuity).unwrap_or(0);
+        let begins = self.segments[stretch..=first_shown].iter().rposition(|s| s.random_access).unwrap_or(0) + stretch;
+        let segments = &mut self.segments[begins..];
+        // Nothing comes before it that it could differ from.
+        segments[0].discontinuity = false;
+
+        let mut out = String::with_capacity(256 + segments.len() * 80);
+        header(&mut out, target_seconds(&*segments));
+        if segments.iter().all(|s| s.random_access) {
+            out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+        }
+        out.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-MEDIA-SEQUENCE:0\n");
+        let hidden = self.range.start().since(segments[0].wall_start);
+        if hidden > Ticks90k::ZERO {
+            let _ = writeln!(out, "#EXT-X-START:TIME-OFFSET={:.6},PRECISE=YES", hidden.as_seconds_f64());
+        }
+        write_segments(&mut out, segments.iter());
+        out.push_str("#EXT-X-ENDLIST\n");
+        Some(out)
+    }
+}
+
+/// Version 7 for `EXT-X-MAP` in a playlist of ordinary media segments (RFC 8216 §7).
+fn header(out: &mut String, target_seconds: u64) {
+    let _ = write!(out, "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_seconds}\n");
+}
+
+/// No segment's duration, rounded to the nearest second, may exceed it (RFC 8216 §4.3.3.1).
+fn target_seconds<'a>(segments: impl IntoIterator<Item = &'a Segment>) -> u64 {
+    let rounded = |s: &Segment| (s.ticks.0 + TICKS_PER_SECOND / 2).div_euclid(TICKS_PER_SECOND).max(1);
+    segments.into_iter().map(rounded).max().unwrap_or(1).unsigned_abs()
+}
+
+fn write_segments<'a>(out: &mut String, segments: impl Iterator<Item = &'a Segment>) {
+    let mut pack: Option<PackId> = None;
+    for segment in segments {
+        if segment.discontinuity {
+            out.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        if pack != Some(segment.pack) {
+            let _ = writeln!(out, "#EXT-X-MAP:URI=\"{}/init.mp4\"", segment.pack);
+        }
+        if pack.replace(segment.pack) != Some(segment.pack) || segment.discontinuity {
+            let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.wall_start));
+        }
+        let Segment { pack, first, last, .. } = segment;
+        let _ = write!(out, "#EXTINF:{:.6},\n{pack}/{first}-{last}.m4s\n", segment.ticks.as_seconds_f64());
+    }
+}
+
+/// Milliseconds, as RFC 8216 §4.3.2.6 advises: some players read no more.
+fn date_time(at: WallTime) -> String {
+    format!("{:.3}", at.to_timestamp())
 }
 
 /// A pack's initialisation segment.
-pub async fn init_segment(_footage: &Footage, _camera: &CameraKey, _pack: PackId) -> Result<Bytes, RetrieveError> {
-    todo!()
+pub async fn init_segment(footage: &Footage, camera: &CameraKey, pack: PackId) -> Result<Bytes, RetrieveError> {
+    let (_, table) = pack_of(footage, camera, pack).await?;
+    Ok(reader::init_segment(&table.header.params))
 }
 
 /// Bytes with their exact length.
@@ -30,12 +146,41 @@ pub struct Sized {
 }
 
 /// Fragments `first..=last` of a pack, byte for byte as they lie in it.
+///
+/// # Errors
+/// [`ReadError::NotFound`] for a pack that this camera does not have, [`RetrieveError::Invalid`] for fragments that the
+/// pack does not have.
 pub async fn media_segment(
-    _footage: &Footage,
-    _camera: &CameraKey,
-    _pack: PackId,
-    _first: u32,
-    _last: u32,
+    footage: &Footage,
+    camera: &CameraKey,
+    pack: PackId,
+    first: u32,
+    last: u32,
 ) -> Result<Sized, RetrieveError> {
-    todo!()
+    let (pack, table) = pack_of(footage, camera, pack).await?;
+    let fragment = |index: u32| table.fragments.get(index as usize);
+    let (Some(first), Some(last), true) = (fragment(first), fragment(last), first <= last) else {
+        return Err(RetrieveError::Invalid(format!(
+            "pack {} has no fragments {first} to {last}: it has {}, counted from 0",
+            pack.id,
+            table.fragments.len()
+        )));
+    };
+    let range = first.offset..last.end();
+    Ok(Sized { len: range.end - range.start, body: exactly(&footage.packs, pack, vec![range]) })
+}
+
+/// A pack of this camera: the one that grows now, or one that the index knows.
+async fn pack_of(
+    footage: &Footage,
+    camera: &CameraKey,
+    pack: PackId,
+) -> Result<(PackRef, std::sync::Arc<PackTable>), RetrieveError> {
+    if let Some(live) = footage.packs.live(camera).filter(|(live, _)| live.id == pack) {
+        return Ok(live);
+    }
+    let row = footage.index.pack(camera, pack).await?.ok_or(ReadError::NotFound(pack))?;
+    let pack = PackRef { id: pack, camera: camera.clone(), state: row.state };
+    let table = footage.packs.table(&pack).await?;
+    Ok((pack, table))
 }

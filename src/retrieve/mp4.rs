@@ -1,30 +1,76 @@
 //! A time range as one progressive MP4: `moov` first, exact length, any byte range on demand.
+//!
+//! The clip begins with the picture shown at the start of the range and ends with the last that begins before its
+//! end; the edit list hides what must be decoded before. Gaps take no time in it.
+//!
+//! Invariant: the bytes depend only on the fragments and the range, so that ranges asked one by one fit together; a
+//! pack that is deleted meanwhile ends a body with an error, never with other bytes.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt};
 
-use super::{Footage, RetrieveError};
+use super::{Footage, RetrieveError, exactly, walk, within_hours_max};
+use crate::packs::{PackRef, Packs, ReadError};
 use crate::units::{CameraKey, TimeRange};
 
-/// Longest clip, in hours.
-pub const CLIP_HOURS_MAX: i64 = 25;
+mod boxes;
+mod layout;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use layout::{Builder, Layout, Next, Part};
+
+pub use super::CLIP_HOURS_MAX;
 
 /// A clip ready to be sent: its boxes in memory, its samples still in their packs.
 #[derive(Debug)]
-pub struct Clip {}
+pub struct Clip {
+    head: Bytes,
+    samples: Samples,
+    etag: String,
+    covers: TimeRange,
+    packs: Packs,
+}
 
 impl Clip {
     /// Lays out a clip: reads fragment tables, no samples.
-    pub async fn new(_footage: &Footage, _camera: &CameraKey, _range: TimeRange) -> Result<Arc<Self>, RetrieveError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`RetrieveError::Invalid`] for a range over [`CLIP_HOURS_MAX`], [`RetrieveError::NoFootage`] when no picture of
+    /// it is recorded.
+    pub async fn new(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Arc<Self>, RetrieveError> {
+        within_hours_max(range)?;
+        footage.known(camera).await?;
+        let (mut builder, mut walk, mut next) = (Builder::new(range), walk::Walk::default(), Next::More);
+        walk::for_each_pack(footage, camera, range, |walk::PackRows { pack, rows, table }| {
+            for step in walk.steps(&rows, &table) {
+                if next == Next::More {
+                    next = builder.push(&pack, &table, &step).map_err(ReadError::Pack)?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        let layout = builder.finish().ok_or_else(|| RetrieveError::NoFootage { camera: camera.clone(), range })?;
+        Ok(Arc::new(Self::from_layout(layout, camera, footage.packs.clone())))
+    }
+
+    fn from_layout(layout: Layout, camera: &CameraKey, packs: Packs) -> Self {
+        let head = Bytes::from(boxes::head(&layout, camera));
+        let mut hash = layout.content;
+        hash.update(&head);
+        let etag = format!("\"{}\"", &hash.finalize().to_hex()[..32]);
+        let samples = Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes };
+        Self { head, samples, etag, covers: layout.covers, packs }
     }
 
     /// Exact length in bytes.
     pub fn len(&self) -> u64 {
-        todo!()
+        self.head.len() as u64 + self.samples.bytes
     }
 
     /// A clip has at least its boxes.
@@ -34,16 +80,68 @@ impl Clip {
 
     /// Strong entity tag, quotes included: equal for equal bytes, different for different ones (RFC 9110 §8.8.3).
     pub fn etag(&self) -> &str {
-        todo!()
+        &self.etag
     }
 
     /// What it covers, to the frame: the asked range less what is missing at its ends.
     pub fn covers(&self) -> TimeRange {
-        todo!()
+        self.covers
     }
 
-    /// These bytes of it.
-    pub fn body(self: &Arc<Self>, _range: Range<u64>) -> BoxStream<'static, Result<Bytes, RetrieveError>> {
-        todo!()
+    /// These bytes of it. Past the end there are none.
+    pub fn body(self: &Arc<Self>, range: Range<u64>) -> BoxStream<'static, Result<Bytes, RetrieveError>> {
+        let head_bytes = self.head.len() as u64;
+        let (start, end) = (range.start.min(self.len()), range.end.min(self.len()));
+        let head =
+            self.head.slice(start.min(head_bytes) as usize..end.clamp(start.min(head_bytes), head_bytes) as usize);
+        let samples = start.max(head_bytes) - head_bytes..end.max(head_bytes) - head_bytes;
+        let clip = Arc::clone(self);
+        let from_packs = stream::unfold(clip.samples.cursor(samples), move |mut cursor| {
+            let clip = Arc::clone(&clip);
+            async move {
+                let (pack, ranges) = clip.samples.next_pack(&mut cursor)?;
+                Some((exactly(&clip.packs, pack, ranges), cursor))
+            }
+        });
+        stream::iter((!head.is_empty()).then_some(Ok(head))).chain(from_packs.flatten()).boxed()
+    }
+}
+
+/// Where the sample bytes lie.
+#[derive(Debug)]
+struct Samples {
+    packs: Vec<PackRef>,
+    parts: Vec<Part>,
+    bytes: u64,
+}
+
+/// What is still to be read.
+#[derive(Clone, Debug)]
+struct Cursor {
+    part: usize,
+    range: Range<u64>,
+}
+
+impl Samples {
+    /// For a range of the `mdat` payload.
+    fn cursor(&self, range: Range<u64>) -> Cursor {
+        let part = self.parts.partition_point(|p| p.at + u64::from(p.bytes) <= range.start);
+        Cursor { part, range }
+    }
+
+    /// The next pack, and which of its bytes come next; `None` at the end.
+    fn next_pack(&self, cursor: &mut Cursor) -> Option<(PackRef, Vec<Range<u64>>)> {
+        let first = self.parts.get(cursor.part).filter(|_| !cursor.range.is_empty())?;
+        let mut ranges = Vec::new();
+        while let Some(part) = self.parts.get(cursor.part).filter(|p| p.pack == first.pack && p.at < cursor.range.end) {
+            let from = cursor.range.start.max(part.at) - part.at;
+            let to = cursor.range.end.min(part.at + u64::from(part.bytes)) - part.at;
+            if from < to {
+                ranges.push(part.offset + from..part.offset + to);
+            }
+            cursor.range.start = part.at + to;
+            cursor.part += 1;
+        }
+        Some((self.packs[first.pack as usize].clone(), ranges))
     }
 }

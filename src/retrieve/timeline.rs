@@ -1,8 +1,18 @@
 //! Coverage and gaps of one camera.
+//!
+//! Invariant: coverage is what segments hold, to the tick; a gap that lies inside a segment (packets lost on the way)
+//! is listed and takes nothing away from it. Answers are bounded: what would be longer is refused with a way to ask.
 
 use super::{Footage, RetrieveError};
+use crate::index::GapRow;
 use crate::media::GapCause;
-use crate::units::{CameraKey, Ticks90k, TimeRange};
+use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+
+/// Longest range, in days: a month of retention and its margins.
+pub const TIMELINE_DAYS_MAX: i64 = 32;
+
+/// Most stretches of either kind in one answer.
+const STRETCHES_MAX: usize = 20_000;
 
 /// A stretch with footage. Times are RFC 3339 UTC.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -29,20 +39,164 @@ pub struct GapSpan {
 /// What there is of a camera in a range.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Timeline {
-    /// Footage; stretches closer together than the resolution are joined, shorter ones are kept.
+    /// Footage, cut to the range; stretches no further apart than the resolution are joined, short ones are kept.
     pub coverage: Vec<Span>,
-    /// Gaps, each with its cause, those shorter than the resolution left out unless it is the finest.
+    /// Gaps that share an instant with the range, with their own bounds and cause; those shorter than the resolution
+    /// are left out unless it is zero.
     pub gaps: Vec<GapSpan>,
     /// Milliseconds with footage inside the range, exact whatever the resolution.
     pub covered_ms: u64,
 }
 
 /// What there is of `camera` in `range`.
+///
+/// # Errors
+/// [`RetrieveError::Invalid`] for a range over [`TIMELINE_DAYS_MAX`] or an answer that would be too long.
 pub async fn timeline(
-    _footage: &Footage,
-    _camera: &CameraKey,
-    _range: TimeRange,
-    _resolution: Ticks90k,
+    footage: &Footage,
+    camera: &CameraKey,
+    range: TimeRange,
+    resolution: Ticks90k,
 ) -> Result<Timeline, RetrieveError> {
-    todo!()
+    if range.duration().0 > TIMELINE_DAYS_MAX * 86_400 * TICKS_PER_SECOND {
+        return Err(RetrieveError::Invalid(format!(
+            "a timeline covers at most {TIMELINE_DAYS_MAX} days: ask for a shorter range, or several one after the other"
+        )));
+    }
+    footage.known(camera).await?;
+    let spans = footage.index.spans(camera, range).await?;
+    let gaps = footage.index.gaps(camera, range).await?;
+    lay_out(&spans, &gaps, range, resolution)
+}
+
+/// The answer from index rows, both by start.
+fn lay_out(
+    spans: &[TimeRange],
+    gaps: &[GapRow],
+    range: TimeRange,
+    resolution: Ticks90k,
+) -> Result<Timeline, RetrieveError> {
+    let resolution = resolution.max(Ticks90k::ZERO);
+    let mut joined: Vec<TimeRange> = Vec::new();
+    let mut covered = Ticks90k::ZERO;
+    let mut counted_to = range.start();
+    for span in spans.iter().filter_map(|s| s.intersection(&range)) {
+        covered.0 += span.end().since(span.start().max(counted_to)).0.max(0);
+        counted_to = counted_to.max(span.end());
+        match joined.last_mut() {
+            Some(last) if span.start().since(last.end()) <= resolution => *last = until(last, span.end()),
+            _ => joined.push(span),
+        }
+    }
+    let shown = |gap: &&GapRow| gap.end.is_none_or(|end| end.since(gap.start) >= resolution);
+    let gaps: Vec<GapSpan> = gaps.iter().filter(shown).map(gap_span).collect();
+    if joined.len().max(gaps.len()) > STRETCHES_MAX {
+        return Err(RetrieveError::Invalid(format!(
+            "more than {STRETCHES_MAX} stretches at this resolution: ask for a coarser one or a shorter range"
+        )));
+    }
+    Ok(Timeline {
+        coverage: joined.iter().map(|s| Span { start: s.start().to_string(), end: s.end().to_string() }).collect(),
+        gaps,
+        covered_ms: (covered.0 / (TICKS_PER_SECOND / 1000)).unsigned_abs(),
+    })
+}
+
+/// `span` drawn out to `end`, never shortened.
+fn until(span: &TimeRange, end: WallTime) -> TimeRange {
+    TimeRange::new(span.start(), end.max(span.end())).unwrap_or(*span)
+}
+
+fn gap_span(gap: &GapRow) -> GapSpan {
+    GapSpan {
+        start: gap.start.to_string(),
+        end: gap.end.map(|end| end.to_string()),
+        cause: gap.cause,
+        lost_packets: gap.lost_packets,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Whole seconds since the epoch.
+    fn range(start: i64, end: i64) -> TimeRange {
+        TimeRange::new(WallTime(start * TICKS_PER_SECOND), WallTime(end * TICKS_PER_SECOND)).expect("start < end")
+    }
+
+    fn gap(start: i64, end: Option<i64>, cause: GapCause) -> GapRow {
+        let wall = |s: i64| WallTime(s * TICKS_PER_SECOND);
+        GapRow { start: wall(start), end: end.map(wall), cause, lost_packets: 0 }
+    }
+
+    fn check(spans: &[(i64, i64)], asked: (i64, i64), resolution: i64, expect: &[(i64, i64)], covered_ms: u64) {
+        let spans: Vec<_> = spans.iter().map(|s| range(s.0, s.1)).collect();
+        let got =
+            lay_out(&spans, &[], range(asked.0, asked.1), Ticks90k(resolution * TICKS_PER_SECOND)).expect("short");
+        let expect: Vec<_> = expect
+            .iter()
+            .map(|s| range(s.0, s.1))
+            .map(|s| Span { start: s.start().to_string(), end: s.end().to_string() })
+            .collect();
+        assert_eq!(got.coverage, expect);
+        assert_eq!(got.covered_ms, covered_ms);
+    }
+
+    #[test]
+    fn touching_segments_are_one_stretch_and_others_join_only_up_to_the_resolution() {
+        check(&[(0, 10), (10, 20), (21, 30), (40, 50)], (0, 60), 0, &[(0, 20), (21, 30), (40, 50)], 39_000);
+        check(&[(0, 10), (10, 20), (21, 30), (40, 50)], (0, 60), 1, &[(0, 30), (40, 50)], 39_000);
+        check(&[(0, 10), (10, 20), (21, 30), (40, 50)], (0, 60), 10, &[(0, 50)], 39_000);
+    }
+
+    #[test]
+    fn coverage_is_cut_to_the_range_and_overlaps_count_once() {
+        check(&[(0, 10), (5, 20), (6, 7)], (4, 15), 0, &[(4, 15)], 11_000);
+        check(&[], (0, 10), 0, &[], 0);
+        check(&[(0, 10)], (10, 20), 0, &[], 0);
+    }
+
+    #[test]
+    fn gaps_shorter_than_the_resolution_are_left_out_and_open_ones_never() {
+        let rows = [
+            gap(10, Some(11), GapCause::PacketLoss),
+            gap(20, Some(40), GapCause::Silent),
+            gap(59, None, GapCause::ConnectFailed),
+        ];
+        let causes = |resolution| {
+            let got = lay_out(&[], &rows, range(0, 60), Ticks90k(resolution)).expect("short");
+            got.gaps.iter().map(|g| g.cause).collect::<Vec<_>>()
+        };
+        assert_eq!(causes(0), [GapCause::PacketLoss, GapCause::Silent, GapCause::ConnectFailed]);
+        assert_eq!(causes(2 * TICKS_PER_SECOND), [GapCause::Silent, GapCause::ConnectFailed]);
+        assert_eq!(causes(60 * TICKS_PER_SECOND), [GapCause::ConnectFailed]);
+    }
+
+    #[test]
+    fn an_answer_that_would_be_too_long_says_how_to_ask() {
+        let spans: Vec<_> = (0..=STRETCHES_MAX as i64).map(|i| range(i * 3, i * 3 + 1)).collect();
+        let asked = range(0, 3 * spans.len() as i64);
+        let err = lay_out(&spans, &[], asked, Ticks90k::ZERO).expect_err("too long");
+        assert!(err.to_string().contains("coarser"), "{err}");
+        assert!(lay_out(&spans, &[], asked, Ticks90k(2 * TICKS_PER_SECOND)).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn covered_time_does_not_depend_on_the_resolution(
+            lengths in prop::collection::vec((0i64..50, 1i64..50), 1..40), resolution in 0i64..100,
+        ) {
+            let mut at = 0;
+            let spans: Vec<_> = lengths.iter().map(|(gap, length)| {
+                let start = at + gap;
+                at = start + length;
+                range(start, at)
+            }).collect();
+            let sum: i64 = lengths.iter().map(|(_, length)| length).sum();
+            let got = lay_out(&spans, &[], range(0, at + 1), Ticks90k(resolution * TICKS_PER_SECOND)).expect("short");
+            prop_assert_eq!(got.covered_ms, sum as u64 * 1000);
+        }
+    }
 }

@@ -28,7 +28,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use retina::client::{self, Credentials, Described, InitialTimestampPolicy, PlayOptions, SessionOptions, SetupOptions};
+use retina::client::{
+    self, Credentials, Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PlayOptions, SessionOptions,
+    SetupOptions,
+};
 use retina::codec::FrameFormat;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -110,8 +113,8 @@ impl RtspSource {
         let deadline = Instant::now() + self.config.setup_timeout;
 
         let mut session = self.describe(deadline).await?;
-        let mut choice = Choice::among(session.streams(), self.config.audio)
-            .map_err(|offered| self.failures.no_video(&offered, session.streams().len()))?;
+        let mut choice =
+            Choice::among(session.streams(), self.config.audio).map_err(|offered| self.failures.no_video(&offered))?;
 
         self.answer(deadline, "SETUP", session.setup(choice.video.stream, self.setup_options())).await?;
         if let Some(audio) = &choice.audio {
@@ -127,8 +130,11 @@ impl RtspSource {
                 None => {}
             }
         }
-        // `Permissive`: cameras omit `rtptime`, and nothing here uses normal play time.
-        let options = PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
+        // Cameras omit `rtptime`, and nothing here uses normal play time. Their `seq` is often wrong (GStreamer's is
+        // one too low), and would have each session begin with a loss that was none.
+        let options = PlayOptions::default()
+            .initial_timestamp(InitialTimestampPolicy::Permissive)
+            .initial_seq(InitialSequenceNumberPolicy::Ignore);
         let playing = self.answer(deadline, "PLAY", session.play(options)).await?;
         let demuxed = playing.demuxed().map_err(|error| self.failures.unusable_description(&error))?;
 

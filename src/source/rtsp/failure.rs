@@ -79,14 +79,11 @@ impl Failures {
         self.say(GapCause::ConnectFailed, detail)
     }
 
-    pub(super) fn no_video(&self, offered: &[String], streams: usize) -> SourceError {
-        let detail = match streams {
-            0 => "the camera describes no stream at all: check the path of its url".to_owned(),
-            _ => format!(
-                "the camera offers no H.264 or H.265 video, only {}: choose one of these codings on the camera",
-                offered.join(", "),
-            ),
-        };
+    pub(super) fn no_video(&self, offered: &[String]) -> SourceError {
+        let offered = offered.join(", ");
+        let detail = format!(
+            "the camera offers no H.264 or H.265 video, only {offered}: choose one of these codings on the camera",
+        );
         self.say(GapCause::UnsupportedMedia, detail)
     }
 
@@ -111,7 +108,7 @@ impl Failures {
         self.say(GapCause::Silent, format!("no whole picture from {endpoint} for {seconds} s{hint}"))
     }
 
-    fn of_text(&self, text: &str, status: Option<u16>, request: &str) -> SourceError {
+    pub(super) fn of_text(&self, text: &str, status: Option<u16>, request: &str) -> SourceError {
         let line = first_line(text);
         let endpoint = &self.endpoint;
         if let Some(status) = status {
@@ -129,6 +126,10 @@ impl Failures {
         }
         if line.contains("keepalive") {
             return self.say(GapCause::Silent, format!("{endpoint} does not answer any more: {line}"));
+        }
+        if line.contains("EOF while expecting response") {
+            let detail = format!("{endpoint} closed the connection instead of answering {request}");
+            return self.say(GapCause::Disconnected, detail);
         }
         let ended = ["Error reading from RTSP peer: ", "Error writing to RTSP peer: "];
         if let Some(reason) = ended.iter().find_map(|prefix| line.strip_prefix(prefix)) {
@@ -159,11 +160,15 @@ impl Failures {
             }
             (453 | 503, _) => (
                 GapCause::ProtocolError,
-                format!("the camera answered {status} to {request}: it may have too many viewers already"),
+                format!("the camera answered {status} to {request}: it lacks resources, perhaps for too many viewers"),
             ),
             (461, _) => (
                 GapCause::ProtocolError,
                 format!("the camera answered 461 to {request}: try the other transport (tcp or udp)"),
+            ),
+            (200..=299, _) if reason.starts_with("No parseable streams") => (
+                GapCause::UnsupportedMedia,
+                "the camera describes no stream that can be read: check the path of its url".to_owned(),
             ),
             (200..=299, _) => {
                 (GapCause::ProtocolError, format!("the camera's answer to {request} cannot be used: {reason}"))

@@ -1,0 +1,145 @@
+//! What of a camera's time has no footage, and why: gap rows in the making.
+//!
+//! Invariant: from the first footage of a camera on, each instant is in a fragment or in a gap. A gap is closed and
+//! another opened when its cause changes, so that each stretch says its own.
+
+use crate::index::Change;
+use crate::media::{Gap, GapCause};
+use crate::units::{CameraKey, WallTime};
+
+/// Gaps that travel with one fragment: a camera that fails in turns for days joins the oldest.
+const CARRIED_MAX: usize = 64;
+
+/// One camera's continuity.
+#[derive(Clone, Debug)]
+pub struct Continuity {
+    camera: CameraKey,
+    last_end: Option<WallTime>,
+    open: Option<(WallTime, GapCause)>,
+    /// Closed since the last fragment.
+    closed: Vec<Gap>,
+}
+
+impl Continuity {
+    /// As the index knows it at start: the end of the last footage, and the gap that was open when the gateway ended.
+    pub fn new(camera: CameraKey, last_end: Option<WallTime>, open: Option<(WallTime, GapCause)>) -> Self {
+        Self { camera, last_end, open, closed: Vec::new() }
+    }
+
+    /// Footage may not begin before this.
+    pub fn not_before(&self) -> Option<WallTime> {
+        // A gap that a run closes has some length, or its row could not be told from an open one.
+        match self.open {
+            Some((start, _)) => Some(WallTime(start.0.saturating_add(1))),
+            None => self.last_end,
+        }
+    }
+
+    /// Why nothing is recorded now.
+    pub fn cause(&self) -> Option<GapCause> {
+        self.open.map(|(_, cause)| cause)
+    }
+
+    /// Nothing is recorded any more, or still nothing for another reason.
+    pub fn stopped(&mut self, now: WallTime, cause: GapCause) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let start = match self.open {
+            None => self.last_end.unwrap_or(now),
+            Some((_, before)) if before == cause => return changes,
+            Some((start, before)) => {
+                // The line of the recording may be ahead of a clock that stepped back.
+                if now <= start {
+                    start
+                } else {
+                    let gap = Gap { start, end: now, cause: before, lost_packets: 0 };
+                    changes.push(Change::PutGap { camera: self.camera.clone(), gap });
+                    self.carry(gap);
+                    now
+                }
+            }
+        };
+        self.open = Some((start, cause));
+        changes.push(Change::OpenGap { camera: self.camera.clone(), start, cause });
+        changes
+    }
+
+    fn carry(&mut self, gap: Gap) {
+        if self.closed.len() >= CARRIED_MAX {
+            let second = self.closed.remove(1);
+            self.closed[0].end = second.end;
+        }
+        self.closed.push(gap);
+    }
+
+    /// Footage goes on: the gaps that the first fragment carries, oldest first.
+    pub fn resumed(&mut self, wall_start: WallTime) -> Vec<Gap> {
+        let mut gaps = std::mem::take(&mut self.closed);
+        if let Some((start, cause)) = self.open.take() {
+            gaps.push(Gap { start, end: wall_start, cause, lost_packets: 0 });
+        }
+        gaps
+    }
+
+    /// A fragment that ends here was written.
+    pub fn recorded(&mut self, end: WallTime) {
+        self.last_end = Some(end);
+    }
+
+    /// End of the last footage.
+    pub fn last_end(&self) -> Option<WallTime> {
+        self.last_end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn camera() -> CameraKey {
+        "town/hall".parse().unwrap()
+    }
+
+    fn gap(start: i64, end: i64, cause: GapCause) -> Gap {
+        Gap { start: WallTime(start), end: WallTime(end), cause, lost_packets: 0 }
+    }
+
+    #[test]
+    fn each_stretch_of_an_outage_says_its_own_cause() {
+        let mut continuity = Continuity::new(camera(), None, None);
+        continuity.recorded(WallTime(100));
+        let opened = continuity.stopped(WallTime(140), GapCause::Disconnected);
+        assert_eq!(
+            opened,
+            [Change::OpenGap { camera: camera(), start: WallTime(100), cause: GapCause::Disconnected }],
+            "from the end of the footage, not from when it was noticed"
+        );
+        assert!(continuity.stopped(WallTime(150), GapCause::Disconnected).is_empty());
+        continuity.stopped(WallTime(160), GapCause::ConnectFailed);
+        let carried = continuity.resumed(WallTime(200));
+        assert_eq!(carried, [gap(100, 160, GapCause::Disconnected), gap(160, 200, GapCause::ConnectFailed)]);
+        assert!(continuity.resumed(WallTime(201)).is_empty());
+    }
+
+    #[test]
+    fn a_gateway_that_was_down_keeps_that_stretch_apart_from_a_camera_that_is_down_now() {
+        let open = Some((WallTime(50), GapCause::GatewayStopped));
+        let mut continuity = Continuity::new(camera(), Some(WallTime(50)), open);
+        assert_eq!(continuity.not_before(), Some(WallTime(51)));
+        continuity.stopped(WallTime(90), GapCause::ConnectFailed);
+        let carried = continuity.resumed(WallTime(100));
+        assert_eq!(carried, [gap(50, 90, GapCause::GatewayStopped), gap(90, 100, GapCause::ConnectFailed)]);
+    }
+
+    #[test]
+    fn a_camera_that_fails_in_turns_carries_a_bounded_number_of_gaps_without_a_hole() {
+        let mut continuity = Continuity::new(camera(), Some(WallTime(0)), None);
+        for i in 0..1_000 {
+            let cause = if i % 2 == 0 { GapCause::ConnectFailed } else { GapCause::SetupTimeout };
+            continuity.stopped(WallTime(i * 10), cause);
+        }
+        let carried = continuity.resumed(WallTime(20_000));
+        assert!(carried.len() <= CARRIED_MAX + 1);
+        assert_eq!((carried[0].start, carried.last().unwrap().end), (WallTime(0), WallTime(20_000)));
+        assert!(carried.windows(2).all(|w| w[0].end == w[1].start));
+    }
+}

@@ -1,0 +1,354 @@
+//! One session's access units become fragments, fragments become packs.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::continuity::Continuity;
+use super::wall::{Placed, WallLine};
+use super::{Shared, event, tell};
+use crate::fragment::{FragmentError, Fragmenter};
+use crate::index::Change;
+use crate::media::{AccessUnit, Fragment, Gap, GapCause, Params};
+use crate::pack::{PackHeader, Stamp};
+use crate::source::{Item, SourceError};
+use crate::spool::{Growing, Size, SpoolError};
+use crate::status::{CameraState, StatusSlot};
+use crate::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
+
+/// A camera without a random access point for this long cannot be cut into packs: its session is opened anew, which
+/// makes it send one.
+const RANDOM_ACCESS_WITHIN: Duration = Duration::from_secs(600);
+/// The index hears of a camera's clock when it moved by this much.
+const CLOCK_NEWS_TICKS: i64 = TICKS_PER_SECOND / 20;
+/// A camera clock that moves by more between two fragments has stepped.
+const CLOCK_STEP_TICKS: i64 = TICKS_PER_SECOND;
+
+/// How a session ended.
+pub(super) enum Ended {
+    /// The gateway stops.
+    Stopped,
+    /// By itself.
+    Failed(SourceError),
+}
+
+/// One session being recorded: a run, or several where its timestamps jump.
+pub(super) struct Recording<'a> {
+    shared: &'a Shared,
+    camera: &'a CameraKey,
+    status: &'a StatusSlot,
+    continuity: &'a mut Continuity,
+    run: Run,
+    /// The disk refused a fragment since the last one it took.
+    refused: Option<GapCause>,
+}
+
+struct Run {
+    id: RunId,
+    params: Arc<Params>,
+    fragmenter: Fragmenter,
+    wall: WallLine,
+    pack: Option<Arc<Growing>>,
+    size: Size,
+    begun: bool,
+    /// When a random access point last came, on the monotonic clock.
+    random_access_at: Duration,
+    told_camera_offset: Option<Ticks90k>,
+    told_timeline_offset: Ticks90k,
+}
+
+const NOTHING: Size = Size { bytes: 0, duration: Ticks90k::ZERO };
+
+impl Run {
+    fn new(shared: &Shared, params: Arc<Params>, not_before: Option<WallTime>) -> Self {
+        let now = shared.clock.read();
+        Self {
+            id: RunId::generate(now.wall),
+            fragmenter: Fragmenter::new(params.clone()),
+            params,
+            wall: WallLine::new(not_before.unwrap_or(WallTime(i64::MIN))),
+            pack: None,
+            size: NOTHING,
+            begun: false,
+            random_access_at: now.mono,
+            told_camera_offset: None,
+            told_timeline_offset: Ticks90k::ZERO,
+        }
+    }
+}
+
+impl<'a> Recording<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        camera: &'a CameraKey,
+        status: &'a StatusSlot,
+        continuity: &'a mut Continuity,
+        params: Arc<Params>,
+    ) -> Self {
+        let run = Run::new(shared, params, continuity.not_before());
+        Self { shared, camera, status, continuity, run, refused: None }
+    }
+
+    /// Records what the session yields until it ends or the gateway stops. What was received whole is in a pack then,
+    /// and the pack is on its way to be sealed.
+    pub(super) async fn run(
+        mut self,
+        mut items: Pin<Box<dyn Stream<Item = Result<Item, SourceError>> + Send>>,
+        stop: &CancellationToken,
+    ) -> Ended {
+        let ended = loop {
+            let item = match stop.run_until_cancelled(items.next()).await {
+                None => break Ended::Stopped,
+                Some(None) => {
+                    let detail = "the camera ended the session".to_owned();
+                    break Ended::Failed(SourceError { cause: GapCause::Disconnected, detail });
+                }
+                Some(Some(Err(error))) => break Ended::Failed(error),
+                Some(Some(Ok(item))) => item,
+            };
+            let done = match item {
+                Item::AccessUnit(unit) => self.access_unit(unit).await,
+                Item::SenderReport { timestamp, camera_time, .. } => {
+                    self.run.wall.sender_report(timestamp, camera_time);
+                    Ok(())
+                }
+            };
+            if let Err(error) = done {
+                break Ended::Failed(error);
+            }
+        };
+        // Closing the connection first lets the camera free its session while the pack is finished.
+        drop(items);
+        self.end_run().await;
+        ended
+    }
+
+    async fn access_unit(&mut self, unit: AccessUnit) -> Result<(), SourceError> {
+        let received = unit.received.mono;
+        if unit.random_access {
+            self.run.random_access_at = received;
+        } else if received.saturating_sub(self.run.random_access_at) > RANDOM_ACCESS_WITHIN {
+            let detail =
+                "no random access point came for ten minutes: set a key frame interval on the camera".to_owned();
+            return Err(SourceError { cause: GapCause::ProtocolError, detail });
+        }
+        let retry = unit.clone();
+        match self.run.fragmenter.push(unit) {
+            Ok(None) => Ok(()),
+            Ok(Some(fragment)) => {
+                self.write(fragment).await;
+                Ok(())
+            }
+            Err(FragmentError::TimestampJump { ticks }) => {
+                self.jumped(ticks).await;
+                // The unit that jumped may begin the next run; a fresh run refuses nothing.
+                if let Ok(Some(fragment)) = self.run.fragmenter.push(retry) {
+                    self.write(fragment).await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The camera's timestamps jumped: the run ends here and another begins, within the session.
+    async fn jumped(&mut self, ticks: i64) {
+        let seconds = Ticks90k(ticks).as_seconds_f64();
+        warn!(seconds, "timestamps jumped: a new run begins");
+        let params = self.run.params.clone();
+        self.end_run().await;
+        let now = self.shared.clock.wall();
+        let mut changes = self.continuity.stopped(now, GapCause::TimestampJump);
+        changes.push(event(self.camera, now, "timestamp_jump", format!("RTP timestamps jumped by {seconds:.3} s")));
+        tell(&self.shared.index, changes).await;
+        self.run = Run::new(self.shared, params, self.continuity.not_before());
+    }
+
+    /// What is left is written, the pack is sealed.
+    async fn end_run(&mut self) {
+        let params = self.run.params.clone();
+        let fragmenter = std::mem::replace(&mut self.run.fragmenter, Fragmenter::new(params));
+        if let Some(fragment) = fragmenter.finish() {
+            self.write(fragment).await;
+        }
+        if self.run.begun
+            && let (Some(pack), Some(end)) = (&self.run.pack, self.continuity.last_end())
+        {
+            pack.note(vec![Change::EndRun { run: self.run.id, end }]);
+        }
+        self.seal().await;
+    }
+
+    async fn seal(&mut self) {
+        if let Some(pack) = self.run.pack.take() {
+            let id = pack.header().pack;
+            if let Err(e) = self.shared.spool.seal(pack).await {
+                error!(pack = %id, error = %e, "a pack is left unsealed: the next start recovers it");
+            }
+        }
+        self.run.size = NOTHING;
+    }
+
+    /// Places a fragment on the wall clock and writes it; a disk that refuses makes a gap, and recording goes on at the
+    /// next random access point.
+    async fn write(&mut self, fragment: Fragment) {
+        let limits = self.shared.limits;
+        let full = self.run.size.bytes >= limits.pack_bytes_max
+            || self.run.size.duration >= Ticks90k::from_duration(limits.pack_duration_max);
+        let other_params = *fragment.params != *self.run.params;
+        if fragment.random_access && (full || other_params) {
+            self.seal().await;
+        }
+        if other_params && fragment.random_access {
+            self.new_params(&fragment.params).await;
+        }
+        let placed = self.run.wall.place(&fragment);
+        if self.run.pack.is_none() && !fragment.random_access {
+            // Only after the disk refused: this GOP's beginning is missing, its rest cannot be decoded.
+            return;
+        }
+        if let Err(e) = self.append(&fragment, placed) {
+            self.refused(&e).await;
+        }
+    }
+
+    async fn new_params(&mut self, params: &Arc<Params>) {
+        let video = &params.video;
+        info!(codec = video.rfc6381, width = video.width, height = video.height, "the camera changed its parameters");
+        let detail = format!("{} {}x{}", video.rfc6381, video.width, video.height);
+        let now = self.shared.clock.wall();
+        tell(&self.shared.index, vec![event(self.camera, now, "parameters_changed", detail)]).await;
+        self.status.update(|status| status.video = Some(video.into()));
+        self.run.params = params.clone();
+    }
+
+    fn append(&mut self, fragment: &Fragment, placed: Placed) -> Result<(), SpoolError> {
+        let pack = match &self.run.pack {
+            Some(pack) => pack.clone(),
+            None => {
+                let pack = self.shared.spool.open_pack(PackHeader {
+                    pack: PackId::generate(placed.wall_start),
+                    camera: self.camera.clone(),
+                    run: self.run.id,
+                    params: self.run.params.clone(),
+                })?;
+                self.run.pack = Some(pack.clone());
+                pack
+            }
+        };
+        // Kept until the fragment is written: a disk that refuses must not swallow a gap.
+        let continuity = self.continuity.clone();
+        let gaps = self.gaps(fragment, &placed);
+        let changes = self.changes(&placed, &gaps);
+        let stamp = Stamp {
+            wall_start: placed.wall_start,
+            wall_duration: placed.wall_duration,
+            camera_time: placed.camera_time,
+            gaps,
+        };
+        match pack.append(fragment, stamp, changes) {
+            Ok(size) => self.run.size = size,
+            Err(e) => {
+                *self.continuity = continuity;
+                return Err(e);
+            }
+        }
+        self.recorded(fragment, &placed);
+        Ok(())
+    }
+
+    /// Gaps that end with this fragment or lie in it, oldest first.
+    fn gaps(&mut self, fragment: &Fragment, placed: &Placed) -> Vec<Gap> {
+        let mut gaps = self.continuity.resumed(placed.wall_start);
+        gaps.extend(placed.jumped);
+        gaps.extend(fragment.losses.iter().map(|loss| {
+            let on_wall = |media: Ticks90k| {
+                placed.wall_start.saturating_add(Ticks90k(media.0.saturating_sub(fragment.decode_time.0)))
+            };
+            let lost_packets = loss.lost_packets;
+            Gap { start: on_wall(loss.start), end: on_wall(loss.end), cause: GapCause::PacketLoss, lost_packets }
+        }));
+        gaps
+    }
+
+    /// What the index learns together with this fragment.
+    fn changes(&mut self, placed: &Placed, gaps: &[Gap]) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let run = &self.run;
+        if !run.begun {
+            changes.push(Change::BeginRun { camera: self.camera.clone(), run: run.id, start: placed.wall_start });
+        }
+        changes.extend(gaps.iter().map(|&gap| Change::PutGap { camera: self.camera.clone(), gap }));
+        let camera_offset = placed.camera_time.map(|time| time.since(placed.wall_start));
+        let moved = |before: Ticks90k, now: Ticks90k, by: i64| (now.0 - before.0).abs() > by;
+        let clock_news = match (run.told_camera_offset, camera_offset) {
+            (Some(before), Some(now)) => moved(before, now, CLOCK_NEWS_TICKS),
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        if clock_news || moved(run.told_timeline_offset, placed.offset, CLOCK_NEWS_TICKS) {
+            let (camera_clock_offset, timeline_offset) = (camera_offset.or(run.told_camera_offset), placed.offset);
+            changes.push(Change::RunClocks { run: run.id, camera_clock_offset, timeline_offset });
+        }
+        if let (Some(before), Some(now)) = (run.told_camera_offset, camera_offset)
+            && moved(before, now, CLOCK_STEP_TICKS)
+        {
+            let by = now.as_seconds_f64() - before.as_seconds_f64();
+            let detail = format!("the camera's clock moved by {by:+.3} s against the gateway's");
+            changes.push(event(self.camera, placed.wall_start, "camera_clock_step", detail));
+        }
+        if moved(run.told_timeline_offset, placed.offset, CLOCK_STEP_TICKS) {
+            let detail = format!("the gateway's clock is {:+.3} s off the recording", placed.offset.as_seconds_f64());
+            changes.push(event(self.camera, placed.wall_start, "clock_step", detail));
+        }
+        changes
+    }
+
+    /// A fragment was written.
+    fn recorded(&mut self, fragment: &Fragment, placed: &Placed) {
+        let end = placed.wall_start.saturating_add(placed.wall_duration);
+        self.continuity.recorded(end);
+        let camera_offset = placed.camera_time.map(|time| time.since(placed.wall_start));
+        let run = &mut self.run;
+        run.begun = true;
+        let news = |before: Ticks90k, now: Ticks90k| (now.0 - before.0).abs() > CLOCK_NEWS_TICKS;
+        if let Some(now) = camera_offset
+            && run.told_camera_offset.is_none_or(|before| news(before, now))
+        {
+            run.told_camera_offset = Some(now);
+        }
+        if news(run.told_timeline_offset, placed.offset) {
+            run.told_timeline_offset = placed.offset;
+        }
+        if self.refused.take().is_some() {
+            info!("the disk takes footage again");
+        }
+        let bytes: u64 = fragment.payload.iter().map(|data| data.len() as u64).sum();
+        self.status.update(|status| {
+            status.enter(CameraState::Recording, placed.wall_start);
+            status.fragment(end, fragment.duration, bytes, fragment.video.len());
+            status.camera_clock_offset = camera_offset.or(status.camera_clock_offset);
+        });
+    }
+
+    /// The disk did not take a fragment: the pack is closed as it is, a gap opens.
+    async fn refused(&mut self, error: &SpoolError) {
+        let cause = if error.is_disk_full() { GapCause::DiskFull } else { GapCause::WriteFailed };
+        let now = self.shared.clock.wall();
+        let mut changes = self.continuity.stopped(now, cause);
+        if self.refused != Some(cause) {
+            error!(%cause, %error, "footage is being lost: the disk does not take it");
+            changes.push(event(self.camera, now, cause.as_str(), error.to_string()));
+        }
+        self.refused = Some(cause);
+        self.status.update(|status| {
+            status.enter(CameraState::Gap(cause), now);
+            status.detail = error.to_string();
+        });
+        self.seal().await;
+        tell(&self.shared.index, changes).await;
+    }
+}

@@ -1,0 +1,201 @@
+//! The live playlist: a window that slides over the newest segments.
+//!
+//! Segments are numbered by counting, as RFC 8216 §6.2.2 wants: a segment keeps its number for as long as it is
+//! listed, whatever pack or run it is of, and each discontinuity that slides out is counted. The first number comes
+//! from the footage's own wall-clock time, on a grid finer than segments are long: after a restart of the gateway,
+//! numbers go on above all that were given before.
+//!
+//! Invariant: what is listed was written whole before and does not change any more.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::super::walk::Walk;
+use super::super::{Footage, RetrieveError};
+use super::cut::{Cutter, Segment};
+use super::{header, target_seconds, write_segments};
+use crate::index::SegmentRow;
+use crate::pack::PackTable;
+use crate::packs::PackRef;
+use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+
+const fn millis(ms: i64) -> Ticks90k {
+    Ticks90k(ms * TICKS_PER_SECOND / 1000)
+}
+
+/// A segment ends before a random access point once it is this long: one second, less what a camera's clock jitters.
+const SEGMENT_MIN: Ticks90k = millis(800);
+/// A segment ends anywhere once it is this long: two fragments of one second.
+const SEGMENT_MAX: Ticks90k = millis(1_500);
+/// At least this much is listed, beginning with a random access point, once there is as much.
+const WINDOW: Ticks90k = millis(20_000);
+/// At most this much is listed, even when no random access point comes.
+const WINDOW_MAX: Ticks90k = millis(60_000);
+/// Footage that ended longer ago than this is not live.
+const STALE: Ticks90k = millis(30_000);
+/// `EXT-X-TARGETDURATION` of a camera that sends a picture a second or more often.
+const TARGET_SECONDS_MIN: u64 = 2;
+/// Numbers begin at the count of these since the Unix epoch.
+const NUMBER_GRID: Ticks90k = millis(500);
+
+/// Playlist of what is being recorded now.
+///
+/// # Errors
+/// [`RetrieveError::NoFootage`] when nothing has been recorded lately.
+pub async fn live_playlist(footage: &Footage, camera: &CameraKey) -> Result<String, RetrieveError> {
+    footage.known(camera).await?;
+    let now = footage.clock.wall();
+    let nothing = || {
+        let range = TimeRange::new(now.saturating_sub(STALE), now.saturating_add(Ticks90k(1)));
+        range.map_or_else(
+            || RetrieveError::Invalid("the gateway's clock is out of range".to_owned()),
+            |range| RetrieveError::NoFootage { camera: camera.clone(), range },
+        )
+    };
+    let newest = newest(footage, camera, now).await?.ok_or_else(nothing)?;
+    let range = TimeRange::new(newest.saturating_sub(WINDOW_MAX), newest).ok_or_else(nothing)?;
+    let rows = footage.index.segments(camera, range).await?;
+    // Read after the rows: a pack that was sealed in between is among them, and the next one is live.
+    let live = footage.packs.live(camera);
+    let mut tables = Vec::new();
+    for pack in packs_before(rows, camera, live.as_ref()) {
+        tables.push(footage.packs.table(&pack).await?);
+    }
+    let segments = cut(&tables, live.as_ref().map(|(_, table)| table.as_ref()));
+    footage.live.advance(camera, segments, newest).ok_or_else(nothing)
+}
+
+/// Where live footage ends: on the recording's own timeline, which may differ from the clock while a step of it is
+/// being absorbed.
+async fn newest(footage: &Footage, camera: &CameraKey, now: WallTime) -> Result<Option<WallTime>, RetrieveError> {
+    if let Some((_, table)) = footage.packs.live(camera)
+        && let Some(fragment) = table.fragments.last()
+    {
+        return Ok(Some(fragment.wall_end()));
+    }
+    let end = footage.index.extent(camera).await?.map(|extent| extent.end());
+    Ok(end.filter(|&end| now.since(end) < STALE))
+}
+
+/// The packs of these rows, each once, without the live one.
+fn packs_before(rows: Vec<SegmentRow>, camera: &CameraKey, live: Option<&(PackRef, Arc<PackTable>)>) -> Vec<PackRef> {
+    let mut packs: Vec<PackRef> = Vec::new();
+    for row in rows {
+        let known = packs.iter().any(|p| p.id == row.pack) || live.is_some_and(|(live, _)| live.id == row.pack);
+        if !known {
+            packs.push(PackRef { id: row.pack, camera: camera.clone(), state: row.state });
+        }
+    }
+    packs
+}
+
+/// All segments of packs that are whole, then those of the live pack that are complete. Tables are cut from their
+/// beginning, so that segments are the same whenever they are asked for.
+pub(super) fn cut(whole: &[Arc<PackTable>], live: Option<&PackTable>) -> Vec<Segment> {
+    let (mut walk, mut cutter) = (Walk::default(), Cutter::new(SEGMENT_MIN, SEGMENT_MAX));
+    let mut segments = Vec::new();
+    for table in whole {
+        segments.extend(walk.table(table).iter().filter_map(|step| cutter.push(table, step)));
+        segments.extend(cutter.finish());
+    }
+    if let Some(table) = live {
+        segments.extend(walk.table(table).iter().filter_map(|step| cutter.push(table, step)));
+        segments.extend(cutter.take_due());
+    }
+    segments
+}
+
+/// Windows by camera: as many as there are cameras that have been watched.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct LiveWindows(Arc<Mutex<HashMap<CameraKey, Window>>>);
+
+impl LiveWindows {
+    fn advance(&self, camera: &CameraKey, segments: Vec<Segment>, newest: WallTime) -> Option<String> {
+        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = windows.entry(camera.clone()).or_default();
+        window.advance(segments, newest);
+        window.playlist()
+    }
+}
+
+/// What is listed now for one camera.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    segments: VecDeque<Segment>,
+    /// Number of the first segment (`EXT-X-MEDIA-SEQUENCE`).
+    number: u64,
+    /// Number of the discontinuities before it (`EXT-X-DISCONTINUITY-SEQUENCE`).
+    discontinuities: u64,
+    /// The longest segment so far, which must not change while a client looks (`EXT-X-TARGETDURATION`).
+    target_seconds: u64,
+}
+
+impl Window {
+    /// Appends what is new among `segments`, which are all that there are near `newest`, and slides.
+    pub(super) fn advance(&mut self, segments: Vec<Segment>, newest: WallTime) {
+        let end = |s: Option<&Segment>| s.map(|s| s.wall_end);
+        if end(segments.last()) <= end(self.segments.back()) {
+            return; // another request has been quicker, or nothing is new
+        }
+        let same = |a: &Segment, b: &Segment| (a.pack, a.first, a.last) == (b.pack, b.first, b.last);
+        let known = self.segments.back().and_then(|last| segments.iter().rposition(|s| same(s, last)));
+        let recent = |s: &Segment| newest.since(s.wall_end) < WINDOW_MAX;
+        let new: Vec<Segment> = match known {
+            Some(position) => segments.into_iter().skip(position + 1).collect(),
+            None => {
+                let mut new: Vec<_> = segments.into_iter().filter(recent).collect();
+                self.begin_anew(new.first_mut());
+                new
+            }
+        };
+        self.target_seconds = self.target_seconds.max(target_seconds(&new)).max(TARGET_SECONDS_MIN);
+        self.segments.extend(new);
+        self.slide();
+    }
+
+    /// Nobody has looked for so long that nothing listed is near any more, or the gateway has restarted: numbers jump
+    /// ahead, as if all between had been listed and had slid out.
+    fn begin_anew(&mut self, first: Option<&mut Segment>) {
+        let Some(first) = first else { return };
+        first.discontinuity = false; // counted in the jump
+        let on_grid = u64::try_from(first.wall_start.0 / NUMBER_GRID.0).unwrap_or(0);
+        let listed = self.segments.len() as u64;
+        self.number = on_grid.max(self.number + listed);
+        self.discontinuities = on_grid.max(self.discontinuities + listed);
+        self.segments.clear();
+    }
+
+    fn slide(&mut self) {
+        let mut listed = Ticks90k::ZERO;
+        let mut keep = self.segments.len();
+        for (position, segment) in self.segments.iter().enumerate().rev() {
+            listed.0 += segment.ticks.0;
+            if listed > WINDOW_MAX {
+                break;
+            }
+            keep = position;
+            if segment.random_access && listed >= WINDOW {
+                break;
+            }
+        }
+        // One segment longer than the window is still the newest.
+        let keep = keep.min(self.segments.len().saturating_sub(1));
+        for slid in self.segments.drain(..keep) {
+            self.number += 1;
+            self.discontinuities += u64::from(slid.discontinuity);
+        }
+    }
+
+    /// `None` while there is nothing to list.
+    pub(super) fn playlist(&self) -> Option<String> {
+        if self.segments.is_empty() {
+            return None;
+        }
+        let mut out = String::with_capacity(256 + self.segments.len() * 80);
+        header(&mut out, self.target_seconds);
+        out.push_str(&format!("#EXT-X-MEDIA-SEQUENCE:{}\n", self.number));
+        out.push_str(&format!("#EXT-X-DISCONTINUITY-SEQUENCE:{}\n", self.discontinuities));
+        write_segments(&mut out, self.segments.iter());
+        Some(out)
+    }
+}

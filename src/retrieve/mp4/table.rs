@@ -1,0 +1,171 @@
+//! One track's sample table while it grows: compact, one pass, nothing allocated per sample.
+
+use bytes::Bytes;
+
+use crate::media::Sample;
+
+/// Equal values in a row, counted: the shape of `stts` and `ctts` (ISO/IEC 14496-12 §8.6.1).
+#[derive(Debug)]
+pub(super) struct Runs<T>(pub(super) Vec<(u32, T)>);
+
+impl<T> Default for Runs<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: PartialEq> Runs<T> {
+    fn push(&mut self, value: T) {
+        match self.0.last_mut() {
+            Some((count, last)) if *last == value => *count += 1,
+            _ => self.0.push((1, value)),
+        }
+    }
+
+    fn pop(&mut self) -> Option<T>
+    where
+        T: Copy,
+    {
+        let (count, value) = self.0.last_mut()?;
+        let value = *value;
+        *count -= 1;
+        if *count == 0 {
+            self.0.pop();
+        }
+        Some(value)
+    }
+}
+
+/// From this chunk on, chunks have this many samples of this description (`stsc`, §8.7.4).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkRun {
+    pub(super) first_chunk: u32,
+    pub(super) samples: u32,
+    pub(super) description: u32,
+}
+
+/// A track: what `stbl` (§8.5) says, in the order in which samples are appended.
+#[derive(Debug, Default)]
+pub(super) struct Track {
+    /// Decode durations.
+    pub(super) durations: Runs<u32>,
+    /// Presentation minus decode times.
+    pub(super) offsets: Runs<i32>,
+    /// Sizes, big-endian as in `stsz`.
+    pub(super) sizes: Vec<u8>,
+    /// Numbers of the random access points, big-endian as in `stss`; samples are numbered from 1.
+    pub(super) sync: Vec<u8>,
+    /// Where each chunk begins in the `mdat` payload.
+    pub(super) chunks: Vec<u64>,
+    /// Chunks by shape.
+    pub(super) chunk_runs: Vec<ChunkRun>,
+    /// Sample entries, each once.
+    pub(super) descriptions: Vec<Bytes>,
+    /// How many samples.
+    pub(super) samples: u32,
+    /// Sum of the durations.
+    pub(super) ticks: u64,
+}
+
+impl Track {
+    /// The next `samples` samples lie together from `at`, and need this sample entry.
+    pub(super) fn begin_chunk(&mut self, at: u64, samples: usize, entry: &Bytes) {
+        let known = self.descriptions.iter().rposition(|d| d == entry);
+        let position = known.unwrap_or_else(|| {
+            self.descriptions.push(entry.clone());
+            self.descriptions.len() - 1
+        });
+        let (samples, description) = (samples as u32, position as u32 + 1);
+        self.chunks.push(at);
+        if self.chunk_runs.last().is_none_or(|r| (r.samples, r.description) != (samples, description)) {
+            self.chunk_runs.push(ChunkRun { first_chunk: self.chunks.len() as u32, samples, description });
+        }
+    }
+
+    /// Appends a sample to the current chunk.
+    pub(super) fn push(&mut self, sample: Sample, random_access: bool) {
+        self.samples += 1;
+        self.ticks += u64::from(sample.duration);
+        self.durations.push(sample.duration);
+        self.offsets.push(sample.composition_offset);
+        self.sizes.extend_from_slice(&sample.size.to_be_bytes());
+        if random_access {
+            self.sync.extend_from_slice(&self.samples.to_be_bytes());
+        }
+    }
+
+    /// Moves the end of the last sample to `ticks`. Where that is too early for it, the samples before it are cut too,
+    /// each to one tick at the least.
+    pub(super) fn end_at(&mut self, ticks: u64) {
+        let mut shortest = 0u64;
+        while self.ticks + shortest != ticks
+            && let Some(duration) = self.durations.pop()
+        {
+            self.ticks -= u64::from(duration);
+            let left = ticks.saturating_sub(self.ticks + shortest);
+            if left > 0 {
+                let duration = u32::try_from(left).unwrap_or(u32::MAX);
+                self.durations.push(duration);
+                self.ticks += u64::from(duration);
+                break;
+            }
+            shortest += 1;
+        }
+        self.ticks += shortest;
+        (0..shortest).for_each(|_| self.durations.push(1));
+    }
+
+    /// About how many bytes its boxes take: not less than they do.
+    pub(super) fn encoded_bytes_max(&self) -> usize {
+        let rows = self.durations.0.len() * 8 + self.offsets.0.len() * 8 + self.chunk_runs.len() * 12;
+        let described: usize = self.descriptions.iter().map(Bytes::len).sum();
+        2048 + rows + self.sizes.len() + self.sync.len() + self.chunks.len() * 8 + described
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn track(durations: &[u32]) -> Track {
+        let mut track = Track::default();
+        for &duration in durations {
+            track.push(Sample { size: 1, duration, composition_offset: 0 }, true);
+        }
+        track
+    }
+
+    fn check(durations: &[u32], end: u64, expect: &[(u32, u32)]) {
+        let mut track = track(durations);
+        track.end_at(end);
+        assert_eq!(track.durations.0, expect);
+        assert_eq!(track.ticks, expect.iter().map(|&(n, d)| u64::from(n) * u64::from(d)).sum::<u64>());
+    }
+
+    #[test]
+    fn the_last_sample_is_stretched_or_cut_to_the_wanted_end() {
+        check(&[10, 10, 10], 30, &[(3, 10)]);
+        check(&[10, 10, 10], 35, &[(2, 10), (1, 15)]);
+        check(&[10, 10, 10], 25, &[(2, 10), (1, 5)]);
+    }
+
+    #[test]
+    fn samples_that_do_not_fit_before_the_wanted_end_keep_one_tick() {
+        check(&[10, 10, 10], 20, &[(1, 10), (1, 9), (1, 1)]);
+        check(&[10, 10, 10], 5, &[(1, 3), (2, 1)]);
+        check(&[10, 10, 10], 0, &[(3, 1)]);
+        check(&[], 5, &[]);
+    }
+
+    #[test]
+    fn equal_descriptions_are_kept_once_and_chunks_of_one_shape_are_one_run() {
+        let (a, b) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
+        let mut track = Track::default();
+        for (at, entry) in [(0, &a), (10, &a), (20, &b), (30, &a)] {
+            track.begin_chunk(at, 5, entry);
+        }
+        let runs: Vec<_> = track.chunk_runs.iter().map(|r| (r.first_chunk, r.samples, r.description)).collect();
+        assert_eq!(runs, [(1, 5, 1), (3, 5, 2), (4, 5, 1)]);
+        assert_eq!(track.descriptions, [a, b]);
+    }
+}

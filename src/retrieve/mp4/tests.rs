@@ -1,0 +1,345 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::testing::{FRAME, Recording, at, between, bytes_of, camera, params};
+use super::super::walk::Walk;
+use super::layout::{Builder, Edit, Layout, Next};
+use super::table::Track;
+use super::{Samples, boxes};
+use crate::index::{PackState, SegmentRow};
+use crate::pack::{FragmentEntry, PackTable};
+use crate::packs::PackRef;
+use crate::units::{PackId, TimeRange};
+
+/// Lays out packs whose rows share an instant with the range, as the index would give them.
+fn lay_out(packs: &[&Recording], range: TimeRange) -> Option<Layout> {
+    let near = |(table, rows): (Arc<PackTable>, Vec<SegmentRow>)| {
+        (table, rows.into_iter().filter(|r| r.range.intersection(&range).is_some()).collect())
+    };
+    build(packs.iter().map(|p| near(p.finish())), range)
+}
+
+fn build(packs: impl IntoIterator<Item = (Arc<PackTable>, Vec<SegmentRow>)>, range: TimeRange) -> Option<Layout> {
+    let (mut builder, mut walk) = (Builder::new(range), Walk::default());
+    for (table, rows) in packs {
+        for step in walk.steps(&rows, &table) {
+            if builder.push(&pack_ref(&table), &table, &step).expect("a good table") == Next::Enough {
+                return builder.finish();
+            }
+        }
+    }
+    builder.finish()
+}
+
+fn pack_ref(table: &PackTable) -> PackRef {
+    PackRef { id: table.header.pack, camera: camera(), state: PackState::Stored }
+}
+
+/// Four GOPs of two seconds.
+fn eight_seconds() -> Recording {
+    let mut recording = Recording::new();
+    recording.gop(2).gop(2).gop(2).gop(2);
+    recording
+}
+
+/// In pictures.
+fn check(packs: &[&Recording], range: TimeRange, samples: u32, hidden: u64, shown: u64) -> Layout {
+    let layout = lay_out(packs, range).expect("footage");
+    let frame = u64::from(FRAME);
+    assert_eq!(layout.video.samples, samples, "samples");
+    assert_eq!(layout.video_edit, Edit { empty: 0, media_time: hidden * frame, duration: shown * frame });
+    layout
+}
+
+#[test]
+fn a_clip_that_starts_on_a_random_access_point_hides_nothing() {
+    let layout = check(&[&eight_seconds()], between(2_000, 4_000), 20, 0, 20);
+    assert_eq!(layout.covers, between(2_000, 4_000));
+}
+
+#[test]
+fn a_clip_that_starts_inside_a_gop_hides_the_pictures_before() {
+    let layout = check(&[&eight_seconds()], between(3_500, 4_000), 20, 15, 5);
+    assert_eq!(layout.covers, between(3_500, 4_000));
+}
+
+#[test]
+fn the_picture_shown_at_the_start_is_the_first_and_the_one_that_begins_before_the_end_the_last() {
+    let layout = check(&[&eight_seconds()], between(3_550, 3_810), 20, 15, 4);
+    assert_eq!(layout.covers, between(3_500, 3_900));
+}
+
+#[test]
+fn a_clip_shorter_than_a_picture_is_that_picture() {
+    let layout = check(&[&eight_seconds()], between(5_110, 5_120), 20, 11, 1);
+    assert_eq!(layout.covers, between(5_100, 5_200));
+}
+
+#[test]
+fn a_start_in_a_gap_begins_with_the_next_run_and_an_end_in_a_gap_ends_with_the_last_picture() {
+    let first = eight_seconds();
+    let mut second = first.next_run(5_000);
+    second.gop(2);
+    let layout = check(&[&first, &second], between(10_000, 14_000), 10, 0, 10);
+    assert_eq!(layout.covers, between(13_000, 14_000));
+    let layout = check(&[&first, &second], between(7_000, 10_000), 20, 10, 10);
+    assert_eq!(layout.covers, between(7_000, 8_000));
+}
+
+#[test]
+fn a_gap_inside_the_range_takes_no_time_in_the_clip() {
+    let first = eight_seconds();
+    let mut second = first.next_run(5_000);
+    second.gop(2);
+    let layout = check(&[&first, &second], between(7_000, 14_000), 30, 10, 20);
+    assert_eq!(layout.covers, between(7_000, 14_000));
+    assert_eq!(layout.video.sync, [1u32, 21].map(u32::to_be_bytes).concat());
+}
+
+#[test]
+fn a_start_in_a_loss_inside_a_run_begins_with_the_first_picture_after_it() {
+    let mut recording = Recording::new();
+    recording.gop(2).lose(90_000).fragment(false, &[0; 10]).gop(2);
+    // Decoded from the random access point before the loss, as the camera coded it.
+    let layout = check(&[&recording], between(2_500, 3_500), 30, 20, 5);
+    assert_eq!(layout.covers, between(3_000, 3_500));
+}
+
+#[test]
+fn no_footage_before_after_or_between() {
+    let first = eight_seconds();
+    let mut second = first.next_run(5_000);
+    second.gop(2);
+    for nothing in [between(-5_000, 0), between(8_000, 13_000), between(9_000, 10_000), between(15_000, 16_000)] {
+        assert!(lay_out(&[&first, &second], nothing).is_none(), "{nothing:?}");
+    }
+}
+
+#[test]
+fn pictures_out_of_decode_order_are_counted_in_the_order_shown() {
+    let mut recording = Recording::new();
+    // Decoded I0 P2 B1 P4 B3, shown 0 1 2 3 4.
+    recording.fragment(true, &[0, 1, -1, 1, -1]).fragment(false, &[1, -1, 1, -1, 0]);
+    let layout = check(&[&recording], between(100, 300), 5, 1, 2);
+    assert_eq!(layout.covers, between(100, 300));
+    let layout = check(&[&recording], between(250, 550), 10, 2, 4);
+    assert_eq!(layout.covers, between(200, 600));
+}
+
+#[test]
+fn leading_pictures_of_an_open_gop_are_decoded_from_the_gop_before() {
+    let mut first = Recording::new();
+    first.gop(2);
+    let mut second = first.next_pack();
+    // Decoded I2 B0 B1 P3: the B pictures come first and refer to the GOP before.
+    second.fragment(true, &[2, -1, -1, 0]);
+    let layout = build([first.finish(), second.finish()], between(2_100, 2_150)).expect("footage");
+    assert_eq!(layout.video.samples, 24);
+    assert_eq!(layout.video_edit.media_time, 21 * u64::from(FRAME));
+    assert_eq!(layout.covers, between(2_100, 2_200));
+}
+
+#[test]
+fn drift_slewed_into_wall_time_moves_the_edges_with_it() {
+    let (table, mut rows) = eight_seconds().finish();
+    // Every second took a tenth longer on the wall than in the pictures' own time.
+    let mut table = (*table).clone();
+    for (n, fragment) in table.fragments.iter_mut().enumerate() {
+        let mut entry = (**fragment).clone();
+        entry.stamp.wall_start = at(n as i64 * 1_100);
+        entry.stamp.wall_duration.0 = 99_000;
+        *fragment = entry.into();
+    }
+    rows[0].range = between(0, 8_800);
+    let layout = build([(table.into(), rows)], between(5_500, 6_600)).expect("footage");
+    assert_eq!(layout.video_edit, Edit { empty: 0, media_time: 90_000, duration: 90_000 });
+    assert_eq!(layout.covers.start(), at(5_500));
+}
+
+#[test]
+fn a_table_that_contradicts_itself_is_refused() {
+    let mut recording = Recording::new();
+    recording.gop(1);
+    let (table, rows) = recording.finish();
+    for spoil in [
+        |e: &mut FragmentEntry| e.data_bytes += 1,
+        |e: &mut FragmentEntry| {
+            e.video.clear();
+            e.data_bytes = 0;
+        },
+    ] {
+        let mut table = (*table).clone();
+        let mut entry = (*table.fragments[0]).clone();
+        spoil(&mut entry);
+        table.fragments[0] = entry.into();
+        let step = Walk::default().steps(&rows, &table)[0];
+        let err = Builder::new(between(0, 1_000)).push(&pack_ref(&table), &table, &step).expect_err("a contradiction");
+        assert!(err.to_string().contains("byte 1000"), "{err}");
+    }
+}
+
+#[test]
+fn sound_is_cut_with_the_picture() {
+    let mut recording = Recording::with(params(b"\0\0\0\x0cavc1one.", true));
+    recording.gop(2).gop(2).gop(2).gop(2);
+    let layout = lay_out(&[&recording], between(3_500, 5_000)).expect("footage");
+    let audio = layout.audio.expect("sound");
+    assert_eq!(audio.timescale, 8_000);
+    // The last packet ends 25 ms before the picture does.
+    assert_eq!(audio.edit, Edit { empty: 0, media_time: 12_000, duration: 132_750 });
+}
+
+#[test]
+fn sound_keeps_step_with_the_picture_across_a_gap() {
+    let mut first = Recording::with(params(b"\0\0\0\x0cavc1one.", true));
+    // Sound in packets of 75 ms: 25 ms are missing after the first second, 50 ms before the gap.
+    first.fragment(true, &[0; 10]).fragment(false, &[0; 5]);
+    let mut second = first.next_run(60_000);
+    second.gop(1);
+    let layout = lay_out(&[&first, &second], between(0, 90_000)).expect("footage");
+    let sound = layout.audio.expect("sound");
+    assert_eq!(sound.track.samples, 13 + 6 + 13);
+    assert_eq!(decode_time(&sound.track, 13), 8_000);
+    assert_eq!(decode_time(&sound.track, 19), 12_000);
+    assert_eq!(decode_time(&layout.video, 15), 135_000);
+}
+
+/// Decode time of a sample, from the run-length table.
+fn decode_time(track: &Track, sample: u32) -> u64 {
+    let (mut at, mut left) = (0, sample);
+    for &(count, duration) in &track.durations.0 {
+        let taken = count.min(left);
+        at += u64::from(taken) * u64::from(duration);
+        left -= taken;
+    }
+    at
+}
+
+/// The boxes of a clip, and everything after them made of what the packs hold.
+fn whole(layout: Layout) -> (Vec<u8>, usize, Samples) {
+    let mut bytes = boxes::head(&layout, &camera());
+    let head = bytes.len();
+    let samples = Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes };
+    bytes.extend(read(&samples, 0..samples.bytes));
+    (bytes, head, samples)
+}
+
+fn read(samples: &Samples, range: Range<u64>) -> Vec<u8> {
+    let mut cursor = samples.cursor(range);
+    let mut bytes = Vec::new();
+    while let Some((pack, ranges)) = samples.next_pack(&mut cursor) {
+        ranges.into_iter().for_each(|range| bytes.extend(bytes_of(pack.id, range)));
+    }
+    bytes
+}
+
+#[test]
+fn every_chunk_points_at_the_samples_that_its_pack_holds() {
+    let mut first = Recording::with(params(b"\0\0\0\x0cavc1one.", true));
+    first.gop(2).gop(2);
+    let mut second = first.next_pack();
+    second.header.params = params(b"\0\0\0\x0cavc1two.", true);
+    second.gop(1);
+    let layout = lay_out(&[&first, &second], between(0, 60_000)).expect("footage");
+    let (bytes, head, _) = whole(layout);
+
+    let mut want: Vec<(PackId, Range<u64>)> = Vec::new();
+    for recording in [&first, &second] {
+        let (table, _) = recording.finish();
+        for fragment in &table.fragments {
+            let video: u64 = fragment.video.iter().map(|s| u64::from(s.size)).sum();
+            let (start, end) = (fragment.data_offset(), fragment.end());
+            want.push((table.header.pack, start..start + video));
+            want.push((table.header.pack, start + video..end));
+        }
+    }
+    let offsets = |handler: &[u8]| chunk_offsets(&bytes, handler);
+    let (picture, sound) = (offsets(b"vide"), offsets(b"soun"));
+    assert_eq!((picture.len(), sound.len()), (5, 5));
+    for (n, (pack, range)) in want.into_iter().enumerate() {
+        let at = if n % 2 == 0 { picture[n / 2] } else { sound[n / 2] } as usize;
+        assert!(at >= head);
+        let length = (range.end - range.start) as usize;
+        assert_eq!(bytes[at..at + length], bytes_of(pack, range), "chunk {n}");
+    }
+}
+
+/// Finds `stco` of the track with this handler by searching: the tests' sample entries are no real ones, which a
+/// strict parser refuses.
+fn chunk_offsets(bytes: &[u8], handler: &[u8]) -> Vec<u64> {
+    let find = |from: usize, what: &[u8]| from + bytes[from..].windows(4).position(|w| w == what).expect("is there");
+    let stco = find(find(0, handler), b"stco");
+    let field = |at: usize| u64::from(u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes")));
+    (0..field(stco + 8) as usize).map(|n| field(stco + 12 + 4 * n)).collect()
+}
+
+#[test]
+fn a_clip_over_four_gibibytes_has_wide_offsets_and_a_wide_mdat() {
+    let mut recording = Recording::new();
+    recording.gop(3);
+    let (table, rows) = recording.finish();
+    let mut table = (*table).clone();
+    for fragment in &mut table.fragments {
+        let mut entry = (**fragment).clone();
+        entry.video[0].size = 2_000_000_000;
+        entry.data_bytes = entry.video.iter().map(|s| s.size).sum();
+        *fragment = entry.into();
+    }
+    let table = Arc::new(table);
+    let layout = build([(table.clone(), rows)], between(0, 3_000)).expect("footage");
+    let head = boxes::head(&layout, &camera());
+    assert!(layout.mdat_bytes > u64::from(u32::MAX));
+    assert_eq!(head[head.len() - 16..][..8], *b"\0\0\0\x01mdat");
+    assert_eq!(head[head.len() - 8..], (layout.mdat_bytes + 16).to_be_bytes());
+    let co64 = head.windows(4).position(|w| w == b"co64").expect("wide offsets");
+    let third = u64::from_be_bytes(head[co64 + 12 + 16..][..8].try_into().expect("eight bytes"));
+    let two: u64 = table.fragments[..2].iter().map(|f| u64::from(f.data_bytes)).sum();
+    assert_eq!(third, head.len() as u64 + two);
+}
+
+#[test]
+fn equal_clips_have_equal_bytes_and_other_ranges_others() {
+    let head = |range| boxes::head(&lay_out(&[&eight_seconds()], range).expect("footage"), &camera());
+    assert_eq!(head(between(0, 2_000)), head(between(0, 2_000)));
+    assert_ne!(head(between(0, 2_000)), head(between(100, 2_000)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_range_equals_the_same_bytes_of_the_whole(a in 0.0f64..1.0, b in 0.0f64..1.0) {
+        let first = eight_seconds();
+        let mut second = first.next_pack();
+        second.gop(2);
+        let mut third = second.next_run(1_000);
+        third.gop(2);
+        let layout = lay_out(&[&first, &second, &third], between(1_000, 60_000)).expect("footage");
+        let (bytes, head, samples) = whole(layout);
+        let at = |x: f64| (x * samples.bytes as f64) as u64;
+        let range = at(a.min(b))..at(a.max(b));
+        let expect = &bytes[head + range.start as usize..head + range.end as usize];
+        prop_assert_eq!(read(&samples, range), expect);
+    }
+
+    #[test]
+    fn the_edit_shows_every_picture_of_the_range_and_no_other(start in 0i64..12_000, length in 1i64..9_000) {
+        let first = eight_seconds();
+        let mut second = first.next_run(1_000);
+        second.gop(3);
+        let range = between(start, start + length);
+        // Pictures begin every tenth of a second from 0 to 8 s, and from 9 s to 12 s.
+        let pictures = (0..80).chain(90..120).map(|n: i64| n * 100);
+        let expect: Vec<_> = pictures.filter(|&p| p + 100 > start && p < start + length).collect();
+        match lay_out(&[&first, &second], range) {
+            None => prop_assert!(expect.is_empty()),
+            Some(layout) => {
+                prop_assert_eq!(layout.video_edit.duration, expect.len() as u64 * u64::from(FRAME));
+                prop_assert_eq!(layout.covers, between(expect[0], expect[expect.len() - 1] + 100));
+                prop_assert!(layout.video_edit.media_time + layout.video_edit.duration <= layout.video.ticks);
+            }
+        }
+    }
+}

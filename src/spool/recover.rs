@@ -1,0 +1,243 @@
+//! After a stop of any kind: what the spool holds and what the index says are brought together again.
+//!
+//! Invariant: no whole fragment is lost, and no row is left that points at nothing. Everything here can be cut off and
+//! run again.
+
+use std::path::{Path, PathBuf};
+
+use futures::StreamExt;
+use tracing::{error, info, warn};
+
+use super::drain::blocking;
+use super::segments::{Rows, rows_of};
+use super::{Spool, SpoolError};
+use crate::index::{Change, PackRow, PackState};
+use crate::media::{Gap, GapCause};
+use crate::pack::{PackTable, reader};
+use crate::units::{CameraId, CameraKey, PackId, TenantId};
+
+/// Packs recovered at a time: the work is hashing, which the machine's cores share.
+const RECOVERIES_AT_ONCE: usize = 2;
+/// Rows read at a time.
+const PAGE: u32 = 1_024;
+
+/// What recovery found and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Packs of the spool that were sealed, whether torn or only unknown to the index.
+    pub sealed: usize,
+    /// Packs without one whole fragment, dropped.
+    pub empty: usize,
+    /// Rows whose bytes are nowhere: their time is a gap now.
+    pub lost: usize,
+    /// Files that could not be read as packs; they stay where they are.
+    pub unreadable: usize,
+}
+
+/// A file of the spool.
+#[derive(Clone, Debug)]
+struct Found {
+    path: PathBuf,
+    camera: CameraKey,
+    pack: PackId,
+}
+
+impl Spool {
+    /// Seals every pack that the last process left open or untold, and settles rows that have lost their bytes. To be
+    /// called before anything records.
+    pub async fn recover(&self) -> Result<Recovered, SpoolError> {
+        let dir = self.0.dir.clone();
+        let files = blocking(move || list(&dir)).await?;
+        let outcomes: Vec<Result<Outcome, SpoolError>> = futures::stream::iter(files)
+            .map(|found| {
+                let spool = self.clone();
+                async move { spool.recover_file(found).await }
+            })
+            .buffer_unordered(RECOVERIES_AT_ONCE)
+            .collect()
+            .await;
+        let mut report = Recovered::default();
+        for outcome in outcomes {
+            match outcome? {
+                Outcome::Sealed => report.sealed += 1,
+                Outcome::Known => {}
+                Outcome::Empty => report.empty += 1,
+                Outcome::Unreadable => report.unreadable += 1,
+            }
+        }
+        report.lost = self.settle_rows().await?;
+        if report != Recovered::default() {
+            info!(
+                sealed = report.sealed,
+                empty = report.empty,
+                lost = report.lost,
+                unreadable = report.unreadable,
+                "recovered the spool"
+            );
+        }
+        Ok(report)
+    }
+
+    async fn recover_file(&self, found: Found) -> Result<Outcome, SpoolError> {
+        let row = self.0.index.any_pack(found.pack).await?;
+        let whole = self.whole_path(&found.camera, found.pack);
+        if found.path == whole && row.as_ref().is_some_and(|row| row.state >= PackState::Sealed) {
+            return Ok(Outcome::Known);
+        }
+        let (spool, file) = (self.clone(), found.clone());
+        let mended = blocking(move || {
+            let Some(table) = spool.mend(&file.path, &file.camera)? else {
+                return Ok(None);
+            };
+            let whole = spool.whole_path(&file.camera, file.pack);
+            let io = |source| SpoolError::Io { path: whole.clone(), source };
+            if file.path != whole {
+                std::fs::rename(&file.path, &whole).map_err(io)?;
+                crate::store::sync_folder(&spool.folder(&file.camera)).map_err(io)?;
+            }
+            let bytes = std::fs::metadata(&whole).map_err(io)?.len();
+            Ok(Some((table, bytes)))
+        })
+        .await;
+        match mended {
+            Ok(Some((table, bytes))) => {
+                self.tell(&table, bytes).await?;
+                Ok(Outcome::Sealed)
+            }
+            Ok(None) => {
+                if let Some(row) = row {
+                    self.lose(&row).await?;
+                }
+                Ok(Outcome::Empty)
+            }
+            Err(SpoolError::Pack(e)) => {
+                error!(path = %found.path.display(), error = %e, "a file of the spool is not a pack: it is left as it is");
+                Ok(Outcome::Unreadable)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Everything a whole pack says, told to the index.
+    async fn tell(&self, table: &PackTable, bytes: u64) -> Result<(), SpoolError> {
+        let Some(rows) = rows_of(table, bytes) else {
+            return Ok(());
+        };
+        let mut changes = changes_of(&rows);
+        changes.push(Change::SealPack { pack: rows.pack.id, bytes });
+        self.0.index.write(changes).await?;
+        Ok(())
+    }
+
+    /// Rows of packs that the spool should hold: found in the store, or lost.
+    async fn settle_rows(&self) -> Result<usize, SpoolError> {
+        let mut lost = 0;
+        for state in [PackState::Open, PackState::Sealed] {
+            let rows = self.0.index.packs_in_state(state, PAGE).await?;
+            for row in rows {
+                if self.files(&row.camera, row.id).iter().any(|path| path.exists()) {
+                    continue;
+                }
+                match self.0.store.pack_bytes(&row.camera, row.id).await {
+                    Ok(Some(bytes)) => self.tell_stored(&row, bytes).await?,
+                    Ok(None) => {
+                        self.lose(&row).await?;
+                        lost += 1;
+                    }
+                    Err(e) => warn!(pack = %row.id, error = %e, "the store does not say whether it has a pack"),
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    /// The crash came between the store's answer and the index.
+    async fn tell_stored(&self, row: &PackRow, bytes: u64) -> Result<(), SpoolError> {
+        let mut changes = Vec::new();
+        if row.state == PackState::Open
+            && let Some(path) = self.0.store.local_file(&row.camera, row.id)
+        {
+            let table = blocking(move || Ok(reader::read_table(&path)?)).await?;
+            changes = rows_of(&table, bytes).map_or_else(Vec::new, |rows| changes_of(&rows));
+        }
+        changes.push(Change::SealPack { pack: row.id, bytes });
+        changes.push(Change::PackStored { pack: row.id });
+        self.0.index.write(changes).await?;
+        Ok(())
+    }
+
+    /// The bytes are nowhere: the row is forgotten and its time becomes a gap that says so.
+    async fn lose(&self, row: &PackRow) -> Result<(), SpoolError> {
+        error!(pack = %row.id, camera = %row.camera, start = %row.start, end = %row.end, "a pack's bytes are gone");
+        let gap = Gap { start: row.start, end: row.end, cause: GapCause::Corrupt, lost_packets: 0 };
+        let camera = row.camera.clone();
+        let event = Change::Event {
+            at: self.0.clock.wall(),
+            tenant: Some(camera.tenant.clone()),
+            camera: Some(camera.clone()),
+            kind: "pack_lost",
+            detail: format!(
+                "pack {} from {} to {} is neither in the spool nor in the store",
+                row.id, row.start, row.end
+            ),
+        };
+        self.0.index.write(vec![Change::Forget { pack: row.id }, Change::PutGap { camera, gap }, event]).await?;
+        Ok(())
+    }
+}
+
+enum Outcome {
+    Sealed,
+    Known,
+    Empty,
+    Unreadable,
+}
+
+/// The changes that make the index know a pack, its segments and its gaps.
+pub fn changes_of(rows: &Rows) -> Vec<Change> {
+    let camera = &rows.pack.camera;
+    let begin = Change::BeginRun { camera: camera.clone(), run: rows.pack.run, start: rows.pack.start };
+    let mut changes = vec![begin, Change::OpenPack(rows.pack.clone())];
+    changes.extend(rows.segments.iter().map(|segment| Change::PutSegment {
+        camera: camera.clone(),
+        segment: segment.clone(),
+        pack_bytes: rows.pack.bytes,
+    }));
+    changes.extend(rows.gaps.iter().map(|&gap| Change::PutGap { camera: camera.clone(), gap }));
+    changes
+}
+
+/// Every pack file of the spool, `{spool}/{tenant}/{camera}/{pack}[.open].mp4`; anything else is left alone.
+fn list(dir: &Path) -> Result<Vec<Found>, SpoolError> {
+    let mut found = Vec::new();
+    for tenant in entries(dir)? {
+        let Some(tenant_id) = name(&tenant).and_then(|n| n.parse::<TenantId>().ok()) else { continue };
+        for camera in entries(&tenant)? {
+            let Some(camera_id) = name(&camera).and_then(|n| n.parse::<CameraId>().ok()) else { continue };
+            let key = CameraKey { tenant: tenant_id.clone(), camera: camera_id };
+            for path in entries(&camera)? {
+                let pack = name(&path)
+                    .and_then(|n| n.strip_suffix(".mp4"))
+                    .map(|n| n.strip_suffix(".open").unwrap_or(n))
+                    .and_then(|n| n.parse().ok());
+                if let Some(pack) = pack {
+                    found.push(Found { path, camera: key.clone(), pack });
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+/// What a folder holds; nothing when it is not a folder.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
+    let io = |source| SpoolError::Io { path: dir.to_owned(), source };
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    std::fs::read_dir(dir).map_err(io)?.map(|entry| entry.map(|e| e.path()).map_err(io)).collect()
+}

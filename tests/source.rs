@@ -1,0 +1,178 @@
+//! The RTSP source against GStreamer's RTSP server: another's packetiser, transport and authentication.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use vigie::clock::SystemClock;
+use vigie::config::Transport;
+use vigie::media::{GapCause, VideoCodec};
+use vigie::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
+use vigie::source::{Item, Source};
+
+const PICTURES: usize = 50;
+
+/// A server with one file of each coding, killed when dropped.
+struct Server {
+    _process: Child,
+    port: u16,
+    files: tempfile::TempDir,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let files = tempfile::tempdir().expect("a directory");
+        for (coder, muxer, name) in [("libx264", "h264", "h264"), ("libx265", "hevc", "h265")] {
+            film(coder, muxer, &files.path().join(name)).await;
+        }
+        let mut process = Command::new("/usr/bin/python3")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/source/gst_files.py"))
+            .args([files.path().join("h264.mp4"), files.path().join("h265.mp4")])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("python3 with gi and gst-rtsp-server (see .ci/setup)");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).await.expect("its port");
+        Self { _process: process, port: line.trim().parse().expect("a port number"), files }
+    }
+
+    fn source(&self, path: &str, transport: Transport, password: &str) -> RtspSource {
+        let config = RtspConfig {
+            camera: "ville/essai".parse().expect("a camera key"),
+            url: format!("rtsp://127.0.0.1:{}/{path}", self.port).parse().expect("a url"),
+            username: Some("viewer".to_owned()),
+            password: Some(password.to_owned().into()),
+            transport,
+            audio: false,
+            silence_max: Duration::from_secs(3),
+            setup_timeout: Duration::from_secs(10),
+        };
+        RtspSource::new(config, Arc::new(SystemClock::default()), SessionGroup::default())
+    }
+}
+
+/// Two seconds of moving pictures: `film.mp4` to be served, and as a byte stream, `film`, to compare with.
+async fn film(coder: &str, muxer: &str, film: &Path) {
+    let mp4 = film.with_extension("mp4");
+    let picture = "testsrc2=size=640x360:rate=25:duration=2";
+    ffmpeg(
+        Command::new("ffmpeg")
+            .args(["-f", "lavfi", "-i", picture, "-c:v", coder, "-preset", "ultrafast", "-g", "25", "-bf", "0"])
+            // Without its greeting, which would go to the MP4's header and not into the stream.
+            .args(["-b:v", "4M", "-pix_fmt", "yuv420p", "-x265-params", "info=0"])
+            .arg(&mp4),
+    )
+    .await;
+    ffmpeg(Command::new("ffmpeg").arg("-i").arg(&mp4).args(["-c", "copy", "-f", muxer]).arg(film)).await;
+}
+
+async fn ffmpeg(command: &mut Command) {
+    let status = command.stderr(Stdio::null()).status().await.expect("ffmpeg (see .ci/setup)");
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+/// NAL units of a byte stream (H.264 and H.265 Annex B), without parameter sets.
+fn nal_units(codec: VideoCodec, stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut starts: Vec<usize> =
+        stream.windows(3).enumerate().filter(|(_, w)| w == b"\0\0\x01").map(|(i, _)| i).collect();
+    starts.push(stream.len());
+    let mut units = Vec::new();
+    for pair in starts.windows(2) {
+        let end = pair[0] + 3 + stream[pair[0] + 3..pair[1]].iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        let unit = &stream[pair[0] + 3..end];
+        let parameter_set = match codec {
+            VideoCodec::H264 => matches!(unit[0] & 0x1f, 7 | 8),
+            VideoCodec::H265 => matches!(unit[0] >> 1, 32..=34),
+        };
+        if !parameter_set {
+            units.push(unit.to_vec());
+        }
+    }
+    units
+}
+
+/// NAL units of a sample as MP4 holds it.
+fn sample_units(mut sample: &[u8]) -> Vec<Vec<u8>> {
+    let mut units = Vec::new();
+    while let Some((length, rest)) = sample.split_first_chunk::<4>() {
+        let (unit, next) = rest.split_at(usize::try_from(u32::from_be_bytes(*length)).expect("64 bits"));
+        units.push(unit.to_vec());
+        sample = next;
+    }
+    units
+}
+
+async fn check_film(server: &Server, path: &str, codec: VideoCodec, transport: Transport) {
+    let case = format!("{path} over {transport:?}");
+    let source = server.source(path, transport, "a pass: word");
+    let mut session = source.open().await.unwrap_or_else(|e| panic!("{case}: {e}"));
+    let video = &session.params.video;
+    assert_eq!((video.codec, video.width, video.height), (codec, 640, 360), "{case}");
+
+    let (mut units, mut keys, mut timestamps) = (Vec::new(), 0, Vec::new());
+    // The last picture of a file has no next one to show its end, unless the marker bit does; GStreamer sets it.
+    while timestamps.len() < PICTURES {
+        match session.items.next().await {
+            Some(Ok(Item::AccessUnit(unit))) => {
+                assert_eq!(unit.lost_packets, 0, "{case}: before picture {}", timestamps.len());
+                units.extend(sample_units(&unit.data));
+                keys += usize::from(unit.random_access);
+                timestamps.push(unit.timestamp);
+            }
+            Some(Ok(Item::SenderReport { .. })) => {}
+            end => panic!("{case} ended after {} pictures: {end:?}", timestamps.len()),
+        }
+    }
+    assert_eq!(keys, 2, "{case}");
+    let steps: Vec<i64> = timestamps.windows(2).map(|w| w[1] - w[0]).collect();
+    assert!(steps.iter().all(|step| (3_599..=3_601).contains(step)), "{case}: {steps:?}");
+    let sent = std::fs::read(server.files.path().join(path)).expect("the film");
+    let sent = nal_units(codec, &sent);
+    assert!(units == sent, "{case}: other bytes than were sent");
+
+    let end = session.items.filter_map(|item| std::future::ready(item.err())).next().await;
+    let error = end.expect("a film that is over is a silent camera");
+    assert_eq!(error.cause, GapCause::Silent, "{case}: {error}");
+}
+
+#[tokio::test]
+async fn films_come_bit_for_bit_over_both_transports() {
+    let server = Server::start().await;
+    futures::join!(
+        check_film(&server, "h264", VideoCodec::H264, Transport::Tcp),
+        check_film(&server, "h264", VideoCodec::H264, Transport::Udp),
+        check_film(&server, "h265", VideoCodec::H265, Transport::Tcp),
+        check_film(&server, "h265", VideoCodec::H265, Transport::Udp),
+    );
+}
+
+#[tokio::test]
+async fn wrong_credentials_and_wrong_paths_are_told_apart() {
+    let server = Server::start().await;
+    for (path, password, cause) in
+        [("h264", "wrong", GapCause::Unauthorized), ("nothing", "a pass: word", GapCause::ProtocolError)]
+    {
+        let error = server.source(path, Transport::Tcp, password).open().await.err().expect("no such access");
+        assert_eq!(error.cause, cause, "{error}");
+        assert!(!error.detail.contains(password), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_opens_again_at_once_after_another_was_dropped() {
+    let server = Server::start().await;
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let source = server.source("h264", transport, "a pass: word");
+        for _ in 0..3 {
+            let mut session = source.open().await.expect("an open session");
+            let first = session.items.next().await.and_then(Result::ok);
+            assert!(first.is_some(), "nothing over {transport:?}");
+        }
+    }
+}
