@@ -11,6 +11,9 @@ use crate::index::IndexError;
 use crate::packs::ReadError;
 use crate::retrieve::RetrieveError;
 
+/// RFC 9457 §6.1.
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
 /// Longest `detail` and `instance`, in characters: both can repeat what a client sent.
 const TEXT_CHARS_MAX: usize = 400;
 
@@ -121,7 +124,7 @@ impl Problem {
         };
         let (mut parts, body) = Json(details).into_response().into_parts();
         parts.status = status;
-        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         parts.headers.extend(response.into_parts().0.headers.into_iter().filter_map(|(k, v)| k.map(|k| (k, v))));
         Response::from_parts(parts, body)
     }
