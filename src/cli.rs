@@ -11,6 +11,8 @@ use vigie::config::{Config, ConfigError, Loaded};
 use vigie::units::CameraKey;
 
 mod check_config;
+mod demo;
+mod run;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -162,7 +164,8 @@ impl Failure {
 pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::CheckConfig(args) => check_config::run(&args),
-        Command::Run(_) | Command::Demo(_) | Command::Export(_) => Err(Failure::Failed("not wired".into())),
+        Command::Demo(args) => demo::run(&args),
+        Command::Run(_) | Command::Export(_) => Err(Failure::Failed("not wired".into())),
         Command::Ls(_) | Command::Fsck(_) | Command::RebuildIndex(_) => Err(Failure::Failed("not wired".into())),
     }
 }
