@@ -18,14 +18,11 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::auth::{Access, TokenMissing};
-use self::problem::{Kind, Problem, ProblemDetails};
+use self::problem::{Kind, Problem};
 pub use self::serve::{Limits, serve};
 use crate::retrieve::Footage;
 use crate::status::StatusBoard;
@@ -33,6 +30,7 @@ use crate::status::StatusBoard;
 mod auth;
 mod cameras;
 mod clip;
+mod description;
 mod events;
 mod hls;
 mod page;
@@ -47,9 +45,6 @@ const BODY_BYTES_MAX: u64 = 4096;
 /// Longest time to the head of an answer. Bodies take as long as they take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Pictures decoded at once: each is a process that can fill a core.
-const SNAPSHOTS_MAX: usize = 2;
-
 /// What the routes answer from; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service(Arc<Inner>);
@@ -61,15 +56,13 @@ struct Inner {
     time_zone: String,
     status: StatusBoard,
     clips: clip::Clips,
-    snapshots: Semaphore,
 }
 
 impl Service {
     /// `time_zone` is what people read times in: its IANA name goes to the page; UTC when it has none.
     pub fn new(footage: Footage, access: Access, time_zone: &jiff::tz::TimeZone, status: StatusBoard) -> Self {
         let time_zone = time_zone.iana_name().unwrap_or("UTC").to_owned();
-        let snapshots = Semaphore::new(SNAPSHOTS_MAX);
-        Self(Arc::new(Inner { footage, access, time_zone, status, clips: clip::Clips::default(), snapshots }))
+        Self(Arc::new(Inner { footage, access, time_zone, status, clips: clip::Clips::default() }))
     }
 
     fn footage(&self) -> &Footage {
@@ -81,35 +74,9 @@ impl Service {
     }
 }
 
-/// Description of the API: what is not said at the routes themselves.
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Vigie", description = "Footage of a video-surveillance storage gateway: what there is, and its pictures. \
-        Times are RFC 3339 with an offset; answers are in UTC. Errors are application/problem+json (RFC 9457)."),
-    components(schemas(ProblemDetails)),
-    modifiers(&Basic),
-    security(("basic" = []))
-)]
-struct Description;
-
-/// The one way to sign in.
-struct Basic;
-
-impl Modify for Basic {
-    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let mut basic = Http::new(HttpAuthScheme::Basic);
-        basic.description = Some(
-            "User name: the tenant's id. Password: its access token. Not needed on a gateway that \
-            has a single tenant without token, which listens on loopback only."
-                .into(),
-        );
-        api.components.get_or_insert_default().add_security_scheme("basic", SecurityScheme::Http(basic));
-    }
-}
-
 /// Every route, ready for [`serve`].
 pub fn router(service: Service) -> Router {
-    let (protected, mut api) = OpenApiRouter::with_openapi(Description::openapi())
+    let (protected, mut api) = OpenApiRouter::with_openapi(description::bare())
         .routes(routes!(cameras::list))
         .routes(routes!(cameras::one))
         .routes(routes!(cameras::timeline))
@@ -121,7 +88,7 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(hls::vod))
         .routes(routes!(hls::init))
         .routes(routes!(hls::segment))
-        .routes(routes!(events::list))
+        .routes(routes!(events::events))
         .routes(routes!(page::index))
         .routes(routes!(page::script))
         .routes(routes!(page::style))
@@ -129,6 +96,7 @@ pub fn router(service: Service) -> Router {
         .split_for_parts();
     let (open, healthz) = OpenApiRouter::new().routes(routes!(page::healthz)).split_for_parts();
     api.merge(healthz);
+    description::complete(&mut api);
     let document = page::Document::new(&api);
     let not_here =
         || async { Problem::new(Kind::NotFound, "no such path: GET /api/openapi.json describes those there are") };

@@ -22,8 +22,9 @@ use std::sync::Arc;
 use crate::media::{Gap, Params, Sample};
 use crate::units::{CameraKey, FragmentId, PackId, RunId, Ticks90k, WallTime};
 
-pub mod format;
+mod format;
 pub mod reader;
+mod table;
 pub mod writer;
 
 /// What a pack is a part of.
@@ -108,6 +109,37 @@ pub struct PackTable {
     pub init_bytes: u32,
     /// In file order, which is decode order and wall-clock order.
     pub fragments: Vec<Arc<FragmentEntry>>,
+}
+
+impl PackTable {
+    /// First byte after the last fragment.
+    pub fn end(&self) -> u64 {
+        self.fragments.last().map_or(u64::from(self.init_bytes), |entry| entry.end())
+    }
+
+    /// Whether this entry may follow: it lies where the last one ends, and in both times it is not before that end.
+    fn admits(&self, entry: &FragmentEntry) -> Result<(), &'static str> {
+        let payload: u64 = entry.video.iter().chain(&entry.audio).map(|s| u64::from(s.size)).sum();
+        if payload != u64::from(entry.data_bytes) {
+            return Err("its samples do not add up to its bytes");
+        }
+        if entry.video.is_empty() {
+            return Err("it has no picture");
+        }
+        if entry.offset != self.end() {
+            return Err("it does not begin where the one before ends");
+        }
+        match self.fragments.last() {
+            None if !entry.random_access => Err("a pack's first sample must be a random access point"),
+            Some(last) if entry.decode_time.0 < last.decode_time.0.saturating_add(last.duration().0) => {
+                Err("its decode time is before the end of the one before")
+            }
+            Some(last) if entry.stamp.wall_start < last.wall_end() => {
+                Err("its wall-clock time is before the end of the one before")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What can be wrong with a pack.

@@ -301,7 +301,7 @@ impl Spool {
     pub async fn flush(&self) {
         let flushes: Vec<Flush> = {
             let growing = lock(&self.0.growing);
-            growing.values().filter_map(|pack| flush_of(pack)).collect()
+            growing.values().filter_map(flush_of).collect()
         };
         if flushes.is_empty() {
             return;

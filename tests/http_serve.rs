@@ -1,5 +1,7 @@
 //! The accept loop against clients that are slow, stalled, greedy, or there when the gateway stops.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,9 +5,10 @@ const video = $("video");
 
 const CLIP_MINUTES = 10;
 const RESOLUTION_MS = 5000;
-const LIVE_POLL_MS = 600;
-const LIVE_DELAY_S = 1.5;
+const LIVE_POLL_MS = 500;
+const LIVE_DELAY_S = 1.2; // kept in the buffer: a little more than a segment
 const LIVE_DELAY_MAX_S = 5;
+const LIVE_BEGINS_S = 4; // of the past, where segments can be decoded one by one
 
 const CAUSES = {
   gateway_stopped: "passerelle arrêtée",
@@ -41,7 +42,7 @@ const PROBLEMS = {
   "invalid-request": "La demande n’est pas valable.",
   "unauthorized": "Identification refusée.",
   "unavailable": "Les images ne sont pas accessibles pour le moment : réessayez plus tard.",
-  "busy": "La passerelle est occupée : réessayez dans un instant.",
+  "no-picture": "L’image n’a pas pu être décodée.",
   "timed-out": "La réponse a pris trop de temps : réessayez.",
   "damaged": "Cet enregistrement est endommagé.",
 };
@@ -105,11 +106,12 @@ function wallClock(ms) {
   return Date.UTC(part("year"), part("month") - 1, part("day"), part("hour"), part("minute"), part("second"));
 }
 
-// The instant at which a clock in the zone shows this; in the hour that summer time repeats, its first passage.
+// The instant at which a clock in the zone shows this: its first passage in the hour that autumn repeats, an hour later in
+// the one that spring leaves out.
 function fromWallClock(wall) {
-  const first = wall - (wallClock(wall) - wall);
-  const second = wall - (wallClock(first) - first);
-  return Math.min(first, second) === second || wallClock(first) !== wall ? second : first;
+  const offset = (at) => wallClock(at) - at;
+  const candidates = [wall - offset(wall - 86400e3), wall - offset(wall + 86400e3)].sort((a, b) => a - b);
+  return candidates.find((at) => wallClock(at) === wall) ?? candidates[1];
 }
 
 const inputDate = (ms) => new Date(wallClock(ms)).toISOString().slice(0, 10);
@@ -149,6 +151,8 @@ function codecsOf(init) {
   const tier = init[hevc + 1] & 0x20 ? "H" : "L";
   return [`hvc1.${space}${init[hevc + 1] & 0x1f}`, flags.toString(16), `${tier}${init[hevc + 12]}`, ...constraints.map((b) => b.toString(16))].join(".");
 }
+
+const independent = (playlist) => playlist.includes("#EXT-X-INDEPENDENT-SEGMENTS");
 
 function parsePlaylist(text) {
   const segments = [];
@@ -215,10 +219,15 @@ class LivePlayer {
   async follow() {
     const { signal } = this.stopped;
     const base = new URL(this.playlist, document.baseURI);
-    const segments = parsePlaylist(await (await ask(base, { signal })).text());
-    const fresh = segments.filter((s) => s.sequence > this.last);
-    // The playlist began anew: another gateway process, say.
-    if (segments.length && segments.at(-1).sequence < this.last) fresh.push(...segments);
+    const text = await (await ask(base, { signal })).text();
+    const segments = parsePlaylist(text);
+    const first = this.last < 0;
+    let fresh = segments.filter((s) => s.sequence > this.last);
+    // The playlist began anew: another gateway, say.
+    if (segments.length && segments.at(-1).sequence < this.last) fresh = segments;
+    if (first && independent(text)) {
+      fresh = fresh.filter((_, i) => fresh.slice(i + 1).reduce((sum, s) => sum + s.duration, 0) < LIVE_BEGINS_S);
+    }
     for (const segment of fresh) {
       if (segment.map !== this.map) await this.initialise(new URL(segment.map, base));
       this.map = segment.map;
@@ -227,8 +236,9 @@ class LivePlayer {
       await this.append(bytes);
       this.last = segment.sequence;
       if (segment.time !== null) this.marks.push({ at: before, time: segment.time });
-      this.keepUp();
+      if (!first) this.keepUp();
     }
+    if (first && fresh.length) video.currentTime = Math.max(this.end() - LIVE_DELAY_S, 0);
     await this.trim();
   }
 
@@ -271,7 +281,7 @@ class LivePlayer {
   keepUp() {
     const delay = this.end() - video.currentTime;
     if (!video.paused && delay > LIVE_DELAY_MAX_S) video.currentTime = this.end() - LIVE_DELAY_S;
-    video.playbackRate = delay > LIVE_DELAY_S + 1 ? 1.08 : 1;
+    video.playbackRate = delay > LIVE_DELAY_S + 0.6 ? 1.08 : 1;
   }
 
   async trim() {
@@ -375,6 +385,7 @@ video.addEventListener("timeupdate", showTime);
 function showTime() {
   const at = state.player?.shownAt?.();
   $("shown").textContent = at ? fullTime(at) : "";
+  $("shown").dateTime = at ? iso(at) : "";
   $("snapshot").hidden = !at;
   if (at) {
     $("snapshot").href = cameraPath(`snapshot.jpg?at=${iso(at)}`);
@@ -464,6 +475,7 @@ function listGaps(gaps) {
 
 function drawTicks() {
   const { start, end } = state.view;
+  if (end - start < 60e3) return; // no camera has been chosen yet
   const wide = $("bar").clientWidth > 600;
   const minutes = (end - start) / 60e3;
   const step = (minutes > 400 ? (wide ? 120 : 360) : minutes > 100 ? (wide ? 30 : 120) : minutes > 20 ? (wide ? 5 : 15) : (wide ? 1 : 2)) * 60e3;
@@ -474,8 +486,8 @@ function drawTicks() {
     if (at > end) break;
     const tick = document.createElement("span");
     tick.textContent = format(at, { hour: "2-digit", minute: "2-digit" });
-    tick.style.left = `${Math.min(Math.max(share(at), 2.5), 97.5)}%`;
-    ticks.push(tick);
+    tick.style.left = `${share(at)}%`;
+    if (share(at) > 2 && share(at) < 98) ticks.push(tick);
   }
   $("ticks").replaceChildren(...ticks);
 }
@@ -524,6 +536,8 @@ $("bar").addEventListener("keydown", (event) => {
   } else return;
   event.preventDefault();
 });
+
+new ResizeObserver(drawTicks).observe($("bar"));
 
 $("zoom").addEventListener("change", () => setView(state.cursor ?? now()));
 $("day").addEventListener("change", () => {

@@ -8,9 +8,9 @@
 //! a web page that points its own name at 127.0.0.1 (DNS rebinding) is refused.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
@@ -82,10 +82,7 @@ impl Access {
                 basic_credentials(value.as_bytes())
                     .filter(|(tenant, token)| accepts(tokens, tenant, token))
                     .map(|(tenant, _)| TenantScope(tenant))
-                    .ok_or_else(|| {
-                        tracing::warn!("refused credentials");
-                        Problem::new(Kind::Unauthorized, "the tenant's id or its access token is wrong")
-                    })
+                    .ok_or_else(|| Problem::new(Kind::Unauthorized, "the tenant's id or its access token is wrong"))
             }
         }
     }
@@ -149,7 +146,14 @@ pub(super) async fn authorise(State(service): State<Service>, mut request: Reque
             request.extensions_mut().insert(scope);
             next.run(request).await
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            // A browser's first request has no credentials: only those that were presented and refused are news.
+            if request.headers().contains_key(header::AUTHORIZATION) {
+                let peer = request.extensions().get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer);
+                tracing::warn!(peer = peer.map(tracing::field::display), "refused credentials");
+            }
+            problem.into_response()
+        }
     }
 }
 

@@ -8,17 +8,17 @@ use serde::Deserialize;
 
 use super::auth::TenantScope;
 use super::params::{Asked, Between, Camera, Instant, range};
-use super::problem::{Kind, Problem, ProblemDetails};
+use super::problem::{Kind, Problem};
 use super::{LIVE, Service};
 use crate::index::CameraRow;
 use crate::media::{GapCause, VideoCodec};
-use crate::retrieve::timeline::{GapSpan, Span, Timeline};
+use crate::retrieve::timeline::{GapSpan, Span, TIMELINE_DAYS_MAX, Timeline};
 use crate::retrieve::{self, RetrieveError};
 use crate::status::{CameraState, CameraStatus};
 use crate::units::{Ticks90k, WallTime};
 
-/// Longest timeline, in hours: twice what the law lets anyone keep.
-const TIMELINE_HOURS_MAX: i64 = 62 * 24;
+/// Longest timeline, in hours.
+const TIMELINE_HOURS_MAX: i64 = TIMELINE_DAYS_MAX * 24;
 
 /// Gaps in one answer.
 const GAPS_MAX: usize = 5_000;
@@ -65,7 +65,7 @@ pub(super) struct CameraDetails {
 #[utoipa::path(
     get, path = "/api/cameras/{camera}", tag = "cameras",
     params(("camera" = String, Path, description = "Camera id")),
-    responses((status = OK, body = CameraDetails), (status = NOT_FOUND, body = ProblemDetails))
+    responses((status = OK, body = CameraDetails), (status = NOT_FOUND))
 )]
 pub(super) async fn one(Camera(key): Camera, State(service): State<Service>) -> Result<Json<CameraDetails>, Problem> {
     let index = &service.footage().index;
@@ -86,7 +86,7 @@ pub(super) struct TimelineQuery {
     /// First instant, RFC 3339 with offset.
     #[param(value_type = String, format = DateTime)]
     start: Instant,
-    /// First instant after, RFC 3339 with offset; at most 62 days later.
+    /// First instant after, RFC 3339 with offset; at most 32 days later.
     #[param(value_type = String, format = DateTime)]
     end: Instant,
     /// Stretches closer together than this are joined, in milliseconds; 0, the default, is the finest.
@@ -100,7 +100,7 @@ pub(super) struct TimelineQuery {
     get, path = "/api/cameras/{camera}/timeline", tag = "cameras",
     params(("camera" = String, Path, description = "Camera id"), TimelineQuery),
     responses(
-        (status = OK, body = Timeline), (status = BAD_REQUEST, body = ProblemDetails), (status = NOT_FOUND, body = ProblemDetails)
+        (status = OK, body = Timeline), (status = BAD_REQUEST), (status = NOT_FOUND)
     )
 )]
 pub(super) async fn timeline(
@@ -129,7 +129,7 @@ pub(super) struct Gaps {
     get, path = "/api/cameras/{camera}/gaps", tag = "cameras",
     params(("camera" = String, Path, description = "Camera id"), Between),
     responses(
-        (status = OK, body = Gaps), (status = BAD_REQUEST, body = ProblemDetails), (status = NOT_FOUND, body = ProblemDetails)
+        (status = OK, body = Gaps), (status = BAD_REQUEST), (status = NOT_FOUND)
     )
 )]
 pub(super) async fn gaps(
@@ -172,8 +172,8 @@ const FILMED_AT: HeaderName = HeaderName::from_static("vigie-filmed-at");
     get, path = "/api/cameras/{camera}/snapshot.jpg", tag = "footage",
     params(("camera" = String, Path, description = "Camera id"), SnapshotQuery),
     responses(
-        (status = OK, content_type = "image/jpeg", body = Vec<u8>), (status = BAD_REQUEST, body = ProblemDetails),
-        (status = NOT_FOUND, body = ProblemDetails), (status = SERVICE_UNAVAILABLE, body = ProblemDetails)
+        (status = OK, content_type = "image/jpeg", body = Vec<u8>), (status = BAD_REQUEST),
+        (status = NOT_FOUND), (status = SERVICE_UNAVAILABLE)
     )
 )]
 pub(super) async fn snapshot(
@@ -181,9 +181,6 @@ pub(super) async fn snapshot(
     Asked(SnapshotQuery { at: Instant(at) }): Asked<SnapshotQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
-    // Those that wait here wait at most ANSWER_TIME_MAX, and are at most as many as there are connections.
-    let _permit =
-        service.0.snapshots.acquire().await.map_err(|_| Problem::new(Kind::Busy, "the gateway is stopping"))?;
     let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
     let filmed_at = HeaderValue::try_from(snapshot.at.to_string())
         .map_err(|_| Problem::new(Kind::Internal, "a time that no header can hold"))?;

@@ -15,7 +15,7 @@ use jiff::fmt::strtime;
 use moka::future::Cache;
 
 use super::params::{Asked, Between, Camera};
-use super::problem::{Kind, Problem, ProblemDetails};
+use super::problem::{Kind, Problem};
 use super::range::{Answer, continues, evaluate};
 use super::{REVALIDATED, Service};
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
@@ -88,9 +88,9 @@ impl Clips {
     responses(
         (status = OK, content_type = "video/mp4", body = Vec<u8>),
         (status = PARTIAL_CONTENT, content_type = "video/mp4", body = Vec<u8>),
-        (status = NOT_MODIFIED), (status = BAD_REQUEST, body = ProblemDetails), (status = NOT_FOUND, body = ProblemDetails),
-        (status = PRECONDITION_FAILED, body = ProblemDetails), (status = RANGE_NOT_SATISFIABLE, body = ProblemDetails),
-        (status = SERVICE_UNAVAILABLE, body = ProblemDetails)
+        (status = NOT_MODIFIED), (status = BAD_REQUEST), (status = NOT_FOUND),
+        (status = PRECONDITION_FAILED), (status = RANGE_NOT_SATISFIABLE),
+        (status = SERVICE_UNAVAILABLE)
     )
 )]
 pub(super) async fn clip(

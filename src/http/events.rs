@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Service;
 use super::auth::TenantScope;
 use super::params::Asked;
-use super::problem::{Problem, ProblemDetails};
+use super::problem::Problem;
 use crate::index::EventRow;
 use crate::units::CameraId;
 
@@ -67,9 +67,9 @@ impl From<EventRow> for EventView {
 /// What happened to the tenant's cameras, newest first.
 #[utoipa::path(
     get, path = "/api/events", tag = "cameras", params(EventQuery),
-    responses((status = OK, body = Vec<EventView>), (status = BAD_REQUEST, body = ProblemDetails))
+    responses((status = OK, body = Vec<EventView>), (status = BAD_REQUEST))
 )]
-pub(super) async fn list(
+pub(super) async fn events(
     scope: TenantScope,
     Asked(query): Asked<EventQuery>,
     State(service): State<Service>,

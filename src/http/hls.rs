@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::clip::streamed;
 use super::params::{Asked, Between, Camera, Pack, Segment};
-use super::problem::{Problem, ProblemDetails};
+use super::problem::Problem;
 use super::{IMMUTABLE, LIVE, Service};
 use crate::retrieve::hls;
 use crate::retrieve::mp4::CLIP_HOURS_MAX;
@@ -23,7 +23,7 @@ fn playlist(text: String) -> Response {
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/hls/live.m3u8", tag = "footage",
     params(("camera" = String, Path, description = "Camera id")),
-    responses((status = OK, content_type = "application/vnd.apple.mpegurl", body = String), (status = NOT_FOUND, body = ProblemDetails))
+    responses((status = OK, content_type = "application/vnd.apple.mpegurl", body = String), (status = NOT_FOUND))
 )]
 pub(super) async fn live(Camera(key): Camera, State(service): State<Service>) -> Result<Response, Problem> {
     Ok(playlist(hls::live_playlist(service.footage(), &key).await?))
@@ -35,7 +35,7 @@ pub(super) async fn live(Camera(key): Camera, State(service): State<Service>) ->
     params(("camera" = String, Path, description = "Camera id"), Between),
     responses(
         (status = OK, content_type = "application/vnd.apple.mpegurl", body = String),
-        (status = BAD_REQUEST, body = ProblemDetails), (status = NOT_FOUND, body = ProblemDetails)
+        (status = BAD_REQUEST), (status = NOT_FOUND)
     )
 )]
 pub(super) async fn vod(
@@ -54,7 +54,7 @@ pub(super) async fn vod(
         ("camera" = String, Path, description = "Camera id"),
         ("pack" = String, Path, description = "Pack id, from a playlist"),
     ),
-    responses((status = OK, content_type = "video/mp4", body = Vec<u8>), (status = NOT_FOUND, body = ProblemDetails))
+    responses((status = OK, content_type = "video/mp4", body = Vec<u8>), (status = NOT_FOUND))
 )]
 pub(super) async fn init(
     Camera(key): Camera,
@@ -76,7 +76,7 @@ pub(super) async fn init(
     ),
     responses(
         (status = OK, content_type = "video/iso.segment", body = Vec<u8>),
-        (status = BAD_REQUEST, body = ProblemDetails), (status = NOT_FOUND, body = ProblemDetails)
+        (status = BAD_REQUEST), (status = NOT_FOUND)
     )
 )]
 pub(super) async fn segment(

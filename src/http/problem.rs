@@ -11,6 +11,9 @@ use crate::index::IndexError;
 use crate::packs::ReadError;
 use crate::retrieve::RetrieveError;
 
+/// RFC 9457 §6.1.
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
 /// Longest `detail` and `instance`, in characters: both can repeat what a client sent.
 const TEXT_CHARS_MAX: usize = 400;
 
@@ -31,7 +34,6 @@ pub(super) enum Kind {
     Internal,
     NoPicture,
     Unavailable,
-    Busy,
     TimedOut,
 }
 
@@ -58,7 +60,6 @@ impl Kind {
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed"),
             Self::NoPicture => (StatusCode::INTERNAL_SERVER_ERROR, "no-picture", "No picture could be decoded"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The footage cannot be read now"),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The gateway is busy"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "The answer took too long"),
         }
     }
@@ -67,7 +68,6 @@ impl Kind {
     fn retry_after_s(self) -> Option<u32> {
         match self {
             Self::Unavailable | Self::TimedOut => Some(10),
-            Self::Busy => Some(2),
             _ => None,
         }
     }
@@ -124,7 +124,7 @@ impl Problem {
         };
         let (mut parts, body) = Json(details).into_response().into_parts();
         parts.status = status;
-        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         parts.headers.extend(response.into_parts().0.headers.into_iter().filter_map(|(k, v)| k.map(|k| (k, v))));
         Response::from_parts(parts, body)
     }
@@ -243,7 +243,7 @@ mod tests {
             (ReadError::Store { pack, source: store() }.into(), 503),
             (ReadError::Pack(PackError::Malformed { offset: 3, what: secret.into() }).into(), 500),
             (ReadError::Pack(PackError::Io { pack, source: io() }).into(), 500),
-            (IndexError::Sqlite(rusqlite::Error::InvalidPath(secret.into())).into(), 500),
+            (IndexError::Corrupt(secret.into()).into(), 500),
             (RetrieveError::Decoder(secret.into()), 500),
         ];
         for (error, want) in cases {
@@ -256,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_be_tried_again_says_when() {
-        for kind in [Kind::Unavailable, Kind::Busy, Kind::TimedOut] {
+        for kind in [Kind::Unavailable, Kind::TimedOut] {
             let response = Problem::render(Problem::new(kind, "x").into_response(), "/");
             assert!(response.headers().contains_key(header::RETRY_AFTER), "{kind:?}");
         }

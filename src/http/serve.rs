@@ -7,15 +7,20 @@
 //! | a client that does not read | `stall_time_max` without one byte taken | the connection is closed |
 //! | shutdown | `drain_time_max` | connections are cut; players resume with a range |
 
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -71,7 +76,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
         };
         match accepted {
             Ok((stream, peer)) => {
-                let serving = graceful.watch(connection(stream, &router, limits));
+                let serving = graceful.watch(connection(stream, peer, router.clone(), limits));
                 connections.spawn(async move {
                     if let Err(error) = serving.await {
                         tracing::debug!(%peer, %error, "connection ended");
@@ -92,17 +97,26 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
     connections.shutdown().await;
 }
 
-type Connection = http1::Connection<TokioIo<StallGuard>, TowerToHyperService<Router>>;
-
-fn connection(stream: TcpStream, router: &Router, limits: Limits) -> Connection {
+/// One client's connection; its requests carry its address.
+fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    limits: Limits,
+) -> impl GracefulConnection<Error = hyper::Error> {
     // Without it a playlist could wait 40 ms for an acknowledgement; where it fails, it does.
     let _ = stream.set_nodelay(true);
     let guarded = StallGuard { stream, time_max: limits.stall_time_max, deadline: None };
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.call(request)
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time_max)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(guarded), TowerToHyperService::new(router.clone()))
+        .serve_connection(TokioIo::new(guarded), service)
 }
 
 /// A stream that fails when its peer takes no byte for too long.

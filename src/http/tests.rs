@@ -16,10 +16,13 @@ use serde_json::Value;
 use super::{Access, Service, router};
 use crate::clock::{Clock, Reading};
 use crate::index::{CameraRow, Change, Index};
+use crate::keys::Keys;
 use crate::media::{Gap, GapCause};
 use crate::packs::Packs;
 use crate::retrieve::Footage;
+use crate::spool::Spool;
 use crate::status::{CameraState, StatusBoard};
+use crate::store::Store;
 use crate::units::{CameraKey, TenantId, Ticks90k, WallTime};
 
 mod fuzz;
@@ -113,7 +116,10 @@ impl Gateway {
             tokens.iter().map(|(id, token)| (id.parse().unwrap(), token.map(SecretString::from))).collect();
         let access = Access::new(tenants.iter().map(|(id, token)| (id, token.as_ref()))).unwrap();
         let clock = Arc::new(Stopped(at("2026-03-01T12:00:00Z")));
-        let footage = Footage { index, packs: Packs {}, clock };
+        let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
+        let keys = Keys::from_secret([7; 32]);
+        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys);
+        let footage = Footage::new(index, Packs::new(spool, store), clock);
         let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
         let status = StatusBoard::default();
         let router = TowerToHyperService::new(router(Service::new(footage, access, &zone, status.clone())));
@@ -325,6 +331,17 @@ async fn the_description_names_the_api_and_its_errors() {
     let schemas = api["components"]["schemas"].as_object().unwrap();
     for schema in ["Camera", "CameraStatus", "Timeline", "GapSpan", "GapCause", "Event", "ProblemDetails"] {
         assert!(schemas.contains_key(schema), "{schema} is not in {:?}", schemas.keys());
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for (path, item) in api["paths"].as_object().unwrap() {
+        let operation = &item["get"];
+        assert!(names.insert(operation["operationId"].to_string()), "{path} has another's name");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            assert!(response["description"].as_str().is_some_and(|d| !d.is_empty()), "{path} {status}");
+            if status.starts_with(['4', '5', 'd']) {
+                assert!(response["content"]["application/problem+json"].is_object(), "{path} {status}");
+            }
+        }
     }
     // Every reference leads somewhere.
     let text = api.to_string();

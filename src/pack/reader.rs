@@ -1,16 +1,25 @@
 //! Reads packs: the trailing table of a whole one, the fragments of a torn one, the samples of any.
+//!
+//! Invariant: no length from a file is believed before the bytes it speaks of are there.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::format::{self, Next, RECORD_PREFIX_BYTES, TRAILER_BYTES};
 use super::{FragmentEntry, PackError, PackTable};
 use crate::keys::DomainKey;
+use crate::media::Params;
+use crate::units::{FragmentId, PackId};
 
 /// Bytes at the end of a pack that most often hold the whole fragment table; more are read where they do not.
 pub const TAIL_BYTES: u64 = 64 * 1024;
 
 /// From the last bytes of a pack: the table, or how many last bytes are needed to hold it.
+#[derive(Debug)]
 pub enum Tail {
     /// The whole table was there.
     Table(PackTable),
@@ -19,16 +28,31 @@ pub enum Tail {
 }
 
 /// Decodes the table from the last bytes of a pack of `pack_bytes` bytes.
-pub fn table_from_tail(_tail: &[u8], _pack_bytes: u64) -> Result<Tail, PackError> {
-    todo!()
+pub fn table_from_tail(tail: &[u8], pack_bytes: u64) -> Result<Tail, PackError> {
+    let Some(trailer) = tail.last_chunk::<TRAILER_BYTES>() else {
+        let what = "it is shorter than the end of a fragment table".to_owned();
+        return Err(PackError::Malformed { offset: 0, what });
+    };
+    let table_bytes = format::decode_trailer(trailer, pack_bytes)?;
+    match tail.len().checked_sub(table_bytes as usize) {
+        Some(start) => Ok(Tail::Table(format::decode_table(&tail[start..], pack_bytes)?)),
+        None => Ok(Tail::NeedBytes(table_bytes)),
+    }
 }
 
 /// Reads a local whole pack's table.
-pub fn read_table(_path: &Path) -> Result<PackTable, PackError> {
-    todo!()
+pub fn read_table(path: &Path) -> Result<PackTable, PackError> {
+    let pack = PackFile::open(path)?;
+    let mut want = TAIL_BYTES.min(pack.bytes);
+    loop {
+        match table_from_tail(&pack.read(pack.bytes - want, want as usize)?, pack.bytes)? {
+            Tail::Table(table) => return Ok(table),
+            Tail::NeedBytes(more) => want = more,
+        }
+    }
 }
 
-/// What a scan of a pack without a trailing table found.
+/// What a scan of a pack found.
 #[derive(Debug)]
 pub struct Scan {
     /// Every whole fragment. `None` when not even the pack header is whole.
@@ -37,22 +61,163 @@ pub struct Scan {
     pub whole_bytes: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
-    /// True when the fragment table is there and whole: the pack was finished.
+    /// True when the fragment table is there and whole, and says what the fragments say: the pack was finished.
     pub finished: bool,
+    /// Why the scan ended before the end of the file.
+    pub damage: Option<PackError>,
 }
 
 /// Scans a local pack box by box, checks each fragment's samples against its id, and stops at the first that is not
 /// whole. Changes nothing: the caller truncates to `whole_bytes`.
-pub fn scan(_path: &Path, _key: &DomainKey) -> Result<Scan, PackError> {
-    todo!()
+pub fn scan(path: &Path, key: &DomainKey) -> Result<Scan, PackError> {
+    let pack = PackFile::open(path)?;
+    let head = pack.read(0, pack.bytes.min(format::HEADER_BYTES_MAX as u64) as usize)?;
+    let file_bytes = pack.bytes;
+    let (header, init_bytes) = match format::decode_init(&head) {
+        Ok(init) => init,
+        Err(damage) => {
+            return Ok(Scan { table: None, whole_bytes: 0, file_bytes, finished: false, damage: Some(damage) });
+        }
+    };
+    let mut table = PackTable { header, init_bytes, fragments: Vec::new() };
+    let ended = loop {
+        match next(&pack, &table, key) {
+            Ok(Found::Fragment(entry)) => table.fragments.push(Arc::new(entry)),
+            Ok(Found::Table) => break None,
+            Ok(Found::End) => break Some(None),
+            Err(e @ PackError::Io { .. }) => return Err(e),
+            Err(damage) => break Some(Some(damage)),
+        }
+    };
+    let whole_bytes = table.end();
+    let finished = ended.is_none();
+    Ok(Scan { table: Some(table), whole_bytes, file_bytes, finished, damage: ended.flatten() })
+}
+
+enum Found {
+    Fragment(FragmentEntry),
+    Table,
+    End,
+}
+
+/// What follows the fragments of `table` in the file, checked.
+fn next(pack: &PackFile, table: &PackTable, key: &DomainKey) -> Result<Found, PackError> {
+    let offset = table.end();
+    let left = pack.bytes.saturating_sub(offset);
+    if left == 0 {
+        return Ok(Found::End);
+    }
+    let torn = |what: &str| PackError::Malformed { offset, what: what.to_owned() };
+    let prefix = pack.read(offset, (RECORD_PREFIX_BYTES as u64).min(left) as usize)?;
+    let prefix = prefix.first_chunk::<RECORD_PREFIX_BYTES>().ok_or_else(|| torn("it ends inside a box"))?;
+    match format::decode_prefix(prefix, offset)? {
+        Next::Table(size) if size as u64 != left => {
+            Err(torn("it ends inside its fragment table, or something follows it"))
+        }
+        Next::Table(size) => {
+            let told = format::decode_table(&pack.read(offset, size)?, pack.bytes)?;
+            match told == *table {
+                true => Ok(Found::Table),
+                false => Err(torn("its fragment table is not that of its fragments")),
+            }
+        }
+        Next::Fragment(header_bytes) if header_bytes as u64 > left => Err(torn("it ends inside a fragment's boxes")),
+        Next::Fragment(header_bytes) => {
+            let header = pack.read(offset, header_bytes)?;
+            let entry =
+                format::decode_fragment_header(&header, offset, table.header.pack, table.fragments.len() as u32)?;
+            if entry.end() > pack.bytes {
+                return Err(torn("it ends inside a fragment's samples"));
+            }
+            table.admits(&entry).map_err(torn)?;
+            verify(&entry, &pack.read(entry.data_offset(), entry.data_bytes as usize)?, key)?;
+            Ok(Found::Fragment(entry))
+        }
+    }
 }
 
 /// Checks a fragment's sample bytes against its id.
-pub fn verify(_entry: &FragmentEntry, _data: &[u8], _key: &DomainKey) -> Result<(), PackError> {
-    todo!()
+pub fn verify(entry: &FragmentEntry, data: &[u8], key: &DomainKey) -> Result<(), PackError> {
+    let got = FragmentId(*blake3::keyed_hash(key.as_bytes(), data).as_bytes());
+    if got == entry.id {
+        return Ok(());
+    }
+    Err(PackError::Corrupt { offset: entry.offset, want: entry.id, got })
+}
+
+/// Checks every byte of a whole local pack. Gives its table, or each place that is damaged: with the fragment table
+/// intact, all damaged fragments are found; without it, the first.
+pub fn verify_pack(path: &Path, key: &DomainKey) -> Result<PackTable, Vec<PackError>> {
+    let found = scan(path, key).map_err(|e| vec![e])?;
+    if found.finished
+        && let Some(table) = found.table
+    {
+        return Ok(table);
+    }
+    let torn = || PackError::Malformed { offset: found.whole_bytes, what: "it was not finished".to_owned() };
+    let damaged = |damage: Option<PackError>| vec![damage.unwrap_or_else(torn)];
+    let (Ok(table), Ok(pack)) = (read_table(path), PackFile::open(path)) else {
+        return Err(damaged(found.damage));
+    };
+    let each =
+        table.fragments.iter().enumerate().filter_map(|(i, entry)| check_fragment(&pack, &table, i, entry, key).err());
+    let places: Vec<PackError> = each.collect();
+    Err(if places.is_empty() { damaged(found.damage) } else { places })
+}
+
+/// Checks a fragment's boxes and samples against its entry in the fragment table.
+fn check_fragment(
+    pack: &PackFile,
+    table: &PackTable,
+    index: usize,
+    entry: &FragmentEntry,
+    key: &DomainKey,
+) -> Result<(), PackError> {
+    let header = pack.read(entry.offset, entry.header_bytes as usize)?;
+    let told = format::decode_fragment_header(&header, entry.offset, table.header.pack, index as u32)?;
+    if told != *entry {
+        let what = "its boxes say something else than the fragment table".to_owned();
+        return Err(PackError::Malformed { offset: entry.offset, what });
+    }
+    verify(entry, &pack.read(entry.data_offset(), entry.data_bytes as usize)?, key)
 }
 
 /// The initialisation segment (`ftyp`, `moov`) for these sample descriptions: byte for byte what a pack begins with.
-pub fn init_segment(_params: &crate::media::Params) -> Bytes {
-    todo!()
+pub fn init_segment(params: &Params) -> Bytes {
+    let mut out = Vec::with_capacity(2048);
+    format::put_init_segment(&mut out, params);
+    out.into()
 }
+
+/// A local file that should be a pack.
+struct PackFile {
+    file: File,
+    bytes: u64,
+    /// From its name, for errors.
+    pack: PackId,
+}
+
+impl PackFile {
+    fn open(path: &Path) -> Result<Self, PackError> {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let pack = name.split('.').next().and_then(|id| id.parse().ok()).unwrap_or(PackId([0; 16]));
+        let io = |source| PackError::Io { pack, source };
+        let file = File::open(path).map_err(io)?;
+        let bytes = file.metadata().map_err(io)?.len();
+        Ok(Self { file, bytes, pack })
+    }
+
+    /// Exactly these bytes, which the file has.
+    fn read(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, PackError> {
+        if offset.checked_add(bytes as u64).is_none_or(|end| end > self.bytes) {
+            return Err(PackError::Malformed { offset, what: format!("{bytes} bytes should follow and do not") });
+        }
+        let mut buffer = vec![0; bytes];
+        let io = |source| PackError::Io { pack: self.pack, source };
+        self.file.read_exact_at(&mut buffer, offset).map_err(io)?;
+        Ok(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

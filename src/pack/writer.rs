@@ -1,45 +1,164 @@
 //! Writes one pack, fragment by fragment.
 
 use std::fs::File;
+use std::io::{IoSlice, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{FragmentEntry, PackError, PackHeader, PackTable, Stamp};
+use bytes::Bytes;
+
+use super::reader::Scan;
+use super::{FragmentEntry, PackError, PackHeader, PackTable, Stamp, format};
 use crate::keys::DomainKey;
 use crate::media::Fragment;
+use crate::units::FragmentId;
+
+/// Buffers that one `writev` takes (POSIX `IOV_MAX` on Linux).
+const SLICES_MAX: usize = 1024;
 
 /// A pack that grows. Dropping it leaves the file as it is: recovery finds every whole fragment.
 #[derive(Debug)]
-pub struct PackWriter {}
+pub struct PackWriter {
+    file: Arc<File>,
+    key: DomainKey,
+    table: PackTable,
+    /// Reused from fragment to fragment.
+    boxes: Vec<u8>,
+}
 
 impl PackWriter {
     /// Creates the file (it must not exist) and writes everything before the first fragment.
-    pub fn create(_path: &Path, _header: PackHeader, _key: DomainKey) -> Result<Self, PackError> {
-        todo!()
+    pub fn create(path: &Path, header: PackHeader, key: DomainKey) -> Result<Self, PackError> {
+        let pack = header.pack;
+        let entries = [Some(&header.params.video.sample_entry), header.params.audio.as_ref().map(|a| &a.sample_entry)];
+        if !entries.into_iter().flatten().all(|entry| format::is_one_box(entry)) {
+            return Err(PackError::Refused { pack, what: "a sample entry must be one box" });
+        }
+        let init = format::init(&header);
+        if init.len() > format::HEADER_BYTES_MAX {
+            return Err(PackError::Refused {
+                pack,
+                what: "its sample descriptions are larger than a pack's header may be",
+            });
+        }
+        let io = |source| PackError::Io { pack, source };
+        let file = File::options().read(true).write(true).create_new(true).open(path).map_err(io)?;
+        (&file).write_all(&init).map_err(io)?;
+        let table = PackTable { header, init_bytes: init.len() as u32, fragments: Vec::new() };
+        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new() })
+    }
+
+    /// Goes on with a torn pack: what follows its last whole fragment is cut off.
+    pub fn resume(path: &Path, scan: Scan, key: DomainKey) -> Result<Self, PackError> {
+        let Some(table) = scan.table else {
+            return Err(PackError::Malformed { offset: 0, what: "no whole pack header to go on from".to_owned() });
+        };
+        let pack = table.header.pack;
+        let io = |source| PackError::Io { pack, source };
+        let mut file = File::options().read(true).write(true).open(path).map_err(io)?;
+        file.set_len(scan.whole_bytes).map_err(io)?;
+        file.seek(SeekFrom::Start(scan.whole_bytes)).map_err(io)?;
+        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new() })
     }
 
     /// Appends a fragment with one vectored write; a short or failed write is undone by truncation.
-    pub fn append(&mut self, _fragment: &Fragment, _stamp: Stamp) -> Result<Arc<FragmentEntry>, PackError> {
-        todo!()
+    pub fn append(&mut self, fragment: &Fragment, stamp: Stamp) -> Result<Arc<FragmentEntry>, PackError> {
+        let pack = self.table.header.pack;
+        let refused = |what| PackError::Refused { pack, what };
+        if *fragment.params != *self.table.header.params {
+            return Err(refused("its sample descriptions are others than the pack's"));
+        }
+        let data_bytes: u64 = fragment.payload.iter().map(|data| data.len() as u64).sum();
+        if data_bytes > format::DATA_BYTES_MAX {
+            return Err(refused("it has more sample bytes than a fragment can"));
+        }
+        let mut entry = FragmentEntry {
+            offset: self.bytes(),
+            header_bytes: 0,
+            data_bytes: data_bytes as u32,
+            id: fragment_id(&fragment.payload, &self.key),
+            decode_time: fragment.decode_time,
+            random_access: fragment.random_access,
+            video: fragment.video.clone(),
+            audio: fragment.audio.clone(),
+            audio_decode_time: fragment.audio_decode_time,
+            stamp,
+        };
+        self.table.admits(&entry).map_err(refused)?;
+        let index = self.table.fragments.len() as u32;
+        format::fragment_header(&mut self.boxes, pack, index, &entry);
+        if self.boxes.len() > format::HEADER_BYTES_MAX {
+            return Err(refused("its boxes are larger than a fragment's may be"));
+        }
+        entry.header_bytes = self.boxes.len() as u32;
+        if let Err(source) = write_all_vectored(&self.file, &self.boxes, &fragment.payload) {
+            self.undo(entry.offset)?;
+            return Err(PackError::Io { pack, source });
+        }
+        let entry = Arc::new(entry);
+        self.table.fragments.push(entry.clone());
+        Ok(entry)
+    }
+
+    /// Takes back what a failed write left behind the last whole fragment.
+    fn undo(&mut self, end: u64) -> Result<(), PackError> {
+        let io = |source| PackError::Io { pack: self.table.header.pack, source };
+        self.file.set_len(end).map_err(io)?;
+        (&*self.file).seek(SeekFrom::Start(end)).map_err(io)?;
+        Ok(())
     }
 
     /// The table so far.
     pub fn table(&self) -> &PackTable {
-        todo!()
+        &self.table
     }
 
     /// Bytes written so far.
     pub fn bytes(&self) -> u64 {
-        todo!()
+        self.table.end()
     }
 
     /// The open file, to be flushed from another thread.
     pub fn file(&self) -> Arc<File> {
-        todo!()
+        self.file.clone()
     }
 
     /// Writes the fragment table: the pack is whole, and not yet flushed. Gives its size in bytes.
-    pub fn finish(self) -> Result<(PackTable, u64), PackError> {
-        todo!()
+    pub fn finish(mut self) -> Result<(PackTable, u64), PackError> {
+        let end = self.bytes();
+        let trailing = format::table(&self.table);
+        if let Err(source) = (&*self.file).write_all(&trailing) {
+            self.undo(end)?;
+            return Err(PackError::Io { pack: self.table.header.pack, source });
+        }
+        Ok((self.table, end + trailing.len() as u64))
     }
+}
+
+/// Keyed BLAKE3 of sample bytes, whatever buffers they lie in.
+fn fragment_id(payload: &[Bytes], key: &DomainKey) -> FragmentId {
+    let mut hasher = blake3::Hasher::new_keyed(key.as_bytes());
+    payload.iter().for_each(|data| {
+        hasher.update(data);
+    });
+    FragmentId(*hasher.finalize().as_bytes())
+}
+
+fn write_all_vectored(mut file: &File, boxes: &[u8], payload: &[Bytes]) -> std::io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(payload.len() + 1);
+    slices.push(IoSlice::new(boxes));
+    slices.extend(payload.iter().map(|data| IoSlice::new(data)));
+    let mut left = slices.as_mut_slice();
+    // Empty buffers in front would make a write of nothing look like the end of the disk.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        let most = left.len().min(SLICES_MAX);
+        match file.write_vectored(&left[..most]) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(n) => IoSlice::advance_slices(&mut left, n),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }

@@ -13,18 +13,18 @@ const MOST_UNAUTHORIZED: Duration = Duration::from_secs(300);
 /// Doubles from failure to failure up to a cap; the actual wait is drawn from its upper half, so that a thousand
 /// cameras that fell together do not come back together.
 #[derive(Debug, Default)]
-pub struct Backoff {
+pub(super) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// A session worked: the next failure starts from the beginning.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// How long to wait now; `draw` is uniform in 0..1.
-    pub fn next(&mut self, cause: GapCause, draw: f64) -> Duration {
+    pub(super) fn next(&mut self, cause: GapCause, draw: f64) -> Duration {
         let (first, most) = match cause {
             GapCause::Unauthorized => (FIRST_UNAUTHORIZED, MOST_UNAUTHORIZED),
             _ => (FIRST, MOST),
@@ -59,7 +59,9 @@ mod tests {
     #[test]
     fn a_session_that_worked_starts_again_from_the_beginning() {
         let mut backoff = Backoff::default();
-        (0..9).for_each(|_| drop(backoff.next(GapCause::Silent, 0.5)));
+        (0..9).for_each(|_| {
+            backoff.next(GapCause::Silent, 0.5);
+        });
         backoff.reset();
         assert_eq!(backoff.next(GapCause::Silent, 1.0), FIRST);
     }

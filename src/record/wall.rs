@@ -27,7 +27,7 @@ const STEP_PARTS: i64 = 16;
 
 /// One run's line.
 #[derive(Debug)]
-pub struct WallLine {
+pub(super) struct WallLine {
     /// Nothing of this run lies before.
     not_before: WallTime,
     next: Option<WallTime>,
@@ -38,32 +38,32 @@ pub struct WallLine {
 
 /// A fragment's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placed {
+pub(super) struct Placed {
     /// Where it begins.
-    pub wall_start: WallTime,
+    pub(super) wall_start: WallTime,
     /// What it covers.
-    pub wall_duration: Ticks90k,
+    pub(super) wall_duration: Ticks90k,
     /// The camera's own clock at its first sample.
-    pub camera_time: Option<WallTime>,
+    pub(super) camera_time: Option<WallTime>,
     /// Wall clock minus line, before this fragment corrected it.
-    pub offset: Ticks90k,
+    pub(super) offset: Ticks90k,
     /// The line jumped: what lies between.
-    pub jumped: Option<Gap>,
+    pub(super) jumped: Option<Gap>,
 }
 
 impl WallLine {
     /// A run of which nothing lies before `not_before`.
-    pub fn new(not_before: WallTime) -> Self {
+    pub(super) fn new(not_before: WallTime) -> Self {
         Self { not_before, next: None, delays: VecDeque::new(), report: None }
     }
 
     /// The camera said what its clock showed at an RTP timestamp.
-    pub fn sender_report(&mut self, timestamp: i64, camera_time: WallTime) {
+    pub(super) fn sender_report(&mut self, timestamp: i64, camera_time: WallTime) {
         self.report = Some((timestamp, camera_time));
     }
 
     /// Places the run's next fragment.
-    pub fn place(&mut self, fragment: &Fragment) -> Placed {
+    pub(super) fn place(&mut self, fragment: &Fragment) -> Placed {
         let target = self.target(fragment);
         let (wall_start, offset, jumped) = match self.next {
             None => (target.max(self.not_before), Ticks90k::ZERO, None),
