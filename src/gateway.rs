@@ -1,1 +1,383 @@
 //! Composition root: starts everything in order, drains it in order.
+//!
+//! Start: lock, keys, store, index, HTTP address, recovery, recorders, sweep. Stop: recorders finish their packs, a last
+//! flush, packs are sealed and stored, HTTP answers end, the index closes. Recorders run on threads of their own,
+//! cameras dealt out over them; the sockets of a thread are drained together each tick, because many small reads are
+//! what recording costs most.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Camera, Config};
+use crate::http::{self, Access};
+use crate::index::{CameraRow, Change, Index, IndexError};
+use crate::keys::{Keys, KeysError};
+use crate::media::GapCause;
+use crate::packs::Packs;
+use crate::record::{Continuity, Limits, Recorder, Shared};
+use crate::retention::{self, Policy};
+use crate::retrieve::Footage;
+use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
+use crate::spool::{Spool, SpoolError};
+use crate::status::StatusBoard;
+use crate::store::{Store, StoreError};
+use crate::units::{CameraKey, Ticks90k, TimeRange, WallTime};
+
+/// Sessions being opened at a time.
+const OPENING_AT_ONCE: usize = 64;
+/// From the first packet sent to a session being open.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(15);
+/// What a thread of recorders waits at its end, for cameras to be told that their sessions are over.
+const TEARDOWN_TIME: Duration = Duration::from_millis(200);
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// A file or folder of the gateway could not be used.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another gateway records into this folder.
+    #[error("{0} is in use by another Vigie: stop that one, or give this one a data folder of its own")]
+    InUse(PathBuf),
+    /// The HTTP address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; set another `listen` in [http]")]
+    Listen {
+        /// As configured.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The tenants cannot be told apart.
+    #[error(transparent)]
+    Access(#[from] http::TokenMissing),
+    /// The gateway's secret.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    address: std::net::SocketAddr,
+    footage: Footage,
+    index: Index,
+    spool: Spool,
+    spool_tasks: crate::spool::Tasks,
+    shards: Vec<thread::JoinHandle<()>>,
+    flusher: JoinHandle<()>,
+    sweeper: JoinHandle<()>,
+    server: JoinHandle<()>,
+    stop_recording: CancellationToken,
+    stop_flushing: CancellationToken,
+    stop_serving: CancellationToken,
+    _lock: File,
+}
+
+/// What reads footage: the gateway itself, and the commands beside it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The index.
+    pub index: Index,
+    /// The spool; not started.
+    pub spool: Spool,
+    /// The store.
+    pub store: Store,
+    /// All packs.
+    pub packs: Packs,
+    /// The machine's clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The gateway's secret.
+    pub keys: Keys,
+}
+
+/// Where the index lies.
+pub fn index_path(config: &Config) -> PathBuf {
+    config.data_dir.join("index.sqlite")
+}
+
+/// Opens what footage is read through. Read-only beside a gateway that may be running; otherwise the folders and the
+/// secret are made where they are missing.
+pub async fn open(config: &Config, read_only: bool) -> Result<Opened, GatewayError> {
+    let index_path = index_path(config);
+    let index = if read_only { Index::open_read_only(&index_path).await? } else { Index::open(&index_path).await? };
+    let keys = Keys::load_or_create(&config.data_dir.join("keys").join("gateway.key"))?;
+    let store = Store::open(&config.store_url, &config.s3)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let spool = Spool::new(&config.spool_dir, store.clone(), index.clone(), clock.clone(), keys.clone());
+    let packs = Packs::new(spool.clone(), store.clone());
+    Ok(Opened { index, spool, store, packs, clock, keys })
+}
+
+/// Keeps a second gateway out of the data folder for as long as the file is held.
+pub fn lock(config: &Config) -> Result<File, GatewayError> {
+    let io = |path: &PathBuf| {
+        let path = path.clone();
+        move |source| GatewayError::Io { path, source }
+    };
+    std::fs::create_dir_all(&config.data_dir).map_err(io(&config.data_dir))?;
+    let path = config.data_dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(GatewayError::InUse(config.data_dir.clone())),
+        Err(std::fs::TryLockError::Error(source)) => Err(GatewayError::Io { path, source }),
+    }
+}
+
+impl Gateway {
+    /// Starts recording and serving.
+    pub async fn start(config: &Config) -> Result<Self, GatewayError> {
+        let held = lock(config)?;
+        let access = Access::new(config.tenants.iter().map(|t| (&t.id, t.access_token.as_ref())))?;
+        // An address that is taken is found out before anything is recorded.
+        let listener = TcpListener::bind(config.http_listen)
+            .await
+            .map_err(|source| GatewayError::Listen { address: config.http_listen, source })?;
+        let address =
+            listener.local_addr().map_err(|source| GatewayError::Listen { address: config.http_listen, source })?;
+        let Opened { index, spool, store, packs, clock, .. } = open(config, false).await?;
+        let spool_tasks = spool.start()?;
+        index.write(vec![Change::Configure(camera_rows(config))]).await?;
+        spool.recover().await?;
+
+        let status = StatusBoard::default();
+        let stop_recording = CancellationToken::new();
+        let shared = Shared {
+            spool: spool.clone(),
+            index: index.clone(),
+            clock: clock.clone(),
+            limits: Limits {
+                pack_bytes_max: config.recording.pack_bytes_max,
+                pack_duration_max: config.recording.pack_duration_max,
+            },
+            opening: Arc::new(Semaphore::new(OPENING_AT_ONCE)),
+        };
+        let recorders = recorders(config, &shared, &status).await?;
+        let cameras = recorders.len();
+        let shards = start_shards(config, recorders, &stop_recording)?;
+
+        let (stop_flushing, stop_serving) = (CancellationToken::new(), CancellationToken::new());
+        let flusher = {
+            let (spool, every, stop) = (spool.clone(), config.recording.durability, stop_flushing.clone());
+            tokio::spawn(async move { spool.flush_until(every, stop).await })
+        };
+        let sweeper = {
+            let storage = retention::sweep::Storage::new(packs.clone(), config.spool_dir.clone());
+            let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
+            tokio::spawn(sweeper.run(stop_flushing.clone()))
+        };
+        let footage = Footage::new(index.clone(), packs, clock);
+        let server = {
+            let service = http::Service::new(footage.clone(), access, &config.time_zone, status);
+            let stop = stop_serving.clone();
+            let until = async move { stop.cancelled().await };
+            tokio::spawn(http::serve(listener, http::router(service), http::Limits::default(), until))
+        };
+        info!(%address, cameras, "recording and serving");
+        Ok(Self {
+            address,
+            footage,
+            index,
+            spool,
+            spool_tasks,
+            shards,
+            flusher,
+            sweeper,
+            server,
+            stop_recording,
+            stop_flushing,
+            stop_serving,
+            _lock: held,
+        })
+    }
+
+    /// Where it serves.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
+    /// What it records, to be read.
+    pub fn footage(&self) -> &Footage {
+        &self.footage
+    }
+
+    /// Stops in order; everything received whole is in the store or in the spool when this returns.
+    pub async fn stop(self) {
+        info!("stopping");
+        self.stop_recording.cancel();
+        let shards = self.shards;
+        let joined = tokio::task::spawn_blocking(move || {
+            shards.into_iter().map(thread::JoinHandle::join).filter(Result::is_err).count()
+        });
+        if joined.await.unwrap_or(0) > 0 {
+            warn!("a recording thread ended badly: the next start recovers what it left");
+        }
+        self.stop_flushing.cancel();
+        for task in [self.flusher, self.sweeper] {
+            if let Err(e) = task.await {
+                warn!(error = %e, "a task ended badly");
+            }
+        }
+        self.spool.close();
+        self.spool_tasks.join().await;
+        self.stop_serving.cancel();
+        if let Err(e) = self.server.await {
+            warn!(error = %e, "the server ended badly");
+        }
+        self.index.close().await;
+        info!("stopped");
+    }
+}
+
+/// The configuration's cameras as the index keeps them.
+pub fn camera_rows(config: &Config) -> Vec<CameraRow> {
+    let of_tenant = |tenant: &crate::config::Tenant| {
+        let id = tenant.id.clone();
+        let row = move |camera: &Camera| CameraRow {
+            key: CameraKey { tenant: id.clone(), camera: camera.id.clone() },
+            name: camera.name.clone(),
+            place: camera.place.clone(),
+            configured: true,
+            retention_max: Ticks90k::from_duration(camera.retention.max),
+            retention_min: Ticks90k::from_duration(camera.retention.min),
+        };
+        tenant.cameras.iter().map(row).collect::<Vec<_>>()
+    };
+    config.tenants.iter().flat_map(of_tenant).collect()
+}
+
+fn policy(config: &Config, store: &Store) -> Policy {
+    Policy {
+        interval: config.retention.interval,
+        grace: config.retention.grace,
+        disk_reserve_bytes: config.disk_reserve_bytes,
+        store_on_disk: store.local_root().is_some(),
+        time_zone: config.time_zone.clone(),
+    }
+}
+
+/// One recorder a camera, each taking up where its footage ended.
+async fn recorders(config: &Config, shared: &Shared, status: &StatusBoard) -> Result<Vec<Recorder>, GatewayError> {
+    let mut groups: HashMap<(Option<String>, Option<u16>), SessionGroup> = HashMap::new();
+    let mut recorders = Vec::new();
+    for tenant in &config.tenants {
+        for camera in &tenant.cameras {
+            let key = CameraKey { tenant: tenant.id.clone(), camera: camera.id.clone() };
+            let server = (camera.url.host_str().map(str::to_owned), camera.url.port());
+            let group = groups.entry(server).or_default().clone();
+            let source = RtspSource::new(rtsp_config(&key, camera), shared.clock.clone(), group);
+            let continuity = continuity(&shared.index, &key, shared.clock.wall()).await?;
+            let slot = status.slot(&key);
+            recorders.push(Recorder::new(shared.clone(), Box::new(source), slot, key, continuity));
+        }
+    }
+    Ok(recorders)
+}
+
+fn rtsp_config(key: &CameraKey, camera: &Camera) -> RtspConfig {
+    RtspConfig {
+        camera: key.clone(),
+        url: camera.url.clone(),
+        username: camera.username.clone(),
+        password: camera.password.clone(),
+        transport: camera.transport,
+        audio: camera.audio_legal_basis.is_some(),
+        silence_max: camera.silence_max,
+        setup_timeout: SETUP_TIMEOUT,
+    }
+}
+
+/// Where a camera's footage ended, and why. A gateway that was stopped has left an open gap; footage without one means
+/// that it was killed.
+pub async fn continuity(index: &Index, key: &CameraKey, now: WallTime) -> Result<Continuity, IndexError> {
+    let last_end = index.extent(key).await?.map(|extent| extent.end());
+    let around = last_end.and_then(|end| TimeRange::new(end, WallTime(i64::MAX)));
+    let everything = TimeRange::new(WallTime(i64::MIN), WallTime(i64::MAX));
+    let mut open = None;
+    if let Some(range) = around.or(everything) {
+        let gaps = index.gaps(key, range).await?;
+        open = gaps.iter().rev().find(|gap| gap.end.is_none()).map(|gap| (gap.start, gap.cause));
+    }
+    // The torn tail of a pack may reach beyond the start of a gap that was opened without it.
+    if let (Some((start, cause)), Some(end)) = (open, last_end)
+        && start < end
+    {
+        open = Some((end, cause));
+    }
+    let mut continuity = Continuity::new(key.clone(), last_end, open);
+    if open.is_none() && last_end.is_some() {
+        index.write(continuity.stopped(now, GapCause::GatewayCrashed)).await?;
+    }
+    Ok(continuity)
+}
+
+/// Deals the recorders out over threads and starts them.
+fn start_shards(
+    config: &Config,
+    recorders: Vec<Recorder>,
+    stop: &CancellationToken,
+) -> Result<Vec<thread::JoinHandle<()>>, GatewayError> {
+    let shards = config.recording.shards.clamp(1, recorders.len().max(1));
+    let mut dealt: Vec<Vec<Recorder>> = (0..shards).map(|_| Vec::new()).collect();
+    for (i, recorder) in recorders.into_iter().enumerate() {
+        dealt[i % shards].push(recorder);
+    }
+    let tick = config.recording.tick;
+    let start = |(n, recorders): (usize, Vec<Recorder>)| {
+        let stop = stop.clone();
+        let io = |source| GatewayError::Io { path: format!("recording thread {n}").into(), source };
+        let runtime = recording_runtime(tick).map_err(io)?;
+        thread::Builder::new()
+            .name(format!("record-{n}"))
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let tasks: Vec<_> = recorders.into_iter().map(|r| tokio::spawn(r.run(stop.clone()))).collect();
+                    for task in tasks {
+                        if let Err(e) = task.await {
+                            tracing::error!(error = %e, "a recorder ended badly: its camera is not recorded until the next start");
+                        }
+                    }
+                    tokio::time::sleep(TEARDOWN_TIME).await;
+                });
+            })
+            .map_err(io)
+    };
+    dealt.into_iter().enumerate().map(start).collect()
+}
+
+/// A runtime that, before it waits for its sockets, lets them fill for a tick: each read then takes all that came, and
+/// one wake-up serves every camera of the thread.
+#[expect(clippy::disallowed_methods, reason = "the pause is the point: nothing else runs on this thread")]
+fn recording_runtime(tick: Duration) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all();
+    if !tick.is_zero() {
+        builder.on_thread_park(move || thread::sleep(tick));
+    }
+    builder.build()
+}

@@ -16,9 +16,11 @@ use object_store::path::Path;
 use object_store::{
     BackoffConfig, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig, WriteMultipart,
 };
+use secrecy::ExposeSecret;
 use tokio::io::AsyncReadExt;
 use url::Url;
 
+use crate::config::S3;
 use crate::units::{CameraId, CameraKey, PackId, TenantId, WallTime};
 
 /// Packs up to this size go up as one PUT; larger ones in parts of this size.
@@ -79,9 +81,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens `file:///folder` (created if absent) or `s3://bucket/prefix`, the latter with the endpoint, region and
-    /// credentials of the usual `AWS_*` environment variables.
-    pub fn open(url: &Url) -> Result<Self, StoreError> {
+    /// Opens `file:///folder` (created if absent) or `s3://bucket/prefix`; what `s3` leaves open is taken from the usual
+    /// `AWS_*` environment variables and then from the machine's instance profile.
+    pub fn open(url: &Url, s3: &S3) -> Result<Self, StoreError> {
         let unusable = |what: String| StoreError::Unusable { url: url.to_string(), what };
         match url.scheme() {
             "file" => {
@@ -92,20 +94,7 @@ impl Store {
             }
             "s3" => {
                 let bucket = url.host_str().ok_or_else(|| unusable("write s3://bucket/prefix".into()))?;
-                let retry = RetryConfig {
-                    backoff: BackoffConfig::default(),
-                    max_retries: 3,
-                    retry_timeout: Duration::from_secs(30),
-                };
-                // The server checks each part against its SHA-256 before it acknowledges it.
-                let objects = AmazonS3Builder::from_env()
-                    .with_bucket_name(bucket)
-                    .with_checksum_algorithm(Checksum::SHA256)
-                    .with_client_options(
-                        ClientOptions::new().with_timeout(Duration::from_secs(120)).with_allow_http(true),
-                    )
-                    .with_retry(retry)
-                    .build()?;
+                let objects = bucket_client(bucket, s3)?;
                 let prefix = Path::from_url_path(url.path()).map_err(|e| unusable(e.to_string()))?;
                 Ok(Self { objects: Arc::new(objects), prefix, local_root: None })
             }
@@ -257,6 +246,29 @@ impl Store {
     }
 }
 
+fn bucket_client(bucket: &str, s3: &S3) -> Result<impl ObjectStore, object_store::Error> {
+    let retry =
+        RetryConfig { backoff: BackoffConfig::default(), max_retries: 3, retry_timeout: Duration::from_secs(30) };
+    let options = ClientOptions::new().with_timeout(Duration::from_secs(120)).with_allow_http(true);
+    // The server checks each part against its SHA-256 before it acknowledges it.
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_checksum_algorithm(Checksum::SHA256)
+        .with_client_options(options)
+        .with_retry(retry)
+        .with_virtual_hosted_style_request(!s3.path_style);
+    if let Some(region) = &s3.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = &s3.endpoint {
+        builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/'));
+    }
+    if let (Some(id), Some(secret)) = (&s3.access_key_id, &s3.secret_access_key) {
+        builder = builder.with_access_key_id(id.expose_secret()).with_secret_access_key(secret.expose_secret());
+    }
+    builder.build()
+}
+
 /// One object of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -326,7 +338,7 @@ mod tests {
     #[tokio::test]
     async fn a_pack_moves_into_a_local_store_and_is_found_by_camera_and_id() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&Url::from_directory_path(dir.path().join("store")).unwrap()).unwrap();
+        let store = Store::open(&Url::from_directory_path(dir.path().join("store")).unwrap(), &S3::default()).unwrap();
         let file = dir.path().join("a.mp4");
         std::fs::write(&file, b"bytes of a pack").unwrap();
         let pack = PackId::generate(WallTime(1_700_000_000 * 90_000));
@@ -360,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_url_that_is_no_store_says_what_to_write() {
-        let error = Store::open(&Url::parse("http://example.org/x").unwrap()).unwrap_err().to_string();
+        let error = Store::open(&Url::parse("http://example.org/x").unwrap(), &S3::default()).unwrap_err().to_string();
         assert!(error.contains("s3://bucket/prefix"), "{error}");
     }
 }

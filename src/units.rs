@@ -112,7 +112,7 @@ impl WallTime {
     }
 
     /// From an NTP timestamp (RFC 5905 §6), rounded down to the tick. Values with the top bit clear are
-    /// taken as era 1 (from 2036 on), as RFC 4330 §3 advises.
+    /// taken as era 1 (2036 to 2104), as RFC 4330 §3 advises.
     pub fn from_ntp(ntp: u64) -> Self {
         const UNIX_TO_NTP_SECONDS: i128 = 2_208_988_800;
         let era = if ntp >> 63 == 0 { 1i128 << 64 } else { 0 };
@@ -383,7 +383,7 @@ mod tests {
         }
 
         #[test]
-        fn ntp_and_back_is_identity(ticks in 0i64..600_000_000_000_000) {
+        fn ntp_and_back_is_identity(ticks in 0i64..380_000_000_000_000) {
             prop_assert_eq!(WallTime::from_ntp(WallTime(ticks).to_ntp()), WallTime(ticks));
         }
 

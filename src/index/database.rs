@@ -54,7 +54,6 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, IndexError> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -16_384)?;
-    connection.pragma_update(None, "temp_store", "memory")?;
     // Cut back after a long read kept it from being reused, in bytes.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);

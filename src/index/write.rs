@@ -101,36 +101,56 @@ pub(super) fn commit(
     committed
 }
 
-/// `BEGIN` to `COMMIT`, a savepoint around each call.
+/// `BEGIN` to `COMMIT`. Nearly every batch is good throughout and goes without savepoints, under which SQLite keeps
+/// copies of what changes; a batch with a bad call is undone and done again with one around each call.
 fn transaction(connection: &Connection, calls: &[Vec<Change>]) -> Result<Vec<Result<(), IndexError>>, IndexError> {
-    let run = |sql| -> Result<(), IndexError> {
-        connection.prepare_cached(sql)?.execute([])?;
-        Ok(())
+    let all_or_none = || {
+        execute(connection, "BEGIN IMMEDIATE")?;
+        calls.iter().flatten().try_for_each(|change| apply(connection, change))?;
+        execute(connection, "COMMIT")
     };
-    let attempt = || {
-        run("BEGIN IMMEDIATE")?;
-        let mut results = Vec::with_capacity(calls.len());
-        for changes in calls {
-            run("SAVEPOINT call")?;
-            let result = changes.iter().try_for_each(|change| apply(connection, change));
-            if result.is_err() {
-                // A full disk or a failed read has undone the whole transaction, not only this call.
-                if connection.is_autocommit() {
-                    return result.map(|()| Vec::new());
-                }
-                run("ROLLBACK TO call")?;
-            }
-            run("RELEASE call")?;
-            results.push(result);
-        }
-        run("COMMIT")?;
+    let Err(error) = undone_on_error(connection, all_or_none()) else {
+        return Ok(calls.iter().map(|_| Ok(())).collect());
+    };
+    if let [_] = calls {
+        let bad_change = matches!(error, IndexError::Unknown(_) | IndexError::Refused(_));
+        return if bad_change { Ok(vec![Err(error)]) } else { Err(error) };
+    }
+    let each_apart = || {
+        execute(connection, "BEGIN IMMEDIATE")?;
+        let results = calls.iter().map(|changes| apart(connection, changes)).collect::<Result<_, _>>()?;
+        execute(connection, "COMMIT")?;
         Ok(results)
     };
-    let outcome = attempt();
+    undone_on_error(connection, each_apart())
+}
+
+/// One call inside a savepoint. The outer error is the transaction's.
+fn apart(connection: &Connection, changes: &[Change]) -> Result<Result<(), IndexError>, IndexError> {
+    execute(connection, "SAVEPOINT call")?;
+    let result = changes.iter().try_for_each(|change| apply(connection, change));
+    if result.is_err() {
+        // A full disk or a failed read has undone the whole transaction, not only this call.
+        if connection.is_autocommit() {
+            return result.map(Ok);
+        }
+        execute(connection, "ROLLBACK TO call")?;
+    }
+    execute(connection, "RELEASE call")?;
+    Ok(result)
+}
+
+/// Ends a transaction that failed, where SQLite has not done so itself.
+fn undone_on_error<T>(connection: &Connection, outcome: Result<T, IndexError>) -> Result<T, IndexError> {
     if outcome.is_err() && !connection.is_autocommit() {
-        run("ROLLBACK")?;
+        execute(connection, "ROLLBACK")?;
     }
     outcome
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<(), IndexError> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
 }
 
 /// The same error for another caller: SQLite's own cannot be cloned.

@@ -59,7 +59,9 @@ mod tests {
     #[test]
     fn a_session_that_worked_starts_again_from_the_beginning() {
         let mut backoff = Backoff::default();
-        (0..9).for_each(|_| drop(backoff.next(GapCause::Silent, 0.5)));
+        (0..9).for_each(|_| {
+            backoff.next(GapCause::Silent, 0.5);
+        });
         backoff.reset();
         assert_eq!(backoff.next(GapCause::Silent, 1.0), FIRST);
     }
