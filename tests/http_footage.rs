@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use object_store::local::LocalFileSystem;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use reqwest::header::{self, HeaderMap, HeaderName};
@@ -15,7 +16,6 @@ use reqwest::{Client, Method, Response, StatusCode};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use url::Url;
 use vigie::clock::{Clock, Reading};
 use vigie::http::{Access, Limits, Service, router, serve};
 use vigie::index::{CameraRow, Change, Index};
@@ -119,7 +119,7 @@ impl Gateway {
         index.write(vec![Change::Configure(vec![row]), begin]).await.unwrap();
         let store_dir = dir.path().join("store");
         std::fs::create_dir(&store_dir).unwrap();
-        let store = Store::open(&Url::from_directory_path(&store_dir).unwrap()).unwrap();
+        let store = Store::over(Arc::new(LocalFileSystem::new_with_prefix(&store_dir).unwrap()));
         let keys = Keys::from_secret([7; 32]);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), Arc::new(PastNoon), keys);
         let tasks = spool.start().unwrap();
