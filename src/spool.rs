@@ -249,6 +249,11 @@ impl Spool {
         Ok(Tasks { sealer, drain, stop })
     }
 
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
     /// Where a pack of this camera grows, and where it lies when it is whole.
     fn folder(&self, camera: &CameraKey) -> PathBuf {
         self.0.dir.join(camera.tenant.as_str()).join(camera.camera.as_str())
