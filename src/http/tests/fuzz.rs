@@ -72,6 +72,7 @@ fn mutated(seed: &str, rng: &mut StdRng) -> String {
 async fn mutated_requests_are_answered_or_refused_and_never_break_the_gateway() {
     let cases = setting("VIGIE_FUZZ_CASES", 1_000);
     let seed = setting("VIGIE_FUZZ_SEED", 1);
+    println!("VIGIE_FUZZ_SEED={seed} VIGIE_FUZZ_CASES={cases}");
     let gateway = Gateway::open().await;
     let mut rng = StdRng::seed_from_u64(seed);
     let mut understood = 0;
