@@ -246,7 +246,7 @@ fn check_boxes(pack: &[u8], table: &PackTable) {
             Any::Prft(prft) => {
                 entry = entries.next();
                 let stamp = &entry.expect("a fragment").stamp;
-                assert_eq!(WallTime::from_ntp(u64::from(prft.ntp_timestamp)), stamp.wall_start);
+                assert_eq!(WallTime::from_ntp(prft.ntp_timestamp), stamp.wall_start);
             }
             Any::Moof(moof) => {
                 let entry = entry.expect("a prft before");
@@ -255,7 +255,9 @@ fn check_boxes(pack: &[u8], table: &PackTable) {
                 assert_eq!(tfdt.base_media_decode_time as i64, entry.decode_time.0);
                 let offset = video.trun[0].data_offset.expect("an offset") as u64;
                 assert_eq!(start + offset, entry.data_offset());
-                assert_eq!(audio.is_empty(), entry.audio.is_empty());
+                let heard = audio.iter().map(|traf| traf.tfdt.as_ref().expect("a time").base_media_decode_time as i64);
+                let expect = (!entry.audio.is_empty()).then_some(entry.audio_decode_time);
+                assert_eq!(heard.collect::<Vec<_>>(), Vec::from_iter(expect));
             }
             _ => {}
         }
