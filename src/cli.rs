@@ -11,6 +11,10 @@ use vigie::config::{Config, ConfigError, Loaded};
 use vigie::units::CameraKey;
 
 mod check_config;
+mod demo;
+mod footage;
+mod maintain;
+mod run;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -148,6 +152,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Anything that says what it is.
+    fn failed(why: impl std::fmt::Display) -> Self {
+        Self::Failed(why.to_string())
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failed(_) => ExitCode::FAILURE,
@@ -162,7 +171,16 @@ impl Failure {
 pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::CheckConfig(args) => check_config::run(&args),
-        Command::Run(_) | Command::Demo(_) | Command::Export(_) => Err(Failure::Failed("not wired".into())),
-        Command::Ls(_) | Command::Fsck(_) | Command::RebuildIndex(_) => Err(Failure::Failed("not wired".into())),
+        Command::Demo(args) => demo::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Export(args) => footage::export(&args),
+        Command::Ls(args) => footage::ls(&args),
+        Command::Fsck(args) => maintain::fsck(&args),
+        Command::RebuildIndex(args) => maintain::rebuild_index(&args),
     }
+}
+
+/// Runs a command on a runtime of its own.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Runtime::new().map_err(Failure::failed)?.block_on(work)
 }

@@ -12,7 +12,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod fragment;
+pub mod fsck;
 pub mod gateway;
 pub mod http;
 pub mod index;
@@ -20,6 +22,7 @@ pub mod keys;
 pub mod media;
 pub mod pack;
 pub mod packs;
+pub mod rebuild;
 pub mod record;
 pub mod retention;
 pub mod retrieve;

@@ -90,6 +90,7 @@ struct Inner {
     live: Mutex<HashMap<CameraKey, PackId>>,
     seals: Mutex<Option<mpsc::Sender<Arc<Growing>>>>,
     sealed: Notify,
+    closing: CancellationToken,
 }
 
 /// Locks even after a panic elsewhere: every critical section here leaves its data whole at each step.
@@ -173,7 +174,8 @@ impl Growing {
     /// Index changes that are true once the file as it is now is flushed; `None` when there is nothing to flush.
     fn take_unflushed(&self, state: &mut State, bytes: u64) -> Vec<Change> {
         state.dirty = false;
-        let mut changes = Vec::new();
+        // The run begins before its first pack does.
+        let mut changes = std::mem::take(&mut state.pending);
         if !state.announced
             && let Some((start, end)) = state.segments.extent()
         {
@@ -185,7 +187,6 @@ impl Growing {
             segment,
             pack_bytes: bytes,
         }));
-        changes.append(&mut state.pending);
         changes
     }
 
@@ -232,6 +233,7 @@ impl Spool {
             live: Mutex::default(),
             seals: Mutex::new(None),
             sealed: Notify::new(),
+            closing: CancellationToken::new(),
         }))
     }
 
@@ -245,6 +247,11 @@ impl Spool {
         let sealer = tokio::spawn(drain::seal_queue(self.clone(), queue));
         let drain = tokio::spawn(drain::drain(self.clone(), stop.clone()));
         Ok(Tasks { sealer, drain, stop })
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
     }
 
     /// Where a pack of this camera grows, and where it lies when it is whole.
@@ -365,6 +372,7 @@ impl Spool {
     /// No further pack can be sealed; what is queued still is.
     pub fn close(&self) {
         lock(&self.0.seals).take();
+        self.0.closing.cancel();
     }
 }
 

@@ -36,10 +36,10 @@ pub struct Recovered {
 
 /// A file of the spool.
 #[derive(Clone, Debug)]
-struct Found {
-    path: PathBuf,
-    camera: CameraKey,
-    pack: PackId,
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) camera: CameraKey,
+    pub(crate) pack: PackId,
 }
 
 impl Spool {
@@ -208,7 +208,7 @@ pub fn changes_of(rows: &Rows) -> Vec<Change> {
 }
 
 /// Every pack file of the spool, `{spool}/{tenant}/{camera}/{pack}[.open].mp4`; anything else is left alone.
-fn list(dir: &Path) -> Result<Vec<Found>, SpoolError> {
+pub(crate) fn list(dir: &Path) -> Result<Vec<Found>, SpoolError> {
     let mut found = Vec::new();
     for tenant in entries(dir)? {
         let Some(tenant_id) = name(&tenant).and_then(|n| n.parse::<TenantId>().ok()) else { continue };
