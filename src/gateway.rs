@@ -192,7 +192,9 @@ impl Gateway {
             tokio::spawn(async move { spool.flush_until(every, stop).await })
         };
         let sweeper = {
-            let storage = retention::sweep::Storage::new(packs.clone(), config.spool_dir.clone());
+            let (spool, reserve_bytes) = (spool.clone(), config.disk_reserve_bytes);
+            let storage =
+                retention::sweep::Storage::new(packs.clone(), Arc::new(move || spool.free_bytes(reserve_bytes)));
             let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };

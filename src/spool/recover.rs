@@ -81,7 +81,13 @@ impl Spool {
     async fn recover_file(&self, found: Found) -> Result<Outcome, SpoolError> {
         let row = self.0.index.any_pack(found.pack).await?;
         let whole = self.whole_path(&found.camera, found.pack);
-        if found.path == whole && row.as_ref().is_some_and(|row| row.state >= PackState::Sealed) {
+        if found.path == whole
+            && let Some(row) = row.as_ref().filter(|row| row.state >= PackState::Sealed)
+        {
+            if row.state >= PackState::Stored {
+                let io = |source| SpoolError::Io { path: found.path.clone(), source };
+                self.keep_as_cache(&found.camera, found.pack).map_err(io)?;
+            }
             return Ok(Outcome::Known);
         }
         let (spool, file) = (self.clone(), found.clone());
@@ -234,7 +240,7 @@ fn name(path: &Path) -> Option<&str> {
 }
 
 /// What a folder holds; nothing when it is not a folder.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
     let io = |source| SpoolError::Io { path: dir.to_owned(), source };
     if !dir.is_dir() {
         return Ok(Vec::new());
