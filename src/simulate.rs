@@ -91,7 +91,7 @@ pub struct Faults {
     pub seed: u64,
     /// The second stream is sent, from its first random access point.
     pub other_stream: bool,
-    /// Once: every session of the camera ends without a word.
+    /// Once: a session of the camera ends without a word.
     pub close: bool,
     /// Once: bytes that are no RTSP.
     pub garbage: bool,

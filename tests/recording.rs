@@ -144,7 +144,10 @@ fn check_handed_back(camera: &CameraKey, sent: &[Sent], recorded: &[blake3::Hash
     let place: HashMap<blake3::Hash, usize> = recorded.iter().enumerate().map(|(i, hash)| (*hash, i)).collect();
     assert_eq!(place.len(), recorded.len(), "{camera}: an access unit was handed back twice");
     let known: std::collections::HashSet<_> = sent.iter().map(|unit| unit.hash).collect();
-    assert!(recorded.iter().all(|hash| known.contains(hash)), "{camera}: something was handed back that was not sent");
+    // Of a unit that lost a packet, the rest may be kept: it is handed back as it came, and its loss is a gap.
+    let (broken, other) =
+        (sent.iter().filter(|unit| !unit.whole).count(), recorded.iter().filter(|hash| !known.contains(hash)).count());
+    assert!(other <= broken, "{camera}: {other} units were handed back that were not sent");
     let mut sessions: Vec<u64> = sent.iter().map(|unit| unit.session).collect();
     sessions.dedup();
     let mut last = None;

@@ -298,6 +298,7 @@ impl Playing {
             let mut faults = lock(&self.live.faults);
             let now = faults.clone();
             (faults.garbage, faults.timestamp_jump, faults.empty_nal, faults.huge_bytes) = (false, 0, false, 0);
+            faults.close = false;
             now
         };
         if faults.refuse || faults.close {
