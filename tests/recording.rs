@@ -96,14 +96,19 @@ impl Town {
     }
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+/// Whether it holds before patience ends.
+async fn comes(mut holds: impl AsyncFnMut() -> bool) -> bool {
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     let waits = async {
         while !holds().await {
             tick.tick().await;
         }
     };
-    tokio::time::timeout(PATIENCE, waits).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+    tokio::time::timeout(PATIENCE, waits).await.is_ok()
+}
+
+async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    assert!(comes(holds).await, "waited in vain for {what}");
 }
 
 /// Every access unit that was recorded of each camera, as the hash of its bytes, in order of the packs.

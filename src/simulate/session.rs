@@ -234,8 +234,7 @@ impl Connection {
     async fn udp(&self, client: Option<(u16, u16)>) -> Option<(Way, String)> {
         let (to_rtp, to_rtcp) = client?;
         let (own, peer): (IpAddr, IpAddr) = (self.socket.local_addr().ok()?.ip(), self.socket.peer_addr().ok()?.ip());
-        let rtp = UdpSocket::bind(SocketAddr::new(own, 0)).await.ok()?;
-        let rtcp = UdpSocket::bind(SocketAddr::new(own, 0)).await.ok()?;
+        let (rtp, rtcp) = udp_pair(own).await?;
         rtp.connect(SocketAddr::new(peer, to_rtp)).await.ok()?;
         rtcp.connect(SocketAddr::new(peer, to_rtcp)).await.ok()?;
         let (from_rtp, from_rtcp) = (rtp.local_addr().ok()?.port(), rtcp.local_addr().ok()?.port());
@@ -400,6 +399,18 @@ impl Playing {
             lock(&self.live.log).push(sent);
         }
     }
+}
+
+/// Two neighbouring ports, as clients expect them: RTCP is one above RTP (RFC 3550 §11).
+async fn udp_pair(own: IpAddr) -> Option<(UdpSocket, UdpSocket)> {
+    for _ in 0..100 {
+        let rtp = UdpSocket::bind(SocketAddr::new(own, 0)).await.ok()?;
+        let Some(above) = rtp.local_addr().ok()?.port().checked_add(1) else { continue };
+        if let Ok(rtcp) = UdpSocket::bind(SocketAddr::new(own, above)).await {
+            return Some((rtp, rtcp));
+        }
+    }
+    None
 }
 
 /// One packet on its way: framed on the connection (RFC 2326 §10.12), or a datagram.
