@@ -1,5 +1,7 @@
 //! A real gateway records simulated cameras over real RTSP: what was sent whole is handed back, what was lost is a gap.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
+
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};

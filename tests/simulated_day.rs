@@ -1,6 +1,8 @@
 //! Twenty-four hours of two cameras in seconds: faults, clocks that step, retention. What must always hold is looked at
 //! each simulated half hour.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
