@@ -8,9 +8,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use vigie::config::{Config, ConfigError, Loaded};
-use vigie::units::CameraKey;
+use vigie::units::{CameraKey, TimeRange};
 
 mod check_config;
+mod export;
+mod ls;
+mod run;
+mod show;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -148,6 +152,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Anything that an error says.
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failed(_) => ExitCode::FAILURE,
@@ -158,11 +167,30 @@ impl Failure {
     }
 }
 
+/// From the first instant typed to the first after.
+fn range(config: &Config, start: &str, end: &str) -> Result<TimeRange, Failure> {
+    let instant = |option, text| config.instant(text).map_err(|e| Failure::Usage(format!("{option}: {e}")));
+    let (from, until) = (instant("--start", start)?, instant("--end", end)?);
+    TimeRange::new(from, until).ok_or_else(|| Failure::Usage(format!("--start {start} must be before --end {end}")))
+}
+
 /// Does what was asked.
 pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::CheckConfig(args) => check_config::run(&args),
-        Command::Run(_) | Command::Demo(_) | Command::Export(_) => Err(Failure::Failed("not wired".into())),
-        Command::Ls(_) | Command::Fsck(_) | Command::RebuildIndex(_) => Err(Failure::Failed("not wired".into())),
+        Command::Run(args) => block_on(run::run(args)),
+        Command::Export(args) => block_on(export::run(args)),
+        Command::Ls(args) => block_on(ls::run(args)),
+        Command::Demo(_) | Command::Fsck(_) | Command::RebuildIndex(_) => Err(Failure::Failed("not wired".into())),
     }
+}
+
+/// Runs a command on a runtime of its own.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::Failed(format!("cannot start threads: {e}")))?;
+    let outcome = runtime.block_on(work);
+    // What was not waited for must not hold up the end: a second signal means at once.
+    runtime.shutdown_background();
+    outcome
 }
