@@ -11,6 +11,7 @@ use vigie::config::{Config, ConfigError, Loaded};
 use vigie::units::{CameraKey, TimeRange};
 
 mod check_config;
+mod demo;
 mod export;
 mod ls;
 mod run;
@@ -178,10 +179,11 @@ fn range(config: &Config, start: &str, end: &str) -> Result<TimeRange, Failure> 
 pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Run(args) => block_on(run::run(args)),
         Command::Export(args) => block_on(export::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
-        Command::Demo(_) | Command::Fsck(_) | Command::RebuildIndex(_) => Err(Failure::Failed("not wired".into())),
+        Command::Fsck(_) | Command::RebuildIndex(_) => Err(Failure::Failed("not wired".into())),
     }
 }
 

@@ -25,6 +25,8 @@ use crate::units::{CameraKey, FragmentId, PackId, RunId, Ticks90k, WallTime};
 mod format;
 pub mod reader;
 mod table;
+#[cfg(test)]
+mod testing;
 pub mod writer;
 
 /// What a pack is a part of.
@@ -125,6 +127,10 @@ impl PackTable {
         }
         if entry.video.is_empty() {
             return Err("it has no picture");
+        }
+        // `tfdt` has no sign, and a fragment that ends before it begins would put the next one before it.
+        if entry.decode_time.0 < 0 || entry.audio_decode_time < 0 || entry.stamp.wall_duration.0 < 0 {
+            return Err("its decode time or its duration is negative");
         }
         if entry.offset != self.end() {
             return Err("it does not begin where the one before ends");

@@ -90,6 +90,7 @@ struct Inner {
     live: Mutex<HashMap<CameraKey, PackId>>,
     seals: Mutex<Option<mpsc::Sender<Arc<Growing>>>>,
     sealed: Notify,
+    closing: CancellationToken,
 }
 
 /// Locks even after a panic elsewhere: every critical section here leaves its data whole at each step.
@@ -173,7 +174,8 @@ impl Growing {
     /// Index changes that are true once the file as it is now is flushed; `None` when there is nothing to flush.
     fn take_unflushed(&self, state: &mut State, bytes: u64) -> Vec<Change> {
         state.dirty = false;
-        let mut changes = Vec::new();
+        // The run begins before its first pack does.
+        let mut changes = std::mem::take(&mut state.pending);
         if !state.announced
             && let Some((start, end)) = state.segments.extent()
         {
@@ -185,7 +187,6 @@ impl Growing {
             segment,
             pack_bytes: bytes,
         }));
-        changes.append(&mut state.pending);
         changes
     }
 
@@ -232,6 +233,7 @@ impl Spool {
             live: Mutex::default(),
             seals: Mutex::new(None),
             sealed: Notify::new(),
+            closing: CancellationToken::new(),
         }))
     }
 
@@ -365,6 +367,7 @@ impl Spool {
     /// No further pack can be sealed; what is queued still is.
     pub fn close(&self) {
         lock(&self.0.seals).take();
+        self.0.closing.cancel();
     }
 }
 

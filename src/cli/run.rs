@@ -3,11 +3,12 @@
 //! The first SIGTERM or SIGINT stops it in order; the second ends it at once, as a power cut would: the next start
 //! recovers. systemd is told when it records, when it stops, and at every turn of the main loop that it lives.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use vigie::config::Config;
 use vigie::gateway::Gateway;
@@ -22,31 +23,34 @@ const START_EXTENSION_MICROS: u32 = 60_000_000;
 /// Records and serves until told to stop.
 pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
     let config = args.load()?.config;
-    let mut signals = Signals::new().map_err(|e| Failure::Failed(format!("signals: {e}")))?;
-    let Some(gateway) = start(&config, &mut signals).await? else { return Ok(()) };
+    let told_to_stop = until_told_to_stop();
+    tokio::pin!(told_to_stop);
+    let gateway = tokio::select! {
+        gateway = start(&config) => gateway?,
+        // What had begun can be cut off anywhere.
+        told = &mut told_to_stop => return told.map_err(Failure::failed),
+    };
     tell(&NotifyState::Ready);
     let mut watchdog = Watchdog::new();
-    tokio::select! {
-        () = signals.next() => {}
-        () = watchdog.turn() => {}
-    }
+    let told = tokio::select! {
+        told = told_to_stop => told,
+        never = watchdog.turn() => match never {},
+    };
     tell(&NotifyState::Stopping);
     tokio::select! {
-        () = gateway.stop() => Ok(()),
-        () = signals.next() => Err(Failure::Failed("stopped at once by a second signal: the next start recovers".into())),
-        () = watchdog.turn() => Ok(()),
+        () = gateway.stop() => {}
+        never = watchdog.turn() => match never {},
     }
+    told.map_err(Failure::failed)
 }
 
-/// Nothing when it was told to stop before it had started: what it had begun can be cut off anywhere.
-async fn start(config: &Config, signals: &mut Signals) -> Result<Option<Gateway>, Failure> {
+async fn start(config: &Config) -> Result<Gateway, Failure> {
     let starting = Gateway::start(config);
     tokio::pin!(starting);
     let mut turn = interval(START_TURN);
     loop {
         tokio::select! {
-            started = &mut starting => return started.map(Some).map_err(Failure::failed),
-            () = signals.next() => return Ok(None),
+            started = &mut starting => return started.map_err(Failure::failed),
             _ = turn.tick() => {
                 tell(&NotifyState::ExtendTimeoutUsec(START_EXTENSION_MICROS));
                 tell(&NotifyState::Watchdog);
@@ -55,29 +59,28 @@ async fn start(config: &Config, signals: &mut Signals) -> Result<Option<Gateway>
     }
 }
 
+/// Returns at SIGTERM or SIGINT. A second signal ends the process at once: what it loses, the next start recovers.
+pub(super) async fn until_told_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
 /// Without a service manager nothing is sent; with one that does not listen, the gateway goes on.
 fn tell(state: &NotifyState<'_>) {
     if let Err(e) = sd_notify::notify(std::slice::from_ref(state)) {
         tracing::warn!(error = %e, %state, "the service manager was not told");
-    }
-}
-
-/// What asks a process to stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 
@@ -95,8 +98,7 @@ impl Watchdog {
         }))
     }
 
-    /// Never ends.
-    async fn turn(&mut self) {
+    async fn turn(&mut self) -> Infallible {
         let Some(turns) = &mut self.0 else { return pending().await };
         loop {
             turns.tick().await;

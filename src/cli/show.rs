@@ -10,7 +10,7 @@ use super::Failure;
 
 /// An instant in this zone, with its offset: RFC 3339 to the millisecond, which `--start` and `--end` take too.
 pub(super) fn time(zone: &TimeZone, at: WallTime) -> String {
-    jiff::Zoned::new(at.to_timestamp(), zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+    at.to_timestamp().to_zoned_datetime(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
 /// A length of time, for people.

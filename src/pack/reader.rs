@@ -146,23 +146,33 @@ pub fn verify(entry: &FragmentEntry, data: &[u8], key: &DomainKey) -> Result<(),
 }
 
 /// Checks every byte of a whole local pack. Gives its table, or each place that is damaged: with the fragment table
-/// intact, all damaged fragments are found; without it, the first.
+/// intact, all of them; without it, the first.
 pub fn verify_pack(path: &Path, key: &DomainKey) -> Result<PackTable, Vec<PackError>> {
-    let found = scan(path, key).map_err(|e| vec![e])?;
-    if found.finished
-        && let Some(table) = found.table
-    {
-        return Ok(table);
-    }
-    let torn = || PackError::Malformed { offset: found.whole_bytes, what: "it was not finished".to_owned() };
-    let damaged = |damage: Option<PackError>| vec![damage.unwrap_or_else(torn)];
-    let (Ok(table), Ok(pack)) = (read_table(path), PackFile::open(path)) else {
-        return Err(damaged(found.damage));
+    let table = match read_table(path) {
+        Ok(table) => table,
+        Err(of_table) => {
+            return Err(vec![scan(path, key).map_or_else(|e| e, |found| found.damage.unwrap_or(of_table))]);
+        }
     };
-    let each =
-        table.fragments.iter().enumerate().filter_map(|(i, entry)| check_fragment(&pack, &table, i, entry, key).err());
-    let places: Vec<PackError> = each.collect();
-    Err(if places.is_empty() { damaged(found.damage) } else { places })
+    let pack = PackFile::open(path).map_err(|e| vec![e])?;
+    let fragments = table.fragments.iter().enumerate();
+    let damaged: Vec<PackError> = std::iter::once(check_init(&pack, &table))
+        .chain(fragments.map(|(i, entry)| check_fragment(&pack, &table, i, entry, key)))
+        .filter_map(Result::err)
+        .collect();
+    if damaged.is_empty() { Ok(table) } else { Err(damaged) }
+}
+
+/// Checks what comes before the first fragment against the fragment table.
+fn check_init(pack: &PackFile, table: &PackTable) -> Result<(), PackError> {
+    let init = pack.read(0, table.init_bytes as usize)?;
+    match format::decode_init(&init)? == (table.header.clone(), table.init_bytes) {
+        true => Ok(()),
+        false => {
+            let what = "its header says something else than the fragment table".to_owned();
+            Err(PackError::Malformed { offset: 0, what })
+        }
+    }
 }
 
 /// Checks a fragment's boxes and samples against its entry in the fragment table.

@@ -356,3 +356,6 @@ impl<'a> Input<'a> {
         Ok(gaps)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ pub struct PackWriter {
     table: PackTable,
     /// Reused from fragment to fragment.
     boxes: Vec<u8>,
+    /// Something half written may lie behind the last whole fragment.
+    torn: bool,
 }
 
 impl PackWriter {
@@ -45,7 +47,7 @@ impl PackWriter {
         let file = File::options().read(true).write(true).create_new(true).open(path).map_err(io)?;
         (&file).write_all(&init).map_err(io)?;
         let table = PackTable { header, init_bytes: init.len() as u32, fragments: Vec::new() };
-        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new() })
+        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new(), torn: false })
     }
 
     /// Goes on with a torn pack: what follows its last whole fragment is cut off.
@@ -58,10 +60,11 @@ impl PackWriter {
         let mut file = File::options().read(true).write(true).open(path).map_err(io)?;
         file.set_len(scan.whole_bytes).map_err(io)?;
         file.seek(SeekFrom::Start(scan.whole_bytes)).map_err(io)?;
-        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new() })
+        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new(), torn: false })
     }
 
-    /// Appends a fragment with one vectored write; a short or failed write is undone by truncation.
+    /// Appends a fragment with one vectored write; a failed write is undone by truncation, at the latest before the
+    /// next one.
     pub fn append(&mut self, fragment: &Fragment, stamp: Stamp) -> Result<Arc<FragmentEntry>, PackError> {
         let pack = self.table.header.pack;
         let refused = |what| PackError::Refused { pack, what };
@@ -84,6 +87,10 @@ impl PackWriter {
             audio_decode_time: fragment.audio_decode_time,
             stamp,
         };
+        let sizes = entry.video.iter().chain(&entry.audio).map(|s| s.size as usize);
+        if !sizes.eq(fragment.payload.iter().map(Bytes::len)) {
+            return Err(refused("its samples are not its buffers"));
+        }
         self.table.admits(&entry).map_err(refused)?;
         let index = self.table.fragments.len() as u32;
         format::fragment_header(&mut self.boxes, pack, index, &entry);
@@ -91,20 +98,37 @@ impl PackWriter {
             return Err(refused("its boxes are larger than a fragment's may be"));
         }
         entry.header_bytes = self.boxes.len() as u32;
-        if let Err(source) = write_all_vectored(&self.file, &self.boxes, &fragment.payload) {
-            self.undo(entry.offset)?;
-            return Err(PackError::Io { pack, source });
-        }
+        let boxes = std::mem::take(&mut self.boxes);
+        let written = self.write(&boxes, &fragment.payload);
+        self.boxes = boxes;
+        written?;
         let entry = Arc::new(entry);
         self.table.fragments.push(entry.clone());
         Ok(entry)
     }
 
+    /// Writes behind the last whole fragment, all or nothing.
+    fn write(&mut self, boxes: &[u8], payload: &[Bytes]) -> Result<(), PackError> {
+        let pack = self.table.header.pack;
+        if self.torn {
+            self.undo()?;
+        }
+        if let Err(source) = write_all_vectored(&self.file, boxes, payload) {
+            self.torn = true;
+            // What made the write fail is the news. Where taking it back fails too, the next write begins with it.
+            let _ = self.undo();
+            return Err(PackError::Io { pack, source });
+        }
+        Ok(())
+    }
+
     /// Takes back what a failed write left behind the last whole fragment.
-    fn undo(&mut self, end: u64) -> Result<(), PackError> {
+    fn undo(&mut self) -> Result<(), PackError> {
         let io = |source| PackError::Io { pack: self.table.header.pack, source };
+        let end = self.bytes();
         self.file.set_len(end).map_err(io)?;
         (&*self.file).seek(SeekFrom::Start(end)).map_err(io)?;
+        self.torn = false;
         Ok(())
     }
 
@@ -127,10 +151,7 @@ impl PackWriter {
     pub fn finish(mut self) -> Result<(PackTable, u64), PackError> {
         let end = self.bytes();
         let trailing = format::table(&self.table);
-        if let Err(source) = (&*self.file).write_all(&trailing) {
-            self.undo(end)?;
-            return Err(PackError::Io { pack: self.table.header.pack, source });
-        }
+        self.write(&trailing, &[])?;
         Ok((self.table, end + trailing.len() as u64))
     }
 }
@@ -162,3 +183,6 @@ fn write_all_vectored(mut file: &File, boxes: &[u8], payload: &[Bytes]) -> std::
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

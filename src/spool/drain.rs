@@ -90,22 +90,18 @@ impl Spool {
         loop {
             match self.try_seal(&pack).await {
                 Ok(()) => break,
-                Err(e) if self.is_closed() => {
+                Err(e) if self.0.closing.is_cancelled() => {
                     warn!(pack = %id, error = %e, "a pack is left unsealed: the next start recovers it");
                     break;
                 }
                 Err(e) => {
                     error!(pack = %id, camera = %pack.header.camera, error = %e, "sealing failed and will be tried again");
-                    tokio::time::sleep(wait).await;
+                    self.0.closing.run_until_cancelled(tokio::time::sleep(wait)).await;
                     wait = (wait * 2).min(RETRY_MAX);
                 }
             }
         }
         lock(&self.0.growing).remove(&id);
-    }
-
-    fn is_closed(&self) -> bool {
-        lock(&self.0.seals).is_none()
     }
 
     async fn try_seal(&self, pack: &Arc<Growing>) -> Result<(), SpoolError> {

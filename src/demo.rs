@@ -1,0 +1,100 @@
+//! The demonstration: a simulated camera, recorded and served as any other.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use url::Url;
+
+use crate::config::{Camera, Config, Recording, Retention, S3, Sweep, Tenant, Transport};
+use crate::gateway::{Gateway, GatewayError};
+use crate::simulate::{self, Server};
+use crate::units::{CameraId, TenantId};
+
+/// Free space that the demonstration leaves alone.
+const RESERVE_BYTES: u64 = 1 << 30;
+
+/// Why the demonstration did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The gateway.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The simulated camera.
+    #[error("the simulated camera did not start: {0}")]
+    Camera(#[from] std::io::Error),
+    /// Its film.
+    #[error(transparent)]
+    Film(#[from] simulate::StreamError),
+    /// The data folder.
+    #[error("{0} is not an absolute path")]
+    DataDir(String),
+}
+
+/// A running demonstration.
+#[derive(Debug)]
+pub struct Demo {
+    /// The gateway.
+    pub gateway: Gateway,
+    camera: Server,
+}
+
+impl Demo {
+    /// Starts the camera and the gateway that records it below `data_dir`.
+    pub async fn start(listen: SocketAddr, data_dir: &Path) -> Result<Self, DemoError> {
+        let film = simulate::demo_camera()?;
+        let path = film.path.clone();
+        let camera = Server::start((Ipv4Addr::LOCALHOST, 0).into(), vec![film]).await?;
+        let config = config(listen, data_dir, vec![demo_camera(camera.url(&path))])?;
+        let gateway = Gateway::start(&config).await?;
+        Ok(Self { gateway, camera })
+    }
+
+    /// Stops the gateway, then the camera.
+    pub async fn stop(self) {
+        self.gateway.stop().await;
+        drop(self.camera);
+    }
+}
+
+fn demo_camera(url: Url) -> Camera {
+    let id = "parvis".parse().expect("a plain word is a name");
+    camera(id, "Parvis de la mairie", url)
+}
+
+/// A camera as the configuration's defaults have it.
+pub fn camera(id: CameraId, name: &str, url: Url) -> Camera {
+    Camera {
+        id,
+        name: name.to_owned(),
+        place: "Place de la République".to_owned(),
+        url,
+        username: None,
+        password: None,
+        transport: Transport::Tcp,
+        retention: Retention::default(),
+        audio_legal_basis: None,
+        silence_max: Camera::SILENCE_MAX,
+    }
+}
+
+/// One town with these cameras, everything else as the defaults have it, below one folder.
+pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<Camera>) -> Result<Config, DemoError> {
+    let bad = || DemoError::DataDir(data_dir.display().to_string());
+    Ok(Config {
+        spool_dir: data_dir.join("spool"),
+        store_url: Url::from_directory_path(data_dir.join("store")).map_err(|()| bad())?,
+        data_dir: data_dir.to_owned(),
+        s3: S3::default(),
+        disk_reserve_bytes: RESERVE_BYTES,
+        http_listen: listen,
+        recording: Recording::default(),
+        retention: Sweep::default(),
+        time_zone: jiff::tz::TimeZone::get("Europe/Paris").unwrap_or(jiff::tz::TimeZone::UTC),
+        tenants: vec![Tenant {
+            id: "demo".parse::<TenantId>().expect("a plain word is a name"),
+            name: "Ville de démonstration".to_owned(),
+            access_token: None,
+            cameras,
+        }],
+    })
+}

@@ -1,0 +1,357 @@
+//! Footage over real sockets: clips by range, playlists and what they name, and packs that go away meanwhile.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::local::LocalFileSystem;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use reqwest::header::{self, HeaderMap, HeaderName};
+use reqwest::{Client, Method, Response, StatusCode};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use vigie::clock::{Clock, Reading};
+use vigie::http::{Access, Limits, Service, router, serve};
+use vigie::index::{CameraRow, Change, Index};
+use vigie::keys::Keys;
+use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
+use vigie::pack::{PackHeader, Stamp};
+use vigie::packs::Packs;
+use vigie::retrieve::Footage;
+use vigie::spool::{Growing, Spool, Tasks};
+use vigie::status::StatusBoard;
+use vigie::store::Store;
+use vigie::units::{CameraKey, PackId, RunId, Ticks90k, WallTime};
+
+/// When recordings begin, on a Tuesday.
+const NOON: WallTime = WallTime(1_772_539_200 * 90_000);
+
+const RUN: RunId = RunId([9; 16]);
+
+/// Pictures a second.
+const RATE: u32 = 10;
+
+/// So many fragments of a second, with samples that no two fragments share.
+fn fragments(seconds: Range<i64>) -> Vec<Fragment> {
+    let mut entry = vec![0, 0, 0, 86];
+    entry.extend(b"avc1");
+    entry.resize(86, 0);
+    let params = Arc::new(Params {
+        video: VideoParams {
+            codec: VideoCodec::H264,
+            width: 640,
+            height: 360,
+            sample_entry: entry.into(),
+            rfc6381: "avc1.42C01E".to_owned(),
+        },
+        audio: None,
+    });
+    let received = Reading { wall: WallTime(0), mono: Duration::ZERO };
+    let fragment = |second: i64| {
+        let mut rng = StdRng::seed_from_u64(second.unsigned_abs());
+        let payload: Vec<Bytes> = (0..RATE)
+            .map(|_| {
+                let mut bytes = vec![0; rng.random_range(100..4_000)];
+                rng.fill_bytes(&mut bytes);
+                bytes.into()
+            })
+            .collect();
+        let sample =
+            |bytes: &Bytes| Sample { size: bytes.len() as u32, duration: 90_000 / RATE, composition_offset: 0 };
+        Fragment {
+            params: params.clone(),
+            decode_time: Ticks90k(second * 90_000),
+            duration: Ticks90k(90_000),
+            random_access: second % 2 == 0,
+            video: payload.iter().map(sample).collect(),
+            audio: Vec::new(),
+            audio_decode_time: 0,
+            payload,
+            first_timestamp: second * 90_000,
+            first_received: received,
+            last_received: received,
+            losses: Vec::new(),
+        }
+    };
+    seconds.map(fragment).collect()
+}
+
+/// A clock that shows a minute past noon.
+#[derive(Debug)]
+struct PastNoon;
+
+impl Clock for PastNoon {
+    fn read(&self) -> Reading {
+        Reading { wall: at(60), mono: Duration::ZERO }
+    }
+}
+
+/// A gateway whose recorder is the test.
+struct Gateway {
+    spool: Spool,
+    tasks: Option<Tasks>,
+    packs: u8,
+    client: Client,
+    base: String,
+    dir: TempDir,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Gateway {
+    async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let row = CameraRow {
+            key: camera(),
+            name: "Gate".into(),
+            place: "Town".into(),
+            configured: true,
+            retention_max: Ticks90k(30 * 86_400 * 90_000),
+            retention_min: Ticks90k::ZERO,
+        };
+        let index = Index::open(&dir.path().join("index.db")).await.unwrap();
+        let begin = Change::BeginRun { camera: camera(), run: RUN, start: NOON };
+        index.write(vec![Change::Configure(vec![row]), begin]).await.unwrap();
+        let store_dir = dir.path().join("store");
+        std::fs::create_dir(&store_dir).unwrap();
+        let store = Store::over(Arc::new(LocalFileSystem::new_with_prefix(&store_dir).unwrap()));
+        let keys = Keys::from_secret([7; 32]);
+        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), Arc::new(PastNoon), keys);
+        let tasks = spool.start().unwrap();
+        let footage = Footage::new(index, Packs::new(spool.clone(), store), Arc::new(PastNoon));
+        let access = Access::new([(&camera().tenant, None)]).unwrap();
+        let service = Service::new(footage, access, &jiff::tz::TimeZone::UTC, StatusBoard::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/api/cameras/gate", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        tokio::spawn(serve(listener, router(service), Limits::default(), async {
+            let _ = stopped.await;
+        }));
+        Self { spool, tasks: Some(tasks), packs: 0, client: Client::new(), base, dir, _stop: stop }
+    }
+
+    /// Twelve seconds in two packs, from noon on.
+    async fn of_two_packs() -> Self {
+        let mut gateway = Self::start().await;
+        for seconds in [0..6, 6..12] {
+            let pack = gateway.open(&fragments(seconds)).await;
+            gateway.spool.seal(pack).await.unwrap();
+        }
+        gateway
+    }
+
+    /// A pack with these fragments, flushed; it goes on growing.
+    async fn open(&mut self, fragments: &[Fragment]) -> Arc<Growing> {
+        self.packs += 1;
+        let params = fragments[0].params.clone();
+        let header = PackHeader { pack: PackId([self.packs; 16]), camera: camera(), run: RUN, params };
+        let pack = self.spool.open_pack(header).unwrap();
+        self.append(&pack, fragments).await;
+        pack
+    }
+
+    async fn append(&self, pack: &Growing, fragments: &[Fragment]) {
+        for fragment in fragments {
+            let stamp = Stamp {
+                wall_start: NOON.saturating_add(fragment.decode_time),
+                wall_duration: fragment.duration,
+                camera_time: None,
+                gaps: Vec::new(),
+            };
+            pack.append(fragment, stamp, Vec::new()).unwrap();
+        }
+        self.spool.flush().await;
+    }
+
+    async fn send(&self, method: Method, path: &str, headers: &[(HeaderName, &str)]) -> Response {
+        let request = self.client.request(method, format!("{}/{path}", self.base));
+        headers.iter().fold(request, |request, (name, value)| request.header(name, *value)).send().await.unwrap()
+    }
+
+    async fn get(&self, path: &str, headers: &[(HeaderName, &str)]) -> Response {
+        self.send(Method::GET, path, headers).await
+    }
+}
+
+/// Noon and so many seconds.
+fn at(seconds: i64) -> WallTime {
+    NOON.saturating_add(Ticks90k(seconds * 90_000))
+}
+
+fn camera() -> CameraKey {
+    "town/gate".parse().unwrap()
+}
+
+fn clip(start: i64, end: i64) -> String {
+    format!("clip.mp4?start={}&end={}", at(start), at(end))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
+    headers[name].to_str().unwrap()
+}
+
+async fn problem(response: Response, status: u16) -> String {
+    assert_eq!(response.status().as_u16(), status);
+    assert_eq!(text(response.headers(), &header::CONTENT_TYPE), "application/problem+json");
+    response.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_clip_has_its_exact_length_and_head_says_the_same() {
+    let gateway = Gateway::of_two_packs().await;
+    let get = gateway.get(&clip(1, 11), &[]).await;
+    assert_eq!(get.status(), StatusCode::OK);
+    let headers = get.headers().clone();
+    let bytes = get.bytes().await.unwrap();
+    assert_eq!(text(&headers, &header::CONTENT_LENGTH), bytes.len().to_string());
+    assert_eq!(text(&headers, &header::CONTENT_TYPE), "video/mp4");
+    assert_eq!(text(&headers, &header::ACCEPT_RANGES), "bytes");
+    assert!(text(&headers, &header::ETAG).starts_with('"'));
+    let name = "inline; filename=\"gate_20260303T120001Z_20260303T120011Z.mp4\"";
+    assert_eq!(text(&headers, &header::CONTENT_DISPOSITION), name);
+    assert_eq!(&bytes[4..8], b"ftyp");
+
+    let head = gateway.send(Method::HEAD, &clip(1, 11), &[(header::RANGE, "bytes=5-9")]).await;
+    assert_eq!(head.status(), StatusCode::OK);
+    for name in
+        [header::CONTENT_LENGTH, header::ETAG, header::CONTENT_TYPE, header::CACHE_CONTROL, header::ACCEPT_RANGES]
+    {
+        assert_eq!(head.headers()[&name], headers[&name], "{name}");
+    }
+    assert!(head.bytes().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn five_hundred_random_ranges_equal_the_same_bytes_of_the_whole() {
+    let gateway = Gateway::of_two_packs().await;
+    let path = clip(1, 11);
+    let whole = gateway.get(&path, &[]).await;
+    let etag = text(whole.headers(), &header::ETAG).to_owned();
+    let whole = whole.bytes().await.unwrap();
+    let mut rng = StdRng::seed_from_u64(7);
+    for case in 0..500 {
+        let first = rng.random_range(0..whole.len());
+        let last = rng.random_range(first..whole.len() + 1_000);
+        let (asked, want) = match case % 3 {
+            0 => (format!("bytes={first}-{last}"), first..whole.len().min(last + 1)),
+            1 => (format!("bytes={first}-"), first..whole.len()),
+            _ => (format!("bytes=-{}", first + 1), whole.len() - first - 1..whole.len()),
+        };
+        let answer = gateway.get(&path, &[(header::RANGE, &asked), (header::IF_RANGE, &etag)]).await;
+        assert_eq!(answer.status(), StatusCode::PARTIAL_CONTENT, "{asked}");
+        let content_range = format!("bytes {}-{}/{}", want.start, want.end - 1, whole.len());
+        assert_eq!(text(answer.headers(), &header::CONTENT_RANGE), content_range, "{asked}");
+        assert!(answer.bytes().await.unwrap() == whole[want], "{asked}: other bytes");
+    }
+}
+
+#[tokio::test]
+async fn conditions_are_answered_as_http_says() {
+    let gateway = Gateway::of_two_packs().await;
+    let path = clip(1, 11);
+    let whole = gateway.get(&path, &[]).await;
+    let etag = text(whole.headers(), &header::ETAG).to_owned();
+    let len = whole.bytes().await.unwrap().len();
+    let first = (header::RANGE, "bytes=0-0");
+    let status = async |headers: &[(HeaderName, &str)]| gateway.get(&path, headers).await.status().as_u16();
+    assert_eq!(status(&[(header::IF_NONE_MATCH, &etag)]).await, 304);
+    assert_eq!(status(&[(header::IF_NONE_MATCH, "\"other\"")]).await, 200);
+    assert_eq!(status(&[first.clone(), (header::IF_RANGE, &etag)]).await, 206);
+    assert_eq!(status(&[first.clone(), (header::IF_RANGE, "\"other\"")]).await, 200);
+    assert_eq!(status(&[(header::RANGE, "bytes=0-0,2-3")]).await, 200);
+    problem(gateway.get(&path, &[(header::IF_MATCH, "\"other\"")]).await, 412).await;
+    let beyond = gateway.get(&path, &[(header::RANGE, &format!("bytes={len}-"))]).await;
+    assert_eq!(text(beyond.headers(), &header::CONTENT_RANGE), format!("bytes */{len}"));
+    problem(beyond, 416).await;
+    let unchanged = gateway.get(&path, &[(header::IF_NONE_MATCH, &etag)]).await;
+    assert_eq!(text(unchanged.headers(), &header::ETAG), etag);
+    problem(gateway.get(&clip(100, 200), &[]).await, 404).await;
+}
+
+#[tokio::test]
+async fn who_continues_gets_the_clip_begun_and_who_begins_gets_all_there_is() {
+    let mut gateway = Gateway::start().await;
+    let pack = gateway.open(&fragments(0..4)).await;
+    let path = clip(0, 3600);
+    let begun = gateway.get(&path, &[]).await;
+    let etag = text(begun.headers(), &header::ETAG).to_owned();
+    let begun = begun.bytes().await.unwrap();
+    gateway.append(&pack, &fragments(4..8)).await;
+    let rest = gateway.get(&path, &[(header::RANGE, "bytes=1000-"), (header::IF_RANGE, &etag)]).await;
+    assert_eq!(rest.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(rest.bytes().await.unwrap(), begun[1000..]);
+    let anew = gateway.get(&path, &[(header::RANGE, "bytes=0-")]).await;
+    assert_ne!(text(anew.headers(), &header::ETAG), etag);
+    assert!(anew.bytes().await.unwrap().len() > begun.len());
+}
+
+#[tokio::test]
+async fn a_playlist_names_bytes_that_are_there() {
+    let gateway = Gateway::of_two_packs().await;
+    let range = format!("hls/vod.m3u8?start={}&end={}", at(0), at(12));
+    for list in ["hls/live.m3u8", &range] {
+        let playlist = gateway.get(list, &[]).await;
+        assert_eq!(playlist.status(), StatusCode::OK, "{list}");
+        assert_eq!(text(playlist.headers(), &header::CONTENT_TYPE), "application/vnd.apple.mpegurl");
+        assert_eq!(text(playlist.headers(), &header::CACHE_CONTROL), "private, no-store");
+        let playlist = playlist.text().await.unwrap();
+        let maps = playlist.lines().filter_map(|l| l.strip_prefix("#EXT-X-MAP:URI=\"")?.split('"').next());
+        let names: Vec<_> = playlist.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).chain(maps).collect();
+        assert!(names.len() >= 3, "{playlist}");
+        for name in names {
+            let answer = gateway.get(&format!("hls/{name}"), &[]).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{name}");
+            assert!(text(answer.headers(), &header::CACHE_CONTROL).contains("immutable"));
+            let len: usize = text(answer.headers(), &header::CONTENT_LENGTH).parse().unwrap();
+            assert_eq!(answer.bytes().await.unwrap().len(), len, "{name}");
+        }
+    }
+    let pack = "00".repeat(16);
+    problem(gateway.get(&format!("hls/{pack}/init.mp4"), &[]).await, 404).await;
+    problem(gateway.get(&format!("hls/{pack}/0-0.m4s"), &[]).await, 404).await;
+}
+
+impl Gateway {
+    /// Waits until every pack lies in the store and nothing moves any more; gives the files that hold footage.
+    async fn settled(&mut self) -> Vec<PathBuf> {
+        self.spool.close();
+        self.tasks.take().unwrap().join().await;
+        let mut files = Vec::new();
+        let mut folders = vec![self.dir.path().join("store"), self.dir.path().join("spool")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { &mut folders } else { &mut files }.push(path);
+            }
+        }
+        assert!(!files.is_empty());
+        files
+    }
+}
+
+#[tokio::test]
+async fn a_pack_that_goes_away_breaks_the_body_off() {
+    let mut gateway = Gateway::of_two_packs().await;
+    let begun = gateway.get(&clip(0, 6), &[]).await;
+    assert_eq!(begun.status(), StatusCode::OK);
+    begun.bytes().await.unwrap();
+    gateway.settled().await.into_iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    // The layout is kept, its samples are gone: what was promised does not come, and that shows.
+    let broken = gateway.get(&clip(0, 6), &[(header::RANGE, "bytes=-1000")]).await;
+    assert!(broken.bytes().await.is_err(), "a body that cannot be whole must not look whole");
+}
+
+#[tokio::test]
+async fn a_damaged_pack_is_a_problem_that_tells_no_path() {
+    let mut gateway = Gateway::of_two_packs().await;
+    gateway.settled().await.into_iter().for_each(|file| std::fs::write(file, [0x5a; 100_000]).unwrap());
+    for path in [clip(0, 6), format!("hls/{}/init.mp4", PackId([1; 16])), format!("hls/{}/0-1.m4s", PackId([1; 16]))] {
+        let shown = problem(gateway.get(&path, &[]).await, 500).await;
+        assert!(shown.contains("damaged") && !shown.contains(gateway.dir.path().to_str().unwrap()), "{path}: {shown}");
+    }
+}
