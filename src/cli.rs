@@ -13,6 +13,7 @@ use vigie::units::{CameraKey, TimeRange};
 mod check_config;
 mod demo;
 mod export;
+mod fsck;
 mod ls;
 mod run;
 mod show;
@@ -183,7 +184,8 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(args) => block_on(run::run(args)),
         Command::Export(args) => block_on(export::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
-        Command::Fsck(_) | Command::RebuildIndex(_) => Err(Failure::Failed("not wired".into())),
+        Command::Fsck(args) => block_on(fsck::run(args)),
+        Command::RebuildIndex(_) => Err(Failure::Failed("not wired".into())),
     }
 }
 

@@ -7,13 +7,14 @@
 //!                                                             │                     │
 //!                                                             └────── index ←───────┘ receipts
 //! HTTP ← retrieve (timeline, MP4, HLS, snapshot) ← index + packs (spool first, then store)
-//! retention, fsck: read the index, act on the store
+//! retention, fsck, rebuild: set the index and the store against each other
 //! ```
 
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod fragment;
+pub mod fsck;
 pub mod gateway;
 pub mod http;
 pub mod index;
@@ -21,6 +22,7 @@ pub mod keys;
 pub mod media;
 pub mod pack;
 pub mod packs;
+pub mod rebuild;
 pub mod record;
 pub mod retention;
 pub mod retrieve;

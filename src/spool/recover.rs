@@ -34,20 +34,22 @@ pub struct Recovered {
     pub unreadable: usize,
 }
 
-/// A file of the spool.
+/// A pack file of the spool.
 #[derive(Clone, Debug)]
-struct Found {
-    path: PathBuf,
-    camera: CameraKey,
-    pack: PackId,
+pub struct Found {
+    /// Where.
+    pub path: PathBuf,
+    /// Whose, by its folders.
+    pub camera: CameraKey,
+    /// Which, by its name.
+    pub pack: PackId,
 }
 
 impl Spool {
     /// Seals every pack that the last process left open or untold, and settles rows that have lost their bytes. To be
     /// called before anything records.
     pub async fn recover(&self) -> Result<Recovered, SpoolError> {
-        let dir = self.0.dir.clone();
-        let files = blocking(move || list(&dir)).await?;
+        let files = self.pack_files().await?;
         let outcomes: Vec<Result<Outcome, SpoolError>> = futures::stream::iter(files)
             .map(|found| {
                 let spool = self.clone();
@@ -76,6 +78,12 @@ impl Spool {
             );
         }
         Ok(report)
+    }
+
+    /// Every pack file of the spool, growing and whole.
+    pub async fn pack_files(&self) -> Result<Vec<Found>, SpoolError> {
+        let dir = self.0.dir.clone();
+        blocking(move || list(&dir)).await
     }
 
     async fn recover_file(&self, found: Found) -> Result<Outcome, SpoolError> {
