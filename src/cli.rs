@@ -15,6 +15,7 @@ mod demo;
 mod export;
 mod fsck;
 mod ls;
+mod rebuild_index;
 mod run;
 mod show;
 
@@ -185,7 +186,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Export(args) => block_on(export::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Fsck(args) => block_on(fsck::run(args)),
-        Command::RebuildIndex(_) => Err(Failure::Failed("not wired".into())),
+        Command::RebuildIndex(args) => block_on(rebuild_index::run(args)),
     }
 }
 
