@@ -192,10 +192,10 @@ impl Default for Retention {
 
 impl Config {
     /// Room that the maximum needs above the minimum. A pack goes whole: its youngest picture is guaranteed for the
-    /// minimum while its oldest must be gone by the maximum, and between condemning and deleting lie one grace time
-    /// and up to two intervals of the sweep.
+    /// minimum while its oldest must be gone by the maximum, and the sweep condemns so early that a failed round or a
+    /// slow store does not make it late.
     pub fn retention_margin(recording: &Recording, sweep: &Sweep) -> Duration {
-        recording.pack_duration_max + sweep.grace + 2 * sweep.interval
+        recording.pack_duration_max + sweep.grace + 4 * sweep.interval + Duration::from_secs(120)
     }
 
     /// Reads and validates a file, with secrets from the process's surroundings.

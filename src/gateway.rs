@@ -125,12 +125,17 @@ pub fn index_path(config: &Config) -> PathBuf {
 pub async fn open(config: &Config, read_only: bool) -> Result<Opened, GatewayError> {
     let index_path = index_path(config);
     let index = if read_only { Index::open_read_only(&index_path).await? } else { Index::open(&index_path).await? };
-    let keys = Keys::load_or_create(&config.data_dir.join("keys").join("gateway.key"))?;
-    let store = Store::open(&config.store_url, &config.s3)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let (keys, store, clock) = parts(config)?;
     let spool = Spool::new(&config.spool_dir, store.clone(), index.clone(), clock.clone(), keys.clone());
     let packs = Packs::new(spool.clone(), store.clone());
     Ok(Opened { index, spool, store, packs, clock, keys })
+}
+
+/// What does not need the index.
+pub fn parts(config: &Config) -> Result<(Keys, Store, Arc<dyn Clock>), GatewayError> {
+    let keys = Keys::load_or_create(&config.data_dir.join("keys").join("gateway.key"))?;
+    let store = Store::open(&config.store_url, &config.s3)?;
+    Ok((keys, store, Arc::new(SystemClock::default())))
 }
 
 /// Keeps a second gateway out of the data folder for as long as the file is held.
@@ -187,7 +192,9 @@ impl Gateway {
             tokio::spawn(async move { spool.flush_until(every, stop).await })
         };
         let sweeper = {
-            let storage = retention::sweep::Storage::new(packs.clone(), config.spool_dir.clone());
+            let (spool, reserve_bytes) = (spool.clone(), config.disk_reserve_bytes);
+            let storage =
+                retention::sweep::Storage::new(packs.clone(), Arc::new(move || spool.free_bytes(reserve_bytes)));
             let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };

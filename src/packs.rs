@@ -127,7 +127,7 @@ impl Packs {
     }
 
     async fn read_table(&self, pack: &PackRef) -> Result<PackTable, ReadError> {
-        let bytes = self.pack_bytes(pack).await?;
+        let bytes = self.size(pack).await?;
         let mut want = TAIL_BYTES.min(bytes);
         loop {
             let tail = self.bytes(pack, bytes - want..bytes).await?;
@@ -143,7 +143,7 @@ impl Packs {
     }
 
     /// Size of a whole pack.
-    async fn pack_bytes(&self, pack: &PackRef) -> Result<u64, ReadError> {
+    async fn size(&self, pack: &PackRef) -> Result<u64, ReadError> {
         if let Place::Local(file) = self.place(pack).await? {
             let meta = file.metadata().map_err(|source| ReadError::Io { pack: pack.id, source })?;
             return Ok(meta.len());

@@ -179,7 +179,7 @@ fn spooled<'a>(
         if index.any_pack(file.pack).await?.is_some() {
             return Ok(Read::Nothing);
         }
-        let [whole, _] = spool.files(&file.camera, file.pack);
+        let [_, whole, _] = spool.files(&file.camera, file.pack);
         let state = if file.path == whole { PackState::Sealed } else { PackState::Open };
         let meta =
             std::fs::metadata(&file.path).map_err(|source| RebuildError::Io { path: file.path.clone(), source })?;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! {spool}/{tenant}/{camera}/{pack}.open.mp4   grows; after a crash: scanned, cut at its last whole fragment, sealed
-//! {spool}/{tenant}/{camera}/{pack}.mp4        whole; waits for the store, or is a cache of what the store has
+//! {spool}/{tenant}/{camera}/{pack}.mp4        whole; waits for the store
+//! {spool}/{tenant}/{camera}/{pack}.cache.mp4  the store has it: goes, oldest first, when space is needed
 //! ```
 //!
 //! Invariants: the index speaks of a fragment only after its bytes were flushed; a pack leaves the spool only by being
@@ -30,6 +31,7 @@ use crate::pack::{PackError, PackHeader, PackTable, Stamp};
 use crate::store::Store;
 use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
 
+mod cache;
 mod drain;
 pub mod recover;
 pub mod segments;
@@ -249,6 +251,11 @@ impl Spool {
         Ok(Tasks { sealer, drain, stop })
     }
 
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
     /// Where a pack of this camera grows, and where it lies when it is whole.
     fn folder(&self, camera: &CameraKey) -> PathBuf {
         self.0.dir.join(camera.tenant.as_str()).join(camera.camera.as_str())
@@ -260,6 +267,10 @@ impl Spool {
 
     fn whole_path(&self, camera: &CameraKey, pack: PackId) -> PathBuf {
         self.folder(camera).join(format!("{pack}.mp4"))
+    }
+
+    fn cache_path(&self, camera: &CameraKey, pack: PackId) -> PathBuf {
+        self.folder(camera).join(format!("{pack}.cache.mp4"))
     }
 
     pub(crate) fn key(&self, camera: &CameraKey) -> DomainKey {
@@ -360,8 +371,8 @@ impl Spool {
     }
 
     /// Files of the spool that may hold this pack, the likeliest first.
-    pub fn files(&self, camera: &CameraKey, pack: PackId) -> [PathBuf; 2] {
-        [self.whole_path(camera, pack), self.open_path(camera, pack)]
+    pub fn files(&self, camera: &CameraKey, pack: PackId) -> [PathBuf; 3] {
+        [self.cache_path(camera, pack), self.whole_path(camera, pack), self.open_path(camera, pack)]
     }
 
     /// No further pack can be sealed; what is queued still is.

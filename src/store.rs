@@ -321,6 +321,12 @@ fn move_durably(from: &FilePath, to: &FilePath) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// Bytes that the gateway may still write on the file system of this directory.
+pub fn free_bytes(dir: &FilePath) -> std::io::Result<u64> {
+    let disk = rustix::fs::statvfs(dir)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &FilePath) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()

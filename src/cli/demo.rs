@@ -6,21 +6,19 @@ use std::path::{Path, PathBuf};
 use super::{Demo, Failure};
 
 pub(super) fn run(args: &Demo) -> Result<(), Failure> {
-    let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
     let scratch = match &args.data_dir {
         Some(_) => None,
-        None => Some(Scratch::create().map_err(|e| failed(&e))?),
+        None => Some(Scratch::create().map_err(Failure::failed)?),
     };
     let data_dir: PathBuf = match (&args.data_dir, &scratch) {
-        (Some(dir), _) => std::path::absolute(dir).map_err(|e| failed(&e))?,
+        (Some(dir), _) => std::path::absolute(dir).map_err(Failure::failed)?,
         (None, Some(scratch)) => scratch.0.clone(),
         (None, None) => PathBuf::new(),
     };
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| failed(&e))?;
-    runtime.block_on(async {
-        let demo = vigie::demo::Demo::start(args.listen, &data_dir).await.map_err(|e| failed(&e))?;
-        show(&demo, &data_dir).map_err(|e| failed(&e))?;
-        super::run::until_told_to_stop().await.map_err(|e| failed(&e))?;
+    super::block_on(async {
+        let demo = vigie::demo::Demo::start(args.listen, &data_dir).await.map_err(Failure::failed)?;
+        show(&demo, &data_dir).map_err(Failure::failed)?;
+        super::run::until_told_to_stop().await.map_err(Failure::failed)?;
         demo.stop().await;
         Ok(())
     })

@@ -2,13 +2,9 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::Arc;
 
-use vigie::clock::SystemClock;
 use vigie::gateway;
-use vigie::keys::Keys;
 use vigie::rebuild::{Rebuild, Report, Unreadable};
-use vigie::store::Store;
 
 use super::{ConfigArg, Failure, show};
 
@@ -16,13 +12,14 @@ use super::{ConfigArg, Failure, show};
 pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
     let config = args.load()?.config;
     let _held = gateway::lock(&config).map_err(Failure::failed)?;
+    let (keys, store, clock) = gateway::parts(&config).map_err(Failure::failed)?;
     let rebuild = Rebuild {
         index: gateway::index_path(&config),
         cameras: gateway::camera_rows(&config),
-        store: Store::open(&config.store_url, &config.s3).map_err(Failure::failed)?,
+        store,
         spool_dir: config.spool_dir.clone(),
-        keys: Keys::load_or_create(&config.data_dir.join("keys").join("gateway.key")).map_err(Failure::failed)?,
-        clock: Arc::new(SystemClock::default()),
+        keys,
+        clock,
     };
     let report = rebuild.run(&mut say).await.map_err(Failure::failed)?;
     show::print(&summary(&report))?;

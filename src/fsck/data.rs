@@ -17,7 +17,7 @@ impl Fsck {
     pub(super) async fn damage(&self, row: &PackRow, scratch: Option<&Scratch>) -> Result<(), Vec<Complaint>> {
         let (pack, camera) = (row.id, &row.camera);
         let unreadable = |what: String| vec![Complaint::Unreadable { pack, camera: camera.clone(), what }];
-        let [in_spool, _] = self.spool.files(camera, pack);
+        let [_, in_spool, _] = self.spool.files(camera, pack);
         let local = match row.state {
             PackState::Stored => self.store.local_file(camera, pack),
             _ => Some(in_spool),

@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -62,20 +61,14 @@ impl std::fmt::Debug for Storage {
 }
 
 impl Storage {
-    /// These packs, and the disk that this directory is on.
-    pub fn new(packs: Packs, dir: PathBuf) -> Self {
+    /// These packs, and the disk that they are on.
+    pub fn new(packs: Packs, free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>) -> Self {
         let delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
             let packs = packs.clone();
             Box::pin(async move { packs.delete(&pack).await })
         };
-        Self { delete: Arc::new(delete), free_bytes: Arc::new(move || free_bytes(&dir)) }
+        Self { delete: Arc::new(delete), free_bytes }
     }
-}
-
-/// Bytes that the gateway may still write on the file system of this directory.
-pub fn free_bytes(dir: &std::path::Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(dir)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// What a sweep did.

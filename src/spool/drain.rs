@@ -113,12 +113,15 @@ impl Spool {
         };
         changes.push(Change::SealPack { pack: header.pack, bytes });
         let whole = self.whole_path(&header.camera, header.pack);
-        match self.0.store.put_pack(&header.camera, header.pack, &whole).await {
-            Ok(_) => changes.push(Change::PackStored { pack: header.pack }),
-            Err(e) if self.0.store.local_root().is_some() => {
-                warn!(pack = %header.pack, error = %e, "the store did not take a pack: it waits in the spool");
+        // Renaming costs nothing and is done at once; sending is the drain's, which has time.
+        if self.0.store.local_root().is_some() {
+            match self.0.store.put_pack(&header.camera, header.pack, &whole).await {
+                Ok(Kept::Moved) => changes.push(Change::PackStored { pack: header.pack }),
+                Ok(Kept::Cached) => {}
+                Err(e) => {
+                    warn!(pack = %header.pack, error = %e, "the store did not take a pack: it waits in the spool")
+                }
             }
-            Err(e) => warn!(pack = %header.pack, error = %e, "the store is away: the pack waits in the spool"),
         }
         if let Err(e) = self.0.index.write(changes.clone()).await {
             pack.give_back(changes);
@@ -229,7 +232,7 @@ impl Spool {
             }
         }
         self.0.index.write(vec![Change::PackStored { pack }]).await?;
-        Ok(())
+        self.keep_as_cache(camera, pack).map_err(|source| SpoolError::Io { path: whole, source })
     }
 }
 

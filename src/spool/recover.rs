@@ -34,15 +34,12 @@ pub struct Recovered {
     pub unreadable: usize,
 }
 
-/// A pack file of the spool.
+/// A file of the spool.
 #[derive(Clone, Debug)]
-pub struct Found {
-    /// Where.
-    pub path: PathBuf,
-    /// Whose, by its folders.
-    pub camera: CameraKey,
-    /// Which, by its name.
-    pub pack: PackId,
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) camera: CameraKey,
+    pub(crate) pack: PackId,
 }
 
 impl Spool {
@@ -80,8 +77,8 @@ impl Spool {
         Ok(report)
     }
 
-    /// Every pack file of the spool, growing and whole.
-    pub async fn pack_files(&self) -> Result<Vec<Found>, SpoolError> {
+    /// Every pack file of the spool but those that are a cache.
+    pub(crate) async fn pack_files(&self) -> Result<Vec<Found>, SpoolError> {
         let dir = self.0.dir.clone();
         blocking(move || list(&dir)).await
     }
@@ -89,7 +86,13 @@ impl Spool {
     async fn recover_file(&self, found: Found) -> Result<Outcome, SpoolError> {
         let row = self.0.index.any_pack(found.pack).await?;
         let whole = self.whole_path(&found.camera, found.pack);
-        if found.path == whole && row.as_ref().is_some_and(|row| row.state >= PackState::Sealed) {
+        if found.path == whole
+            && let Some(row) = row.as_ref().filter(|row| row.state >= PackState::Sealed)
+        {
+            if row.state >= PackState::Stored {
+                let io = |source| SpoolError::Io { path: found.path.clone(), source };
+                self.keep_as_cache(&found.camera, found.pack).map_err(io)?;
+            }
             return Ok(Outcome::Known);
         }
         let (spool, file) = (self.clone(), found.clone());
@@ -242,7 +245,7 @@ fn name(path: &Path) -> Option<&str> {
 }
 
 /// What a folder holds; nothing when it is not a folder.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
     let io = |source| SpoolError::Io { path: dir.to_owned(), source };
     if !dir.is_dir() {
         return Ok(Vec::new());

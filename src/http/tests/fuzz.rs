@@ -68,6 +68,7 @@ fn mutated(seed: &str, rng: &mut StdRng) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "a failing seed must show")]
 async fn mutated_requests_are_answered_or_refused_and_never_break_the_gateway() {
     let cases = setting("VIGIE_FUZZ_CASES", 1_000);
     let seed = setting("VIGIE_FUZZ_SEED", 1);

@@ -1,0 +1,63 @@
+//! Packs that the store has and the spool keeps, for as long as there is room.
+//!
+//! Invariant: what a cache file holds is in the store, acknowledged: deleting it loses nothing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tracing::{info, warn};
+
+use super::recover::entries;
+use super::{Spool, SpoolError};
+use crate::units::{CameraKey, PackId};
+
+impl Spool {
+    /// The store has acknowledged this pack: its file is a cache from now on.
+    pub(super) fn keep_as_cache(&self, camera: &CameraKey, pack: PackId) -> io::Result<()> {
+        match std::fs::rename(self.whole_path(camera, pack), self.cache_path(camera, pack)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed,
+        }
+    }
+
+    /// Bytes that may still be written, after cached packs made room for what is missing to `reserve_bytes`. Blocks.
+    pub fn free_bytes(&self, reserve_bytes: u64) -> io::Result<u64> {
+        let dir = self.dir();
+        let free = crate::store::free_bytes(dir)?;
+        if free >= reserve_bytes {
+            return Ok(free);
+        }
+        let (mut freed, mut packs) = (0u64, 0u64);
+        for (_, path, bytes) in cached(dir).map_err(io::Error::other)? {
+            if free.saturating_add(freed) >= reserve_bytes {
+                break;
+            }
+            match std::fs::remove_file(&path) {
+                Ok(()) => (freed, packs) = (freed + bytes, packs + 1),
+                Err(e) => warn!(path = %path.display(), error = %e, "a cached pack could not be removed"),
+            }
+        }
+        if packs > 0 {
+            info!(packs, freed_bytes = freed, "cached packs made room");
+        }
+        crate::store::free_bytes(dir)
+    }
+}
+
+/// Cache files, oldest pack first, with their sizes.
+fn cached(dir: &Path) -> Result<Vec<(PackId, PathBuf, u64)>, SpoolError> {
+    let mut found = Vec::new();
+    for tenant in entries(dir)? {
+        for camera in entries(&tenant)? {
+            for path in entries(&camera)? {
+                let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".cache.mp4"));
+                if let Some(pack) = name.and_then(|n| n.parse().ok()) {
+                    let bytes = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+                    found.push((pack, path, bytes));
+                }
+            }
+        }
+    }
+    found.sort_by_key(|(pack, ..)| *pack);
+    Ok(found)
+}

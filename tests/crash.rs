@@ -1,0 +1,153 @@
+//! The gateway is killed, again and again, and nothing but the fragment in memory is lost.
+//!
+//! `VIGIE_CRASH_ROUNDS` (default 8) and `VIGIE_CRASH_SEED` (default 1) make it longer or other.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use vigie::clock::{Clock, SystemClock};
+use vigie::index::{Index, PackState, SegmentRow};
+use vigie::keys::Keys;
+use vigie::media::GapCause;
+use vigie::pack::reader;
+use vigie::spool::segments::rows_of;
+use vigie::units::{CameraKey, TICKS_PER_SECOND, TimeRange, WallTime};
+
+/// A fragment lasts a second at most, and is written when the next begins: one picture, one tick of the sockets and a
+/// slow machine later.
+const LOST_SECONDS_MAX: i64 = 3;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
+
+/// A gateway of the demonstration in a process of its own.
+struct Gateway {
+    child: Child,
+}
+
+impl Gateway {
+    fn start(data_dir: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vigie"))
+            .args(["--log", "warn", "demo", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the built binary");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let address = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.split("http://").nth(1)?.split('/').next().map(str::to_owned))
+            .expect("the gateway prints its address");
+        TcpStream::connect(&address).expect("the address is served");
+        Self { child }
+    }
+
+    fn kill(mut self) -> WallTime {
+        self.child.kill().expect("SIGKILL");
+        let at = SystemClock::default().wall();
+        self.child.wait().expect("an exit status");
+        at
+    }
+
+    fn end(mut self) {
+        let told = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill");
+        assert!(told.success());
+        assert!(self.child.wait().expect("an exit status").success(), "a clean stop");
+    }
+}
+
+/// Waits for nothing but time: the moment of a kill is what this test is about.
+fn pass(time: Duration) {
+    let (_keep, never) = mpsc::channel::<()>();
+    assert!(never.recv_timeout(time).is_err());
+}
+
+fn files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a failing seed must show")]
+async fn a_killed_gateway_loses_only_the_fragment_in_memory() {
+    let (rounds, seed) = (setting("VIGIE_CRASH_ROUNDS", 8), setting("VIGIE_CRASH_SEED", 1));
+    println!("VIGIE_CRASH_ROUNDS={rounds} VIGIE_CRASH_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let mut kills = Vec::new();
+    for _ in 0..rounds {
+        let began = Instant::now();
+        let gateway = Gateway::start(dir.path());
+        pass(Duration::from_millis(random.random_range(100..4_500)));
+        let recorded = began.elapsed();
+        kills.push((gateway.kill(), recorded));
+    }
+    let gateway = Gateway::start(dir.path());
+    pass(Duration::from_millis(2_500));
+    gateway.end();
+    check(dir.path(), &kills).await;
+}
+
+async fn check(dir: &Path, kills: &[(WallTime, Duration)]) {
+    let mut spooled = Vec::new();
+    files(&dir.join("spool"), &mut spooled);
+    assert!(spooled.is_empty(), "left in the spool: {spooled:?}");
+
+    let key: CameraKey = "demo/parvis".parse().unwrap();
+    let domain = Keys::load_or_create(&dir.join("keys").join("gateway.key")).unwrap().domain(&key.tenant);
+    let index = Index::open_read_only(&dir.join("index.sqlite")).await.unwrap();
+    let mut packs = Vec::new();
+    files(&dir.join("store"), &mut packs);
+    assert!(!packs.is_empty());
+    let place = |s: &SegmentRow| (s.range, s.run, s.decode_time, s.pack, s.first_fragment, s.fragments);
+    for path in &packs {
+        let table =
+            reader::verify_pack(path, &domain).unwrap_or_else(|places| panic!("{}: {places:?}", path.display()));
+        let bytes = std::fs::metadata(path).unwrap().len();
+        let told = rows_of(&table, bytes).expect("fragments");
+        let row = index.any_pack(table.header.pack).await.unwrap().expect("a row");
+        assert_eq!((row.state, row.bytes), (PackState::Stored, bytes));
+        let found = index.segments_of_pack(row.id).await.unwrap();
+        assert_eq!(found.iter().map(place).collect::<Vec<_>>(), told.segments.iter().map(place).collect::<Vec<_>>());
+        plays(path);
+    }
+
+    let all = TimeRange::new(WallTime(i64::MIN), WallTime(i64::MAX)).unwrap();
+    let rows = index.packs_after(None, 10_000).await.unwrap();
+    assert_eq!(rows.len(), packs.len(), "a row for each object and no other");
+    let spans = index.spans(&key, all).await.unwrap();
+    let gaps = index.gaps(&key, all).await.unwrap();
+    for pair in spans.windows(2).filter(|pair| pair[0].end() != pair[1].start()) {
+        assert!(pair[0].end() < pair[1].start(), "segments overlap at {}", pair[1].start());
+        let gap = gaps.iter().find(|gap| gap.start == pair[0].end() && gap.end == Some(pair[1].start()));
+        let gap = gap.unwrap_or_else(|| panic!("no gap row from {} to {}", pair[0].end(), pair[1].start()));
+        assert_eq!(gap.cause, GapCause::GatewayCrashed);
+    }
+    for (killed, recorded) in kills.iter().filter(|(_, recorded)| *recorded > Duration::from_secs(3)) {
+        let before = spans.iter().filter(|span| span.start() < *killed);
+        let last = before.map(TimeRange::end).max().expect("footage before the kill");
+        let lost = killed.since(last).0;
+        assert!(lost <= LOST_SECONDS_MAX * TICKS_PER_SECOND, "{lost} ticks lost after {recorded:?} of recording");
+    }
+}
+
+/// Any player opens a pack as it lies in the store.
+fn plays(path: &Path) {
+    let decoded = Command::new("ffmpeg")
+        .args(["-v", "warning", "-xerror", "-i"])
+        .arg(path)
+        .args(["-f", "null", "-"])
+        .output()
+        .expect("ffmpeg (Debian's package `ffmpeg`)");
+    let said = String::from_utf8_lossy(&decoded.stderr);
+    assert!(decoded.status.success() && said.is_empty(), "{}: {said}", path.display());
+}

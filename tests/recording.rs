@@ -1,0 +1,343 @@
+//! A real gateway records simulated cameras over real RTSP: what was sent whole is handed back, what was lost is a gap.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use vigie::clock::{Clock, SystemClock};
+use vigie::config::{Config, Transport};
+use vigie::demo;
+use vigie::gateway::Gateway;
+use vigie::index::{GapRow, Index};
+use vigie::keys::Keys;
+use vigie::media::GapCause;
+use vigie::pack::reader;
+use vigie::simulate::{self, Faults, Sent, Server, Step};
+use vigie::units::{CameraKey, TimeRange, WallTime};
+
+/// How long a condition may take to come true before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+struct Town {
+    server: Server,
+    config: Config,
+    gateway: Option<Gateway>,
+    dir: tempfile::TempDir,
+}
+
+fn key(id: &str) -> CameraKey {
+    format!("demo/{id}").parse().expect("a plain word is a name")
+}
+
+fn everything() -> TimeRange {
+    TimeRange::new(WallTime(i64::MIN), WallTime(i64::MAX)).expect("not empty")
+}
+
+impl Town {
+    /// A gateway that records these cameras, each over its transport.
+    async fn start(cameras: &[(&str, Transport)], change: impl Fn(&mut simulate::Camera)) -> Self {
+        let film = |(id, _): &(&str, Transport)| {
+            let mut camera = simulate::demo_camera().unwrap();
+            (camera.path, camera.log) = ((*id).to_owned(), true);
+            change(&mut camera);
+            camera
+        };
+        let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), cameras.iter().map(film).collect()).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let configured = |(id, transport): &(&str, Transport)| {
+            let mut camera = demo::camera(id.parse().unwrap(), id, server.url(id));
+            (camera.transport, camera.silence_max) = (*transport, Duration::from_secs(1));
+            camera
+        };
+        let cameras = cameras.iter().map(configured).collect();
+        let mut config = demo::config((Ipv4Addr::LOCALHOST, 0).into(), dir.path(), cameras).unwrap();
+        config.recording.tick = Duration::from_millis(20);
+        config.recording.durability = Duration::from_millis(200);
+        let gateway = Some(Gateway::start(&config).await.unwrap());
+        Self { server, config, gateway, dir }
+    }
+
+    fn index(&self) -> &Index {
+        &self.gateway.as_ref().expect("running").footage().index
+    }
+
+    fn fault(&self, id: &str, change: impl FnOnce(&mut Faults)) {
+        self.server.camera(id).expect("a camera").set(change);
+    }
+
+    async fn covered_ticks(&self, id: &str) -> i64 {
+        let spans = self.index().spans(&key(id), everything()).await.unwrap();
+        spans.iter().map(|span| span.duration().0).sum()
+    }
+
+    async fn gaps(&self, id: &str) -> Vec<GapRow> {
+        self.index().gaps(&key(id), everything()).await.unwrap()
+    }
+
+    /// Waits until so many further seconds of this camera are in the index.
+    async fn records(&self, id: &str, seconds: i64) {
+        let before = self.covered_ticks(id).await;
+        until(&format!("{seconds} s more of {id}"), async || self.covered_ticks(id).await >= before + seconds * 90_000)
+            .await;
+    }
+
+    /// Waits for a gap of this cause, open or closed.
+    async fn has_gap(&self, id: &str, cause: GapCause) {
+        until(&format!("a gap {cause} of {id}"), async || self.gaps(id).await.iter().any(|gap| gap.cause == cause))
+            .await;
+    }
+
+    async fn stop(&mut self) {
+        self.gateway.take().expect("running").stop().await;
+    }
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    let waits = async {
+        while !holds().await {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waits).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+}
+
+/// Every access unit that was recorded of each camera, as the hash of its bytes, in order of the packs.
+fn recorded(dir: &Path) -> HashMap<CameraKey, Vec<blake3::Hash>> {
+    let keys = Keys::load_or_create(&dir.join("keys").join("gateway.key")).unwrap();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    files(&dir.join("store"), &mut paths);
+    // A pack's id begins with its time.
+    paths.sort_by_key(|path| path.file_name().map(std::ffi::OsStr::to_owned));
+    let mut units: HashMap<CameraKey, Vec<blake3::Hash>> = HashMap::new();
+    for path in paths {
+        let bytes = std::fs::read(&path).unwrap();
+        let table = reader::read_table(&path).unwrap();
+        reader::verify_pack(&path, &keys.domain(&table.header.camera.tenant)).expect("a whole pack");
+        let of_camera = units.entry(table.header.camera.clone()).or_default();
+        for entry in &table.fragments {
+            let mut at = entry.data_offset() as usize;
+            for sample in &entry.video {
+                let end = at + sample.size as usize;
+                of_camera.push(blake3::hash(&bytes[at..end]));
+                at = end;
+            }
+        }
+    }
+    units
+}
+
+fn files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+/// What must have been recorded: of each session, all that was sent whole from the first random access point on, less
+/// the end that the cut caught on its way.
+fn check_handed_back(camera: &CameraKey, sent: &[Sent], recorded: &[blake3::Hash], in_flight_max: usize) {
+    let place: HashMap<blake3::Hash, usize> = recorded.iter().enumerate().map(|(i, hash)| (*hash, i)).collect();
+    assert_eq!(place.len(), recorded.len(), "{camera}: an access unit was handed back twice");
+    let known: std::collections::HashSet<_> = sent.iter().map(|unit| unit.hash).collect();
+    assert!(recorded.iter().all(|hash| known.contains(hash)), "{camera}: something was handed back that was not sent");
+    let mut sessions: Vec<u64> = sent.iter().map(|unit| unit.session).collect();
+    sessions.dedup();
+    let mut last = None;
+    for session in sessions {
+        let units: Vec<&Sent> = sent.iter().filter(|unit| unit.session == session).collect();
+        let decodable = units.iter().position(|unit| unit.random_access && unit.whole).unwrap_or(units.len());
+        let whole: Vec<&&Sent> = units[decodable..].iter().filter(|unit| unit.whole).collect();
+        let missing: Vec<usize> =
+            whole.iter().enumerate().filter(|(_, unit)| !place.contains_key(&unit.hash)).map(|(i, _)| i).collect();
+        let tail = whole.len().saturating_sub(in_flight_max);
+        assert!(
+            missing.iter().all(|&i| i >= tail),
+            "{camera}: session {session} lost units {missing:?} of {} that were sent whole",
+            whole.len()
+        );
+        for unit in whole.iter().filter(|unit| place.contains_key(&unit.hash)) {
+            let at = Some(place[&unit.hash]);
+            assert!(at > last, "{camera}: session {session} was handed back out of order");
+            last = at;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_access_unit_sent_whole_is_handed_back_once_and_in_order() {
+    let cameras = [("a", Transport::Tcp), ("b", Transport::Udp), ("c", Transport::Tcp), ("d", Transport::Udp)];
+    let mut town = Town::start(&cameras, |_| {}).await;
+    let mut random = StdRng::seed_from_u64(7);
+    for _ in 0..3 {
+        for (id, _) in cameras {
+            town.records(id, random.random_range(1..3)).await;
+            town.fault(id, |faults| faults.close = true);
+            town.has_gap(id, GapCause::Disconnected).await;
+        }
+    }
+    for (id, _) in cameras {
+        town.records(id, 3).await;
+    }
+    town.stop().await;
+    let recorded = recorded(town.dir.path());
+    for (id, _) in cameras {
+        let sent = town.server.camera(id).unwrap().sent();
+        assert!(sent.iter().any(|unit| unit.session >= 3), "{id} was cut and came back");
+        // What was sent since the sockets were last looked at.
+        check_handed_back(&key(id), &sent, &recorded[&key(id)], 10);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_packets_are_gaps_and_everything_else_is_handed_back() {
+    let mut town = Town::start(&[("lossy", Transport::Tcp)], |_| {}).await;
+    town.records("lossy", 2).await;
+    town.fault("lossy", |faults| (faults.loss, faults.seed) = (0.03, 5));
+    town.has_gap("lossy", GapCause::PacketLoss).await;
+    town.records("lossy", 6).await;
+    town.fault("lossy", |faults| faults.loss = 0.0);
+    town.records("lossy", 3).await;
+    let gaps: Vec<GapRow> =
+        town.gaps("lossy").await.into_iter().filter(|gap| gap.cause == GapCause::PacketLoss).collect();
+    town.stop().await;
+    let sent = town.server.camera("lossy").unwrap().sent();
+    check_handed_back(&key("lossy"), &sent, &recorded(town.dir.path())[&key("lossy")], 10);
+    let broken = sent.iter().filter(|unit| !unit.whole).count();
+    assert!(broken > 0 && !gaps.is_empty() && gaps.len() <= broken, "{} gaps for {broken} broken units", gaps.len());
+    for gap in gaps {
+        let ticks = gap.end.expect("it is over").since(gap.start).0;
+        // A GOP of the film is two seconds.
+        assert!(gap.lost_packets > 0 && (1..=2 * 90_000).contains(&ticks), "{gap:?}");
+    }
+}
+
+/// The fault sets in on one camera and ends; it makes a gap of this cause, the camera comes back, its neighbour does not
+/// notice.
+async fn check_fault(cause: GapCause, set: impl Fn(&mut Faults), clear: impl Fn(&mut Faults)) {
+    let mut town = Town::start(&[("bad", Transport::Tcp), ("good", Transport::Tcp)], |_| {}).await;
+    town.records("bad", 1).await;
+    town.fault("bad", |faults| {
+        set(faults);
+        faults.close |= !matches!(cause, GapCause::Silent | GapCause::ProtocolError | GapCause::TimestampJump);
+    });
+    town.has_gap("bad", cause).await;
+    town.fault("bad", &clear);
+    town.records("bad", 2).await;
+    town.records("good", 1).await;
+    assert!(town.gaps("good").await.is_empty(), "the neighbour has gaps");
+    let spans = town.index().spans(&key("bad"), everything()).await.unwrap();
+    assert!(spans.windows(2).all(|w| w[0].end() <= w[1].start()), "footage is out of order");
+    town.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_goes_silent_is_a_gap_and_comes_back() {
+    check_fault(GapCause::Silent, |f| f.silent = true, |f| f.silent = false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_talks_garbage_is_a_gap_and_comes_back() {
+    check_fault(GapCause::ProtocolError, |f| f.garbage = true, |_| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_offers_no_video_is_a_gap_and_comes_back() {
+    check_fault(GapCause::UnsupportedMedia, |f| f.no_video = true, |f| f.no_video = false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_offers_motion_jpeg_only_is_a_gap_and_comes_back() {
+    check_fault(GapCause::UnsupportedMedia, |f| f.mjpeg_only = true, |f| f.mjpeg_only = false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_refuses_to_play_is_a_gap_and_comes_back() {
+    let refuses = |f: &mut Faults| f.error_at = Some((Step::Play, 500));
+    check_fault(
+        GapCause::ProtocolError,
+        |f| {
+            refuses(f);
+            f.close = true;
+        },
+        |f| f.error_at = None,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timestamps_that_jump_by_an_hour_either_way_start_a_new_run_in_order() {
+    for jump in [3_600 * 90_000, -3_600 * 90_000] {
+        check_fault(GapCause::TimestampJump, |f| f.timestamp_jump = jump, |_| {}).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_access_units_harm_nobody_else_and_the_camera_comes_back() {
+    let mut town = Town::start(&[("bad", Transport::Tcp), ("good", Transport::Tcp)], |_| {}).await;
+    town.records("bad", 1).await;
+    town.fault("bad", |f| f.huge_bytes = 10 << 20);
+    town.records("bad", 2).await;
+    town.fault("bad", |f| f.empty_nal = true);
+    town.records("bad", 2).await;
+    town.fault("bad", |f| f.wrong_ssrc = true);
+    until("a gap or a loss of bad", async || !town.gaps("bad").await.is_empty()).await;
+    town.fault("bad", |f| f.wrong_ssrc = false);
+    town.records("bad", 2).await;
+    assert!(town.gaps("good").await.is_empty(), "the neighbour has gaps");
+    town.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_said_and_never_shown() {
+    let secret = "correct horse";
+    let mut town = Town::start(&[("locked", Transport::Tcp)], |camera| {
+        camera.credentials = Some(("operator".to_owned(), secret.to_owned()));
+    })
+    .await;
+    until("the refusal to be told", async || {
+        let events = town.index().events(&key("locked").tenant, None, 0, 100).await.unwrap();
+        events.iter().any(|event| event.kind == "connection_lost" && event.detail.contains("unauthorized"))
+    })
+    .await;
+    town.stop().await;
+
+    let camera = &mut town.config.tenants[0].cameras[0];
+    (camera.username, camera.password) = (Some("operator".to_owned()), Some(secret.into()));
+    town.gateway = Some(Gateway::start(&town.config).await.unwrap());
+    town.records("locked", 1).await;
+    town.stop().await;
+    let mut kept = Vec::new();
+    files(town.dir.path(), &mut kept);
+    for path in kept {
+        let bytes = std::fs::read(&path).unwrap();
+        let shows = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!shows, "{} holds the password", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_clock_that_steps_is_shown_and_reorders_nothing() {
+    let mut town = Town::start(&[("clock", Transport::Tcp)], |_| {}).await;
+    town.records("clock", 3).await;
+    let camera: Arc<_> = town.server.camera("clock").unwrap().clone();
+    for hour_ms in [3_600_000, -3_600_000] {
+        camera.set_clock_offset(hour_ms);
+        until("the clock's offset", async || {
+            let runs = town.index().runs(&key("clock"), 1).await.unwrap();
+            let offset = runs.first().and_then(|run| run.camera_clock_offset);
+            offset.is_some_and(|offset| (offset.0 - hour_ms * 90).abs() < 90_000)
+        })
+        .await;
+    }
+    let events = town.index().events(&key("clock").tenant, Some(&key("clock")), 0, 100).await.unwrap();
+    assert!(events.iter().filter(|event| event.kind == "camera_clock_step").count() >= 2);
+    let spans = town.index().spans(&key("clock"), everything()).await.unwrap();
+    assert_eq!(spans.len(), 1, "one run without a break");
+    assert!((spans[0].end().since(SystemClock::default().wall()).0).abs() < 10 * 90_000);
+    town.stop().await;
+}
