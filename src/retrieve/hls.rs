@@ -1,8 +1,8 @@
 //! HLS (RFC 8216) over the stored fragments, byte for byte: VOD of a range, and live.
 //!
-//! A media segment is a run of whole fragments of one pack, `{pack}/{first}-{last}.m4s`; each pack brings its own
-//! initialisation segment. Decode times go on from pack to pack inside a run, so a change of pack alone is no
-//! discontinuity.
+//! A media segment is a run of whole fragments of one pack, `{pack}/{first}-{last}.m4s`. Every pack can give the
+//! initialisation segment of its sample descriptions. Decode times go on from pack to pack inside a run, so a change of
+//! pack alone is no discontinuity.
 
 use std::fmt::Write as _;
 
@@ -92,7 +92,7 @@ impl Vod {
         if hidden > Ticks90k::ZERO {
             let _ = writeln!(out, "#EXT-X-START:TIME-OFFSET={:.6},PRECISE=YES", hidden.as_seconds_f64());
         }
-        write_segments(&mut out, segments.iter());
+        write_segments(&mut out, segments.iter(), Maps::Changes);
         out.push_str("#EXT-X-ENDLIST\n");
         Some(out)
     }
@@ -109,18 +109,29 @@ fn target_seconds<'a>(segments: impl IntoIterator<Item = &'a Segment>) -> u64 {
     segments.into_iter().map(rounded).max().unwrap_or(1).unsigned_abs()
 }
 
-fn write_segments<'a>(out: &mut String, segments: impl Iterator<Item = &'a Segment>) {
+/// Which segments are preceded by an `EXT-X-MAP`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maps {
+    /// Those that begin other sample descriptions.
+    Changes,
+    /// The first of each pack: a live window outlives packs, and must not name one that has been deleted.
+    EachPack,
+}
+
+fn write_segments<'a>(out: &mut String, segments: impl Iterator<Item = &'a Segment>, maps: Maps) {
     let mut pack: Option<PackId> = None;
     for segment in segments {
+        let (first_of_all, new_pack) = (pack.is_none(), pack != Some(segment.pack));
         if segment.discontinuity {
             out.push_str("#EXT-X-DISCONTINUITY\n");
         }
-        if pack != Some(segment.pack) {
+        if first_of_all || segment.new_params || (new_pack && maps == Maps::EachPack) {
             let _ = writeln!(out, "#EXT-X-MAP:URI=\"{}/init.mp4\"", segment.pack);
         }
-        if pack.replace(segment.pack) != Some(segment.pack) || segment.discontinuity {
+        if new_pack || segment.discontinuity {
             let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.wall_start));
         }
+        pack = Some(segment.pack);
         let Segment { pack, first, last, .. } = segment;
         let _ = write!(out, "#EXTINF:{:.6},\n{pack}/{first}-{last}.m4s\n", segment.ticks.as_seconds_f64());
     }

@@ -24,6 +24,8 @@ pub(super) struct Segment {
     pub(super) random_access: bool,
     /// Media time does not go on from the segment before, or other sample descriptions begin.
     pub(super) discontinuity: bool,
+    /// Its sample descriptions are not those of the segment before.
+    pub(super) new_params: bool,
 }
 
 /// Cuts a walk into segments.
@@ -73,6 +75,7 @@ impl Cutter {
             wall_end,
             random_access: step.entry.random_access,
             discontinuity,
+            new_params: !described_alike,
         })
     }
 

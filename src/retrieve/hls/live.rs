@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::super::walk::Walk;
 use super::super::{Footage, RetrieveError};
 use super::cut::{Cutter, Segment};
-use super::{header, target_seconds, write_segments};
+use super::{Maps, header, target_seconds, write_segments};
 use crate::index::SegmentRow;
 use crate::pack::PackTable;
 use crate::packs::PackRef;
@@ -213,7 +213,7 @@ impl Window {
         header(&mut out, self.target_seconds);
         out.push_str(&format!("#EXT-X-MEDIA-SEQUENCE:{}\n", self.number));
         out.push_str(&format!("#EXT-X-DISCONTINUITY-SEQUENCE:{}\n", self.discontinuities));
-        write_segments(&mut out, self.segments.iter());
+        write_segments(&mut out, self.segments.iter(), Maps::EachPack);
         Some(out)
     }
 }

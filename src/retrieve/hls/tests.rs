@@ -93,12 +93,10 @@ fn a_pack_of_the_same_run_goes_on_and_one_of_another_run_is_a_discontinuity() {
             "#EXT-X-PROGRAM-DATE-TIME:2026-03-03T12:00:00.000Z",
             "#EXTINF:4.000000,",
             "1/0-3.m4s",
-            "#EXT-X-MAP:URI=\"2/init.mp4\"",
             "#EXT-X-PROGRAM-DATE-TIME:2026-03-03T12:00:04.000Z",
             "#EXTINF:4.000000,",
             "2/0-3.m4s",
             "#EXT-X-DISCONTINUITY",
-            "#EXT-X-MAP:URI=\"3/init.mp4\"",
             "#EXT-X-PROGRAM-DATE-TIME:2026-03-03T12:00:18.000Z",
             "#EXTINF:1.000000,",
             "3/0-0.m4s",
@@ -116,6 +114,7 @@ fn losses_and_new_sample_descriptions_are_discontinuities() {
     second.gop(1);
     let playlist = vod(&[&first, &second], between(0, 60_000)).expect("footage");
     assert_eq!(playlist.matches("#EXT-X-DISCONTINUITY\n").count(), 2);
+    assert_eq!(playlist.matches("#EXT-X-MAP").count(), 2, "one for each set of sample descriptions");
     assert!(!playlist.contains("INDEPENDENT-SEGMENTS"), "the fragment after the loss is not independent");
 }
 
@@ -175,6 +174,19 @@ fn live_lists_only_segments_that_do_not_change_any_more() {
     assert_eq!(names(advance(&mut window, &[], &recording)), ["1/0-1.m4s", "1/2-2.m4s"]);
     let next = recording.next_pack();
     assert_eq!(names(advance(&mut window, &[&recording], &next)), ["1/0-1.m4s", "1/2-2.m4s", "1/3-3.m4s"]);
+}
+
+#[test]
+fn live_names_an_initialisation_segment_of_each_pack() {
+    let mut first = Recording::new();
+    first.gop(4);
+    let mut second = first.next_pack();
+    second.gop(4);
+    let mut window = Window::default();
+    advance(&mut window, &[&first], &second);
+    let playlist = lines(&window.playlist().expect("live"));
+    let maps: Vec<_> = playlist.iter().filter(|l| l.starts_with("#EXT-X-MAP")).collect();
+    assert_eq!(maps, ["#EXT-X-MAP:URI=\"1/init.mp4\"", "#EXT-X-MAP:URI=\"2/init.mp4\""]);
 }
 
 #[test]

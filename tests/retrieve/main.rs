@@ -1,0 +1,8 @@
+//! Retrieval from real packs of real footage, judged by ffmpeg: pictures handed back equal those that went in.
+
+mod hls;
+mod mp4;
+mod real;
+mod rig;
+mod snapshot;
+mod timeline;

@@ -1,0 +1,139 @@
+//! A recorder without a camera: real fragments into real packs and a real index.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use tempfile::TempDir;
+use url::Url;
+use vigie::clock::{Clock, SimClock};
+use vigie::config::S3;
+use vigie::index::{CameraRow, Change, Index};
+use vigie::keys::Keys;
+use vigie::media::Fragment;
+use vigie::pack::{PackHeader, Stamp};
+use vigie::packs::Packs;
+use vigie::retrieve::Footage;
+use vigie::retrieve::mp4::Clip;
+use vigie::spool::{Growing, Spool, Tasks};
+use vigie::store::Store;
+use vigie::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
+
+/// When recordings begin.
+pub(crate) const NOON: WallTime = WallTime(1_772_539_200 * 90_000);
+
+/// Noon and so many milliseconds.
+pub(crate) fn at(ms: i64) -> WallTime {
+    WallTime(NOON.0 + ms * 90)
+}
+
+pub(crate) fn between(start_ms: i64, end_ms: i64) -> TimeRange {
+    TimeRange::new(at(start_ms), at(end_ms)).expect("start < end")
+}
+
+pub(crate) struct Rig {
+    pub(crate) footage: Footage,
+    pub(crate) camera: CameraKey,
+    pub(crate) dir: TempDir,
+    spool: Spool,
+    tasks: Option<Tasks>,
+    packs_made: u8,
+}
+
+impl Rig {
+    pub(crate) async fn new() -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        let camera: CameraKey = "town/gate".parse().expect("a good name");
+        let index = Index::open(&dir.path().join("index.db")).await.expect("a new index");
+        let row = CameraRow {
+            key: camera.clone(),
+            name: "Gate".into(),
+            place: "Town".into(),
+            configured: true,
+            retention_max: Ticks90k(30 * 86_400 * 90_000),
+            retention_min: Ticks90k::ZERO,
+        };
+        let other = CameraRow { key: "town/other".parse().expect("a good name"), ..row.clone() };
+        index.write(vec![Change::Configure(vec![row, other])]).await.expect("a good change");
+        let store_dir = dir.path().join("store");
+        std::fs::create_dir(&store_dir).expect("a new folder");
+        let store =
+            Store::open(&Url::from_directory_path(&store_dir).expect("absolute"), &S3::default()).expect("a folder");
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at(60_000)));
+        let keys = Keys::from_secret([7; 32]);
+        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys);
+        let tasks = spool.start().expect("a spool");
+        let packs = Packs::new(spool.clone(), store);
+        let footage = Footage::new(index, packs, clock);
+        Self { footage, camera, dir, spool, tasks: Some(tasks), packs_made: 0 }
+    }
+
+    /// A pack with these fragments, which a run that began at `run_start` sent. It goes on growing.
+    pub(crate) async fn open(&mut self, run_start: WallTime, fragments: &[Fragment]) -> Arc<Growing> {
+        self.packs_made += 1;
+        let mut run = RunId([9; 16]);
+        run.0[8..].copy_from_slice(&run_start.0.to_be_bytes());
+        let header = PackHeader {
+            pack: PackId([self.packs_made; 16]),
+            camera: self.camera.clone(),
+            run,
+            params: fragments[0].params.clone(),
+        };
+        let begin = Change::BeginRun { camera: self.camera.clone(), run, start: run_start };
+        if fragments[0].decode_time == Ticks90k::ZERO {
+            self.footage.index.write(vec![begin]).await.expect("a new run");
+        }
+        let pack = self.spool.open_pack(header).expect("a new pack");
+        for fragment in fragments {
+            self.append(&pack, run_start, fragment);
+        }
+        pack
+    }
+
+    pub(crate) fn append(&self, pack: &Growing, run_start: WallTime, fragment: &Fragment) {
+        let stamp = Stamp {
+            wall_start: run_start.saturating_add(fragment.decode_time),
+            wall_duration: fragment.duration,
+            camera_time: None,
+            gaps: Vec::new(),
+        };
+        pack.append(fragment, stamp, Vec::new()).expect("a good fragment");
+    }
+
+    pub(crate) async fn flush(&self) {
+        self.spool.flush().await;
+    }
+
+    /// A whole pack.
+    pub(crate) async fn record(&mut self, run_start: WallTime, fragments: &[Fragment]) {
+        let pack = self.open(run_start, fragments).await;
+        self.flush().await;
+        self.seal(pack).await;
+    }
+
+    pub(crate) async fn seal(&self, pack: Arc<Growing>) {
+        self.spool.seal(pack).await.expect("the spool is open");
+    }
+
+    /// Every pack is sealed and lies in the store.
+    pub(crate) async fn settle(&mut self) {
+        self.spool.close();
+        if let Some(tasks) = self.tasks.take() {
+            tasks.join().await;
+        }
+    }
+
+    /// The whole clip, in a file.
+    pub(crate) async fn clip(&self, range: TimeRange, file: &Path) -> Arc<Clip> {
+        let clip = Clip::new(&self.footage, &self.camera, range).await.expect("footage");
+        let bytes = body(&clip, 0..clip.len()).await;
+        assert_eq!(bytes.len() as u64, clip.len());
+        std::fs::write(file, bytes).expect("room on the disk");
+        clip
+    }
+}
+
+pub(crate) async fn body(clip: &Arc<Clip>, range: std::ops::Range<u64>) -> Vec<u8> {
+    let chunks: Vec<_> = clip.body(range).try_collect().await.expect("the packs are there");
+    chunks.concat()
+}
