@@ -165,15 +165,13 @@ pub enum GapCause {
     DiskFull = 13,
     /// The disk failed to write.
     WriteFailed = 14,
-    /// The session was up, and the first random access point had not come yet.
-    AwaitingRandomAccess = 15,
     /// Footage was there and has been found damaged beyond repair.
-    Corrupt = 16,
+    Corrupt = 15,
 }
 
 impl GapCause {
     /// Every cause, for tables and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::GatewayStopped,
         Self::GatewayCrashed,
         Self::ConnectFailed,
@@ -188,7 +186,6 @@ impl GapCause {
         Self::ClockStep,
         Self::DiskFull,
         Self::WriteFailed,
-        Self::AwaitingRandomAccess,
         Self::Corrupt,
     ];
 
@@ -219,7 +216,6 @@ impl GapCause {
             Self::ClockStep => "clock_step",
             Self::DiskFull => "disk_full",
             Self::WriteFailed => "write_failed",
-            Self::AwaitingRandomAccess => "awaiting_random_access",
             Self::Corrupt => "corrupt",
         }
     }

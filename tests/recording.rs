@@ -203,6 +203,68 @@ async fn every_access_unit_sent_whole_is_handed_back_once_and_in_order() {
     }
 }
 
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
+
+/// Eight seconds of real footage as an H.265 byte stream.
+fn h265_film(dir: &Path) -> Arc<simulate::ElementaryStream> {
+    let file = dir.join("film.h265");
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-i", "/usr/share/doc/opencv-doc/examples/data/vtest.avi", "-t", "8", "-an"])
+        .args(["-c:v", "libx265", "-preset", "ultrafast", "-g", "20", "-bf", "0", "-x265-params", "log-level=error"])
+        .arg(&file)
+        .status()
+        .expect("ffmpeg (see .ci/setup)");
+    assert!(made.success());
+    let film = simulate::ElementaryStream::parse(&std::fs::read(file).unwrap(), simulate::Codec::H265, 10);
+    Arc::new(film.unwrap())
+}
+
+/// `VIGIE_SOAK_CAMERAS` (default 4, every second one H.265) are recorded for `VIGIE_SOAK_SECONDS` (default 15), each cut
+/// at random moments.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_both_codings_cut_at_random_lose_nothing_that_was_sent_whole() {
+    let (count, seconds) = (setting("VIGIE_SOAK_CAMERAS", 4), setting("VIGIE_SOAK_SECONDS", 15));
+    let names: Vec<String> = (0..count).map(|n| format!("camera-{n}")).collect();
+    let cameras: Vec<(&str, Transport)> = names.iter().map(|name| (name.as_str(), Transport::Tcp)).collect();
+    let films = tempfile::tempdir().unwrap();
+    let h265 = h265_film(films.path());
+    let odd = |path: &str| path.bytes().last().is_some_and(|digit| digit % 2 == 1);
+    let mut town = Town::start(&cameras, |camera| {
+        if odd(&camera.path) {
+            camera.stream = h265.clone();
+        }
+    })
+    .await;
+    for name in &names {
+        town.records(name, 1).await;
+    }
+    let clock = SystemClock::default();
+    let mut random = StdRng::seed_from_u64(11);
+    let (soonest, latest) = if seconds >= 120 { (20.0, 60.0) } else { (4.0, 8.0) };
+    let mut cuts: Vec<f64> = names.iter().map(|_| random.random_range(soonest..latest)).collect();
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let began = clock.read().mono;
+    loop {
+        tick.tick().await;
+        let passed = (clock.read().mono - began).as_secs_f64();
+        if passed > seconds as f64 {
+            break;
+        }
+        for (name, cut) in names.iter().zip(&mut cuts).filter(|(_, cut)| **cut <= passed) {
+            town.fault(name, |faults| faults.close = true);
+            *cut += random.random_range(soonest..latest);
+        }
+    }
+    town.stop().await;
+    let recorded = recorded(town.dir.path());
+    for name in &names {
+        let sent = town.server.camera(name).unwrap().sent();
+        check_handed_back(&key(name), &sent, &recorded[&key(name)], 10);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_packets_are_gaps_and_everything_else_is_handed_back() {
     let mut town = Town::start(&[("lossy", Transport::Tcp)], |_| {}).await;

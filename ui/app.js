@@ -25,7 +25,6 @@ const CAUSES = {
   clock_step: "saut de l’horloge de la passerelle",
   disk_full: "disque plein",
   write_failed: "erreur d’écriture sur le disque",
-  awaiting_random_access: "attente d’une image complète",
   corrupt: "enregistrement endommagé",
 };
 const GATEWAY_CAUSES = new Set(["gateway_stopped", "gateway_crashed", "clock_step", "disk_full", "write_failed", "corrupt"]);
