@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
+mod description;
+mod playing;
 mod rtp;
 mod session;
 mod stream;
@@ -50,6 +52,11 @@ impl Camera {
     pub fn new(path: &str, stream: Arc<ElementaryStream>) -> Self {
         let path = path.to_owned();
         Self { path, stream, other_stream: None, credentials: None, basic: false, unique: false, log: false }
+    }
+
+    /// What it films while these faults last.
+    fn film(&self, faults: &Faults) -> &Arc<ElementaryStream> {
+        self.other_stream.as_ref().filter(|_| faults.other_stream).unwrap_or(&self.stream)
     }
 }
 
@@ -91,7 +98,7 @@ pub struct Faults {
     pub seed: u64,
     /// The second stream is sent, from its first random access point.
     pub other_stream: bool,
-    /// Once: every session of the camera ends without a word.
+    /// Once: every session that plays then ends without a word.
     pub close: bool,
     /// Once: bytes that are no RTSP.
     pub garbage: bool,
@@ -103,6 +110,15 @@ pub struct Faults {
     pub empty_nal: bool,
     /// Once: an access unit carries so many bytes more.
     pub huge_bytes: usize,
+}
+
+impl Faults {
+    /// What is wrong now; what happens once has happened then.
+    fn take_once(&mut self) -> Self {
+        let now = self.clone();
+        (self.garbage, self.timestamp_jump, self.empty_nal, self.huge_bytes) = (false, 0, false, 0);
+        now
+    }
 }
 
 /// An access unit that was sent.
@@ -127,6 +143,8 @@ pub struct Live {
     faults: Mutex<Faults>,
     clock_offset_ms: AtomicI64,
     sessions: AtomicU64,
+    /// How often its sessions were ended.
+    closings: AtomicU64,
     log: Mutex<Vec<Sent>>,
 }
 
@@ -137,7 +155,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Live {
     /// Changes what is wrong with it, for sessions that are open and those that come.
     pub fn set(&self, change: impl FnOnce(&mut Faults)) {
-        change(&mut lock(&self.faults));
+        let mut faults = lock(&self.faults);
+        change(&mut faults);
+        if std::mem::take(&mut faults.close) {
+            self.closings.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Sets its own clock against the machine's.
@@ -174,6 +196,7 @@ impl Server {
                 faults: Mutex::default(),
                 clock_offset_ms: AtomicI64::new(0),
                 sessions: AtomicU64::new(0),
+                closings: AtomicU64::new(0),
                 log: Mutex::default(),
                 camera,
             };
