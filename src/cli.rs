@@ -8,13 +8,16 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use vigie::config::{Config, ConfigError, Loaded};
-use vigie::units::CameraKey;
+use vigie::units::{CameraKey, TimeRange};
 
 mod check_config;
 mod demo;
-mod footage;
-mod maintain;
+mod export;
+mod fsck;
+mod ls;
+mod rebuild_index;
 mod run;
+mod show;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -152,9 +155,9 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Anything that says what it is.
-    fn failed(why: impl std::fmt::Display) -> Self {
-        Self::Failed(why.to_string())
+    /// Anything that an error says.
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
@@ -167,20 +170,32 @@ impl Failure {
     }
 }
 
+/// From the first instant typed to the first after.
+fn range(config: &Config, start: &str, end: &str) -> Result<TimeRange, Failure> {
+    let instant = |option, text| config.instant(text).map_err(|e| Failure::Usage(format!("{option}: {e}")));
+    let (from, until) = (instant("--start", start)?, instant("--end", end)?);
+    TimeRange::new(from, until).ok_or_else(|| Failure::Usage(format!("--start {start} must be before --end {end}")))
+}
+
 /// Does what was asked.
 pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Demo(args) => demo::run(&args),
-        Command::Run(args) => run::run(&args),
-        Command::Export(args) => footage::export(&args),
-        Command::Ls(args) => footage::ls(&args),
-        Command::Fsck(args) => maintain::fsck(&args),
-        Command::RebuildIndex(args) => maintain::rebuild_index(&args),
+        Command::Run(args) => block_on(run::run(args)),
+        Command::Export(args) => block_on(export::run(args)),
+        Command::Ls(args) => block_on(ls::run(args)),
+        Command::Fsck(args) => block_on(fsck::run(args)),
+        Command::RebuildIndex(args) => block_on(rebuild_index::run(args)),
     }
 }
 
 /// Runs a command on a runtime of its own.
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Runtime::new().map_err(Failure::failed)?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::Failed(format!("cannot start threads: {e}")))?;
+    let outcome = runtime.block_on(work);
+    // What was not waited for must not hold up the end: a second signal means at once.
+    runtime.shutdown_background();
+    outcome
 }

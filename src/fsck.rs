@@ -1,210 +1,228 @@
-//! Sets the index against the store and the spool, and says every difference.
+//! Sets the index against the store and the spool, and reports every difference.
 //!
-//! Invariant: it changes nothing, and can run beside a gateway: what looks wrong is looked at once more before it is
-//! said, since packs move while they are checked.
+//! Invariants: nothing is changed; memory does not grow with the number of packs. Beside a gateway that runs, what looks
+//! wrong is looked up again before it is reported: packs grow, move and are deleted meanwhile.
+//! Absent on purpose: repair. What a start of the gateway, a copy of the store or `vigie rebuild-index` mends differs
+//! from case to case.
 
-use futures::StreamExt;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::gateway::Opened;
-use crate::index::{IndexError, PackRow, PackState};
-use crate::pack::{PackTable, reader};
-use crate::packs::{PackRef, ReadError};
-use crate::spool::recover;
-use crate::spool::segments::rows_of;
+use crate::index::{Index, IndexError, PackState};
+use crate::media::GapCause;
+use crate::packs::Packs;
+use crate::spool::{Spool, SpoolError};
+use crate::store::Store;
 use crate::units::{CameraKey, PackId, TimeRange, WallTime};
 
-/// Rows read at a time.
-const PAGE: u32 = 1_024;
+mod data;
+mod packs;
+mod strays;
+mod timelines;
 
-/// What was looked at, and what is wrong.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Packs checked.
-    pub packs: u64,
-    /// Their fragments.
-    pub fragments: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Each names its pack, file or camera.
-    pub complaints: Vec<String>,
-    /// Objects and files that are not Vigie's.
-    pub foreign: u64,
-}
-
-/// Why nothing can be said.
+/// Why the check could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum FsckError {
-    /// The index cannot be read.
+    /// The index failed.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// The store cannot be listed.
-    #[error("the store cannot be listed: {0}")]
-    Store(#[from] object_store::Error),
-    /// The spool cannot be listed.
+    /// The spool could not be listed.
     #[error(transparent)]
-    Spool(#[from] crate::spool::SpoolError),
+    Spool(#[from] SpoolError),
+    /// The store could not be listed.
+    #[error("the store could not be listed: {0}")]
+    Store(#[from] object_store::Error),
+    /// Packs of a store elsewhere have nowhere to be read into.
+    #[error("{path}: {source}; set TMPDIR to a folder with room for a few packs")]
+    Scratch {
+        /// Which folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
-/// Checks everything; with `read_data`, every byte of footage too. `running` says that a gateway records meanwhile.
-pub async fn check(opened: &Opened, read_data: bool, running: bool) -> Result<Report, FsckError> {
-    let mut report = Report::default();
-    let mut after = None;
-    loop {
-        let rows = opened.index.packs_after(after, PAGE).await?;
-        let Some(last) = rows.last() else { break };
-        after = Some(last.id);
-        for row in rows {
-            check_row(opened, &row, read_data, running, &mut report).await?;
-        }
-    }
-    check_orphans(opened, running, &mut report).await?;
-    for camera in opened.index.all_cameras().await? {
-        check_overlaps(opened, &camera.key, &mut report).await?;
-    }
-    Ok(report)
+/// Something that should not be so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Complaint {
+    /// The index has a pack whose bytes are nowhere.
+    #[error(
+        "pack {pack} of {camera}, {} to {}: the index says that it is {}, and it is not there",
+        covers.0, covers.1, word(*state)
+    )]
+    Missing {
+        /// Which pack.
+        pack: PackId,
+        /// Whose.
+        camera: CameraKey,
+        /// What it should cover.
+        covers: (WallTime, WallTime),
+        /// Where it should be.
+        state: PackState,
+    },
+    /// The index and the place where a pack lies disagree on its size.
+    #[error("pack {pack} of {camera}: {found} bytes are there, the index says {indexed}")]
+    Size {
+        /// Which pack.
+        pack: PackId,
+        /// Whose.
+        camera: CameraKey,
+        /// According to the index.
+        indexed: u64,
+        /// According to the disk or the store.
+        found: u64,
+    },
+    /// A pack's size, table or bytes could not be read.
+    #[error("pack {pack} of {camera} cannot be read: {what}")]
+    Unreadable {
+        /// Which pack.
+        pack: PackId,
+        /// Whose.
+        camera: CameraKey,
+        /// Why.
+        what: String,
+    },
+    /// A pack says something else about itself than the index.
+    #[error("pack {pack} of {camera}: {what}")]
+    Rows {
+        /// Which pack.
+        pack: PackId,
+        /// Whose.
+        camera: CameraKey,
+        /// What differs.
+        what: String,
+    },
+    /// Bytes of a pack are not those that were written.
+    #[error("pack {pack} of {camera} is damaged: {what}")]
+    Damaged {
+        /// Which pack.
+        pack: PackId,
+        /// Whose.
+        camera: CameraKey,
+        /// Where, and how.
+        what: String,
+    },
+    /// The store has a pack that the index does not know there: no reader finds it and no retention deletes it.
+    #[error("object {location} ({bytes} bytes) is in the store, and the index knows no such pack")]
+    OrphanObject {
+        /// Its name in the store.
+        location: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The spool has a pack that the index does not know.
+    #[error("{} is in the spool, and the index knows no such pack: the next start of the gateway takes it in", path.display())]
+    OrphanFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two segments of a camera claim the same time.
+    #[error("segments of {camera} overlap: {} to {}, and {} to {}", first.start(), first.end(), second.start(), second.end())]
+    SegmentsOverlap {
+        /// Whose.
+        camera: CameraKey,
+        /// One.
+        first: TimeRange,
+        /// The other.
+        second: TimeRange,
+    },
+    /// A gap claims that there is no footage where there is.
+    #[error(
+        "a gap of {camera}, {} to {} ({cause}), lies over footage, {} to {}",
+        gap.start(), gap.end(), footage.start(), footage.end()
+    )]
+    GapOverFootage {
+        /// Whose.
+        camera: CameraKey,
+        /// The gap.
+        gap: TimeRange,
+        /// Its cause.
+        cause: GapCause,
+        /// The segment.
+        footage: TimeRange,
+    },
 }
 
-async fn check_row(
-    opened: &Opened,
-    row: &PackRow,
-    read_data: bool,
-    running: bool,
-    report: &mut Report,
-) -> Result<(), FsckError> {
-    match row.state {
-        PackState::Condemned => return Ok(()),
-        PackState::Open if running => return Ok(()),
-        PackState::Open => {
-            report
-                .complaints
-                .push(format!("pack {} of {} was left open: the next start recovers it", row.id, row.camera));
-            return Ok(());
-        }
-        PackState::Sealed | PackState::Stored => {}
+fn word(state: PackState) -> &'static str {
+    match state {
+        PackState::Open => "growing in the spool",
+        PackState::Sealed => "waiting in the spool",
+        PackState::Stored => "in the store",
+        PackState::Condemned => "condemned",
     }
-    report.packs += 1;
-    report.bytes += row.bytes;
-    let mut wrong = differences(opened, row, read_data, report).await?;
-    if !wrong.is_empty() {
-        // It may have been deleted or moved since its row was read.
-        match opened.index.any_pack(row.id).await? {
-            Some(now) if now.state != PackState::Condemned => {
-                wrong =
-                    differences(opened, &now, false, &mut Report::default()).await?.into_iter().chain(wrong).collect();
-                wrong.dedup();
-            }
-            _ => wrong.clear(),
-        }
-    }
-    let name = |what: String| format!("pack {} of {}: {what}", row.id, row.camera);
-    report.complaints.extend(wrong.into_iter().map(name));
-    Ok(())
 }
 
-/// What is wrong with one pack.
-async fn differences(
-    opened: &Opened,
-    row: &PackRow,
-    read_data: bool,
-    report: &mut Report,
-) -> Result<Vec<String>, FsckError> {
-    let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
-    let bytes = match opened.packs.size(&pack).await {
-        Ok(bytes) => bytes,
-        Err(e) => return Ok(vec![e.to_string()]),
-    };
-    if bytes != row.bytes {
-        return Ok(vec![format!("it has {bytes} bytes, the index says {}", row.bytes)]);
-    }
-    let table = match opened.packs.read_table(&pack).await {
-        Ok(table) => table,
-        Err(e) => return Ok(vec![e.to_string()]),
-    };
-    report.fragments += table.fragments.len() as u64;
-    let mut wrong = rows_differ(opened, row, &table).await?;
-    if read_data {
-        wrong.extend(read_all(opened, &pack, &table).await);
-    }
-    Ok(wrong)
+/// What is said while the check goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Something is wrong.
+    Complaint(Complaint),
+    /// An object in the store that is not ours: left alone.
+    Foreign(String),
 }
 
-async fn rows_differ(opened: &Opened, row: &PackRow, table: &PackTable) -> Result<Vec<String>, FsckError> {
-    let mut wrong = Vec::new();
-    if (&table.header.camera, table.header.pack, table.header.run) != (&row.camera, row.id, row.run) {
-        wrong.push(format!("it says that it is pack {} of {}", table.header.pack, table.header.camera));
-        return Ok(wrong);
-    }
-    let Some(told) = rows_of(table, row.bytes) else {
-        return Ok(vec!["it holds no fragment".to_owned()]);
-    };
-    let found = opened.index.segments_of_pack(row.id).await?;
-    let key = |s: &crate::index::SegmentRow| (s.range, s.decode_time, s.first_fragment, s.fragments);
-    if found.iter().map(key).ne(told.segments.iter().map(key)) {
-        wrong.push(format!("the index has {} segments that are not its {}", found.len(), told.segments.len()));
-    }
-    Ok(wrong)
+/// What was looked at, and how much of it was wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Rows of packs.
+    pub packs: u64,
+    /// Objects of the store.
+    pub objects: u64,
+    /// Pack files of the spool.
+    pub spool_files: u64,
+    /// Cameras whose segments and gaps were walked.
+    pub cameras: u64,
+    /// Bytes of packs that were read and checked.
+    pub checked_bytes: u64,
+    /// Objects that are not ours.
+    pub foreign: u64,
+    /// What is wrong.
+    pub complaints: u64,
 }
 
-/// Reads every byte. A local pack is checked box by box; of a stored one the samples are, fragment by fragment.
-async fn read_all(opened: &Opened, pack: &PackRef, table: &PackTable) -> Vec<String> {
-    let key = opened.keys.domain(&pack.camera.tenant);
-    let files =
-        opened.spool.files(&pack.camera, pack.id).into_iter().chain(opened.store.local_file(&pack.camera, pack.id));
-    if let Some(path) = files.into_iter().find(|path| path.exists()) {
-        let checked = tokio::task::spawn_blocking(move || reader::verify_pack(&path, &key)).await;
-        return match checked {
-            Ok(Ok(_)) => Vec::new(),
-            Ok(Err(places)) => places.iter().map(ToString::to_string).collect(),
-            Err(e) => vec![e.to_string()],
-        };
-    }
-    let mut wrong = Vec::new();
-    for entry in &table.fragments {
-        let read = opened.packs.bytes(pack, entry.data_offset()..entry.end()).await;
-        let checked = read.and_then(|data| reader::verify(entry, &data, &key).map_err(ReadError::from));
-        wrong.extend(checked.err().map(|e| e.to_string()));
-    }
-    wrong
+/// What is checked against what.
+#[derive(Debug)]
+pub struct Fsck {
+    /// What should be.
+    pub index: Index,
+    /// Where packs grow and wait.
+    pub spool: Spool,
+    /// Where packs are kept.
+    pub store: Store,
+    /// Packs wherever they lie.
+    pub packs: Packs,
+    /// How long a gateway that runs may need to tell its index what it did to a pack; zero when none does.
+    pub settle: Duration,
+    /// Check each byte of each pack.
+    pub read_data: bool,
 }
 
-/// Objects and files that no row speaks of.
-async fn check_orphans(opened: &Opened, running: bool, report: &mut Report) -> Result<(), FsckError> {
-    let mut objects = opened.store.list();
-    while let Some(object) = objects.next().await {
-        let object = object?;
-        let Some((camera, pack)) = object.pack else {
-            report.foreign += 1;
-            continue;
-        };
-        if !known(opened, &camera, pack).await? {
-            report.complaints.push(format!("object {} is in no row of the index", object.location));
-        }
-    }
-    let dir = opened.spool.dir().to_owned();
-    let files = tokio::task::spawn_blocking(move || recover::list(&dir)).await.unwrap_or(Ok(Vec::new()))?;
-    for file in files {
-        // A pack that has just begun is told to the index with its first flush.
-        let begins = running && is_open(&file.path);
-        if !begins && !known(opened, &file.camera, file.pack).await? {
-            report.complaints.push(format!("file {} is in no row of the index", file.path.display()));
-        }
-    }
-    Ok(())
+/// Counts, and passes on what is found.
+struct Tally<'a> {
+    report: Report,
+    found: &'a mut (dyn FnMut(Finding) + Send),
 }
 
-fn is_open(path: &std::path::Path) -> bool {
-    path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.ends_with(".open.mp4"))
-}
-
-async fn known(opened: &Opened, camera: &CameraKey, pack: PackId) -> Result<bool, IndexError> {
-    Ok(opened.index.any_pack(pack).await?.is_some_and(|row| row.camera == *camera))
-}
-
-async fn check_overlaps(opened: &Opened, camera: &CameraKey, report: &mut Report) -> Result<(), FsckError> {
-    let Some(all) = TimeRange::new(WallTime(i64::MIN), WallTime(i64::MAX)) else { return Ok(()) };
-    let spans = opened.index.spans(camera, all).await?;
-    for pair in spans.windows(2).filter(|pair| pair[1].start() < pair[0].end()) {
-        report.complaints.push(format!("segments of {camera} overlap at {}", pair[1].start()));
+impl Tally<'_> {
+    fn complain(&mut self, complaint: Complaint) {
+        self.report.complaints += 1;
+        (self.found)(Finding::Complaint(complaint));
     }
-    Ok(())
+
+    fn foreign(&mut self, location: String) {
+        self.report.foreign += 1;
+        (self.found)(Finding::Foreign(location));
+    }
+}
+
+impl Fsck {
+    /// Checks everything; `found` hears of each finding as it is made.
+    pub async fn check(&self, found: &mut (dyn FnMut(Finding) + Send)) -> Result<Report, FsckError> {
+        let mut tally = Tally { report: Report::default(), found };
+        self.check_packs(&mut tally).await?;
+        self.check_timelines(&mut tally).await?;
+        self.check_store(&mut tally).await?;
+        self.check_spool(&mut tally).await?;
+        Ok(tally.report)
+    }
 }

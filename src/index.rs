@@ -20,6 +20,7 @@ use crate::media::{Gap, GapCause};
 use crate::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
 mod apply;
+pub mod carry;
 mod database;
 pub mod query;
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //!                                                             │                     │
 //!                                                             └────── index ←───────┘ receipts
 //! HTTP ← retrieve (timeline, MP4, HLS, snapshot) ← index + packs (spool first, then store)
-//! retention, fsck: read the index, act on the store
+//! retention, fsck, rebuild: set the index and the store against each other
 //! ```
 
 pub mod clock;

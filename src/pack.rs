@@ -1,7 +1,7 @@
 //! Packs: immutable stretches of one camera's fragments, readable by any MP4 player.
 //!
 //! ```text
-//! ftyp                          ISO/IEC 14496-12 §4.3, brands iso6 cmfc …
+//! ftyp                          ISO/IEC 14496-12 §4.3, brands iso6 mp41, cmfc without sound
 //! moov                          §8.2.1: one video trak (id 1), with sound a second trak (id 2), mvex/trex
 //! uuid  pack header             ours: pack, tenant, camera, run
 //! ┌ uuid  fragment record       ours: id, wall time, camera time, gaps before it, wall duration

@@ -126,8 +126,7 @@ impl Packs {
         .unwrap_or_else(|e| Err(ReadError::Io { pack: id, source: std::io::Error::other(e) }))
     }
 
-    /// A whole pack's fragment table, read from where it lies.
-    pub async fn read_table(&self, pack: &PackRef) -> Result<PackTable, ReadError> {
+    async fn read_table(&self, pack: &PackRef) -> Result<PackTable, ReadError> {
         let bytes = self.size(pack).await?;
         let mut want = TAIL_BYTES.min(bytes);
         loop {
@@ -144,7 +143,7 @@ impl Packs {
     }
 
     /// Size of a whole pack.
-    pub async fn size(&self, pack: &PackRef) -> Result<u64, ReadError> {
+    async fn size(&self, pack: &PackRef) -> Result<u64, ReadError> {
         if let Place::Local(file) = self.place(pack).await? {
             let meta = file.metadata().map_err(|source| ReadError::Io { pack: pack.id, source })?;
             return Ok(meta.len());

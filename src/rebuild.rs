@@ -1,52 +1,45 @@
 //! Makes the index anew from the packs alone.
 //!
-//! Invariant: the old index is replaced only when the new one is whole, and is kept beside it. Events and the register
-//! of destructions are not in packs: they are in the old index only.
+//! Invariant: the index that is there is not written to and not replaced before the new one is whole; it is kept beside
+//! it. What cannot be read is reported and left out.
+//! Absent on purpose: anything that needs a running gateway; the caller holds its lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 
-use crate::config::Config;
-use crate::gateway::{self, GatewayError};
+use crate::clock::Clock;
+use crate::config::Retention;
+use crate::index::carry::{Carried, carry_over};
 use crate::index::{CameraRow, Change, Index, IndexError, PackState};
-use crate::pack::PackTable;
+use crate::keys::Keys;
 use crate::packs::{PackRef, Packs};
-use crate::spool::Spool;
 use crate::spool::recover::changes_of;
 use crate::spool::segments::rows_of;
-use crate::store::Store;
-use crate::units::{CameraKey, PackId, Ticks90k};
+use crate::spool::{Spool, SpoolError};
+use crate::store::{Store, sync_folder};
+use crate::units::{CameraKey, RunId, Ticks90k, WallTime};
 
-/// Fragment tables read at a time, and packs told to the index together.
-const READS_AT_ONCE: usize = 16;
-const PACKS_PER_WRITE: usize = 256;
+/// Packs whose tables are read at a time.
+const TABLES_AT_ONCE: usize = 16;
+/// Packs told to the index at a time.
+const PACKS_PER_WRITE: usize = 128;
 
-/// What was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Packs in the new index.
-    pub packs: u64,
-    /// Objects whose tables could not be read, and why: they stay where they are.
-    pub unreadable: Vec<String>,
-    /// Where the old index is kept, if there was one.
-    pub old: Option<PathBuf>,
-}
-
-/// Why there is no new index.
+/// Why there is no new index; the old one is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// A gateway runs, or nothing can be opened.
-    #[error(transparent)]
-    Gateway(#[from] GatewayError),
-    /// The new index cannot be written.
+    /// The new index could not be written.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// The store cannot be listed.
-    #[error("the store cannot be listed: {0}")]
-    List(#[from] object_store::Error),
-    /// A file of the index cannot be moved.
+    /// The spool could not be listed.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The store could not be listed.
+    #[error("the store could not be listed: {0}")]
+    Store(#[from] object_store::Error),
+    /// A file could not be moved.
     #[error("{path}: {source}")]
     Io {
         /// Which.
@@ -56,131 +49,319 @@ pub enum RebuildError {
     },
 }
 
-/// Reads every pack of the store and writes a new index. What the spool holds is taken up by the next start.
-pub async fn rebuild(config: &Config) -> Result<Report, RebuildError> {
-    let _held = gateway::lock(config)?;
-    let path = gateway::index_path(config);
-    let draft = path.with_extension("sqlite.new");
-    remove_index(&draft)?;
-    let index = Index::open(&draft).await?;
-    let (keys, store, clock) = gateway::parts(config)?;
-    let spool = Spool::new(&config.spool_dir, store.clone(), index.clone(), clock, keys);
-    let packs = Packs::new(spool, store.clone());
+/// What to build from.
+#[derive(Debug)]
+pub struct Rebuild {
+    /// Where the index lies, or should.
+    pub index: PathBuf,
+    /// The configuration's cameras.
+    pub cameras: Vec<CameraRow>,
+    /// Where packs are kept.
+    pub store: Store,
+    /// Where packs grow and wait.
+    pub spool_dir: PathBuf,
+    /// To check what was growing.
+    pub keys: Keys,
+    /// For the name under which the old index is kept.
+    pub clock: Arc<dyn Clock>,
+}
 
-    let mut report = Report::default();
-    let listed = list(&store).await?;
-    index.write(vec![Change::Configure(cameras(config, &listed))]).await?;
-    let read = futures::stream::iter(listed)
-        .map(|(pack, bytes)| {
-            let packs = packs.clone();
-            async move { (packs.read_table(&pack).await, pack, bytes) }
-        })
-        .buffered(READS_AT_ONCE)
-        .chunks(PACKS_PER_WRITE);
-    let mut read = std::pin::pin!(read);
-    while let Some(batch) = read.next().await {
-        let mut changes = Vec::new();
-        for (table, pack, bytes) in batch {
-            match table.map(|table| told(&table, &pack, bytes)) {
-                Ok(Ok(of_pack)) => {
-                    report.packs += 1;
-                    changes.extend(of_pack);
-                }
-                Ok(Err(what)) => report.unreadable.push(format!("pack {} of {}: {what}", pack.id, pack.camera)),
-                Err(e) => report.unreadable.push(format!("pack {} of {}: {e}", pack.id, pack.camera)),
+/// What was built.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Packs of the store.
+    pub stored: u64,
+    /// Whole packs that wait in the spool.
+    pub waiting: u64,
+    /// Packs that were growing: the next start of the gateway seals them.
+    pub growing: u64,
+    /// Packs that could not be read.
+    pub unreadable: u64,
+    /// Objects that are not ours.
+    pub foreign: u64,
+    /// Cameras of no configuration and no older index: their names and places are lost.
+    pub unnamed: Vec<CameraKey>,
+    /// What was taken over from the old index, or why nothing was.
+    pub history: Option<Result<Carried, IndexError>>,
+    /// The old index.
+    pub kept: Option<PathBuf>,
+}
+
+/// A pack that is in no index now.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Object or file.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Rebuild {
+    /// Builds, then takes the old index's place. `unreadable` hears of each pack that is left out.
+    pub async fn run(self, unreadable: &mut (dyn FnMut(Unreadable) + Send)) -> Result<Report, RebuildError> {
+        let new = beside(&self.index, ".new");
+        for file in [new.clone(), beside(&new, "-wal"), beside(&new, "-shm")] {
+            remove_if_there(&file)?;
+        }
+        let index = Index::open(&new).await?;
+        let mut builder = Builder::new(index.clone(), self.known_cameras().await, unreadable);
+        builder.configure().await?;
+        let spool =
+            Spool::new(&self.spool_dir, self.store.clone(), index.clone(), self.clock.clone(), self.keys.clone());
+        let packs = Packs::new(spool.clone(), self.store.clone());
+        builder.take(stored(&self.store, &packs)).await?;
+        let files = spool.pack_files().await?;
+        builder.take(spooled(files, &spool, &index, &packs)).await?;
+        let mut report = builder.finish().await?;
+        index.close().await;
+        drop((index, spool, packs));
+
+        let (old, clock) = (self.index, self.clock);
+        tokio::task::spawn_blocking(move || {
+            if old.exists() {
+                report.history = Some(carry_over(&old, &new));
             }
-        }
-        index.write(changes).await?;
+            report.kept = replace(&old, &new, clock.wall())?;
+            Ok(report)
+        })
+        .await
+        .unwrap_or(Err(RebuildError::Index(IndexError::Stopped)))
     }
-    index.close().await;
-    report.old = replace(&path, &draft)?;
-    Ok(report)
+
+    /// The configuration's cameras, and those that the old index remembers, where it can still be read.
+    async fn known_cameras(&self) -> BTreeMap<CameraKey, CameraRow> {
+        let remembered = match Index::open_read_only(&self.index).await {
+            Ok(old) => old.all_cameras().await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        let remembered = remembered.into_iter().map(|row| CameraRow { configured: false, ..row });
+        remembered.chain(self.cameras.iter().cloned()).map(|row| (row.key.clone(), row)).collect()
+    }
 }
 
-/// Every pack of the store, oldest first.
-async fn list(store: &Store) -> Result<Vec<(PackRef, u64)>, object_store::Error> {
-    let mut listed = Vec::new();
-    let mut objects = store.list();
-    while let Some(object) = objects.next().await {
-        let object = object?;
-        if let Some((camera, id)) = object.pack {
-            listed.push((PackRef { id, camera, state: PackState::Stored }, object.bytes));
-        }
-    }
-    listed.sort_by_key(|(pack, _)| pack.id);
-    Ok(listed)
+/// What is known of a pack.
+enum Read {
+    Pack {
+        state: PackState,
+        changes: Vec<Change>,
+        end: RunEnd,
+    },
+    /// A pack that is in the index already, or has no fragment yet.
+    Nothing,
+    Foreign,
+    Unreadable(Unreadable),
 }
 
-/// The configuration's cameras, and those that only packs remember.
-fn cameras(config: &Config, listed: &[(PackRef, u64)]) -> Vec<CameraRow> {
-    let mut cameras: BTreeMap<CameraKey, CameraRow> =
-        gateway::camera_rows(config).into_iter().map(|row| (row.key.clone(), row)).collect();
-    for (pack, _) in listed {
-        let key = &pack.camera;
-        cameras.entry(key.clone()).or_insert_with(|| CameraRow {
-            key: key.clone(),
-            name: key.camera.to_string(),
+/// What a pack says about the end of its run.
+#[derive(Clone)]
+struct RunEnd {
+    camera: CameraKey,
+    run: RunId,
+    end: WallTime,
+    camera_clock_offset: Option<Ticks90k>,
+}
+
+fn stored<'a>(store: &Store, packs: &'a Packs) -> impl Stream<Item = Result<Read, RebuildError>> + Send + 'a {
+    let read = move |listed: crate::store::Listed| async move {
+        let Some((camera, id)) = listed.pack else { return Ok(Read::Foreign) };
+        Ok(read(packs, PackRef { id, camera, state: PackState::Stored }, listed.bytes, listed.location).await)
+    };
+    store.list().map_err(RebuildError::from).map_ok(read).try_buffer_unordered(TABLES_AT_ONCE)
+}
+
+fn spooled<'a>(
+    files: Vec<crate::spool::recover::Found>,
+    spool: &'a Spool,
+    index: &'a Index,
+    packs: &'a Packs,
+) -> impl Stream<Item = Result<Read, RebuildError>> + Send + 'a {
+    let read = move |file: crate::spool::recover::Found| async move {
+        if index.any_pack(file.pack).await?.is_some() {
+            return Ok(Read::Nothing);
+        }
+        let [_, whole, _] = spool.files(&file.camera, file.pack);
+        let state = if file.path == whole { PackState::Sealed } else { PackState::Open };
+        let meta =
+            std::fs::metadata(&file.path).map_err(|source| RebuildError::Io { path: file.path.clone(), source })?;
+        let pack = PackRef { id: file.pack, camera: file.camera, state };
+        Ok(read(packs, pack, meta.len(), file.path.display().to_string()).await)
+    };
+    stream::iter(files).map(read).buffer_unordered(TABLES_AT_ONCE)
+}
+
+/// Everything that a pack says to the index.
+async fn read(packs: &Packs, pack: PackRef, bytes: u64, what: String) -> Read {
+    let table = match packs.table(&pack).await {
+        Ok(table) => table,
+        Err(e) => return Read::Unreadable(Unreadable { what, why: e.to_string() }),
+    };
+    let bytes = if pack.state == PackState::Open { table.end() } else { bytes };
+    let Some(rows) = rows_of(&table, bytes) else { return Read::Nothing };
+    let mut changes = changes_of(&rows);
+    if pack.state >= PackState::Sealed {
+        changes.push(Change::SealPack { pack: pack.id, bytes });
+    }
+    if pack.state == PackState::Stored {
+        changes.push(Change::PackStored { pack: pack.id });
+    }
+    let told = table.fragments.iter().rev().find_map(|f| Some(f.stamp.camera_time?.since(f.stamp.wall_start)));
+    let end = RunEnd { camera: pack.camera, run: rows.pack.run, end: rows.pack.end, camera_clock_offset: told };
+    Read::Pack { state: pack.state, changes, end }
+}
+
+/// The new index in the making.
+struct Builder<'a> {
+    index: Index,
+    cameras: BTreeMap<CameraKey, CameraRow>,
+    /// One entry a run.
+    runs: HashMap<RunId, (WallTime, Option<Ticks90k>)>,
+    report: Report,
+    unreadable: &'a mut (dyn FnMut(Unreadable) + Send),
+}
+
+impl<'a> Builder<'a> {
+    fn new(
+        index: Index,
+        cameras: BTreeMap<CameraKey, CameraRow>,
+        unreadable: &'a mut (dyn FnMut(Unreadable) + Send),
+    ) -> Self {
+        Self { index, cameras, runs: HashMap::new(), report: Report::default(), unreadable }
+    }
+
+    async fn configure(&self) -> Result<(), RebuildError> {
+        Ok(self.index.write(vec![Change::Configure(self.cameras.values().cloned().collect())]).await?)
+    }
+
+    async fn take(&mut self, packs: impl Stream<Item = Result<Read, RebuildError>>) -> Result<(), RebuildError> {
+        let mut batches = std::pin::pin!(packs.ready_chunks(PACKS_PER_WRITE));
+        while let Some(batch) = batches.next().await {
+            let mut told = Vec::with_capacity(batch.len());
+            for read in batch {
+                match read? {
+                    Read::Nothing => {}
+                    Read::Foreign => self.report.foreign += 1,
+                    Read::Unreadable(unreadable) => self.leave_out(unreadable),
+                    Read::Pack { state, changes, end } => {
+                        self.know(&end.camera).await?;
+                        told.push((state, changes, end));
+                    }
+                }
+            }
+            self.tell(told).await?;
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, unreadable: Unreadable) {
+        self.report.unreadable += 1;
+        (self.unreadable)(unreadable);
+    }
+
+    /// A camera that only its packs tell of.
+    async fn know(&mut self, camera: &CameraKey) -> Result<(), RebuildError> {
+        if self.cameras.contains_key(camera) {
+            return Ok(());
+        }
+        let retention = Retention::default();
+        let row = CameraRow {
+            key: camera.clone(),
+            name: camera.camera.to_string(),
             place: String::new(),
             configured: false,
-            retention_max: Ticks90k::ZERO,
-            retention_min: Ticks90k::ZERO,
+            retention_max: Ticks90k::from_duration(retention.max),
+            retention_min: Ticks90k::from_duration(retention.min),
+        };
+        self.cameras.insert(camera.clone(), row);
+        self.report.unnamed.push(camera.clone());
+        self.configure().await
+    }
+
+    /// Each pack in a call of its own, which the index commits together: one that it refuses takes no other with it.
+    async fn tell(&mut self, packs: Vec<(PackState, Vec<Change>, RunEnd)>) -> Result<(), RebuildError> {
+        let index = &self.index;
+        let writes =
+            packs.into_iter().map(|(state, changes, end)| async move { (index.write(changes).await, state, end) });
+        for (outcome, state, end) in future::join_all(writes).await {
+            match outcome {
+                Ok(()) => self.count(state, end),
+                Err(e @ (IndexError::Refused(_) | IndexError::Unknown(_))) => {
+                    self.leave_out(Unreadable { what: format!("a pack of {}", end.camera), why: e.to_string() });
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, state: PackState, RunEnd { run, end, camera_clock_offset, .. }: RunEnd) {
+        match state {
+            PackState::Open => self.report.growing += 1,
+            PackState::Sealed => self.report.waiting += 1,
+            PackState::Stored | PackState::Condemned => self.report.stored += 1,
+        }
+        let last = self.runs.entry(run).or_insert((end, camera_clock_offset));
+        if end > last.0 {
+            *last = (end, camera_clock_offset.or(last.1));
+        }
+    }
+
+    /// Every run is over: no gateway runs.
+    async fn finish(self) -> Result<Report, RebuildError> {
+        let ends = self.runs.into_iter().flat_map(|(run, (end, camera_clock_offset))| {
+            let clocks = camera_clock_offset.map(|offset| Change::RunClocks {
+                run,
+                camera_clock_offset: Some(offset),
+                timeline_offset: Ticks90k::ZERO,
+            });
+            [Some(Change::EndRun { run, end }), clocks].into_iter().flatten()
         });
+        let ends: Vec<Change> = ends.collect();
+        for some in ends.chunks(PACKS_PER_WRITE) {
+            self.index.write(some.to_vec()).await?;
+        }
+        Ok(self.report)
     }
-    cameras.into_values().collect()
 }
 
-/// What a pack says to the index, if it is the pack that its name says.
-fn told(table: &PackTable, pack: &PackRef, bytes: u64) -> Result<Vec<Change>, &'static str> {
-    let is_it = |id: PackId, camera: &CameraKey| id == table.header.pack && *camera == table.header.camera;
-    if !is_it(pack.id, &pack.camera) {
-        return Err("its name says another pack than it does");
-    }
-    let rows = rows_of(table, bytes).ok_or("it holds no fragment")?;
-    let mut changes = changes_of(&rows);
-    changes.push(Change::SealPack { pack: pack.id, bytes });
-    changes.push(Change::PackStored { pack: pack.id });
-    Ok(changes)
-}
-
-/// The new index takes the old one's name; the old one is kept.
-fn replace(path: &Path, draft: &Path) -> Result<Option<PathBuf>, RebuildError> {
+/// Puts the new index in the old one's place, and keeps that under a name with its time. At each step, and after a
+/// power cut at each, there is an index under its own name if there was one.
+fn replace(index: &Path, new: &Path, at: WallTime) -> Result<Option<PathBuf>, RebuildError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| RebuildError::Io { path, source }
     };
-    let mut old = None;
-    if path.exists() {
-        let free = (1..).map(|n| path.with_extension(format!("sqlite.old-{n}"))).find(|p| !p.exists());
-        if let Some(kept) = free {
-            for suffix in ["", "-wal", "-shm"] {
-                let (from, to) = (with_suffix(path, suffix), with_suffix(&kept, suffix));
-                if from.exists() {
-                    std::fs::rename(&from, &to).map_err(io(&from))?;
-                }
-            }
-            old = Some(kept);
+    std::fs::File::open(new).and_then(|f| f.sync_all()).map_err(io(new))?;
+    let folder = index.parent().unwrap_or(index);
+    let kept = beside(index, &format!(".old-{}", at.to_timestamp().strftime("%Y%m%dT%H%M%S%.3fZ")));
+    let had_one = index.exists();
+    if had_one {
+        std::fs::hard_link(index, &kept).map_err(io(&kept))?;
+    }
+    // A log left beside would be read into the new index: it goes with the old one, first.
+    for suffix in ["-wal", "-shm"] {
+        let log = beside(index, suffix);
+        if log.exists() {
+            std::fs::rename(&log, beside(&kept, suffix)).map_err(io(&log))?;
         }
     }
-    std::fs::rename(draft, path).map_err(io(draft))?;
-    let folder = path.parent().unwrap_or(path);
-    crate::store::sync_folder(folder).map_err(io(folder))?;
-    Ok(old)
+    sync_folder(folder).map_err(io(folder))?;
+    std::fs::rename(new, index).map_err(io(index))?;
+    sync_folder(folder).map_err(io(folder))?;
+    Ok(had_one.then_some(kept))
 }
 
-fn remove_index(path: &Path) -> Result<(), RebuildError> {
-    for suffix in ["", "-wal", "-shm"] {
-        let path = with_suffix(path, suffix);
-        match std::fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(RebuildError::Io { path, source }),
-        }
-    }
-    Ok(())
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+/// The path with something behind its name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+fn remove_if_there(path: &Path) -> Result<(), RebuildError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(RebuildError::Io { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
 }

@@ -132,6 +132,9 @@ pub struct Sent {
     pub random_access: bool,
     /// BLAKE3 of its NAL units, each after its length in 4 bytes, parameter sets left out.
     pub hash: blake3::Hash,
+    /// The same without the NAL units of which a packet was dropped. When the first packet of an access unit is lost, no
+    /// receiver can tell whose it was, and what is left of the unit looks whole.
+    pub arrived: blake3::Hash,
     /// No packet of it was dropped.
     pub whole: bool,
 }

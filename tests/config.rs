@@ -265,13 +265,13 @@ fn retention_is_inherited_key_by_key() {
 
 #[test]
 fn minimum_is_below_the_maximum_by_the_margin_exactly() {
-    // 120 s of a pack, the grace time, and twice the interval of the sweep make one hour.
+    // 120 s of a pack, the grace time, four times the interval of the sweep and 120 s more make one hour.
     let with_grace = |grace: u64| {
         let text = "[retention]\nmax_hours = 2\nmin_hours = 1\nsweep_seconds = 60\ngrace_seconds = ";
         problems(&format!("{text}{grace}\n[[tenant]]\nid = \"a\"\n"))
     };
-    assert_eq!(with_grace(3_600 - 120 - 120), []);
-    assert_eq!(with_grace(3_600 - 120 - 120 + 1).len(), 1);
+    assert_eq!(with_grace(3_600 - 120 - 240 - 120), []);
+    assert_eq!(with_grace(3_600 - 120 - 240 - 120 + 1).len(), 1);
 }
 
 #[test]

@@ -5,9 +5,9 @@ const video = $("video");
 
 const CLIP_MINUTES = 10;
 const RESOLUTION_MS = 5000;
-const LIVE_POLL_MS = 500;
-const LIVE_DELAY_S = 1.2; // kept in the buffer: a little more than a segment
-const LIVE_DELAY_MAX_S = 5;
+const LIVE_POLL_MS = 300;
+const LIVE_MARGIN_S = 0.4; // kept in the buffer beyond a segment, for a poll and a fetch
+const LIVE_BEHIND_MAX_S = 3; // further behind than this, playback jumps
 const LIVE_BEGINS_S = 4; // of the past, where segments can be decoded one by one
 
 const CAUSES = {
@@ -177,6 +177,7 @@ class LivePlayer {
     this.map = null;
     this.marks = []; // where in the buffer which wall-clock time begins
     this.waiting = false;
+    this.delay = 1 + LIVE_MARGIN_S; // from the live edge, when a segment has just come, in seconds
   }
 
   start() {
@@ -222,6 +223,7 @@ class LivePlayer {
     const text = await (await ask(base, { signal })).text();
     const segments = parsePlaylist(text);
     const first = this.last < 0;
+    this.delay = Math.max(...segments.map((s) => s.duration), 1) + LIVE_MARGIN_S;
     let fresh = segments.filter((s) => s.sequence > this.last);
     // The playlist began anew: another gateway, say.
     if (segments.length && segments.at(-1).sequence < this.last) fresh = segments;
@@ -238,7 +240,7 @@ class LivePlayer {
       if (segment.time !== null) this.marks.push({ at: before, time: segment.time });
       if (!first) this.keepUp();
     }
-    if (first && fresh.length) video.currentTime = Math.max(this.end() - LIVE_DELAY_S, 0);
+    if (first && fresh.length) this.begin(fresh.at(-1));
     await this.trim();
   }
 
@@ -277,11 +279,17 @@ class LivePlayer {
     return buffered.length ? buffered.end(buffered.length - 1) : 0;
   }
 
-  // Back to the live edge when playback has just begun or has fallen behind; a paused player stays where it is.
+  // At the delay that will last: the next segment is due all the sooner, the older the last one is.
+  begin(last) {
+    const age = last.time === null ? 0 : Math.max((now() - last.time) / 1000 - last.duration, 0);
+    video.currentTime = Math.max(this.end() - Math.max(this.delay - age, LIVE_MARGIN_S), 0);
+  }
+
+  // Back to the live edge when playback has fallen behind; a paused player stays where it is.
   keepUp() {
-    const delay = this.end() - video.currentTime;
-    if (!video.paused && delay > LIVE_DELAY_MAX_S) video.currentTime = this.end() - LIVE_DELAY_S;
-    video.playbackRate = delay > LIVE_DELAY_S + 0.6 ? 1.08 : 1;
+    const behind = this.end() - video.currentTime - this.delay;
+    if (!video.paused && behind > LIVE_BEHIND_MAX_S) video.currentTime = this.end() - this.delay;
+    video.playbackRate = behind > LIVE_MARGIN_S ? 1.05 : 1;
   }
 
   async trim() {

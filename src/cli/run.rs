@@ -1,45 +1,66 @@
-//! `vigie run`.
+//! `vigie run`: the gateway as a service.
+//!
+//! The first SIGTERM or SIGINT stops it in order; the second ends it at once, as a power cut would: the next start
+//! recovers. systemd is told when it records, when it stops, and at every turn of the main loop that it lives.
 
-use std::io;
+use std::convert::Infallible;
+use std::future::pending;
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use vigie::config::Config;
 use vigie::gateway::Gateway;
 
 use super::{ConfigArg, Failure};
 
-pub(super) fn run(args: &ConfigArg) -> Result<(), Failure> {
+/// While it starts, systemd is asked for more time this often: a large spool takes long to recover.
+const START_TURN: Duration = Duration::from_secs(5);
+/// How much more time.
+const START_EXTENSION_MICROS: u32 = 60_000_000;
+
+/// Records and serves until told to stop.
+pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
     let config = args.load()?.config;
-    super::block_on(async {
-        let gateway = Gateway::start(&config).await.map_err(Failure::failed)?;
-        tell_systemd(&[NotifyState::Ready]);
-        let watchdog = tokio::spawn(feed_watchdog());
-        until_told_to_stop().await.map_err(Failure::failed)?;
-        tell_systemd(&[NotifyState::Stopping]);
-        gateway.stop().await;
-        watchdog.abort();
-        Ok(())
-    })
-}
-
-/// Tells systemd, twice as often as it asks, that the gateway's tasks still get their turn.
-async fn feed_watchdog() {
-    let Some(within) = sd_notify::watchdog_enabled() else { return };
-    let mut tick = tokio::time::interval(within / 2);
-    loop {
-        tick.tick().await;
-        tell_systemd(&[NotifyState::Watchdog]);
+    let told_to_stop = until_told_to_stop();
+    tokio::pin!(told_to_stop);
+    let gateway = tokio::select! {
+        gateway = start(&config) => gateway?,
+        // What had begun can be cut off anywhere.
+        told = &mut told_to_stop => return told.map_err(Failure::failed),
+    };
+    tell(&NotifyState::Ready);
+    let mut watchdog = Watchdog::new();
+    let told = tokio::select! {
+        told = told_to_stop => told,
+        never = watchdog.turn() => match never {},
+    };
+    tell(&NotifyState::Stopping);
+    tokio::select! {
+        () = gateway.stop() => {}
+        never = watchdog.turn() => match never {},
     }
+    told.map_err(Failure::failed)
 }
 
-fn tell_systemd(state: &[NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(state) {
-        tracing::warn!(error = %e, "systemd was not told");
+async fn start(config: &Config) -> Result<Gateway, Failure> {
+    let starting = Gateway::start(config);
+    tokio::pin!(starting);
+    let mut turn = interval(START_TURN);
+    loop {
+        tokio::select! {
+            started = &mut starting => return started.map_err(Failure::failed),
+            _ = turn.tick() => {
+                tell(&NotifyState::ExtendTimeoutUsec(START_EXTENSION_MICROS));
+                tell(&NotifyState::Watchdog);
+            }
+        }
     }
 }
 
 /// Returns at SIGTERM or SIGINT. A second signal ends the process at once: what it loses, the next start recovers.
-pub(super) async fn until_told_to_stop() -> io::Result<()> {
+pub(super) async fn until_told_to_stop() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -54,4 +75,34 @@ pub(super) async fn until_told_to_stop() -> io::Result<()> {
         std::process::exit(130);
     });
     Ok(())
+}
+
+/// Without a service manager nothing is sent; with one that does not listen, the gateway goes on.
+fn tell(state: &NotifyState<'_>) {
+    if let Err(e) = sd_notify::notify(std::slice::from_ref(state)) {
+        tracing::warn!(error = %e, %state, "the service manager was not told");
+    }
+}
+
+/// Tells the service manager that the main loop turns, where it wants to know.
+struct Watchdog(Option<Interval>);
+
+impl Watchdog {
+    fn new() -> Self {
+        // Three times in the time after which it would be killed.
+        let every = sd_notify::watchdog_enabled().map(|limit| limit / 3).filter(|every| !every.is_zero());
+        Self(every.map(|every| {
+            let mut turns = interval(every);
+            turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            turns
+        }))
+    }
+
+    async fn turn(&mut self) -> Infallible {
+        let Some(turns) = &mut self.0 else { return pending().await };
+        loop {
+            turns.tick().await;
+            tell(&NotifyState::Watchdog);
+        }
+    }
 }

@@ -61,7 +61,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, IndexError> {
 }
 
 /// Opens the file for reading.
-fn open_reader(path: &Path) -> Result<Connection, IndexError> {
+pub(super) fn open_reader(path: &Path) -> Result<Connection, IndexError> {
     if !path.exists() {
         return Err(IndexError::Missing(path.to_owned()));
     }

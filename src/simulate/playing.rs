@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::Instant;
 
-use super::rtp::{Channels, Outbox, Packetiser, filler, unique_sei};
+use super::rtp::{Channels, Lost, Outbox, Packetiser, filler, unique_sei};
 use super::stream::{ElementaryStream, Unit};
 use super::{Faults, Live, Sent, lock};
 use crate::clock::{Clock, SystemClock};
@@ -146,7 +146,6 @@ impl Playing {
         let mark = self.live.camera.unique.then(|| unique_sei(stream.codec, self.seed(), self.count));
         let padding = (faults.huge_bytes > 0).then(|| filler(stream.codec, faults.huge_bytes));
         let mut nals: Vec<&[u8]> = mark.iter().chain(&unit.nals).chain(&padding).map(|nal| nal.as_ref()).collect();
-        let sent = self.live.camera.log.then(|| self.sent(unit, &nals));
         if faults.empty_nal {
             nals.insert(0, &[]);
         }
@@ -155,11 +154,12 @@ impl Playing {
             self.packets.ssrc ^= 0x5555_5555;
         }
         let random = &mut self.random;
-        let mut lost = || faults.loss > 0.0 && draw(random) < faults.loss;
-        let whole = self.packets.unit(&unit.parameter_sets, &nals, self.timestamp as u32, &mut self.out, &mut lost);
+        let mut loses = || faults.loss > 0.0 && draw(random) < faults.loss;
+        let lost = self.packets.unit(&unit.parameter_sets, &nals, self.timestamp as u32, &mut self.out, &mut loses);
         self.packets.ssrc = announced;
-        if let Some(sent) = sent {
-            lock(&self.live.log).push(Sent { whole, ..sent });
+        if self.live.camera.log {
+            let sent = self.sent(unit, &nals, &lost);
+            lock(&self.live.log).push(sent);
         }
     }
 
@@ -168,14 +168,23 @@ impl Playing {
         self.live.camera.path.bytes().fold(self.session, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()))
     }
 
-    fn sent(&self, unit: &Unit, nals: &[&[u8]]) -> Sent {
-        let mut hasher = blake3::Hasher::new();
-        for nal in nals {
-            hasher.update(&(nal.len() as u32).to_be_bytes());
-            hasher.update(nal);
+    fn sent(&self, unit: &Unit, nals: &[&[u8]], lost: &Lost) -> Sent {
+        let (mut hash, mut arrived) = (blake3::Hasher::new(), blake3::Hasher::new());
+        for (i, nal) in nals.iter().enumerate().filter(|(_, nal)| !nal.is_empty()) {
+            let length = (nal.len() as u32).to_be_bytes();
+            hash.update(&length).update(nal);
+            if !lost.nals.contains(&i) {
+                arrived.update(&length).update(nal);
+            }
         }
-        let (session, timestamp) = (self.session, self.timestamp);
-        Sent { session, timestamp, random_access: unit.random_access, hash: hasher.finalize(), whole: true }
+        Sent {
+            session: self.session,
+            timestamp: self.timestamp,
+            random_access: unit.random_access,
+            hash: hash.finalize(),
+            arrived: arrived.finalize(),
+            whole: lost.nothing(),
+        }
     }
 }
 

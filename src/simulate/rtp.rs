@@ -1,5 +1,6 @@
 //! RTP packets (RFC 3550) of H.264 (RFC 6184) and H.265 (RFC 7798), and RTCP sender reports.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -60,6 +61,21 @@ impl Outbox {
     }
 }
 
+/// What was lost of an access unit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// A packet of its parameter sets.
+    pub(super) parameter_sets: bool,
+    /// Places of the NAL units that did not go out whole.
+    pub(super) nals: Vec<usize>,
+}
+
+impl Lost {
+    pub(super) fn nothing(&self) -> bool {
+        !self.parameter_sets && self.nals.is_empty()
+    }
+}
+
 /// One session's packetiser.
 #[derive(Debug)]
 pub(super) struct Packetiser {
@@ -76,7 +92,7 @@ impl Packetiser {
     }
 
     /// Puts an access unit into `out`, the marker on its last packet, without the packets that `lost` takes. Parameter
-    /// sets share one packet where they fit. Returns whether no packet was lost.
+    /// sets share one packet where they fit.
     pub(super) fn unit(
         &mut self,
         parameter_sets: &[Bytes],
@@ -84,12 +100,12 @@ impl Packetiser {
         timestamp: u32,
         out: &mut Outbox,
         lost: &mut dyn FnMut() -> bool,
-    ) -> bool {
-        let mut whole = true;
+    ) -> Lost {
+        let hit = Cell::new(false);
         let mut packet = |this: &mut Self, payload: &[&[u8]], marker: bool| {
             let header = this.header(timestamp, marker, payload);
             if lost() {
-                whole = false;
+                hit.set(true);
             } else {
                 out.put(true, &header, payload);
             }
@@ -98,10 +114,14 @@ impl Packetiser {
             Some(payload) => packet(self, &[&payload], false),
             None => parameter_sets.iter().for_each(|set| self.nal(set, false, &mut packet)),
         }
+        let mut missing = Lost { parameter_sets: hit.take(), nals: Vec::new() };
         for (i, nal) in nals.iter().enumerate() {
             self.nal(nal, i + 1 == nals.len(), &mut packet);
+            if hit.take() {
+                missing.nals.push(i);
+            }
         }
-        whole
+        missing
     }
 
     /// A single NAL unit packet, or fragmentation units (RFC 6184 §5.8, RFC 7798 §4.4.3).
@@ -198,7 +218,7 @@ mod tests {
     fn packets(codec: Codec, sets: &[Bytes], nals: &[&[u8]]) -> Vec<Vec<u8>> {
         let mut out = Outbox::new(None);
         let mut packetiser = Packetiser::new(codec, 7, u16::MAX);
-        assert!(packetiser.unit(sets, nals, 90_000, &mut out, &mut || false));
+        assert!(packetiser.unit(sets, nals, 90_000, &mut out, &mut || false).nothing());
         out.datagrams().map(|(_, datagram)| datagram.to_vec()).collect()
     }
 
@@ -248,7 +268,8 @@ mod tests {
             turn += 1;
             turn == 2
         };
-        assert!(!packetiser.unit(&[], &[&[0x06], &[0x06], &[0x65]], 0, &mut out, &mut second));
+        let lost = packetiser.unit(&[], &[&[0x06], &[0x06], &[0x65]], 0, &mut out, &mut second);
+        assert_eq!(lost, Lost { parameter_sets: false, nals: vec![1] });
         let sequence: Vec<u8> = out.bytes().chunks(4 + 13).map(|p| p[4 + 3]).collect();
         assert_eq!(sequence, [10, 12]);
         assert!(out.bytes().starts_with(&[b'$', 2, 0, 13, 0x80, 96]));

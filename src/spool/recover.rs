@@ -46,8 +46,7 @@ impl Spool {
     /// Seals every pack that the last process left open or untold, and settles rows that have lost their bytes. To be
     /// called before anything records.
     pub async fn recover(&self) -> Result<Recovered, SpoolError> {
-        let dir = self.0.dir.clone();
-        let files = blocking(move || list(&dir)).await?;
+        let files = self.pack_files().await?;
         let outcomes: Vec<Result<Outcome, SpoolError>> = futures::stream::iter(files)
             .map(|found| {
                 let spool = self.clone();
@@ -76,6 +75,12 @@ impl Spool {
             );
         }
         Ok(report)
+    }
+
+    /// Every pack file of the spool but those that are a cache.
+    pub(crate) async fn pack_files(&self) -> Result<Vec<Found>, SpoolError> {
+        let dir = self.0.dir.clone();
+        blocking(move || list(&dir)).await
     }
 
     async fn recover_file(&self, found: Found) -> Result<Outcome, SpoolError> {
@@ -214,7 +219,7 @@ pub fn changes_of(rows: &Rows) -> Vec<Change> {
 }
 
 /// Every pack file of the spool, `{spool}/{tenant}/{camera}/{pack}[.open].mp4`; anything else is left alone.
-pub(crate) fn list(dir: &Path) -> Result<Vec<Found>, SpoolError> {
+fn list(dir: &Path) -> Result<Vec<Found>, SpoolError> {
     let mut found = Vec::new();
     for tenant in entries(dir)? {
         let Some(tenant_id) = name(&tenant).and_then(|n| n.parse::<TenantId>().ok()) else { continue };

@@ -29,7 +29,7 @@ if [ -z "${VIGIE_URL:-}" ]; then
     gateway=$!
     tries=0
     # The first address with a port that it prints is the page's.
-    until VIGIE_URL=$(grep -Eom1 'http://[^[:space:]]+:[1-9][0-9]*/?' "$work/out"); do
+    until VIGIE_URL=$(grep -sEom1 'http://[^[:space:]]+:[1-9][0-9]*/?' "$work/out"); do
         tries=$((tries + 1))
         if [ "$tries" -gt 300 ] || ! kill -0 "$gateway" 2>/dev/null; then
             echo "the gateway printed no address:" >&2

@@ -1,0 +1,132 @@
+//! `vigie export`: footage to a file, beside a gateway that may be running.
+//!
+//! Invariant: the file that is named exists whole or not at all, and no other file is touched.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use vigie::config::Config;
+use vigie::gateway;
+use vigie::index::GapRow;
+use vigie::retrieve::{Footage, RetrieveError, mp4::Clip};
+use vigie::units::{CameraKey, TimeRange};
+
+use super::{Export, Failure, range, show};
+
+/// Writes the clip, or says why not; an interrupt removes what was written.
+pub(super) async fn run(args: Export) -> Result<(), Failure> {
+    tokio::select! {
+        done = export(&args) => done,
+        _ = tokio::signal::ctrl_c() => Err(Failure::Failed("interrupted: nothing was exported".into())),
+    }
+}
+
+async fn export(args: &Export) -> Result<(), Failure> {
+    let config = args.config.load()?.config;
+    let asked = range(&config, &args.start, &args.end)?;
+    let draft = Draft::create(&args.out)?;
+    let opened = gateway::open(&config, true).await.map_err(Failure::failed)?;
+    let footage = Footage::new(opened.index, opened.packs, opened.clock);
+    let clip = Clip::new(&footage, &args.camera, asked).await.map_err(|e| match e {
+        RetrieveError::Invalid(what) => Failure::Usage(what),
+        e => Failure::failed(e),
+    })?;
+    let mut gaps = footage.index.gaps(&args.camera, clip.covers()).await.map_err(Failure::failed)?;
+    gaps.retain(|gap| gap.end.is_some_and(|end| end > clip.covers().start()));
+    let (mut body, path) = (clip.body(0..clip.len()), draft.path.clone());
+    let mut draft = draft;
+    while let Some(bytes) = body.try_next().await.map_err(Failure::failed)? {
+        draft = write(draft, bytes).await?;
+    }
+    let finish = tokio::task::spawn_blocking(move || draft.finish());
+    finish.await.map_err(|e| at(&path, std::io::Error::other(e)))??;
+    show::print(&said(&config, &args.camera, &clip, &args.out, &gaps))
+}
+
+/// Off the runtime's threads.
+async fn write(mut draft: Draft, bytes: bytes::Bytes) -> Result<Draft, Failure> {
+    let path = draft.path.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        let outcome = draft.file.write_all(&bytes);
+        outcome.map_err(|e| at(&draft.path, e)).map(|()| draft)
+    });
+    written.await.map_err(|e| at(&path, std::io::Error::other(e)))?
+}
+
+fn said(config: &Config, camera: &CameraKey, clip: &Arc<Clip>, out: &Path, gaps: &[GapRow]) -> String {
+    let covers: TimeRange = clip.covers();
+    let zone = &config.time_zone;
+    let (start, end) = (show::time(zone, covers.start()), show::time(zone, covers.end()));
+    let mut text = format!("{}: {camera}, {start} to {end}, {} bytes\n", out.display(), clip.len());
+    if gaps.is_empty() {
+        text.push_str("no gap inside\n");
+    } else {
+        text.push_str("gaps inside, which take no time in the file:\n");
+        text.push_str(&show::table(&super::ls::gap_lines(zone, gaps)));
+    }
+    text
+}
+
+fn at(path: &Path, e: std::io::Error) -> Failure {
+    Failure::Failed(format!("{}: {e}", path.display()))
+}
+
+/// A file under another name until it is whole; removed when it does not become so.
+struct Draft {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    finished: bool,
+}
+
+impl Draft {
+    fn create(target: &Path) -> Result<Self, Failure> {
+        let name = target
+            .file_name()
+            .ok_or_else(|| Failure::Usage(format!("--out {}: name a file, not a folder", target.display())))?;
+        if target.symlink_metadata().is_ok() {
+            return Err(exists(target));
+        }
+        let mut draft = std::ffi::OsString::from(".");
+        draft.push(name);
+        draft.push(format!(".part-{}", std::process::id()));
+        let path = target.with_file_name(draft);
+        let file = File::options().write(true).create_new(true).open(&path).map_err(|e| at(&path, e))?;
+        Ok(Self { file, path, target: target.to_owned(), finished: false })
+    }
+
+    /// Makes the bytes durable, then the name.
+    fn finish(mut self) -> Result<(), Failure> {
+        self.file.sync_all().map_err(|e| at(&self.path, e))?;
+        match renameat_with(CWD, &self.path, CWD, &self.target, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(exists(&self.target)),
+            // Some network file systems cannot refuse to replace: there, the look at the beginning has to do.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                std::fs::rename(&self.path, &self.target).map_err(|e| at(&self.target, e))?;
+            }
+            Err(e) => return Err(at(&self.target, e.into())),
+        }
+        self.finished = true;
+        let folder = self.target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| at(folder, e))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.finished {
+            // The failure that led here is what is reported.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn exists(target: &Path) -> Failure {
+    Failure::Failed(format!("{} exists: name a file that does not", target.display()))
+}

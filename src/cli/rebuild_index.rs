@@ -1,0 +1,65 @@
+//! `vigie rebuild-index`: the index anew from the packs, while no gateway runs.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use vigie::gateway;
+use vigie::rebuild::{Rebuild, Report, Unreadable};
+
+use super::{ConfigArg, Failure, show};
+
+/// Rebuilds, and says what could not be read.
+pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
+    let config = args.load()?.config;
+    let _held = gateway::lock(&config).map_err(Failure::failed)?;
+    let (keys, store, clock) = gateway::parts(&config).map_err(Failure::failed)?;
+    let rebuild = Rebuild {
+        index: gateway::index_path(&config),
+        cameras: gateway::camera_rows(&config),
+        store,
+        spool_dir: config.spool_dir.clone(),
+        keys,
+        clock,
+    };
+    let report = rebuild.run(&mut say).await.map_err(Failure::failed)?;
+    show::print(&summary(&report))?;
+    match report.unreadable {
+        0 => Ok(()),
+        packs => Err(Failure::Failed(format!("{packs} packs could not be read and are not in the index"))),
+    }
+}
+
+fn say(Unreadable { what, why }: Unreadable) {
+    // Standard error may be closed; the exit code still tells.
+    let _ = writeln!(std::io::stderr(), "{what}: left out: {why}");
+}
+
+fn summary(report: &Report) -> String {
+    let Report { stored, waiting, growing, foreign, .. } = report;
+    let mut text = format!(
+        "index made anew: {stored} packs in the store, {waiting} waiting in the spool, {growing} to be sealed at the next start\n"
+    );
+    // Writing to a String cannot fail.
+    if *foreign > 0 {
+        let _ = writeln!(text, "{foreign} objects in the store are not Vigie's, and are left alone");
+    }
+    for camera in &report.unnamed {
+        let _ = writeln!(text, "camera {camera} is known from its packs only: its name and place are lost");
+    }
+    let _ = match &report.history {
+        None => writeln!(text, "events and the register of destructions begin anew: there was no old index"),
+        Some(Err(e)) => writeln!(text, "events and the register of destructions begin anew: {e}"),
+        Some(Ok(carried)) => {
+            let (events, deletions, gaps) = (carried.events, carried.deletions, carried.gaps);
+            let cut = carried.cut_off.as_ref().map_or_else(String::new, |e| format!("; not all of them: {e}"));
+            writeln!(
+                text,
+                "taken over from the old index: {events} events, {deletions} entries of the register of destructions, {gaps} gaps{cut}"
+            )
+        }
+    };
+    if let Some(kept) = &report.kept {
+        let _ = writeln!(text, "the old index is kept as {}", kept.display());
+    }
+    text
+}

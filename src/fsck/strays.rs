@@ -1,0 +1,81 @@
+//! Bytes that no row speaks of.
+
+use futures::TryStreamExt;
+
+use super::{Complaint, Fsck, FsckError, Tally};
+use crate::spool::recover::Found;
+use crate::store::Listed;
+use crate::units::{CameraKey, PackId};
+
+/// Suspects that wait together for a gateway that runs to tell its index of them.
+const SUSPECTS_MAX: usize = 1_024;
+
+impl Fsck {
+    pub(super) async fn check_store(&self, tally: &mut Tally<'_>) -> Result<(), FsckError> {
+        let mut suspects = Vec::new();
+        let mut objects = self.store.list();
+        while let Some(object) = objects.try_next().await? {
+            tally.report.objects += 1;
+            let Some((camera, pack)) = object.pack.clone() else {
+                tally.foreign(object.location);
+                continue;
+            };
+            if !self.is_known(&camera, pack, &object.location).await? {
+                suspects.push((object, camera, pack));
+            }
+            if suspects.len() >= SUSPECTS_MAX {
+                self.settle_objects(std::mem::take(&mut suspects), tally).await?;
+            }
+        }
+        self.settle_objects(suspects, tally).await
+    }
+
+    /// Whether the index knows this pack, of this camera, under this name.
+    async fn is_known(&self, camera: &CameraKey, pack: PackId, location: &str) -> Result<bool, FsckError> {
+        let row = self.index.any_pack(pack).await?;
+        let at_its_place = self.store.object_path(camera, pack).as_ref() == location;
+        Ok(at_its_place && row.is_some_and(|row| row.camera == *camera))
+    }
+
+    /// A pack may be in the store a moment before its row is, and its row may be gone a moment after the object.
+    async fn settle_objects(
+        &self,
+        suspects: Vec<(Listed, CameraKey, PackId)>,
+        tally: &mut Tally<'_>,
+    ) -> Result<(), FsckError> {
+        if !suspects.is_empty() {
+            tokio::time::sleep(self.settle).await;
+        }
+        for (Listed { location, bytes, .. }, camera, pack) in suspects {
+            let at_its_place = self.store.object_path(&camera, pack).as_ref() == location;
+            let gone = at_its_place && self.store.pack_bytes(&camera, pack).await?.is_none();
+            if !gone && !self.is_known(&camera, pack, &location).await? {
+                tally.complain(Complaint::OrphanObject { location, bytes });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn check_spool(&self, tally: &mut Tally<'_>) -> Result<(), FsckError> {
+        let mut suspects: Vec<Found> = Vec::new();
+        for file in self.spool.pack_files().await? {
+            tally.report.spool_files += 1;
+            if !self.owns(&file).await? {
+                suspects.push(file);
+            }
+        }
+        if !suspects.is_empty() {
+            tokio::time::sleep(self.settle).await;
+        }
+        for file in suspects {
+            if file.path.exists() && !self.owns(&file).await? {
+                tally.complain(Complaint::OrphanFile { path: file.path });
+            }
+        }
+        Ok(())
+    }
+
+    async fn owns(&self, file: &Found) -> Result<bool, FsckError> {
+        Ok(self.index.any_pack(file.pack).await?.is_some_and(|row| row.camera == file.camera))
+    }
+}

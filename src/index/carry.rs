@@ -1,0 +1,79 @@
+//! What packs do not hold, copied from an index into the one that takes its place.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::{IndexError, database};
+
+/// How much was copied.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// Entries of the register of destructions.
+    pub deletions: usize,
+    /// Events.
+    pub events: usize,
+    /// Gaps that no pack tells of: those after the last footage, and those where footage was lost.
+    pub gaps: usize,
+    /// Why it is not all: the old index is damaged there.
+    pub cut_off: Option<IndexError>,
+}
+
+/// Copies what only the index at `from` knows into the one at `to`, which is written by nobody else meanwhile and has
+/// its cameras already. May block.
+///
+/// # Errors
+/// When there is nothing to copy from, or it is of another schema.
+pub fn carry_over(from: &Path, to: &Path) -> Result<Carried, IndexError> {
+    drop(database::open_reader(from)?);
+    let db = database::open_writer(to)?;
+    // Not read-only: what is in its log is folded into it, so that the one file is all of it.
+    let path = from.to_str().ok_or_else(|| IndexError::Refused(format!("the path {} is not UTF-8", from.display())))?;
+    db.execute("ATTACH ?1 AS old", [path])?;
+    let mut carried = Carried::default();
+    carried.cut_off = copy(&db, &mut carried).err();
+    db.execute_batch("DETACH old")?;
+    Ok(carried)
+}
+
+fn copy(db: &Connection, carried: &mut Carried) -> Result<(), IndexError> {
+    db.execute_batch(SAME_CAMERAS)?;
+    carried.deletions = db.execute(DELETIONS, [])?;
+    carried.gaps = db.execute(GAPS, [])? + db.execute(OPEN_GAPS, [])?;
+    carried.events = db.execute(EVENTS, [])?;
+    Ok(())
+}
+
+/// The numbers of one index in the other.
+const SAME_CAMERAS: &str = "INSERT INTO tenant (name) SELECT name FROM old.tenant WHERE true ON CONFLICT DO NOTHING;
+     CREATE TEMP TABLE same_tenant AS
+         SELECT o.id AS then_id, n.id AS now_id FROM old.tenant o JOIN main.tenant n ON n.name = o.name;
+     CREATE TEMP TABLE same_camera AS
+         SELECT o.id AS then_id, n.id AS now_id FROM old.camera o JOIN same_tenant t ON t.then_id = o.tenant
+         JOIN main.camera n ON n.tenant = t.now_id AND n.camera = o.camera;
+     CREATE UNIQUE INDEX temp.same_camera_by_then ON same_camera (then_id);";
+
+const DELETIONS: &str = "INSERT INTO main.deletion
+     SELECT c.now_id, d.day, d.reason, d.start, d.until, d.packs, d.bytes, d.first_at, d.last_at
+     FROM old.deletion d JOIN same_camera c ON c.then_id = d.camera WHERE true ON CONFLICT DO NOTHING";
+
+/// Lost packets (cause 10) travel in their packs, and so do gaps that footage follows.
+const GAPS: &str = "INSERT INTO main.gap SELECT c.now_id, g.start, g.until, g.cause, g.lost_packets
+     FROM old.gap g JOIN same_camera c ON c.then_id = g.camera
+     WHERE g.cause <> 10
+     AND NOT EXISTS (SELECT 1 FROM main.segment s WHERE s.camera = c.now_id
+         AND s.start > g.start - 81000000 AND s.start < g.until AND s.start + s.duration > g.start)
+     AND NOT EXISTS (SELECT 1 FROM main.open_segment s WHERE s.camera = c.now_id
+         AND s.start < g.until AND s.start + s.duration > g.start)
+     ON CONFLICT DO NOTHING";
+
+const OPEN_GAPS: &str = "INSERT INTO main.open_gap SELECT c.now_id, g.start, g.cause
+     FROM old.open_gap g JOIN same_camera c ON c.then_id = g.camera
+     WHERE NOT EXISTS (SELECT 1 FROM main.segment s WHERE s.camera = c.now_id AND s.start >= g.start)
+     AND NOT EXISTS (SELECT 1 FROM main.open_segment s WHERE s.camera = c.now_id AND s.start >= g.start)
+     ON CONFLICT DO NOTHING";
+
+const EVENTS: &str = "INSERT INTO main.event (id, at, tenant, camera, kind, detail)
+     SELECT e.id, e.at, coalesce(t.now_id, 0), c.now_id, e.kind, e.detail FROM old.event e
+     LEFT JOIN same_tenant t ON t.then_id = e.tenant LEFT JOIN same_camera c ON c.then_id = e.camera
+     WHERE e.tenant = 0 OR t.now_id IS NOT NULL ON CONFLICT DO NOTHING";
