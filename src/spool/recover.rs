@@ -65,6 +65,9 @@ impl Spool {
             }
         }
         report.lost = self.settle_rows().await?;
+        if report.sealed > 0 {
+            self.0.sealed.notify_one();
+        }
         if report != Recovered::default() {
             info!(
                 sealed = report.sealed,
