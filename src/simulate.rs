@@ -22,6 +22,9 @@ mod rtp;
 mod session;
 mod stream;
 
+#[cfg(test)]
+mod tests;
+
 pub use stream::{Codec, ElementaryStream, StreamError};
 
 /// The film of the demonstration: see `simulate/README.md`.
@@ -43,7 +46,7 @@ pub struct Camera {
     /// Prepends to each access unit a user-data SEI message that no other has, so that nothing is stored once by
     /// accident.
     pub unique: bool,
-    /// Keeps a log of what is sent.
+    /// Keeps a log of what is sent, without bound: for tests, not for a fleet.
     pub log: bool,
 }
 
@@ -80,7 +83,7 @@ pub enum Step {
 /// What is wrong with a camera now. Lasting faults are flags; those that happen once are taken when they happen.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Connections are closed as they come.
+    /// Connections are closed: as they come when every camera of the server refuses, else at the first request.
     pub refuse: bool,
     /// This request is never answered.
     pub mute_at: Option<Step>,
@@ -233,6 +236,8 @@ async fn accept(listener: TcpListener, cameras: HashMap<String, Arc<Live>>, stop
             accepted = listener.accept() => accepted,
         };
         match accepted {
+            // Whom it wants is not known yet: only a host that refuses for all its cameras can hang up at once.
+            Ok(_) if cameras.values().all(|live| lock(&live.faults).refuse) => {}
             Ok((connection, _)) => {
                 sessions.spawn(session::serve(connection, cameras.clone()));
             }
