@@ -54,9 +54,7 @@ pub async fn live_playlist(footage: &Footage, camera: &CameraKey) -> Result<Stri
     };
     let newest = newest(footage, camera, now).await?.ok_or_else(nothing)?;
     let range = TimeRange::new(newest.saturating_sub(WINDOW_MAX), newest).ok_or_else(nothing)?;
-    let rows = footage.index.segments(camera, range).await?;
-    // Read after the rows: a pack that was sealed in between is among them, and the next one is live.
-    let live = footage.packs.live(camera);
+    let (rows, live) = rows_and_live(footage, camera, range).await?;
     let mut tables = Vec::new();
     for pack in packs_before(rows, camera, live.as_ref()) {
         tables.push(footage.packs.table(&pack).await?);
@@ -75,6 +73,26 @@ async fn newest(footage: &Footage, camera: &CameraKey, now: WallTime) -> Result<
     }
     let end = footage.index.extent(camera).await?.map(|extent| extent.end());
     Ok(end.filter(|&end| now.since(end) < STALE))
+}
+
+/// What the index has, and what grows. A pack that is sealed between the two looks may be in neither: then both are
+/// taken again.
+async fn rows_and_live(
+    footage: &Footage,
+    camera: &CameraKey,
+    range: TimeRange,
+) -> Result<(Vec<SegmentRow>, Option<(PackRef, Arc<PackTable>)>), RetrieveError> {
+    let growing = || footage.packs.live(camera);
+    let id = |live: &Option<(PackRef, Arc<PackTable>)>| live.as_ref().map(|(pack, _)| pack.id);
+    let mut before = growing();
+    loop {
+        let rows = footage.index.segments(camera, range).await?;
+        let live = growing();
+        if id(&before) == id(&live) {
+            return Ok((rows, live));
+        }
+        before = live;
+    }
 }
 
 /// The packs of these rows, each once, without the live one.
