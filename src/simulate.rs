@@ -16,9 +16,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
+mod description;
+mod playing;
 mod rtp;
 mod session;
 mod stream;
+
+#[cfg(test)]
+mod tests;
 
 pub use stream::{Codec, ElementaryStream, StreamError};
 
@@ -41,7 +46,7 @@ pub struct Camera {
     /// Prepends to each access unit a user-data SEI message that no other has, so that nothing is stored once by
     /// accident.
     pub unique: bool,
-    /// Keeps a log of what is sent.
+    /// Keeps a log of what is sent, without bound: for tests, not for a fleet.
     pub log: bool,
 }
 
@@ -50,6 +55,11 @@ impl Camera {
     pub fn new(path: &str, stream: Arc<ElementaryStream>) -> Self {
         let path = path.to_owned();
         Self { path, stream, other_stream: None, credentials: None, basic: false, unique: false, log: false }
+    }
+
+    /// What it films while these faults last.
+    fn film(&self, faults: &Faults) -> &Arc<ElementaryStream> {
+        self.other_stream.as_ref().filter(|_| faults.other_stream).unwrap_or(&self.stream)
     }
 }
 
@@ -73,7 +83,7 @@ pub enum Step {
 /// What is wrong with a camera now. Lasting faults are flags; those that happen once are taken when they happen.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Connections are closed as they come.
+    /// Connections are closed: as they come when every camera of the server refuses, else at the first request.
     pub refuse: bool,
     /// This request is never answered.
     pub mute_at: Option<Step>,
@@ -91,7 +101,7 @@ pub struct Faults {
     pub seed: u64,
     /// The second stream is sent, from its first random access point.
     pub other_stream: bool,
-    /// Once: a session of the camera ends without a word.
+    /// Once: every session that plays then ends without a word.
     pub close: bool,
     /// Once: bytes that are no RTSP.
     pub garbage: bool,
@@ -105,6 +115,15 @@ pub struct Faults {
     pub huge_bytes: usize,
 }
 
+impl Faults {
+    /// What is wrong now; what happens once has happened then.
+    fn take_once(&mut self) -> Self {
+        let now = self.clone();
+        (self.garbage, self.timestamp_jump, self.empty_nal, self.huge_bytes) = (false, 0, false, 0);
+        now
+    }
+}
+
 /// An access unit that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
@@ -116,6 +135,9 @@ pub struct Sent {
     pub random_access: bool,
     /// BLAKE3 of its NAL units, each after its length in 4 bytes, parameter sets left out.
     pub hash: blake3::Hash,
+    /// The same without the NAL units of which a packet was dropped. When the first packet of an access unit is lost, no
+    /// receiver can tell whose it was, and what is left of the unit looks whole.
+    pub arrived: blake3::Hash,
     /// No packet of it was dropped.
     pub whole: bool,
 }
@@ -127,6 +149,8 @@ pub struct Live {
     faults: Mutex<Faults>,
     clock_offset_ms: AtomicI64,
     sessions: AtomicU64,
+    /// How often its sessions were ended.
+    closings: AtomicU64,
     log: Mutex<Vec<Sent>>,
 }
 
@@ -137,7 +161,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Live {
     /// Changes what is wrong with it, for sessions that are open and those that come.
     pub fn set(&self, change: impl FnOnce(&mut Faults)) {
-        change(&mut lock(&self.faults));
+        let mut faults = lock(&self.faults);
+        change(&mut faults);
+        if std::mem::take(&mut faults.close) {
+            self.closings.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Sets its own clock against the machine's.
@@ -174,6 +202,7 @@ impl Server {
                 faults: Mutex::default(),
                 clock_offset_ms: AtomicI64::new(0),
                 sessions: AtomicU64::new(0),
+                closings: AtomicU64::new(0),
                 log: Mutex::default(),
                 camera,
             };
@@ -207,6 +236,8 @@ async fn accept(listener: TcpListener, cameras: HashMap<String, Arc<Live>>, stop
             accepted = listener.accept() => accepted,
         };
         match accepted {
+            // Whom it wants is not known yet: only a host that refuses for all its cameras can hang up at once.
+            Ok(_) if cameras.values().all(|live| lock(&live.faults).refuse) => {}
             Ok((connection, _)) => {
                 sessions.spawn(session::serve(connection, cameras.clone()));
             }

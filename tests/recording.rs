@@ -150,7 +150,7 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
 fn check_handed_back(camera: &CameraKey, sent: &[Sent], recorded: &[blake3::Hash], in_flight_max: usize) {
     let place: HashMap<blake3::Hash, usize> = recorded.iter().enumerate().map(|(i, hash)| (*hash, i)).collect();
     assert_eq!(place.len(), recorded.len(), "{camera}: an access unit was handed back twice");
-    let known: std::collections::HashSet<_> = sent.iter().map(|unit| unit.hash).collect();
+    let known: std::collections::HashSet<_> = sent.iter().flat_map(|unit| [unit.hash, unit.arrived]).collect();
     // Of a unit that lost a packet, the rest may be kept: it is handed back as it came, and its loss is a gap.
     let (broken, other) =
         (sent.iter().filter(|unit| !unit.whole).count(), recorded.iter().filter(|hash| !known.contains(hash)).count());

@@ -1,5 +1,7 @@
 //! An elementary stream in memory, cut into access units.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 /// Video coding.
@@ -23,10 +25,12 @@ pub enum StreamError {
 }
 
 /// One coded picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unit {
     /// Its NAL units, without parameter sets and delimiters.
     pub nals: Vec<Bytes>,
+    /// VPS, SPS and PPS, as far as the coding has them, if it is a random access point: those that came last.
+    pub parameter_sets: Arc<[Bytes]>,
     /// IDR or IRAP.
     pub random_access: bool,
 }
@@ -36,9 +40,9 @@ pub struct Unit {
 pub struct ElementaryStream {
     /// Coding.
     pub codec: Codec,
-    /// VPS, SPS and PPS, in that order, as far as the coding has them.
-    pub parameter_sets: Vec<Bytes>,
-    /// The pictures.
+    /// Those of the first picture, which the description names.
+    pub parameter_sets: Arc<[Bytes]>,
+    /// The pictures: one at least, the first a random access point.
     pub units: Vec<Unit>,
     /// 90 kHz ticks from picture to picture.
     pub frame_ticks: u32,
@@ -47,7 +51,7 @@ pub struct ElementaryStream {
 /// What a NAL unit is, as far as cutting goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    ParameterSet(u8),
+    ParameterSet,
     Delimiter,
     Slice {
         first: bool,
@@ -62,24 +66,30 @@ impl ElementaryStream {
     /// Parses an Annex B byte stream (ITU-T H.264 or H.265, Annex B).
     pub fn parse(bytes: &[u8], codec: Codec, images_per_second: u32) -> Result<Self, StreamError> {
         let mut units: Vec<Unit> = Vec::new();
-        let mut building = Unit { nals: Vec::new(), random_access: false };
+        let mut building = Unit::default();
+        let mut sets: Vec<Bytes> = Vec::new();
+        // The picture that they precede.
+        let mut sets_of = 0;
         let mut has_slice = false;
-        let mut sets: Vec<(u8, Bytes)> = Vec::new();
         for nal in nal_units(bytes) {
             let kind = kind(codec, &nal);
             let begins = match kind {
-                Kind::ParameterSet(_) | Kind::Delimiter | Kind::Before => has_slice,
+                Kind::ParameterSet | Kind::Delimiter | Kind::Before => has_slice,
                 Kind::Slice { first, .. } => first && has_slice,
                 Kind::Other => false,
             };
             if begins {
-                units.push(std::mem::replace(&mut building, Unit { nals: Vec::new(), random_access: false }));
+                units.push(std::mem::take(&mut building));
                 has_slice = false;
             }
             match kind {
-                Kind::ParameterSet(id) => {
-                    if !sets.iter().any(|(known, _)| *known == id) {
-                        sets.push((id, nal));
+                Kind::ParameterSet => {
+                    // Encoders repeat all sets together: those of a later picture replace the earlier ones.
+                    if units.len() > sets_of {
+                        (sets, sets_of) = (Vec::new(), units.len());
+                    }
+                    if !sets.contains(&nal) {
+                        sets.push(nal);
                     }
                     continue;
                 }
@@ -87,6 +97,9 @@ impl ElementaryStream {
                 Kind::Slice { random_access, .. } => {
                     has_slice = true;
                     building.random_access |= random_access;
+                    if random_access && building.parameter_sets.is_empty() {
+                        building.parameter_sets = sets.clone().into();
+                    }
                 }
                 Kind::Before | Kind::Other => {}
             }
@@ -95,12 +108,11 @@ impl ElementaryStream {
         if has_slice {
             units.push(building);
         }
-        sets.sort_by_key(|(id, _)| *id);
         let first = units.first().ok_or(StreamError::NoPicture)?;
-        if !first.random_access || sets.is_empty() {
+        if !first.random_access || first.parameter_sets.is_empty() {
             return Err(StreamError::NoRandomAccess);
         }
-        let parameter_sets = sets.into_iter().map(|(_, nal)| nal).collect();
+        let parameter_sets = first.parameter_sets.clone();
         Ok(Self { codec, parameter_sets, units, frame_ticks: 90_000 / images_per_second.max(1) })
     }
 }
@@ -111,13 +123,13 @@ fn kind(codec: Codec, nal: &[u8]) -> Kind {
         Codec::H264 => match byte(0) & 0x1f {
             t @ 1..=5 => Kind::Slice { first: byte(1) & 0x80 != 0, random_access: t == 5 },
             6 => Kind::Before,
-            t @ (7 | 8) => Kind::ParameterSet(t),
+            7 | 8 => Kind::ParameterSet,
             9 => Kind::Delimiter,
             _ => Kind::Other,
         },
         Codec::H265 => match byte(0) >> 1 & 0x3f {
             t @ 0..=31 => Kind::Slice { first: byte(2) & 0x80 != 0, random_access: (16..=23).contains(&t) },
-            t @ 32..=34 => Kind::ParameterSet(t),
+            32..=34 => Kind::ParameterSet,
             35 => Kind::Delimiter,
             39 => Kind::Before,
             _ => Kind::Other,
@@ -158,8 +170,23 @@ mod tests {
         let film = ElementaryStream::parse(&stream, Codec::H264, 25).unwrap();
         let shape: Vec<_> = film.units.iter().map(|u| (u.nals.len(), u.random_access)).collect();
         assert_eq!(shape, [(3, true), (1, false), (2, false)]);
-        assert_eq!(film.parameter_sets, [&[0x67, 0x4d][..], &[0x68, 0xee]]);
+        assert_eq!(film.parameter_sets[..], [&[0x67, 0x4d][..], &[0x68, 0xee]]);
         assert_eq!(film.frame_ticks, 3_600);
+    }
+
+    #[test]
+    fn parameter_sets_are_those_that_came_last_and_all_of_one_kind_are_kept() {
+        let stream = [
+            &[0, 0, 1, 0x67, 1, 0, 0, 1, 0x68, 1, 0, 0, 1, 0x68, 2][..],
+            &[0, 0, 1, 0x65, 0x88, 1, 0, 0, 1, 0x65, 0x88, 2],
+            &[0, 0, 1, 0x67, 9, 0, 0, 1, 0x68, 9, 0, 0, 1, 0x68, 9, 0, 0, 1, 0x65, 0x88, 3],
+        ]
+        .concat();
+        let film = ElementaryStream::parse(&stream, Codec::H264, 25).unwrap();
+        let sets: Vec<usize> = film.units.iter().map(|u| u.parameter_sets.len()).collect();
+        assert_eq!(sets, [3, 3, 2]);
+        assert_eq!(film.units[2].parameter_sets[..], [&[0x67, 9][..], &[0x68, 9]]);
+        assert_eq!(film.parameter_sets, film.units[0].parameter_sets);
     }
 
     #[test]
