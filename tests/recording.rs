@@ -5,9 +5,11 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use vigie::clock::{Clock, SystemClock};
@@ -18,6 +20,7 @@ use vigie::index::{GapRow, Index};
 use vigie::keys::Keys;
 use vigie::media::GapCause;
 use vigie::pack::reader;
+use vigie::retrieve::mp4::Clip;
 use vigie::simulate::{self, Faults, Sent, Server, Step};
 use vigie::units::{CameraKey, TimeRange, WallTime};
 
@@ -113,15 +116,20 @@ async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
     assert!(comes(holds).await, "waited in vain for {what}");
 }
 
-/// Every access unit that was recorded of each camera, as the hash of its bytes, in order of the packs.
-fn recorded(dir: &Path) -> HashMap<CameraKey, Vec<blake3::Hash>> {
-    let keys = Keys::load_or_create(&dir.join("keys").join("gateway.key")).unwrap();
+/// Every pack of the store, in order.
+fn stored_packs(dir: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = Vec::new();
     files(&dir.join("store"), &mut paths);
     // A pack's id begins with its time.
     paths.sort_by_key(|path| path.file_name().map(std::ffi::OsStr::to_owned));
+    paths
+}
+
+/// Every access unit that was recorded of each camera, as the hash of its bytes, in order of the packs.
+fn recorded(dir: &Path) -> HashMap<CameraKey, Vec<blake3::Hash>> {
+    let keys = Keys::load_or_create(&dir.join("keys").join("gateway.key")).unwrap();
     let mut units: HashMap<CameraKey, Vec<blake3::Hash>> = HashMap::new();
-    for path in paths {
+    for path in stored_packs(dir) {
         let bytes = std::fs::read(&path).unwrap();
         let table = reader::read_table(&path).unwrap();
         reader::verify_pack(&path, &keys.domain(&table.header.camera.tenant)).expect("a whole pack");
@@ -181,7 +189,14 @@ fn check_handed_back(camera: &CameraKey, sent: &[Sent], recorded: &[blake3::Hash
 #[tokio::test(flavor = "multi_thread")]
 async fn every_access_unit_sent_whole_is_handed_back_once_and_in_order() {
     let cameras = [("a", Transport::Tcp), ("b", Transport::Udp), ("c", Transport::Tcp), ("d", Transport::Udp)];
-    let mut town = Town::start(&cameras, |_| {}).await;
+    let films = tempfile::tempdir().unwrap();
+    let h265 = film(films.path(), simulate::Codec::H265, 320);
+    let mut town = Town::start(&cameras, |camera| {
+        if camera.path == "d" {
+            camera.stream = h265.clone();
+        }
+    })
+    .await;
     let mut random = StdRng::seed_from_u64(7);
     for _ in 0..3 {
         for (id, _) in cameras {
@@ -207,18 +222,23 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
-/// Eight seconds of real footage as an H.265 byte stream.
-fn h265_film(dir: &Path) -> Arc<simulate::ElementaryStream> {
-    let file = dir.join("film.h265");
-    let made = std::process::Command::new("ffmpeg")
+/// Eight seconds of real footage as a byte stream, so many pixels wide.
+fn film(dir: &Path, codec: simulate::Codec, width: u32) -> Arc<simulate::ElementaryStream> {
+    let (coder, muxer) = match codec {
+        simulate::Codec::H264 => ("libx264", "h264"),
+        simulate::Codec::H265 => ("libx265", "hevc"),
+    };
+    let file = dir.join(format!("film-{width}.{muxer}"));
+    let made = Command::new("ffmpeg")
         .args(["-v", "error", "-i", "/usr/share/doc/opencv-doc/examples/data/vtest.avi", "-t", "8", "-an"])
-        .args(["-c:v", "libx265", "-preset", "ultrafast", "-g", "20", "-bf", "0", "-x265-params", "log-level=error"])
+        .args(["-vf", &format!("scale={width}:-2"), "-pix_fmt", "yuv420p"])
+        .args(["-c:v", coder, "-preset", "ultrafast", "-g", "20", "-bf", "0", "-x265-params", "log-level=error"])
+        .args(["-f", muxer])
         .arg(&file)
         .status()
         .expect("ffmpeg (see .ci/setup)");
     assert!(made.success());
-    let film = simulate::ElementaryStream::parse(&std::fs::read(file).unwrap(), simulate::Codec::H265, 10);
-    Arc::new(film.unwrap())
+    Arc::new(simulate::ElementaryStream::parse(&std::fs::read(file).unwrap(), codec, 10).unwrap())
 }
 
 /// `VIGIE_SOAK_CAMERAS` (default 4, every second one H.265) are recorded for `VIGIE_SOAK_SECONDS` (default 15), each cut
@@ -229,7 +249,7 @@ async fn streams_of_both_codings_cut_at_random_lose_nothing_that_was_sent_whole(
     let names: Vec<String> = (0..count).map(|n| format!("camera-{n}")).collect();
     let cameras: Vec<(&str, Transport)> = names.iter().map(|name| (name.as_str(), Transport::Tcp)).collect();
     let films = tempfile::tempdir().unwrap();
-    let h265 = h265_film(films.path());
+    let h265 = film(films.path(), simulate::Codec::H265, 768);
     let odd = |path: &str| path.bytes().last().is_some_and(|digit| digit % 2 == 1);
     let mut town = Town::start(&cameras, |camera| {
         if odd(&camera.path) {
@@ -349,19 +369,105 @@ async fn timestamps_that_jump_by_an_hour_either_way_start_a_new_run_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_access_units_harm_nobody_else_and_the_camera_comes_back() {
+async fn a_picture_of_ten_megabytes_is_handed_back_as_any_other() {
+    const HUGE: usize = 10 << 20;
     let mut town = Town::start(&[("bad", Transport::Tcp), ("good", Transport::Tcp)], |_| {}).await;
     town.records("bad", 1).await;
-    town.fault("bad", |f| f.huge_bytes = 10 << 20);
-    town.records("bad", 2).await;
-    town.fault("bad", |f| f.empty_nal = true);
-    town.records("bad", 2).await;
-    town.fault("bad", |f| f.wrong_ssrc = true);
-    until("a gap or a loss of bad", async || !town.gaps("bad").await.is_empty()).await;
-    town.fault("bad", |f| f.wrong_ssrc = false);
+    town.fault("bad", |f| f.huge_bytes = HUGE);
+    town.records("bad", 4).await;
+    assert!(town.gaps("bad").await.is_empty() && town.gaps("good").await.is_empty());
+    town.stop().await;
+    let tables = stored_packs(town.dir.path()).into_iter().map(|path| reader::read_table(&path).unwrap());
+    let of_bad: Vec<_> = tables.filter(|table| table.header.camera == key("bad")).collect();
+    let sizes = of_bad.iter().flat_map(|table| &table.fragments).flat_map(|f| &f.video).map(|sample| sample.size);
+    assert_eq!(sizes.filter(|size| *size as usize > HUGE).count(), 1);
+    let sent = town.server.camera("bad").unwrap().sent();
+    check_handed_back(&key("bad"), &sent, &recorded(town.dir.path())[&key("bad")], 10);
+}
+
+/// What the camera sends ends its session: one more gap says so, the camera comes back, its neighbour does not notice.
+async fn check_hostile(set: impl Fn(&mut Faults), clear: impl Fn(&mut Faults)) {
+    let mut town = Town::start(&[("bad", Transport::Tcp), ("good", Transport::Tcp)], |_| {}).await;
+    town.records("bad", 1).await;
+    assert!(town.gaps("bad").await.is_empty());
+    town.fault("bad", set);
+    until("a gap of bad", async || !town.gaps("bad").await.is_empty()).await;
+    town.fault("bad", clear);
     town.records("bad", 2).await;
     assert!(town.gaps("good").await.is_empty(), "the neighbour has gaps");
     town.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nal_unit_of_no_bytes_is_a_gap_and_the_camera_comes_back() {
+    check_hostile(|f| f.empty_nal = true, |_| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_of_another_source_are_a_gap_and_the_camera_comes_back() {
+    check_hostile(|f| f.wrong_ssrc = true, |f| f.wrong_ssrc = false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_hangs_up_after_a_restart_continues_the_gap_without_a_hole() {
+    let mut town = Town::start(&[("bad", Transport::Tcp), ("good", Transport::Tcp)], |_| {}).await;
+    town.records("bad", 1).await;
+    town.stop().await;
+    town.fault("bad", |f| f.refuse = true);
+    let sessions = town.server.camera("bad").unwrap().sessions();
+    town.gateway = Some(Gateway::start(&town.config).await.unwrap());
+    town.has_gap("bad", GapCause::Disconnected).await;
+    town.records("good", 2).await;
+    assert_eq!(town.server.camera("bad").unwrap().sessions(), sessions, "no session was played meanwhile");
+    let events = town.index().events(&key("bad").tenant, Some(&key("bad")), 0, 100).await.unwrap();
+    assert!(events.iter().any(|event| event.kind == "connection_lost"), "{events:?}");
+    town.fault("bad", |f| f.refuse = false);
+    town.records("bad", 1).await;
+    let spans = town.index().spans(&key("bad"), everything()).await.unwrap();
+    let gaps = town.gaps("bad").await;
+    let causes: Vec<GapCause> = gaps.iter().map(|gap| gap.cause).collect();
+    assert_eq!(causes, [GapCause::GatewayStopped, GapCause::Disconnected]);
+    assert_eq!((gaps[0].start, gaps[0].end), (spans[0].end(), Some(gaps[1].start)));
+    assert_eq!(gaps[1].end, Some(spans[1].start()));
+    town.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_resolution_starts_a_new_pack_and_a_clip_across_it_plays() {
+    let films = tempfile::tempdir().unwrap();
+    let small = film(films.path(), simulate::Codec::H264, 320);
+    let mut town = Town::start(&[("a", Transport::Tcp)], |camera| camera.other_stream = Some(small.clone())).await;
+    town.records("a", 3).await;
+    town.fault("a", |f| f.other_stream = true);
+    town.records("a", 8).await;
+    let spans = town.index().spans(&key("a"), everything()).await.unwrap();
+    let range = TimeRange::new(spans[0].start(), spans[spans.len() - 1].end()).unwrap();
+    let clip = Clip::new(town.gateway.as_ref().unwrap().footage(), &key("a"), range).await.unwrap();
+    let bytes: Vec<bytes::Bytes> = clip.body(0..clip.len()).try_collect().await.unwrap();
+    town.stop().await;
+
+    let mut widths: Vec<u16> = Vec::new();
+    for path in stored_packs(town.dir.path()) {
+        widths.push(reader::read_table(&path).unwrap().header.params.video.width);
+    }
+    assert_eq!(widths, [768, 320], "one pack of each");
+    let sent = town.server.camera("a").unwrap().sent();
+    check_handed_back(&key("a"), &sent, &recorded(town.dir.path())[&key("a")], 10);
+
+    let file = films.path().join("clip.mp4");
+    std::fs::write(&file, bytes.concat()).unwrap();
+    let played = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v", "-show_entries", "frame=width", "-of", "csv=p=0"])
+        .arg(&file)
+        .output()
+        .expect("ffprobe (see .ci/setup)");
+    let (shown, said) = (String::from_utf8_lossy(&played.stdout), String::from_utf8_lossy(&played.stderr));
+    assert!(played.status.success() && said.is_empty(), "{said}");
+    let mut shown: Vec<&str> = shown.lines().map(|line| line.trim_end_matches(',')).collect();
+    // Ten pictures a second.
+    assert!(shown.len() as i64 >= clip.covers().duration().0 / 9_000 - 2, "{} pictures", shown.len());
+    shown.dedup();
+    assert_eq!(shown, ["768", "320"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
