@@ -9,7 +9,6 @@
 //! pushed apart where they would not grow; the composition offset of each sample restores what the camera sent.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -26,6 +25,8 @@ const NOMINAL_TICKS: i64 = TICKS_PER_SECOND / 25;
 /// A fragment is cut at this size too, so that a hostile camera cannot fill the memory. Sizes are the camera's, so the
 /// cut is still the same for every recorder.
 const FRAGMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// And at this many samples, far more than a second has: many small ones cost memory too.
+const SAMPLES_MAX: usize = 4096;
 
 /// Why access units cannot be put on one run's timeline; the recorder ends the run and starts another.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,9 +45,13 @@ pub struct Fragmenter {
     params: Arc<Params>,
     /// Needed from the next random access point on.
     next_params: Option<Arc<Params>>,
-    origin: Option<Origin>,
-    /// Presentation time of the last video access unit, on the run's time line.
+    /// RTP timestamp of the run's first random access point, where its time line begins.
+    origin: Option<i64>,
+    /// Presentation time of the last video access unit, on the run's time line, and the latest of all so far.
     previous_pts: i64,
+    latest_pts: i64,
+    /// The furthest that a picture has come after one that is shown later: 0 without B pictures.
+    reorder: i64,
     /// Last plausible distance between two pictures.
     nominal: i64,
     /// Presentation time of the GOP's random access point, and of the next cut inside it.
@@ -57,13 +62,6 @@ pub struct Fragmenter {
     building: Building,
     audio: Option<AudioLine>,
     dropped: u64,
-}
-
-/// Where the run begins.
-#[derive(Clone, Copy, Debug)]
-struct Origin {
-    timestamp: i64,
-    received: Reading,
 }
 
 /// How audio timestamps lie on the run's time line.
@@ -89,6 +87,12 @@ struct Building {
     losses: Vec<Loss>,
 }
 
+impl Building {
+    fn samples(&self) -> usize {
+        self.video.len() + self.audio.len()
+    }
+}
+
 impl Fragmenter {
     /// For a run that starts with these sample descriptions.
     pub fn new(params: Arc<Params>) -> Self {
@@ -97,6 +101,8 @@ impl Fragmenter {
             next_params: None,
             origin: None,
             previous_pts: 0,
+            latest_pts: 0,
+            reorder: 0,
             nominal: NOMINAL_TICKS,
             gop: 0,
             next_cut: 0,
@@ -126,7 +132,7 @@ impl Fragmenter {
         }
         let Some(origin) = self.origin else {
             if au.random_access {
-                self.origin = Some(Origin { timestamp: au.timestamp, received: au.received });
+                self.origin = Some(au.timestamp);
                 self.take_next_params();
                 self.begin(0, &au);
                 self.add_video(0, au);
@@ -135,12 +141,14 @@ impl Fragmenter {
             }
             return Ok(None);
         };
-        let pts = au.timestamp.saturating_sub(origin.timestamp);
-        let step = pts.saturating_sub(self.previous_pts);
-        if !(-BACKWARD_TICKS_MAX..=FORWARD_TICKS_MAX).contains(&step) {
-            return Err(FragmentError::TimestampJump { ticks: step });
+        let pts = au.timestamp.saturating_sub(origin);
+        // Against the latest picture and not the one before: time must not walk back in small steps either.
+        let ticks = pts.saturating_sub(self.latest_pts);
+        if !(-BACKWARD_TICKS_MAX..=FORWARD_TICKS_MAX).contains(&ticks) {
+            return Err(FragmentError::TimestampJump { ticks });
         }
-        let too_large = self.building.bytes.saturating_add(au.data.len()) > FRAGMENT_BYTES_MAX;
+        let too_large = self.building.bytes.saturating_add(au.data.len()) > FRAGMENT_BYTES_MAX
+            || self.building.samples() >= SAMPLES_MAX;
         let done = if au.random_access || pts >= self.next_cut || too_large {
             let done = self.complete(Some(pts));
             if au.random_access {
@@ -154,15 +162,21 @@ impl Fragmenter {
         if au.lost_packets > 0 {
             self.building.losses.push(self.loss(pts, au.lost_packets));
         }
+        let step = pts - self.previous_pts;
         if (1..=TICKS_PER_SECOND).contains(&step) {
             self.nominal = step;
         }
+        self.reorder = self.reorder.max(self.latest_pts - pts);
+        self.latest_pts = self.latest_pts.max(pts);
         self.add_video(pts, au);
         Ok(done)
     }
 
     fn take_next_params(&mut self) {
         if let Some(params) = self.next_params.take() {
+            if params.audio != self.params.audio {
+                self.audio = None;
+            }
             self.params = params;
         }
     }
@@ -196,9 +210,10 @@ impl Fragmenter {
         Loss { start: Ticks90k(start), end: Ticks90k(pts), lost_packets }
     }
 
-    /// Sound has its own RTP origin: its first frame is placed by arrival, what follows by its own timestamps.
+    /// Sound has its own RTP origin: its first frame is placed by arrival beside the latest picture, what follows by its
+    /// own timestamps. (Beside the run's first picture it would lag by what a camera sends in a burst at the start.)
     fn push_audio(&mut self, au: AccessUnit) {
-        let (Some(origin), Some(params)) = (self.origin, &self.params.audio) else {
+        let (Some(picture), Some(params)) = (self.building.last_received, &self.params.audio) else {
             self.dropped += 1;
             return;
         };
@@ -207,7 +222,8 @@ impl Fragmenter {
         let mut line = match by_timestamp {
             Some((line, time)) if (1..=10 * rate).contains(&time.saturating_sub(line.previous)) => line,
             _ => {
-                let arrival = ticks_between(origin.received.mono, au.received.mono, rate);
+                let since_picture = Ticks90k::from_duration(au.received.mono.saturating_sub(picture.mono)).0;
+                let arrival = in_ticks_of(rate, self.latest_pts.saturating_add(since_picture));
                 let time = self.audio.map_or(arrival, |line| arrival.max(line.previous + line.nominal));
                 let nominal = self.audio.map_or(rate / 50, |line| line.nominal);
                 AudioLine { offset: time.saturating_sub(au.timestamp), previous: time - nominal, nominal }
@@ -243,7 +259,8 @@ impl Fragmenter {
         );
         let (first_timestamp, first_received) = building.first?;
         let decode_time = self.next_decode;
-        let (video, end) = video_samples(&building, decode_time, next_pts, self.nominal);
+        let next = next_pts.map(|pts| (pts, self.reorder));
+        let (video, end) = video_samples(&building, decode_time, next, self.nominal);
         self.next_decode = end;
         let audio_decode_time = building.audio_times.first().copied().unwrap_or(0);
         let audio = self.audio.map_or_else(Vec::new, |line| audio_samples(&building, line.nominal));
@@ -266,8 +283,9 @@ impl Fragmenter {
     }
 }
 
-/// The video samples in file order, and the decode time at which the next fragment begins.
-fn video_samples(building: &Building, start: i64, next_pts: Option<i64>, nominal: i64) -> (Vec<Sample>, i64) {
+/// The video samples in file order, and the decode time at which the next fragment begins. `next` is the presentation
+/// time of the picture after them, with how much earlier those that follow it may be shown.
+fn video_samples(building: &Building, start: i64, next: Option<(i64, i64)>, nominal: i64) -> (Vec<Sample>, i64) {
     let mut decode: Vec<i64> = building.pts.clone();
     if !decode.is_sorted() {
         decode.sort_unstable();
@@ -282,7 +300,17 @@ fn video_samples(building: &Building, start: i64, next_pts: Option<i64>, nominal
         *first = start;
     }
     let last = decode.last().copied().unwrap_or(start);
-    let end = next_pts.unwrap_or(last + nominal).max(last + 1);
+    // What the last picture lasts, as far as the pictures before it tell; a pause among them is not repeated.
+    let frame = match decode.as_slice() {
+        [.., before, last] if last - before <= TICKS_PER_SECOND => last - before,
+        _ => nominal,
+    };
+    let end = match next {
+        None => last + frame,
+        // No picture begins before `pts - reorder`. A stream that goes on evenly goes on evenly.
+        Some((pts, reorder)) => pts.min(last + frame).max(pts - reorder),
+    };
+    let end = end.max(last + 1);
     let samples = building
         .video
         .iter()
@@ -312,10 +340,9 @@ fn audio_samples(building: &Building, nominal: i64) -> Vec<Sample> {
         .collect()
 }
 
-/// Ticks of `rate` from one monotonic instant to a later one; 0 when it is not later.
-fn ticks_between(from: Duration, to: Duration, rate: i64) -> i64 {
-    let nanos = to.saturating_sub(from).as_nanos() as i64;
-    (i128::from(nanos) * i128::from(rate) / 1_000_000_000) as i64
+/// A time of the run in ticks of `rate`.
+fn in_ticks_of(rate: i64, time: i64) -> i64 {
+    (i128::from(time) * i128::from(rate) / i128::from(TICKS_PER_SECOND)) as i64
 }
 
 #[cfg(test)]

@@ -103,6 +103,29 @@ fn reordered_pictures_keep_their_presentation_times() {
     assert_eq!(fragments[0].video[2].composition_offset, -FRAME as i32);
 }
 
+/// 3 s at 25 images/s in groups of one reference picture and two that are shown before it, no second random access
+/// point: the cuts after each second fall before pictures that are shown after others which follow them.
+#[test]
+fn reordering_across_a_cut_leaves_decode_times_even() {
+    let shown = std::iter::once(0).chain((0..25).flat_map(|group| [3, 1, 2].map(|i| group * 3 + i)));
+    let pts: Vec<i64> = shown.map(|i| i * FRAME).collect();
+    let fragments = run(pts.iter().map(|&t| video(t, t == 0)));
+    let starts: Vec<i64> = fragments.iter().map(|f| f.decode_time.0 / FRAME).collect();
+    assert_eq!(starts, [0, 25, 49, 73]);
+    assert!(fragments.iter().flat_map(|f| &f.video).all(|s| s.duration == FRAME as u32));
+    assert_eq!(fragments.iter().flat_map(presentation_times).collect::<Vec<_>>(), pts);
+}
+
+/// After a loss the pictures that are shown first may still follow; decode time waits for them, and not for a frame's
+/// time only.
+#[test]
+fn a_pause_in_a_reordered_stream_belongs_to_the_picture_before_it() {
+    let pts = [0, 3, 1, 2, 106, 104, 105].map(|i| i * FRAME);
+    let fragments = run(pts.iter().map(|&t| video(t, t == 0)));
+    assert_eq!(fragments.len(), 2);
+    assert_eq!(fragments[1].decode_time, Ticks90k(104 * FRAME));
+}
+
 fn check_jump(step: i64, expect: Result<Option<Fragment>, FragmentError>) {
     let mut cutter = Fragmenter::new(params(704, false));
     assert_eq!(cutter.push(video(1 << 40, true)), Ok(None));
@@ -118,6 +141,14 @@ fn a_timestamp_that_jumps_ends_the_run_and_a_pause_or_a_reordering_does_not() {
         check_jump(ticks, Err(FragmentError::TimestampJump { ticks }));
     }
     check_jump(i64::MIN, Err(FragmentError::TimestampJump { ticks: i64::MIN }));
+}
+
+#[test]
+fn time_that_walks_back_step_by_step_is_a_jump_too() {
+    let mut cutter = Fragmenter::new(params(704, false));
+    assert_eq!(cutter.push(video(0, true)), Ok(None));
+    assert_eq!(cutter.push(video(-60_000, false)), Ok(None));
+    assert_eq!(cutter.push(video(-120_000, false)), Err(FragmentError::TimestampJump { ticks: -120_000 }));
 }
 
 #[test]
@@ -182,6 +213,35 @@ fn sound_is_placed_by_arrival_and_then_runs_on_its_own_timestamps() {
     assert_eq!(sizes, [8, 8, 160, 160], "pictures first");
 }
 
+/// A proxy sends the whole GOP that it has kept at once, then goes on live.
+#[test]
+fn sound_after_a_burst_is_placed_beside_the_latest_picture() {
+    let sound = AccessUnit { track: Track::Audio, received: at(FRAME), ..video(555_000, false) };
+    let burst = (0..50).map(|i| AccessUnit { received: at(0), ..video(i * FRAME, i == 0) });
+    let fragments = run(burst.chain([sound]));
+    assert_eq!(fragments[1].audio_decode_time, 50 * 320, "2 s after the first picture");
+}
+
+#[test]
+fn sound_of_another_rate_is_placed_anew() {
+    let sound = |i: i64, arrival: i64| AccessUnit {
+        track: Track::Audio,
+        received: at(arrival),
+        ..video(555_000 + i * 160, false)
+    };
+    let mut other = (*params(704, true)).clone();
+    other.audio.as_mut().expect("has sound").clock_rate = 16_000;
+    let change = AccessUnit { new_params: Some(Arc::new(other)), ..video(90_000, true) };
+    let fragments = run([video(0, true), sound(0, 0), change, sound(1, 90_000)]);
+    assert_eq!((fragments[0].audio_decode_time, fragments[1].audio_decode_time), (0, 16_000));
+}
+
+#[test]
+fn a_fragment_is_bounded_in_samples() {
+    let sizes: Vec<usize> = run((0..10_000).map(|i| video(0, i == 0))).iter().map(|f| f.video.len()).collect();
+    assert_eq!(sizes, [SAMPLES_MAX, SAMPLES_MAX, 10_000 - 2 * SAMPLES_MAX]);
+}
+
 #[test]
 fn a_fragment_is_bounded_in_bytes() {
     let huge = |i: i64| AccessUnit { data: Bytes::from(vec![0; 10 << 20]), ..video(i, i == 0) };
@@ -208,7 +268,12 @@ prop_compose! {
 
 /// True when the whole sequence is one run.
 fn is_one_run(units: &[AccessUnit]) -> bool {
-    units.windows(2).all(|w| (-BACKWARD_TICKS_MAX..=FORWARD_TICKS_MAX).contains(&(w[1].timestamp - w[0].timestamp)))
+    let mut latest = units.first().map_or(0, |u| u.timestamp);
+    units.iter().all(|u| {
+        let step = u.timestamp - latest;
+        latest = latest.max(u.timestamp);
+        (-BACKWARD_TICKS_MAX..=FORWARD_TICKS_MAX).contains(&step)
+    })
 }
 
 proptest! {
