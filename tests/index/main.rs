@@ -366,7 +366,7 @@ fn some_change() -> impl Strategy<Value = Change> {
     let camera_of = |n: u8| CAMERAS[usize::from(n % 3)];
     let pack = || (0..12u8).prop_map(pack_id);
     let run = || 0..6u8;
-    let cause = || (0..16usize).prop_map(|n| GapCause::ALL[n]);
+    let cause = || prop::sample::select(GapCause::ALL.to_vec());
     let reason = || prop_oneof![Just(Reason::Expired), Just(Reason::DiskFull)];
     prop_oneof![
         1 => prop::collection::vec(any::<bool>(), 3).prop_map(|set| {
