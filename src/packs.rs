@@ -15,6 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use moka::future::Cache;
 
 use crate::index::PackState;
+use crate::machine;
 use crate::pack::reader::{self, TAIL_BYTES, Tail};
 use crate::pack::{PackError, PackTable};
 use crate::spool::{Growing, Spool};
@@ -118,7 +119,7 @@ impl Packs {
     async fn scan(&self, pack: &PackRef) -> Result<Arc<PackTable>, ReadError> {
         let (spool, pack) = (self.spool.clone(), pack.clone());
         let id = pack.id;
-        tokio::task::spawn_blocking(move || {
+        machine::spawn_blocking(move || {
             let scan = reader::scan(&spool.open_path(&pack.camera, id), &spool.key(&pack.camera))?;
             scan.table.map(Arc::new).ok_or(ReadError::NotFound(id))
         })
@@ -162,7 +163,7 @@ impl Packs {
         // the second walk finds it.
         candidates.extend_from_within(..);
         let id = pack.id;
-        let opened = tokio::task::spawn_blocking(move || {
+        let opened = machine::spawn_blocking(move || {
             for path in candidates {
                 match File::open(&path) {
                     Ok(file) => return Ok(Some(file)),
@@ -234,7 +235,8 @@ impl Packs {
         self.tables.invalidate(&pack.id).await;
         self.store.delete(&pack.camera, pack.id).await.map_err(|source| ReadError::Store { pack: pack.id, source })?;
         for path in self.spool.files(&pack.camera, pack.id) {
-            match tokio::fs::remove_file(&path).await {
+            let removed = machine::spawn_blocking(move || machine::remove_file(&path)).await;
+            match removed.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
                 Ok(()) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(source) => return Err(ReadError::Io { pack: pack.id, source }),
@@ -274,7 +276,7 @@ fn stream_file(pack: PackId, file: Arc<File>, ranges: Vec<Range<u64>>) -> BoxStr
                         Err(source) => Err(ReadError::Io { pack, source }),
                     }
                 };
-                tokio::task::spawn_blocking(read)
+                machine::spawn_blocking(read)
                     .await
                     .unwrap_or_else(|e| Err(ReadError::Io { pack, source: std::io::Error::other(e) }))
             }
