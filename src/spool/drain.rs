@@ -3,7 +3,7 @@
 //! Invariant: each step can be cut off and taken up again by recovery: a pack is first whole on disk, then in the
 //! store, then stored in the index.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,13 +191,8 @@ impl Spool {
 
     /// Cuts a torn pack at its last whole fragment and writes its table; `None` (and no file) when it has no fragment.
     /// The samples of the first `flushed` fragments are known to be on the disk.
-    pub(super) fn mend(
-        &self,
-        path: &PathBuf,
-        camera: &CameraKey,
-        flushed: u32,
-    ) -> Result<Option<PackTable>, SpoolError> {
-        let io = |source| SpoolError::Io { path: path.clone(), source };
+    pub(super) fn mend(&self, path: &Path, camera: &CameraKey, flushed: u32) -> Result<Option<PackTable>, SpoolError> {
+        let io = |source| SpoolError::Io { path: path.to_owned(), source };
         let key = self.key(camera);
         let scan = reader::scan_unflushed(path, &key, flushed)?;
         let Some(table) = scan.table.clone().filter(|table| !table.fragments.is_empty()) else {
