@@ -148,7 +148,10 @@ impl Spool {
             if !state.failed {
                 let file = writer.file();
                 match writer.finish() {
-                    Ok(_) => file.sync_data().map_err(io)?,
+                    Ok(_) => {
+                        file.sync_data().map_err(io)?;
+                        self.became_durable(&std::mem::take(&mut state.waiting));
+                    }
                     Err(e) => {
                         state.failed = true;
                         return Err(e.into());
