@@ -167,7 +167,7 @@ impl Spool {
             return Ok(Some((bytes, pack.take_unflushed(&mut state, bytes))));
         };
         if state.failed {
-            let Some(table) = self.mend(path, camera)? else {
+            let Some(table) = self.mend(path, camera, 0)? else {
                 return Ok(None);
             };
             let before = state.table.take().map_or(0, |t| t.fragments.len());
@@ -192,10 +192,16 @@ impl Spool {
     }
 
     /// Cuts a torn pack at its last whole fragment and writes its table; `None` (and no file) when it has no fragment.
-    pub(super) fn mend(&self, path: &PathBuf, camera: &CameraKey) -> Result<Option<PackTable>, SpoolError> {
+    /// The samples of the first `flushed` fragments are known to be on the disk.
+    pub(super) fn mend(
+        &self,
+        path: &PathBuf,
+        camera: &CameraKey,
+        flushed: u32,
+    ) -> Result<Option<PackTable>, SpoolError> {
         let io = |source| SpoolError::Io { path: path.clone(), source };
         let key = self.key(camera);
-        let scan = reader::scan(path, &key)?;
+        let scan = reader::scan_unflushed(path, &key, flushed)?;
         let Some(table) = scan.table.clone().filter(|table| !table.fragments.is_empty()) else {
             std::fs::remove_file(path).map_err(io)?;
             return Ok(None);

@@ -16,8 +16,8 @@ use crate::media::{Gap, GapCause};
 use crate::pack::{PackTable, reader};
 use crate::units::{CameraId, CameraKey, PackId, TenantId};
 
-/// Packs recovered at a time: the work is hashing, which the machine's cores share.
-const RECOVERIES_AT_ONCE: usize = 2;
+/// Packs recovered at a time: most of the work is waiting for the disk to flush, which it does for many at once.
+const RECOVERIES_AT_ONCE: usize = 32;
 /// Rows read at a time.
 const PAGE: u32 = 1_024;
 
@@ -98,9 +98,10 @@ impl Spool {
             }
             return Ok(Outcome::Known);
         }
+        let flushed = self.flushed_fragments(row.as_ref()).await?;
         let (spool, file) = (self.clone(), found.clone());
         let mended = blocking(move || {
-            let Some(table) = spool.mend(&file.path, &file.camera)? else {
+            let Some(table) = spool.mend(&file.path, &file.camera, flushed)? else {
                 return Ok(None);
             };
             let whole = spool.whole_path(&file.camera, file.pack);
@@ -130,6 +131,15 @@ impl Spool {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// How many of a pack's first fragments the index knows: it heard of them after they were flushed.
+    async fn flushed_fragments(&self, row: Option<&PackRow>) -> Result<u32, SpoolError> {
+        let Some(row) = row else {
+            return Ok(0);
+        };
+        let segments = self.0.index.segments_of_pack(row.id).await?;
+        Ok(segments.iter().map(|s| s.first_fragment.saturating_add(s.fragments)).max().unwrap_or(0))
     }
 
     /// Everything a whole pack says, told to the index.

@@ -128,3 +128,19 @@ fn a_fragment_moved_from_another_place_or_pack_is_found() {
     assert_eq!(found.whole_bytes, first.end());
     assert!(found.damage.is_some() && !found.finished);
 }
+
+#[test]
+fn of_fragments_known_to_be_flushed_only_the_boxes_are_checked() {
+    let pack = pack(&[vec![10], vec![10], vec![10]]);
+    let [first, second, third] = &pack.table.fragments[..] else { panic!("three fragments") };
+    let whole_after = |at: u64, flushed: u32| {
+        let mut bytes = pack.bytes.clone();
+        bytes[at as usize] ^= 1;
+        std::fs::write(&pack.path, &bytes).unwrap();
+        scan_unflushed(&pack.path, &key(), flushed).unwrap().whole_bytes
+    };
+    assert_eq!(whole_after(second.data_offset(), 2), third.end(), "its samples are on the disk: they are not read");
+    assert_eq!(whole_after(second.data_offset(), 1), first.end());
+    assert_eq!(whole_after(third.data_offset(), 2), second.end());
+    assert_eq!(whole_after(second.offset + 50, 3), first.end(), "boxes are always checked");
+}
