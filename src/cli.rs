@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use vigie::config::{Config, ConfigError, Loaded};
 use vigie::units::{CameraKey, TimeRange};
 
+mod bench;
 mod check_config;
 mod demo;
 mod export;
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     Fsck(Fsck),
     /// Make the index anew from the packs alone
     RebuildIndex(ConfigArg),
+    /// Measure what recording costs on this machine
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 #[derive(Debug, Args)]
@@ -180,6 +184,7 @@ fn range(config: &Config, start: &str, end: &str) -> Result<TimeRange, Failure> 
 /// Does what was asked.
 pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Bench(args) => bench::run(args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => block_on(run::run(args)),

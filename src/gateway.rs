@@ -257,6 +257,15 @@ impl Gateway {
             warn!(error = %e, "the server ended badly");
         }
         self.index.close().await;
+        let delays = self.spool.delays();
+        let ms = |delay: Duration| delay.as_millis() as u64;
+        info!(
+            fragments = delays.count(),
+            p50_ms = ms(delays.percentile(0.5)),
+            p99_ms = ms(delays.percentile(0.99)),
+            max_ms = ms(delays.longest()),
+            "fragments became durable after these times"
+        );
         info!("stopped");
     }
 }

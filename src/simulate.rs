@@ -17,6 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
 mod description;
+pub mod fleet;
 mod playing;
 mod rtp;
 mod session;
@@ -159,6 +160,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
+    fn new(camera: Camera) -> Self {
+        Self {
+            faults: Mutex::default(),
+            clock_offset_ms: AtomicI64::new(0),
+            sessions: AtomicU64::new(0),
+            closings: AtomicU64::new(0),
+            log: Mutex::default(),
+            camera,
+        }
+    }
+
     /// Changes what is wrong with it, for sessions that are open and those that come.
     pub fn set(&self, change: impl FnOnce(&mut Faults)) {
         let mut faults = lock(&self.faults);
@@ -184,6 +196,15 @@ impl Live {
     }
 }
 
+/// The next of a row of numbers that the seed decides (SplitMix64).
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// A server of cameras. Dropping it ends every session.
 #[derive(Debug)]
 pub struct Server {
@@ -197,17 +218,7 @@ impl Server {
     pub async fn start(listen: SocketAddr, cameras: Vec<Camera>) -> std::io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        let live = |camera: Camera| {
-            let live = Live {
-                faults: Mutex::default(),
-                clock_offset_ms: AtomicI64::new(0),
-                sessions: AtomicU64::new(0),
-                closings: AtomicU64::new(0),
-                log: Mutex::default(),
-                camera,
-            };
-            (live.camera.path.clone(), Arc::new(live))
-        };
+        let live = |camera: Camera| (camera.path.clone(), Arc::new(Live::new(camera)));
         let cameras: HashMap<String, Arc<Live>> = cameras.into_iter().map(live).collect();
         let stop = CancellationToken::new();
         tokio::spawn(accept(listener, cameras.clone(), stop.clone()));

@@ -33,9 +33,12 @@ use crate::store::Store;
 use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
 
 mod cache;
+mod delay;
 mod drain;
 pub mod recover;
 pub mod segments;
+
+pub use delay::Delays;
 
 use segments::Segments;
 
@@ -94,6 +97,8 @@ struct Inner {
     seals: Mutex<Option<mpsc::Sender<Arc<Growing>>>>,
     sealed: Notify,
     closing: CancellationToken,
+    /// From reading a fragment's last picture to its being on the disk.
+    delays: Mutex<Delays>,
 }
 
 /// Locks even after a panic elsewhere: every critical section here leaves its data whole at each step.
@@ -122,6 +127,8 @@ struct State {
     announced: bool,
     /// Something was appended since the last flush.
     dirty: bool,
+    /// When the last pictures of the fragments that wait for a flush were received, on the monotonic clock.
+    waiting: Vec<Duration>,
     /// A flush failed.
     failed: bool,
 }
@@ -155,6 +162,7 @@ impl Growing {
         state.segments.push(&entry);
         state.pending.extend(changes);
         state.dirty = true;
+        state.waiting.push(fragment.last_received.mono);
         Ok(Size { bytes, duration: Ticks90k(end.saturating_sub(first.0)) })
     }
 
@@ -220,6 +228,7 @@ struct Flush {
     pack: Arc<Growing>,
     file: Arc<File>,
     changes: Vec<Change>,
+    waiting: Vec<Duration>,
 }
 
 impl Spool {
@@ -237,6 +246,7 @@ impl Spool {
             seals: Mutex::new(None),
             sealed: Notify::new(),
             closing: CancellationToken::new(),
+            delays: Mutex::default(),
         }))
     }
 
@@ -296,6 +306,7 @@ impl Spool {
                 pending: Vec::new(),
                 announced: false,
                 dirty: false,
+                waiting: Vec::new(),
                 failed: false,
             }),
             header,
@@ -320,10 +331,15 @@ impl Spool {
         if flushes.is_empty() {
             return;
         }
-        let synced = machine::spawn_blocking(move || {
-            flushes.into_iter().map(|f| (machine::sync_data(&f.file), f.pack, f.changes)).collect::<Vec<_>>()
-        })
-        .await;
+        let spool = self.clone();
+        let sync = move |flush: Flush| {
+            let outcome = machine::sync_data(&flush.file);
+            if outcome.is_ok() {
+                spool.became_durable(&flush.waiting);
+            }
+            (outcome, flush.pack, flush.changes)
+        };
+        let synced = machine::spawn_blocking(move || flushes.into_iter().map(sync).collect::<Vec<_>>()).await;
         let Ok(synced) = synced else {
             error!("the flush was interrupted");
             return;
@@ -345,6 +361,18 @@ impl Spool {
                 pack.give_back(changes);
             }
         }
+    }
+
+    /// These fragments are on the disk now.
+    fn became_durable(&self, received: &[Duration]) {
+        let now = self.0.clock.read().mono;
+        let mut delays = lock(&self.0.delays);
+        received.iter().for_each(|&at| delays.add(now.saturating_sub(at)));
+    }
+
+    /// How long fragments waited so far, from reading their last picture to being on the disk.
+    pub fn delays(&self) -> Delays {
+        lock(&self.0.delays).clone()
     }
 
     /// Flushes each `every` until stopped, then once more.
@@ -391,7 +419,8 @@ fn flush_of(pack: &Arc<Growing>) -> Option<Flush> {
     let writer = state.writer.as_ref()?;
     let (file, bytes) = (writer.file(), writer.bytes());
     let changes = pack.take_unflushed(&mut state, bytes);
-    Some(Flush { pack: pack.clone(), file, changes })
+    let waiting = std::mem::take(&mut state.waiting);
+    Some(Flush { pack: pack.clone(), file, changes, waiting })
 }
 
 /// The spool's background tasks.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::rtp::{Channels, Lost, Outbox, Packetiser, filler, unique_sei};
 use super::stream::{ElementaryStream, Unit};
-use super::{Faults, Live, Sent, lock};
+use super::{Faults, Live, Sent, lock, splitmix};
 use crate::clock::{Clock, SystemClock};
 use crate::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
@@ -82,6 +82,16 @@ impl Playing {
     /// Sequence number and timestamp of the first packet.
     pub(super) fn start(&self) -> (u16, u32) {
         (self.packets.sequence, self.timestamp as u32)
+    }
+
+    /// The camera's path.
+    pub(super) fn path(&self) -> &str {
+        &self.live.camera.path
+    }
+
+    /// How it sends.
+    pub(super) fn way(&self) -> &Way {
+        &self.way
     }
 
     /// When the next picture is due.
@@ -188,11 +198,7 @@ impl Playing {
     }
 }
 
-/// Uniform in 0..1, the same for the same seed (SplitMix64).
+/// Uniform in 0..1, the same for the same seed.
 fn draw(state: &mut u64) -> f64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    (splitmix(state) >> 11) as f64 / (1u64 << 53) as f64
 }

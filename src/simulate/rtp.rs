@@ -173,17 +173,22 @@ impl Packetiser {
         header
     }
 
-    /// A sender report (RFC 3550 §6.4.1) without reception blocks.
+    /// A sender report of what was sent so far.
     pub(super) fn sender_report(&self, ntp: u64, timestamp: u32) -> [u8; 28] {
-        let mut report = [0; 28];
-        report[..4].copy_from_slice(&[0x80, 200, 0, 6]);
-        report[4..8].copy_from_slice(&self.ssrc.to_be_bytes());
-        report[8..16].copy_from_slice(&ntp.to_be_bytes());
-        report[16..20].copy_from_slice(&timestamp.to_be_bytes());
-        report[20..24].copy_from_slice(&self.packets.to_be_bytes());
-        report[24..].copy_from_slice(&self.octets.to_be_bytes());
-        report
+        sender_report(self.ssrc, ntp, timestamp, self.packets, self.octets)
     }
+}
+
+/// A sender report (RFC 3550 §6.4.1) without reception blocks.
+pub(super) fn sender_report(ssrc: u32, ntp: u64, timestamp: u32, packets: u32, octets: u32) -> [u8; 28] {
+    let mut report = [0; 28];
+    report[..4].copy_from_slice(&[0x80, 200, 0, 6]);
+    report[4..8].copy_from_slice(&ssrc.to_be_bytes());
+    report[8..16].copy_from_slice(&ntp.to_be_bytes());
+    report[16..20].copy_from_slice(&timestamp.to_be_bytes());
+    report[20..24].copy_from_slice(&packets.to_be_bytes());
+    report[24..].copy_from_slice(&octets.to_be_bytes());
+    report
 }
 
 /// A user-data SEI message (ITU-T H.264 §D.1.7, H.265 §D.2.7) that no other access unit has. Its content is hexadecimal

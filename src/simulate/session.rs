@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use super::description::description;
 use super::playing::{Playing, Way};
+use super::rtp::Channels;
 use super::{Live, Step, lock};
 
 const REALM: &str = "simulated camera";
@@ -34,10 +35,7 @@ struct Connection {
 
 /// Serves one connection until either side ends it.
 pub(super) async fn serve(socket: TcpStream, cameras: Arc<HashMap<String, Arc<Live>>>) {
-    // A camera that cannot say so is no worse for it.
-    let _ = socket.set_nodelay(true);
-    let nonce = format!("{:032x}", rand::random::<u128>());
-    let mut connection = Connection { socket, cameras, nonce, way: None, session: 0, playing: None };
+    let mut connection = Connection::new(socket, cameras);
     let mut input = BytesMut::with_capacity(4096);
     loop {
         let due = connection.playing.as_ref().map(Playing::due);
@@ -59,7 +57,43 @@ pub(super) async fn serve(socket: TcpStream, cameras: Arc<HashMap<String, Arc<Li
     }
 }
 
+/// A session that plays over its RTSP connection, for another to send its pictures.
+#[derive(Debug)]
+pub(super) struct Handover {
+    pub(super) socket: TcpStream,
+    /// The camera's path, which is its number.
+    pub(super) camera: usize,
+    pub(super) channels: Channels,
+    /// Of the first packet.
+    pub(super) sequence: u16,
+    pub(super) timestamp: u32,
+}
+
+/// Answers a connection of a fleet until it plays; `None` when it ended before, or wants anything but TCP.
+pub(super) async fn until_playing(socket: TcpStream, cameras: Arc<HashMap<String, Arc<Live>>>) -> Option<Handover> {
+    let mut connection = Connection::new(socket, cameras);
+    let mut input = BytesMut::with_capacity(4096);
+    loop {
+        let read = connection.socket.read_buf(&mut input).await.ok()?;
+        if read == 0 || !connection.requests(&mut input).await {
+            return None;
+        }
+        let Some(playing) = &connection.playing else { continue };
+        let Way::Interleaved(channels) = *playing.way() else { return None };
+        let (sequence, timestamp) = playing.start();
+        let camera = playing.path().parse().ok()?;
+        return Some(Handover { socket: connection.socket, camera, channels, sequence, timestamp });
+    }
+}
+
 impl Connection {
+    fn new(socket: TcpStream, cameras: Arc<HashMap<String, Arc<Live>>>) -> Self {
+        // A camera that cannot say so is no worse for it.
+        let _ = socket.set_nodelay(true);
+        let nonce = format!("{:032x}", rand::random::<u128>());
+        Self { socket, cameras, nonce, way: None, session: 0, playing: None }
+    }
+
     /// Answers what has come; false ends the connection.
     async fn requests(&mut self, input: &mut BytesMut) -> bool {
         loop {

@@ -149,7 +149,10 @@ impl Spool {
             if !state.failed {
                 let file = writer.file();
                 match writer.finish() {
-                    Ok(_) => machine::sync_data(&file).map_err(io)?,
+                    Ok(_) => {
+                        machine::sync_data(&file).map_err(io)?;
+                        self.became_durable(&std::mem::take(&mut state.waiting));
+                    }
                     Err(e) => {
                         state.failed = true;
                         return Err(e.into());

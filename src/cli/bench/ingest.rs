@@ -1,0 +1,260 @@
+//! Recorders take turns at a fleet that sends each of them the same.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+use tracing::info;
+use vigie::config::Config;
+use vigie::simulate::fleet::Plan;
+
+use super::super::show;
+use super::fleet::Handle;
+use super::process::{self, Group};
+use super::report::{Durable, Report, Turn};
+use super::{Failure, Ingest, Recorder, count};
+
+/// Until every camera plays.
+const PLAYING_WITHIN: Duration = Duration::from_secs(120);
+/// Between every camera playing and the measurement.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// Between the last picture sent and the end: what lies in sockets is read meanwhile.
+const SETTLE: Duration = Duration::from_secs(3);
+/// Until a recorder that was told to end has ended.
+const END_WITHIN: Duration = Duration::from_secs(120);
+
+/// Measures, prints the table, writes the JSON.
+pub(super) async fn run(args: Ingest) -> Result<(), Failure> {
+    let scratch = Scratch::create(&args).map_err(Failure::failed)?;
+    let mut report = Report {
+        vigie: env!("CARGO_PKG_VERSION"),
+        cores: std::thread::available_parallelism().map_or(0, usize::from),
+        tick_ms: args.tick_ms,
+        durability_ms: args.durability_ms,
+        turns: Vec::new(),
+    };
+    for &recorder in &args.recorders {
+        if recorder == Recorder::Ffmpeg && !has_ffmpeg().await {
+            tracing::warn!("ffmpeg is not installed: its turn is left out");
+            continue;
+        }
+        let turn = turn(&args, recorder, &scratch.path).await?;
+        info!(recorder = turn.recorder, cpu_s_per_gb = turn.cpu_s_per_gb, "measured");
+        report.turns.push(turn);
+    }
+    report.compare();
+    show::print(&report.table())?;
+    if let Some(file) = &args.json {
+        let json = serde_json::to_vec_pretty(&report).map_err(Failure::failed)?;
+        std::fs::write(file, json).map_err(|e| Failure::Failed(format!("{}: {e}", file.display())))?;
+    }
+    Ok(())
+}
+
+/// One recorder's turn, in a folder that goes with it.
+async fn turn(args: &Ingest, recorder: Recorder, scratch: &Path) -> Result<Turn, Failure> {
+    let cameras = match recorder {
+        Recorder::Ffmpeg => args.ffmpeg_cameras.min(args.cameras),
+        Recorder::Gateway | Recorder::Floor => args.cameras,
+    };
+    let name = format!("{recorder:?}").to_lowercase();
+    let dir = scratch.join(&name);
+    std::fs::create_dir_all(dir.join("data")).map_err(Failure::failed)?;
+    let plan = Plan { cameras, bits_per_second: (args.mbps * 1e6) as u64, threads: args.fleet_threads };
+    let mut fleet = Handle::start(plan)?;
+    let address = fleet.state().await?.address.to_string();
+    let data = dir.join("data");
+    let commands = match recorder {
+        Recorder::Gateway => vec![gateway(args, &dir, &address, cameras)?],
+        Recorder::Floor => vec![floor(args, &data, &address, cameras)?],
+        Recorder::Ffmpeg => (0..cameras).map(|camera| ffmpeg(&data, &address, camera)).collect(),
+    };
+    let log = dir.join("log");
+    let began = Instant::now();
+    let group = Group::start(commands, &log)?;
+    wait_until_all_play(&mut fleet, &group, cameras, &log).await?;
+    let all_playing_after = began.elapsed();
+    sleep(WARM_UP).await;
+
+    let (before, fleet_before, sent_before) = (group.cpu(), process::cpu(fleet.pid()), fleet.state().await?);
+    let measured = Instant::now();
+    let mut memory = Vec::new();
+    for _ in 0..args.seconds {
+        sleep(Duration::from_secs(1)).await;
+        memory.push(group.memory());
+        if group.is_broken() {
+            return Err(ended_early(&name, &log));
+        }
+    }
+    let seconds = measured.elapsed().as_secs_f64();
+    fleet.hush().await?;
+    sleep(SETTLE).await;
+    let sent = fleet.state().await?;
+    let fleet_cpu = process::cpu(fleet.pid()).since(fleet_before);
+    let memory_peak_bytes = group.memory_peak();
+    if recorder == Recorder::Ffmpeg {
+        // It ends when its camera hangs up; told to, it waits for a packet first.
+        drop(fleet);
+    }
+    let (after, ended_after) = group.end(END_WITHIN).await?;
+
+    let cpu = after.since(before);
+    let received_bytes = sent.bytes - sent_before.bytes;
+    let gb = received_bytes as f64 / 1e9;
+    let left_out: u64 = sent.cameras.iter().map(|tally| tally.left_out).sum();
+    let pictures_sent = sent.cameras.iter().map(|tally| tally.pictures).sum::<u64>();
+    let pictures_recorded = match recorder {
+        Recorder::Gateway => Some(recorded(&dir, &sent.cameras.iter().map(|t| t.pictures).collect::<Vec<_>>()).await?),
+        Recorder::Floor | Recorder::Ffmpeg => None,
+    };
+    memory.sort_unstable();
+    let turn = Turn {
+        recorder: name,
+        cameras,
+        mbps: args.mbps,
+        seconds,
+        received_bytes,
+        cpu_user_s: cpu.user,
+        cpu_system_s: cpu.system,
+        cpu_s_per_gb: cpu.total() / gb,
+        cpu_user_s_per_gb: cpu.user / gb,
+        cpu_system_s_per_gb: cpu.system / gb,
+        ratio_to_floor: None,
+        memory_steady_bytes: memory.get(memory.len() / 2).copied().unwrap_or(0),
+        memory_peak_bytes,
+        disk_bytes_per_byte: count::disk_bytes(&data) as f64 / sent.bytes as f64,
+        pictures_sent: pictures_sent + left_out,
+        pictures_recorded,
+        pictures_lost: pictures_recorded.map(|recorded| (pictures_sent + left_out).saturating_sub(recorded)),
+        durable: durable(&log),
+        all_playing_after_s: all_playing_after.as_secs_f64(),
+        ended_after_s: ended_after.as_secs_f64(),
+        fleet_cpu_s_per_gb: fleet_cpu.total() / gb,
+        fleet_late_max_ms: sent.late_max_ms,
+    };
+    if !args.keep {
+        std::fs::remove_dir_all(&dir).map_err(Failure::failed)?;
+    }
+    Ok(turn)
+}
+
+async fn wait_until_all_play(fleet: &mut Handle, group: &Group, cameras: usize, log: &Path) -> Result<(), Failure> {
+    let began = Instant::now();
+    loop {
+        let playing = fleet.state().await?.playing;
+        if playing >= cameras as u64 {
+            return Ok(());
+        }
+        if group.is_broken() {
+            return Err(ended_early("the recorder", log));
+        }
+        if began.elapsed() > PLAYING_WITHIN {
+            return Err(Failure::Failed(format!("only {playing} of {cameras} cameras play")));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn ended_early(name: &str, log: &Path) -> Failure {
+    let said = std::fs::read_to_string(log).unwrap_or_default();
+    let tail: Vec<&str> = said.lines().rev().take(5).collect();
+    Failure::Failed(format!("{name} ended early: {}", tail.into_iter().rev().collect::<Vec<_>>().join("\n")))
+}
+
+/// Pictures in the gateway's packs. None may be there that its camera did not send.
+async fn recorded(dir: &Path, sent: &[u64]) -> Result<u64, Failure> {
+    let config = Config::load(&dir.join("vigie.toml"))?.config;
+    let recorded = count::pictures_of_gateway(&config, sent.len()).await?;
+    match recorded.iter().zip(sent).position(|(recorded, sent)| recorded > sent) {
+        Some(camera) => Err(Failure::Failed(format!("camera {camera} has more pictures than it sent"))),
+        None => Ok(recorded.iter().sum()),
+    }
+}
+
+/// What the gateway says at its end of the time until fragments were durable.
+fn durable(log: &Path) -> Option<Durable> {
+    let said = std::fs::read_to_string(log).ok()?;
+    let line = said.lines().rfind(|line| line.contains("fragments became durable"))?;
+    let field = |name: &str| {
+        let value = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))?;
+        value.parse::<f64>().ok()
+    };
+    Some(Durable { p50_ms: field("p50_ms")?, p99_ms: field("p99_ms")?, max_ms: field("max_ms")? })
+}
+
+fn gateway(args: &Ingest, dir: &Path, address: &str, cameras: usize) -> Result<Command, Failure> {
+    let data = dir.join("data");
+    let config = dir.join("vigie.toml");
+    let mut text = format!(
+        "[data]\ndir = {data:?}\nspool_dir = {:?}\ndisk_reserve_mib = 64\n[store]\nurl = \"file://{}\"\n\
+         [http]\nlisten = \"127.0.0.1:0\"\n\
+         [recording]\ntick_ms = {}\nshards = {}\ndurability_ms = {}\npack_seconds_max = {}\n\
+         [[tenant]]\nid = \"bench\"\n",
+        data.join("spool"),
+        data.join("store").display(),
+        args.tick_ms,
+        args.shards,
+        args.durability_ms,
+        args.pack_seconds,
+    );
+    for camera in 0..cameras {
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "[[tenant.camera]]\nid = \"{camera}\"\nplace = \"bench\"\nurl = \"rtsp://{address}/{camera}\"\n"
+        );
+    }
+    std::fs::write(&config, text).map_err(Failure::failed)?;
+    let own = std::env::current_exe().map_err(Failure::failed)?;
+    let mut command = Command::new(own);
+    command.args(["run", "--config"]).arg(config);
+    Ok(command)
+}
+
+fn floor(args: &Ingest, data: &Path, address: &str, cameras: usize) -> Result<Command, Failure> {
+    let mut command = Command::new(std::env::current_exe().map_err(Failure::failed)?);
+    command.args(["bench", "floor", "--address", address, "--cameras", &cameras.to_string()]);
+    command.args(["--tick-ms", &args.tick_ms.to_string(), "--dir"]).arg(data);
+    Ok(command)
+}
+
+fn ffmpeg(data: &Path, address: &str, camera: usize) -> Command {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i"]);
+    command.arg(format!("rtsp://{address}/{camera}"));
+    command.args(["-c", "copy", "-f", "segment", "-segment_time", "120", "-segment_format", "mp4"]);
+    command.arg(data.join(format!("{camera}-%05d.mp4")));
+    command
+}
+
+async fn has_ffmpeg() -> bool {
+    let mut command = Command::new("ffmpeg");
+    command.arg("-version").stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    command.status().await.is_ok_and(|status| status.success())
+}
+
+/// The run's folder, removed at its end.
+struct Scratch {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Scratch {
+    fn create(args: &Ingest) -> std::io::Result<Self> {
+        let base = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let path = std::path::absolute(base)?.join(format!("vigie-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self { path, keep: args.keep })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What cannot be removed from a temporary folder goes with it.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
