@@ -22,6 +22,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Camera, Config};
 use crate::http::{self, Access};
 use crate::index::{CameraRow, Change, Index, IndexError};
+use crate::dedup::Dedup;
 use crate::keys::{Keys, KeysError};
 use crate::media::GapCause;
 use crate::packs::Packs;
@@ -165,7 +166,8 @@ impl Gateway {
             .map_err(|source| GatewayError::Listen { address: config.http_listen, source })?;
         let address =
             listener.local_addr().map_err(|source| GatewayError::Listen { address: config.http_listen, source })?;
-        let Opened { index, spool, store, packs, clock, .. } = open(config, false).await?;
+        let Opened { index, spool, store, packs, clock, keys } = open(config, false).await?;
+        spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
         let spool_tasks = spool.start()?;
         index.write(vec![Change::Configure(camera_rows(config))]).await?;
         spool.recover().await?;
@@ -192,9 +194,16 @@ impl Gateway {
             tokio::spawn(async move { spool.flush_until(every, stop).await })
         };
         let sweeper = {
-            let (spool, reserve_bytes) = (spool.clone(), config.disk_reserve_bytes);
-            let storage =
-                retention::sweep::Storage::new(packs.clone(), Arc::new(move || spool.free_bytes(reserve_bytes)));
+            let (disk, reserve_bytes) = (spool.clone(), config.disk_reserve_bytes);
+            let reliever = retention::relieve::Reliever {
+                index: index.clone(),
+                spool: spool.clone(),
+                packs: packs.clone(),
+                keys,
+                time_zone: config.time_zone.clone(),
+            };
+            let free_bytes = Arc::new(move || disk.free_bytes(reserve_bytes));
+            let storage = retention::sweep::Storage::new(packs.clone(), free_bytes).relieved_by(reliever);
             let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };

@@ -21,6 +21,7 @@ use crate::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, Wall
 
 mod apply;
 pub mod carry;
+mod dedup;
 mod database;
 pub mod query;
 #[cfg(test)]
@@ -299,6 +300,33 @@ pub enum Change {
         pack: PackId,
         /// Its size.
         bytes: u64,
+    },
+    /// By these the pack is found again from a fragment of it ([`crate::pack::PackTable::hooks`]). A pack has them once.
+    Hook {
+        /// Which pack.
+        pack: PackId,
+        /// 48 bits each.
+        hooks: Vec<u64>,
+    },
+    /// Bytes of this pack may lie in these from now on, besides those in which they lie already. Refused when one of
+    /// them is not whole, or is condemned: it will not stay.
+    Claim {
+        /// Which pack.
+        pack: PackId,
+        /// Those that hold its bytes.
+        hosts: Vec<PackId>,
+    },
+    /// Bytes of this pack lie in these and in no others, and its own file has this size. Hosts that the index does not
+    /// know are left out: `fsck` finds them.
+    Refers {
+        /// Which pack.
+        pack: PackId,
+        /// Size of its file.
+        bytes: u64,
+        /// Bytes of samples that lie elsewhere.
+        lent_bytes: u64,
+        /// Where.
+        hosts: Vec<PackId>,
     },
     /// The store acknowledged size and checksum.
     PackStored {

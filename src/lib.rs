@@ -12,6 +12,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod dedup;
 pub mod demo;
 pub mod fragment;
 pub mod fsck;

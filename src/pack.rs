@@ -13,6 +13,9 @@
 //!                               bytes of the object find it (as mfro does, §8.8.11)
 //! ```
 //!
+//! A fragment's bytes may lie in another pack: then its record, `prft`, `moof` and `mdat` are not in the file, and its entry
+//! names the place ([`reference`]). A player sees what is in the file only.
+//!
 //! Invariants: a pack's first sample is a random access point; all of it is one run and one set of sample
 //! descriptions; an entry's bytes hash to its id.
 //! Absent on purpose: this module knows no store, no clock, no camera.
@@ -20,10 +23,12 @@
 use std::sync::Arc;
 
 use crate::media::{Gap, Params, Sample};
+use self::reference::Place;
 use crate::units::{CameraKey, FragmentId, PackId, RunId, Ticks90k, WallTime};
 
 mod format;
 pub mod reader;
+pub mod reference;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -55,7 +60,8 @@ pub struct Stamp {
     pub gaps: Vec<Gap>,
 }
 
-/// One fragment of a pack, as the fragment table holds it.
+/// One fragment of a pack, as the fragment table holds it. Offsets are those of the pack with all its bytes
+/// ([`reference`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FragmentEntry {
     /// Where its first box begins in the file.
@@ -78,9 +84,16 @@ pub struct FragmentEntry {
     pub audio_decode_time: i64,
     /// Wall-clock facts.
     pub stamp: Stamp,
+    /// Where its sample bytes lie; `None`: in this pack.
+    pub place: Option<Place>,
 }
 
 impl FragmentEntry {
+    /// Its length: boxes and samples.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.header_bytes) + u64::from(self.data_bytes)
+    }
+
     /// First byte after the fragment.
     pub fn end(&self) -> u64 {
         self.data_offset() + u64::from(self.data_bytes)

@@ -1,7 +1,8 @@
 //! Finds a pack's bytes wherever they lie: growing in the spool, whole in the spool, or in the store.
 //!
 //! Invariant: the spool is asked first, so that nothing waits for an uplink that need not. A pack that moves from spool
-//! to store between two reads is found again.
+//! to store between two reads is found again. A pack is read as if it held all of its bytes, wherever they lie; one that
+//! was written anew since its table was read has another size, and is not read by the old table.
 
 use std::fs::File;
 use std::ops::Range;
@@ -16,10 +17,14 @@ use moka::future::Cache;
 use crate::index::PackState;
 use crate::machine;
 use crate::pack::reader::{self, TAIL_BYTES, Tail};
+use crate::pack::reference::{Host, Piece};
 use crate::pack::{PackError, PackTable};
 use crate::spool::{Growing, Spool};
 use crate::store::Store;
 use crate::units::{CameraKey, PackId};
+
+mod assemble;
+mod rewrite;
 
 /// Bytes read from a local file at a time.
 const READ_BYTES: u64 = 1024 * 1024;
@@ -59,6 +64,9 @@ pub enum ReadError {
         /// What the store said.
         source: object_store::Error,
     },
+    /// It has other bytes than when its table was read: ask again.
+    #[error("pack {0} was written anew while it was read: ask again")]
+    WrittenAnew(PackId),
     /// The spool's disk failed.
     #[error("pack {pack}: {source}")]
     Io {
@@ -74,21 +82,34 @@ pub enum ReadError {
 pub struct Packs {
     spool: Spool,
     store: Store,
-    /// Whole packs' tables: they never change.
-    tables: Cache<PackId, Arc<PackTable>>,
+    /// Whole packs' tables.
+    tables: Cache<PackId, Whole>,
+}
+
+/// What is known of a whole pack: its table, and the size of the file that it was read from.
+#[derive(Clone, Debug)]
+struct Whole {
+    table: Arc<PackTable>,
+    file_bytes: u64,
 }
 
 /// Where a pack's bytes are at this moment.
-enum Place {
+enum Lies {
+    /// In a file that grows, or may have grown a moment ago: it holds all of its bytes.
+    Growing(Arc<File>),
+    /// In a file that is whole.
     Local(Arc<File>),
     Store,
 }
 
+/// So often is a pack looked at that is written anew meanwhile.
+const LOOKS_MAX: usize = 3;
+
 impl Packs {
     /// Over a spool and the store behind it.
     pub fn new(spool: Spool, store: Store) -> Self {
-        let weight = |_: &PackId, table: &Arc<PackTable>| {
-            let samples: usize = table.fragments.iter().map(|f| f.video.len() + f.audio.len() + 16).sum();
+        let weight = |_: &PackId, whole: &Whole| {
+            let samples: usize = whole.table.fragments.iter().map(|f| f.video.len() + f.audio.len() + 16).sum();
             u32::try_from(samples).unwrap_or(u32::MAX)
         };
         let tables = Cache::builder().max_capacity(CACHED_SAMPLES_MAX).weigher(weight).build();
@@ -100,21 +121,32 @@ impl Packs {
         if let Some(table) = self.spool.growing(pack.id).and_then(|growing| growing.table()) {
             return Ok(table);
         }
-        if let Some(table) = self.tables.get(&pack.id).await {
-            return Ok(table);
-        }
-        let read = match self.read_table(pack).await {
+        match self.whole(pack).await {
             // Beside a running gateway, a pack that grows is known by its file alone.
-            Err(ReadError::Pack(_)) if pack.state == PackState::Open => return self.scan(pack).await,
-            read => read?,
-        };
-        let table = Arc::new(read);
+            Err(ReadError::Pack(_)) if pack.state == PackState::Open => self.scan(pack).await,
+            whole => Ok(whole?.table),
+        }
+    }
+
+    /// What is known of a whole pack, or is found out now.
+    async fn whole(&self, pack: &PackRef) -> Result<Whole, ReadError> {
+        match self.tables.get(&pack.id).await {
+            Some(whole) => Ok(whole),
+            None => {
+                let (table, file_bytes) = self.read_table(pack).await?;
+                self.keep(pack, table, file_bytes).await
+            }
+        }
+    }
+
+    async fn keep(&self, pack: &PackRef, table: PackTable, file_bytes: u64) -> Result<Whole, ReadError> {
         if table.header.camera != pack.camera || table.header.pack != pack.id {
             let what = format!("it says that it is pack {} of {}", table.header.pack, table.header.camera);
             return Err(PackError::Malformed { offset: 0, what }.into());
         }
-        self.tables.insert(pack.id, table.clone()).await;
-        Ok(table)
+        let whole = Whole { table: Arc::new(table), file_bytes };
+        self.tables.insert(pack.id, whole.clone()).await;
+        Ok(whole)
     }
 
     async fn scan(&self, pack: &PackRef) -> Result<Arc<PackTable>, ReadError> {
@@ -128,20 +160,21 @@ impl Packs {
         .unwrap_or_else(|e| Err(ReadError::Io { pack: id, source: std::io::Error::other(e) }))
     }
 
-    async fn read_table(&self, pack: &PackRef) -> Result<PackTable, ReadError> {
+    /// With the size of the file that it is the table of.
+    async fn read_table(&self, pack: &PackRef) -> Result<(PackTable, u64), ReadError> {
         let (id, open) = (pack.id, self.opener(pack));
         // Opened, read and decoded in one go: a day's clip needs hundreds of tables, on all cores at once.
-        let local = blocking(id, move || open()?.map(|file| Ok(reader::table_of(file, id)?)).transpose()).await?;
-        if let Some(table) = local {
-            return Ok(table);
+        let local = blocking(id, move || open()?.map(|(file, _)| table_of(file, id)).transpose()).await?;
+        if let Some(read) = local {
+            return Ok(read);
         }
         let bytes = self.store.pack_bytes(&pack.camera, id).await;
         let bytes = bytes.map_err(|source| ReadError::Store { pack: id, source })?.ok_or(ReadError::NotFound(id))?;
         let mut want = TAIL_BYTES.min(bytes);
         loop {
-            let tail = self.bytes(pack, bytes - want..bytes).await?;
+            let tail = self.object_bytes(pack, bytes, bytes - want..bytes).await?;
             match reader::table_from_tail(&tail, bytes)? {
-                Tail::Table(table) => return Ok(table),
+                Tail::Table(table) => return Ok((table, bytes)),
                 Tail::NeedBytes(more) if more > want && more <= bytes => want = more,
                 Tail::NeedBytes(more) => {
                     let what = format!("its fragment table would need {more} of {bytes} bytes");
@@ -151,8 +184,10 @@ impl Packs {
         }
     }
 
-    /// Opens a file of the spool, or of a local store; `None` where only a store elsewhere can have the pack. Blocks.
-    fn opener(&self, pack: &PackRef) -> impl FnOnce() -> Result<Option<File>, ReadError> + Send + 'static {
+    /// Opens a file of the spool, or of a local store, and says whether it is one that grows; `None` where only a store
+    /// elsewhere can have the pack. Blocks.
+    fn opener(&self, pack: &PackRef) -> impl FnOnce() -> Result<Option<(File, bool)>, ReadError> + Send + 'static {
+        let growing = self.spool.open_path(&pack.camera, pack.id);
         let mut candidates: Vec<PathBuf> = self.spool.files(&pack.camera, pack.id).into();
         let local = self.store.local_file(&pack.camera, pack.id);
         let has_remote = local.is_none();
@@ -168,7 +203,7 @@ impl Packs {
         move || {
             for path in candidates {
                 match File::open(&path) {
-                    Ok(file) => return Ok(Some(file)),
+                    Ok(file) => return Ok(Some((file, path == growing))),
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                     Err(source) => return Err(ReadError::Io { pack: id, source }),
                 }
@@ -178,25 +213,21 @@ impl Packs {
     }
 
     /// A file of the spool, or of a local store; else the store must have it.
-    async fn place(&self, pack: &PackRef) -> Result<Place, ReadError> {
-        let opened = blocking(pack.id, self.opener(pack)).await?;
-        Ok(opened.map_or(Place::Store, |file| Place::Local(Arc::new(file))))
+    async fn lies(&self, pack: &PackRef) -> Result<Lies, ReadError> {
+        Ok(match blocking(pack.id, self.opener(pack)).await? {
+            Some((file, true)) => Lies::Growing(Arc::new(file)),
+            Some((file, false)) => Lies::Local(Arc::new(file)),
+            None => Lies::Store,
+        })
     }
 
-    /// These byte ranges (ascending, apart) one after the other. Neighbouring ranges are fetched together: from a
-    /// store, a whole pack's worth of fragments costs one GET.
-    pub fn stream(&self, pack: &PackRef, ranges: Vec<Range<u64>>) -> BoxStream<'static, Result<Bytes, ReadError>> {
-        let (this, pack) = (self.clone(), pack.clone());
-        let start = async move {
-            Ok::<_, ReadError>(match this.place(&pack).await? {
-                Place::Local(file) => stream_file(pack.id, file, ranges),
-                Place::Store => this.stream_object(pack, ranges),
-            })
-        };
-        futures::stream::once(start).try_flatten().boxed()
-    }
-
-    fn stream_object(&self, pack: PackRef, ranges: Vec<Range<u64>>) -> BoxStream<'static, Result<Bytes, ReadError>> {
+    /// Ranges of an object that has this size; one of another size was written anew.
+    fn stream_object(
+        &self,
+        pack: PackRef,
+        object_bytes: u64,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxStream<'static, Result<Bytes, ReadError>> {
         let store = self.store.clone();
         futures::stream::iter(join(ranges))
             .then(move |(whole, wanted)| {
@@ -206,8 +237,12 @@ impl Packs {
                         object_store::Error::NotFound { .. } => ReadError::NotFound(pack.id),
                         source => ReadError::Store { pack: pack.id, source },
                     };
-                    let bytes = store.get_stream(&pack.camera, pack.id, whole.clone()).await.map_err(failed)?;
+                    let got = store.get_stream_sized(&pack.camera, pack.id, whole.clone()).await;
+                    let (found_bytes, bytes) = got.map_err(failed)?;
                     let id = pack.id;
+                    if found_bytes != object_bytes {
+                        return Err(ReadError::WrittenAnew(id));
+                    }
                     let bytes = bytes.map_err(move |source| ReadError::Store { pack: id, source });
                     Ok::<_, ReadError>(pick(bytes.boxed(), whole.start, wanted))
                 }
@@ -218,16 +253,22 @@ impl Packs {
 
     /// One small range, whole.
     pub async fn bytes(&self, pack: &PackRef, range: Range<u64>) -> Result<Bytes, ReadError> {
-        let want = range.end.saturating_sub(range.start);
-        let parts: Vec<Bytes> = self.stream(pack, vec![range.clone()]).try_collect().await?;
-        let all = match <[Bytes; 1]>::try_from(parts) {
-            Ok([one]) => one,
-            Err(parts) => parts.concat().into(),
-        };
-        if all.len() as u64 != want {
-            return Err(short(range.start + all.len() as u64));
-        }
-        Ok(all)
+        whole_range(self.stream(pack, vec![range.clone()]), range).await
+    }
+
+    /// One small range of an object's own bytes.
+    async fn object_bytes(&self, pack: &PackRef, object_bytes: u64, range: Range<u64>) -> Result<Bytes, ReadError> {
+        whole_range(self.stream_object(pack.clone(), object_bytes, vec![range.clone()]), range).await
+    }
+
+    /// Size of a whole pack's file.
+    pub async fn file_bytes(&self, pack: &PackRef) -> Result<u64, ReadError> {
+        Ok(self.whole(pack).await?.file_bytes)
+    }
+
+    /// The pack was written anew: what is known of its table is no longer true.
+    pub async fn forget_table(&self, pack: PackId) {
+        self.tables.invalidate(&pack).await;
     }
 
     /// Deletes a pack's object from the store and its file from the spool, and says so only when both are gone (absent
@@ -252,6 +293,28 @@ impl Packs {
         let pack = PackRef { id: growing.header().pack, camera: camera.clone(), state: PackState::Open };
         Some((pack, growing.table()?))
     }
+}
+
+/// All of a stream of one range.
+async fn whole_range(
+    stream: BoxStream<'static, Result<Bytes, ReadError>>,
+    range: Range<u64>,
+) -> Result<Bytes, ReadError> {
+    let parts: Vec<Bytes> = stream.try_collect().await?;
+    let all = match <[Bytes; 1]>::try_from(parts) {
+        Ok([one]) => one,
+        Err(parts) => parts.concat().into(),
+    };
+    if all.len() as u64 != range.end.saturating_sub(range.start) {
+        return Err(short(range.start + all.len() as u64));
+    }
+    Ok(all)
+}
+
+/// The table of an open file, and its size. Blocks.
+fn table_of(file: File, pack: PackId) -> Result<(PackTable, u64), ReadError> {
+    let file_bytes = file.metadata().map_err(|source| ReadError::Io { pack, source })?.len();
+    Ok((reader::table_of(file, pack)?, file_bytes))
 }
 
 fn short(at: u64) -> ReadError {

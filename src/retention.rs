@@ -16,6 +16,7 @@ use crate::index::{CameraRow, PackRow, PackState};
 use crate::packs::PackRef;
 use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
+pub mod relieve;
 pub mod sweep;
 #[cfg(test)]
 mod tests;

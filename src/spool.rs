@@ -15,10 +15,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use futures::future::BoxFuture;
+use tokio::sync::{Notify, OwnedMutexGuard, RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -62,6 +63,9 @@ pub enum SpoolError {
     /// An earlier flush of this pack failed: seal it and open another.
     #[error("pack {0} could not be flushed to disk")]
     FlushFailed(PackId),
+    /// Packs are on their way to the store: a sealed one cannot be replaced now.
+    #[error("packs are being sent to the store: a pack cannot be replaced meanwhile")]
+    Busy,
     /// The spool is shutting down.
     #[error("the spool has stopped")]
     Stopped,
@@ -81,6 +85,33 @@ impl SpoolError {
     }
 }
 
+/// Makes whole packs smaller before the store has them.
+pub trait Reduce: std::fmt::Debug + Send + Sync {
+    /// Looks at a whole, flushed pack file of the spool and may put a smaller one in its place, as a crash at any step
+    /// leaves either. May be called again for the same pack. On an error the pack goes as it is. What it tells the
+    /// index before of `changes`, which the index has not heard of the pack, it takes out of them.
+    fn reduce<'a>(
+        &'a self,
+        camera: &'a CameraKey,
+        file: &'a Path,
+        changes: &'a mut Vec<Change>,
+    ) -> BoxFuture<'a, Result<Reduced, ReduceError>>;
+}
+
+/// Why a pack was not made smaller: told in the log, and nothing more.
+pub type ReduceError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A pack was looked at.
+#[derive(Debug)]
+pub struct Reduced {
+    /// Size of its file now.
+    pub bytes: u64,
+    /// What the index shall hear of it.
+    pub changes: Vec<Change>,
+    /// Held until the index has heard: the next pack waits for it.
+    pub turn: OwnedMutexGuard<()>,
+}
+
 /// The spool; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Spool(Arc<Inner>);
@@ -97,6 +128,9 @@ struct Inner {
     seals: Mutex<Option<mpsc::Sender<Arc<Growing>>>>,
     sealed: Notify,
     closing: CancellationToken,
+    reduce: OnceLock<Arc<dyn Reduce>>,
+    /// Shared while a pack is sent to the store, taken whole while one is written anew.
+    sending: RwLock<()>,
     /// From reading a fragment's last picture to its being on the disk.
     delays: Mutex<Delays>,
 }
@@ -246,6 +280,8 @@ impl Spool {
             seals: Mutex::new(None),
             sealed: Notify::new(),
             closing: CancellationToken::new(),
+            reduce: OnceLock::new(),
+            sending: RwLock::default(),
             delays: Mutex::default(),
         }))
     }
@@ -260,6 +296,11 @@ impl Spool {
         let sealer = tokio::spawn(drain::seal_queue(self.clone(), queue));
         let drain = tokio::spawn(drain::drain(self.clone(), stop.clone()));
         Ok(Tasks { sealer, drain, stop })
+    }
+
+    /// From now on packs are made smaller by this. Only the first call counts.
+    pub fn reduce_with(&self, reduce: Arc<dyn Reduce>) {
+        let _ = self.0.reduce.set(reduce);
     }
 
     /// Its folder.

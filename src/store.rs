@@ -212,8 +212,19 @@ impl Store {
         pack: PackId,
         range: std::ops::Range<u64>,
     ) -> Result<BoxStream<'static, Result<bytes::Bytes, object_store::Error>>, object_store::Error> {
+        Ok(self.get_stream_sized(camera, pack, range).await?.1)
+    }
+
+    /// The same, with the size of the whole object that they are of.
+    pub async fn get_stream_sized(
+        &self,
+        camera: &CameraKey,
+        pack: PackId,
+        range: std::ops::Range<u64>,
+    ) -> Result<(u64, BoxStream<'static, Result<bytes::Bytes, object_store::Error>>), object_store::Error> {
         let options = object_store::GetOptions { range: Some(range.into()), ..Default::default() };
-        Ok(self.objects.get_opts(&self.object_path(camera, pack), options).await?.into_stream())
+        let got = self.objects.get_opts(&self.object_path(camera, pack), options).await?;
+        Ok((got.meta.size, got.into_stream()))
     }
 
     /// Some of a pack's bytes, whole.

@@ -201,6 +201,9 @@ impl From<&ReadError> for Problem {
             ReadError::Store { .. } => {
                 Self::new(Kind::Unavailable, "the object store does not answer: recording goes on, try again later")
             }
+            ReadError::WrittenAnew(_) => {
+                Self::new(Kind::Unavailable, "the footage was moved while it was read: ask again")
+            }
             ReadError::Io { .. } => Self::new(Kind::Internal, "the gateway's disk failed to read: see its log"),
         }
     }

@@ -33,6 +33,11 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             }
             found.advance(db, PackState::Sealed)
         }
+        Change::Hook { pack, hooks } => super::dedup::hook(db, Pack::find(db, *pack)?.id, hooks),
+        Change::Claim { pack, hosts } => super::dedup::claim(db, Pack::find(db, *pack)?.id, hosts),
+        Change::Refers { pack, bytes, lent_bytes, hosts } => {
+            super::dedup::refers(db, Pack::find(db, *pack)?.id, *bytes, *lent_bytes, hosts)
+        }
         Change::PackStored { pack } => Pack::find(db, *pack)?.advance(db, PackState::Stored),
         Change::Condemn { packs, at, reason } => {
             packs.iter().try_for_each(|pack| Pack::find(db, *pack)?.condemn(db, *at, *reason))
@@ -67,7 +72,7 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
 }
 
 /// Runs a prepared statement; gives the number of rows changed.
-fn exec(db: &Connection, sql: &str, values: impl Params) -> Result<usize, IndexError> {
+pub(super) fn exec(db: &Connection, sql: &str, values: impl Params) -> Result<usize, IndexError> {
     Ok(db.prepare_cached(sql)?.execute(values)?)
 }
 
@@ -82,7 +87,7 @@ fn find<T>(
 }
 
 /// SQLite counts with a sign.
-fn number(bytes: u64) -> i64 {
+pub(super) fn number(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
@@ -256,6 +261,7 @@ impl Pack {
 
     fn forget(&self, db: &Connection) -> Result<(), IndexError> {
         self.delete_segments(db)?;
+        super::dedup::forget(db, self.id)?;
         exec(db, "DELETE FROM pack WHERE id = ?1", [self.id])?;
         exec(db, "UPDATE run SET packs = packs - 1 WHERE id = ?1", [self.run_number])?;
         // A run that goes on may still get packs. One without an end that has a successor was cut off by a crash.

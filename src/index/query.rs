@@ -182,7 +182,7 @@ impl Index {
     }
 
     /// Asks about one camera; what the index does not know has the answer of nothing.
-    async fn of_camera<T: Default + Send + 'static>(
+    pub(super) async fn of_camera<T: Default + Send + 'static>(
         &self,
         key: &CameraKey,
         ask: impl FnOnce(&Connection, i64) -> Result<T, IndexError> + Send + 'static,
@@ -211,7 +211,7 @@ pub(super) fn camera_id(db: &Connection, key: &CameraKey) -> Result<Option<i64>,
 const CAMERAS: &str = "SELECT t.name, c.camera, c.name, c.place, c.configured, c.retention_max, c.retention_min
      FROM camera c JOIN tenant t ON t.id = c.tenant";
 
-const PACKS: &str = "SELECT p.pack, t.name, c.camera, r.run, p.state, p.bytes, p.start, p.until, p.condemned_at
+pub(super) const PACKS: &str = "SELECT p.pack, t.name, c.camera, r.run, p.state, p.bytes, p.start, p.until, p.condemned_at
      FROM pack p CROSS JOIN run r ON r.id = p.run
      CROSS JOIN camera c ON c.id = p.camera CROSS JOIN tenant t ON t.id = c.tenant";
 
@@ -303,7 +303,7 @@ fn stored_packs(db: &Connection, limit: u32) -> Result<Vec<PackRow>, IndexError>
 }
 
 /// Every row of a prepared query.
-fn rows<T>(
+pub(super) fn rows<T>(
     db: &Connection,
     sql: &str,
     values: impl Params,
@@ -314,7 +314,7 @@ fn rows<T>(
 }
 
 /// The first row of a prepared query.
-fn one<T>(
+pub(super) fn one<T>(
     db: &Connection,
     sql: &str,
     values: impl Params,
@@ -369,7 +369,7 @@ fn segment_row(row: &Row<'_>) -> rusqlite::Result<SegmentRow> {
     })
 }
 
-fn pack_row(row: &Row<'_>) -> rusqlite::Result<PackRow> {
+pub(super) fn pack_row(row: &Row<'_>) -> rusqlite::Result<PackRow> {
     Ok(PackRow {
         id: PackId(row.get(0)?),
         camera: camera_key(row, 1, 2)?,

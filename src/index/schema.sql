@@ -46,11 +46,30 @@ CREATE TABLE pack (
     until INTEGER NOT NULL,
     condemned_at INTEGER,
     -- Why it was condemned: 1 expired, 2 disk full.
-    reason INTEGER
+    reason INTEGER,
+    -- Bytes of samples that lie in other packs.
+    lent_bytes INTEGER NOT NULL DEFAULT 0,
+    -- Its rows of `hook`, six bytes each, so that they are found when it goes.
+    hooks BLOB
 ) STRICT;
 CREATE INDEX pack_by_camera ON pack (camera, start);
 -- Nearly every pack is stored: what is left is small whatever the size of the index.
 CREATE INDEX pack_not_stored ON pack (state, start) WHERE state <> 2;
+
+-- Which packs have a fragment whose id begins so. Of the ids one in 64 is here, and the least of each pack.
+CREATE TABLE hook (
+    hook INTEGER NOT NULL,
+    pack INTEGER NOT NULL,
+    PRIMARY KEY (hook, pack)
+) STRICT, WITHOUT ROWID;
+
+-- Bytes of the referrer's fragments lie in the host: it is not deleted before they lie elsewhere.
+CREATE TABLE reference (
+    host INTEGER NOT NULL,
+    referrer INTEGER NOT NULL,
+    PRIMARY KEY (host, referrer)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX reference_by_referrer ON reference (referrer);
 
 -- Segments of whole packs that readers may see: those of condemned packs are deleted in the transaction that
 -- condemns, so that no query needs to look at the pack. A range query is one walk over neighbouring rows.

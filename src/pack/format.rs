@@ -8,7 +8,8 @@
 //! ```text
 //! uuid  pack header      size 'uuid' usertype(16) check(16) header
 //! uuid  fragment record  size 'uuid' usertype(16) check(16) header_bytes(4) entry
-//! uuid  fragment table   size 'uuid' usertype(16) header init_bytes count {header_bytes entry}… check(16) size(8) magic(8)
+//! uuid  fragment table   size 'uuid' usertype(16) header init_bytes hosts count {[place] header_bytes entry}… check(16)
+//!                        size(8) magic(8); places only where there are hosts
 //! ```
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use mp4_atom::{
     Dinf, Dref, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mvex, Mvhd, Smhd, Stco, Stsc, Stsz, Stts, Tkhd, Trex, Url, Vmhd,
 };
 
-use super::table::{Before, Input, put_entry, put_header, put_varint};
+use super::table::{Before, Input, put_entry, put_header, put_hosts, put_place, put_varint};
 use super::{FragmentEntry, PackError, PackHeader, PackTable};
 use crate::media::{Params, Sample};
 use crate::units::{PackId, TICKS_PER_SECOND};
@@ -382,9 +383,14 @@ pub(super) fn table(table: &PackTable) -> Vec<u8> {
     out.extend_from_slice(&TABLE_TYPE);
     put_header(&mut out, &table.header);
     put_varint(&mut out, table.init_bytes.into());
+    let hosts = table.hosts();
+    put_hosts(&mut out, &hosts);
     put_varint(&mut out, table.fragments.len() as u64);
-    let mut before = Before::default();
+    let (mut before, mut expected) = (Before::default(), 0);
     for entry in &table.fragments {
+        if !hosts.is_empty() {
+            expected = put_place(&mut out, &hosts, expected, entry.place.as_ref());
+        }
         put_varint(&mut out, entry.header_bytes.into());
         before = put_entry(&mut out, &before, entry);
     }
@@ -442,20 +448,32 @@ fn decode_entries(input: &mut Input<'_>, table_offset: u64) -> Result<PackTable,
     const ENTRY_BYTES_MIN: usize = 38;
     let header = input.header()?;
     let init_bytes = input.number()?;
+    let hosts = input.hosts()?;
+    if hosts.iter().any(|host| host.pack == header.pack) {
+        return Err("it refers to itself");
+    }
     let count = input.count(ENTRY_BYTES_MIN)?;
     let mut table = PackTable { header, init_bytes, fragments: Vec::with_capacity(count) };
     let mut offset = u64::from(init_bytes);
-    let mut before = Before::default();
+    let (mut before, mut expected) = (Before::default(), 0);
     for _ in 0..count {
+        let mut place = None;
+        if !hosts.is_empty() {
+            (place, expected) = input.place(&hosts, expected)?;
+        }
         let header_bytes = input.number()?;
         let (entry, next) = input.entry(&before)?;
-        let entry = FragmentEntry { offset, header_bytes, ..entry };
+        let entry = FragmentEntry { offset, header_bytes, place, ..entry };
         table.admits(&entry)?;
         offset = entry.end();
         before = next;
         table.fragments.push(Arc::new(entry));
     }
-    match input.0.is_empty() && offset == table_offset {
+    // A second coding of one table would make its bytes depend on more than what it says.
+    if table.hosts() != hosts {
+        return Err("it names a pack in which none of its fragments lies");
+    }
+    match input.0.is_empty() && table.file_end() == table_offset {
         true => Ok(table),
         false => Err("its fragments do not end where it begins"),
     }

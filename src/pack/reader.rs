@@ -75,6 +75,9 @@ pub fn scan(path: &Path, key: &DomainKey) -> Result<Scan, PackError> {
 /// boxes are read and checked, so that a pack of any size is scanned in the time of its tail.
 pub fn scan_unflushed(path: &Path, key: &DomainKey, flushed: u32) -> Result<Scan, PackError> {
     let pack = PackFile::open(path)?;
+    if let Some(scan) = scan_reference(&pack, key)? {
+        return Ok(scan);
+    }
     let head = pack.read(0, pack.bytes.min(format::HEADER_BYTES_MAX as u64) as usize)?;
     let file_bytes = pack.bytes;
     let (header, init_bytes) = match format::decode_init(&head) {
@@ -96,6 +99,21 @@ pub fn scan_unflushed(path: &Path, key: &DomainKey, flushed: u32) -> Result<Scan
     let whole_bytes = table.end();
     let finished = ended.is_none();
     Ok(Scan { table: Some(table), whole_bytes, file_bytes, finished, damage: ended.flatten() })
+}
+
+/// A reference pack is written whole, so that its table is where to begin: `None` where there is no such table.
+fn scan_reference(pack: &PackFile, key: &DomainKey) -> Result<Option<Scan>, PackError> {
+    let table = match pack.table() {
+        Ok(table) if table.is_reference() => table,
+        Err(e @ PackError::Io { .. }) => return Err(e),
+        _ => return Ok(None),
+    };
+    let damage = damages(pack, &table, key).into_iter().next();
+    if let Some(e @ PackError::Io { .. }) = damage {
+        return Err(e);
+    }
+    let (whole_bytes, finished) = (table.file_end(), damage.is_none());
+    Ok(Some(Scan { table: Some(table), whole_bytes, file_bytes: pack.bytes, finished, damage }))
 }
 
 enum Found {
@@ -151,7 +169,7 @@ pub fn verify(entry: &FragmentEntry, data: &[u8], key: &DomainKey) -> Result<(),
     Err(PackError::Corrupt { offset: entry.offset, want: entry.id, got })
 }
 
-/// Checks every byte of a whole local pack. Gives its table, or each place that is damaged: with the fragment table
+/// Checks every byte of a whole local pack: those of its file, not those that lie in other packs. Gives its table, or each place that is damaged: with the fragment table
 /// intact, all of them; without it, the first.
 pub fn verify_pack(path: &Path, key: &DomainKey) -> Result<PackTable, Vec<PackError>> {
     let table = match read_table(path) {
@@ -161,12 +179,14 @@ pub fn verify_pack(path: &Path, key: &DomainKey) -> Result<PackTable, Vec<PackEr
         }
     };
     let pack = PackFile::open(path).map_err(|e| vec![e])?;
-    let fragments = table.fragments.iter().enumerate();
-    let damaged: Vec<PackError> = std::iter::once(check_init(&pack, &table))
-        .chain(fragments.map(|(i, entry)| check_fragment(&pack, &table, i, entry, key)))
-        .filter_map(Result::err)
-        .collect();
+    let damaged = damages(&pack, &table, key);
     if damaged.is_empty() { Ok(table) } else { Err(damaged) }
+}
+
+/// Each place of the file that is not what the table says.
+fn damages(pack: &PackFile, table: &PackTable, key: &DomainKey) -> Vec<PackError> {
+    let own = table.own_fragments().map(|(number, at, entry)| check_fragment(pack, table, number, at, entry, key));
+    std::iter::once(check_init(pack, table)).chain(own).filter_map(Result::err).collect()
 }
 
 /// Checks what comes before the first fragment against the fragment table.
@@ -181,21 +201,22 @@ fn check_init(pack: &PackFile, table: &PackTable) -> Result<(), PackError> {
     }
 }
 
-/// Checks a fragment's boxes and samples against its entry in the fragment table.
+/// Checks the boxes and samples of a fragment that begins at `at` in the file against its entry in the fragment table.
 fn check_fragment(
     pack: &PackFile,
     table: &PackTable,
-    index: usize,
+    number: u32,
+    at: u64,
     entry: &FragmentEntry,
     key: &DomainKey,
 ) -> Result<(), PackError> {
-    let header = pack.read(entry.offset, entry.header_bytes as usize)?;
-    let told = format::decode_fragment_header(&header, entry.offset, table.header.pack, index as u32)?;
+    let header = pack.read(at, entry.header_bytes as usize)?;
+    let told = format::decode_fragment_header(&header, entry.offset, table.header.pack, number)?;
     if told != *entry {
         let what = "its boxes say something else than the fragment table".to_owned();
         return Err(PackError::Malformed { offset: entry.offset, what });
     }
-    verify(entry, &pack.read(entry.data_offset(), entry.data_bytes as usize)?, key)
+    verify(entry, &pack.read(at + u64::from(entry.header_bytes), entry.data_bytes as usize)?, key)
 }
 
 /// The initialisation segment (`ftyp`, `moov`) for these sample descriptions: byte for byte what a pack begins with.

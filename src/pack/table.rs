@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::reference::{Host, Place};
 use super::{FragmentEntry, PackHeader, Stamp};
 use crate::media::{AudioParams, Gap, GapCause, Params, Sample, VideoCodec, VideoParams};
 use crate::units::{CameraKey, FragmentId, PackId, RunId, Ticks90k, WallTime};
@@ -157,6 +158,36 @@ fn put_samples(out: &mut Vec<u8>, samples: &[Sample]) {
     }
 }
 
+/// Appends the packs that places name.
+pub(super) fn put_hosts(out: &mut Vec<u8>, hosts: &[Arc<Host>]) {
+    put_varint(out, hosts.len() as u64);
+    for host in hosts {
+        out.extend_from_slice(&host.pack.0);
+        put_bytes(out, host.camera.tenant.as_str().as_bytes());
+        put_bytes(out, host.camera.camera.as_str().as_bytes());
+    }
+}
+
+/// Where the place before led: what the next one is written against.
+pub(super) type NextFragment = u32;
+
+/// Appends a place; a run of fragments that lie one after the other in one host takes two bytes each.
+pub(super) fn put_place(
+    out: &mut Vec<u8>,
+    hosts: &[Arc<Host>],
+    expected: NextFragment,
+    place: Option<&Place>,
+) -> NextFragment {
+    let Some(Place { host, fragment }) = place else {
+        put_varint(out, 0);
+        return expected;
+    };
+    let number = hosts.binary_search(host).unwrap_or_else(|missing| missing);
+    put_varint(out, number as u64 + 1);
+    put_signed(out, i64::from(*fragment) - i64::from(expected));
+    fragment.saturating_add(1)
+}
+
 /// Bytes that are left to decode.
 pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
@@ -267,6 +298,37 @@ impl<'a> Input<'a> {
         }))
     }
 
+    /// The packs that places name, as [`put_hosts`] wrote them: in order, each once.
+    pub(super) fn hosts(&mut self) -> Decoded<Vec<Arc<Host>>> {
+        const HOST_BYTES_MIN: usize = 20;
+        let count = self.count(HOST_BYTES_MIN)?;
+        let mut hosts: Vec<Arc<Host>> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let pack = PackId(self.array()?);
+            let host = Arc::new(Host { pack, camera: CameraKey { tenant: self.name()?, camera: self.name()? } });
+            if hosts.last().is_some_and(|last| *last >= host) {
+                return Err("the packs that it refers to are not in order");
+            }
+            hosts.push(host);
+        }
+        Ok(hosts)
+    }
+
+    /// A place, as [`put_place`] wrote it.
+    pub(super) fn place(
+        &mut self,
+        hosts: &[Arc<Host>],
+        expected: NextFragment,
+    ) -> Decoded<(Option<Place>, NextFragment)> {
+        let Some(number) = self.number::<usize>()?.checked_sub(1) else {
+            return Ok((None, expected));
+        };
+        let host = hosts.get(number).ok_or("a fragment lies in a pack that it does not name")?.clone();
+        let fragment = i64::from(expected).checked_add(self.signed()?).and_then(|n| u32::try_from(n).ok());
+        let fragment = fragment.ok_or("the number of a fragment of another pack is out of range")?;
+        Ok((Some(Place { host, fragment }), fragment.saturating_add(1)))
+    }
+
     /// An entry; where it lies in the file is left at zero but for `data_bytes`. Gives what the next is written
     /// against too.
     pub(super) fn entry(&mut self, before: &Before) -> Decoded<(FragmentEntry, Before)> {
@@ -302,6 +364,7 @@ impl<'a> Input<'a> {
             audio,
             audio_decode_time,
             stamp: Stamp { wall_start: WallTime(wall_start), wall_duration, camera_time, gaps },
+            place: None,
         };
         let next = before.after(&entry);
         Ok((entry, next))

@@ -87,6 +87,7 @@ impl PackWriter {
             audio: fragment.audio.clone(),
             audio_decode_time: fragment.audio_decode_time,
             stamp,
+            place: None,
         };
         let sizes = entry.video.iter().chain(&entry.audio).map(|s| s.size as usize);
         if !sizes.eq(fragment.payload.iter().map(Bytes::len)) {
@@ -155,6 +156,16 @@ impl PackWriter {
         self.write(&trailing, &[])?;
         Ok((self.table, end + trailing.len() as u64))
     }
+}
+
+/// Everything before the first fragment of a pack.
+pub fn first_boxes(header: &PackHeader) -> Bytes {
+    format::init(header).into()
+}
+
+/// The end of a pack's file, after its own fragments.
+pub fn trailing_table(table: &PackTable) -> Bytes {
+    format::table(table).into()
 }
 
 /// Keyed BLAKE3 of sample bytes, whatever buffers they lie in.

@@ -16,6 +16,7 @@ use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::relieve::Reliever;
 use super::{CameraPacks, Inputs, Plan, Policy, due_until, max_of, plan};
 use crate::clock::Clock;
 use crate::index::{Change, Index, IndexError, PackRow, PackState, Reason};
@@ -69,6 +70,20 @@ impl Storage {
             Box::pin(async move { packs.delete(&pack).await })
         };
         Self { delete: Arc::new(delete), free_bytes }
+    }
+
+    /// The same, but before a pack goes, those that refer to it get their bytes.
+    pub fn relieved_by(self, reliever: Reliever) -> Self {
+        let Self { delete, free_bytes } = self;
+        let relieve_then_delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
+            let (reliever, delete) = (reliever.clone(), Arc::clone(&delete));
+            Box::pin(async move {
+                let held = |e| ReadError::Io { pack: pack.id, source: io::Error::other(e) };
+                reliever.relieve(&pack).await.map_err(held)?;
+                delete(pack).await
+            })
+        };
+        Self { delete: Arc::new(relieve_then_delete), free_bytes }
     }
 }
 

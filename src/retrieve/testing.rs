@@ -133,6 +133,7 @@ impl Recording {
                 camera_time: None,
                 gaps: Vec::new(),
             },
+            place: None,
         }));
         self.lose(duration)
     }

@@ -3,12 +3,12 @@
 //! Invariant: each step can be cut off and taken up again by recovery: a pack is first whole on disk, then in the
 //! store, then stored in the index.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -109,11 +109,12 @@ impl Spool {
         let header = pack.header.clone();
         let (spool, growing) = (self.clone(), pack.clone());
         let finished = blocking(move || spool.finish(&growing)).await?;
-        let Some((bytes, mut changes)) = finished else {
+        let Some((mut bytes, mut changes)) = finished else {
             return Ok(());
         };
-        changes.push(Change::SealPack { pack: header.pack, bytes });
         let whole = self.whole_path(&header.camera, header.pack);
+        let turn = self.reduce(&header.camera, &whole, &mut bytes, &mut changes).await;
+        changes.push(Change::SealPack { pack: header.pack, bytes });
         // Renaming costs nothing and is done at once; sending is the drain's, which has time.
         if self.0.store.local_root().is_some() {
             match self.0.store.put_pack(&header.camera, header.pack, &whole).await {
@@ -128,8 +129,31 @@ impl Spool {
             pack.give_back(changes);
             return Err(e.into());
         }
+        drop(turn);
         self.0.sealed.notify_one();
         Ok(())
+    }
+
+    /// Makes a whole pack smaller where that can be done. What is given is to be held until the index has the changes.
+    pub(super) async fn reduce(
+        &self,
+        camera: &CameraKey,
+        whole: &Path,
+        bytes: &mut u64,
+        changes: &mut Vec<Change>,
+    ) -> Option<OwnedMutexGuard<()>> {
+        let reduce = self.0.reduce.get().filter(|_| whole.exists())?;
+        match reduce.reduce(camera, whole, changes).await {
+            Ok(reduced) => {
+                *bytes = reduced.bytes;
+                changes.extend(reduced.changes);
+                Some(reduced.turn)
+            }
+            Err(e) => {
+                warn!(path = %whole.display(), error = %e, "a pack is stored whole: it could not be compared with others");
+                None
+            }
+        }
     }
 
     /// Writes the fragment table, flushes, and gives the pack its whole name. Gives what the index must learn; `None`
@@ -226,6 +250,7 @@ impl Spool {
     /// Hands a whole pack of the spool to the store and tells the index.
     async fn store_whole(&self, camera: &CameraKey, pack: PackId) -> Result<(), SpoolError> {
         let whole = self.whole_path(camera, pack);
+        let _sending = self.0.sending.read().await;
         match self.0.store.put_pack(camera, pack, &whole).await {
             Ok(Kept::Moved | Kept::Cached) => {}
             Err(e) => {
@@ -238,6 +263,48 @@ impl Spool {
         }
         self.0.index.write(vec![Change::PackStored { pack }]).await?;
         self.keep_as_cache(camera, pack).map_err(|source| SpoolError::Io { path: whole, source })
+    }
+}
+
+impl Spool {
+    /// Puts a file, flushed, in the place of a whole pack's, wherever that lies: the spool or the store. The file is gone
+    /// then. Cut off anywhere, one of both is there, and the other's copy in the cache may be: it can be done again.
+    pub async fn replace(&self, camera: &CameraKey, pack: PackId, file: &Path) -> Result<(), SpoolError> {
+        let _sending = self.0.sending.try_write().map_err(|_| SpoolError::Busy)?;
+        let (whole, cached) = (self.whole_path(camera, pack), self.cache_path(camera, pack));
+        let (from, folder) = (file.to_owned(), self.folder(camera));
+        if whole.exists() {
+            return blocking(move || {
+                machine::rename(&from, &whole).map_err(|source| SpoolError::Io { path: from.clone(), source })?;
+                machine::sync_folder(&folder).map_err(|source| SpoolError::Io { path: folder, source })
+            })
+            .await;
+        }
+        let put = self.0.store.put_pack(camera, pack, file).await;
+        put.map_err(|e| SpoolError::Io { path: file.to_owned(), source: std::io::Error::other(e) })?;
+        blocking(move || {
+            for path in [from, cached] {
+                match machine::remove_file(&path) {
+                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(SpoolError::Io { path, source });
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Where a pack that is written anew is drafted: on the spool's file system, under a name that is no pack's.
+    pub fn draft_path(&self, camera: &CameraKey, pack: PackId) -> Result<PathBuf, SpoolError> {
+        let folder = self.folder(camera);
+        machine::create_folders(&folder).map_err(|source| SpoolError::Io { path: folder.clone(), source })?;
+        let draft = folder.join(format!("{pack}.draft"));
+        match machine::remove_file(&draft) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(SpoolError::Io { path: draft, source }),
+            _ => Ok(draft),
+        }
     }
 }
 

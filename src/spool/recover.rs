@@ -9,7 +9,7 @@ use futures::StreamExt;
 use tracing::{error, info, warn};
 
 use super::drain::blocking;
-use super::segments::{Rows, rows_of};
+use super::segments::{Rows, places_told, rows_of};
 use super::{Spool, SpoolError};
 use crate::index::{Change, PackRow, PackState};
 use crate::machine;
@@ -149,6 +149,7 @@ impl Spool {
             return Ok(());
         };
         let mut changes = changes_of(&rows);
+        changes.extend(places_told(table, bytes));
         changes.push(Change::SealPack { pack: rows.pack.id, bytes });
         self.0.index.write(changes).await?;
         Ok(())
@@ -184,6 +185,7 @@ impl Spool {
         {
             let table = blocking(move || Ok(reader::read_table(&path)?)).await?;
             changes = rows_of(&table, bytes).map_or_else(Vec::new, |rows| changes_of(&rows));
+            changes.extend(places_told(&table, bytes));
         }
         changes.push(Change::SealPack { pack: row.id, bytes });
         changes.push(Change::PackStored { pack: row.id });

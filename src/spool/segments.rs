@@ -1,6 +1,6 @@
 //! From a pack's fragments to its index rows; the recorder and recovery build the same rows through this.
 
-use crate::index::{PackRow, PackState, SEGMENT_DURATION_MAX, SegmentRow};
+use crate::index::{Change, PackRow, PackState, SEGMENT_DURATION_MAX, SegmentRow};
 use crate::media::Gap;
 use crate::pack::{FragmentEntry, PackTable};
 use crate::units::{PackId, RunId, TimeRange, WallTime};
@@ -98,6 +98,16 @@ pub fn rows_of(table: &PackTable, bytes: u64) -> Option<Rows> {
     })
 }
 
+/// By what a pack is found again, and where bytes of it lie that are not in its own file of `bytes` bytes.
+pub fn places_told(table: &PackTable, bytes: u64) -> Vec<Change> {
+    let hosts = table.hosts().iter().map(|host| host.pack).collect();
+    let pack = table.header.pack;
+    vec![
+        Change::Hook { pack, hooks: table.hooks() },
+        Change::Refers { pack, bytes, lent_bytes: table.lent_bytes(), hosts },
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +134,7 @@ mod tests {
                 camera_time: None,
                 gaps: Vec::new(),
             },
+            place: None,
         }
     }
 

@@ -72,6 +72,7 @@ impl Model {
                 }
                 row.state = row.state.max(PackState::Sealed);
             }
+            Change::Hook { .. } | Change::Claim { .. } | Change::Refers { .. } => {}
             Change::PackStored { pack } => {
                 let (row, _) = self.packs.get_mut(&pack).ok_or(Refused)?;
                 row.state = row.state.max(PackState::Stored);

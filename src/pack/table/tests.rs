@@ -51,6 +51,7 @@ fn entry() -> impl Strategy<Value = FragmentEntry> {
                     camera_time: camera.map(WallTime),
                     gaps,
                 },
+                place: None,
             }
         },
     )

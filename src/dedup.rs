@@ -1,0 +1,254 @@
+//! Deduplication: a pack whose fragments are stored already refers to them, and is stored without their bytes.
+//!
+//! Fragments are equal where their ids are: keyed hashes of their sample bytes, under the key of a deduplication domain. So
+//! nothing is ever shared between domains, and nothing is compared but ids. A pack is looked at when it is whole,
+//! before the store has it:
+//!
+//! ```text
+//! its hooks → packs of the index that have one of them  ┐
+//! its ids   → packs sealed lately, in memory            ├→ candidates' tables (cached) → equal ids → places
+//! its camera's last hosts, and those that follow them   ┘
+//! ```
+//!
+//! The index holds one id in 64 and each pack's least (Sparse Indexing, Lillibridge et al., FAST 2009). Recordings that
+//! are made at the same time are found through the memory of ids instead, which forgets the oldest; what is imported in order
+//! is found through the hosts of the pack before.
+//!
+//! Invariants: a place names a pack that holds the bytes itself, and that the index promised to keep before this pack's own
+//! copy goes; what fails leaves the pack whole. Packs of one domain are looked at one after the other, each after the one before
+//! is in the index. Bounds: [`RECENT_FRAGMENTS_MAX`] ids in memory, [`CANDIDATES_MAX`] tables read for a pack.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use tracing::{info, warn};
+
+use crate::index::{Change, Index, IndexError, PackState};
+use crate::keys::Keys;
+use crate::machine;
+use crate::pack::reference::{Host, Place};
+use crate::pack::{PackTable, reader};
+use crate::packs::{PackRef, Packs, ReadError};
+use crate::spool::segments::places_told;
+use crate::spool::{Reduce, ReduceError, Reduced, Spool};
+use crate::units::{CameraKey, FragmentId, PackId};
+
+/// Ids of fragments in memory: half an hour of 500 cameras, about 60 MB.
+const RECENT_FRAGMENTS_MAX: usize = 1 << 20;
+
+/// Packs looked at for one pack; of more, those found first.
+const CANDIDATES_MAX: usize = 32;
+
+/// A pack refers to another for no less than this part of its sample bytes: a host costs it a request when it is read, a row,
+/// and a rewriting when the host's time comes before its own.
+const LEAST_PART: u64 = 32;
+
+/// Finds what is stored already.
+#[derive(Debug)]
+pub struct Dedup {
+    index: Index,
+    spool: Spool,
+    packs: Packs,
+    keys: Keys,
+    recent: Mutex<Recent>,
+    /// Whose turn it is, for each domain by its key.
+    turns: Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Dedup {
+    /// Over these packs.
+    pub fn new(index: Index, spool: Spool, packs: Packs, keys: Keys) -> Self {
+        Self { index, spool, packs, keys, recent: Mutex::default(), turns: Mutex::default() }
+    }
+
+    fn turn(&self, camera: &CameraKey) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(*self.keys.domain(&camera.tenant).as_bytes()).or_default().clone()
+    }
+
+    async fn look(&self, camera: CameraKey, file: PathBuf, heard: &mut Vec<Change>) -> Result<Reduced, ReduceError> {
+        let turn = self.turn(&camera).lock_owned().await;
+        let path = file.clone();
+        let table = machine::spawn_blocking(move || reader::read_table(&path)).await??;
+        let own = Host { pack: table.header.pack, camera };
+        if table.is_reference() {
+            // An earlier attempt got so far.
+            let bytes = std::fs::metadata(&file)?.len();
+            return Ok(Reduced { bytes, changes: places_told(&table, bytes), turn });
+        }
+        let places = self.places(&table, &own).await?;
+        let mut now = table;
+        let referring = now.with_places(places);
+        if referring.is_reference() && self.replace(&own, &referring, &file, heard).await? {
+            now = referring;
+        }
+        let bytes = std::fs::metadata(&file)?.len();
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).add(&own, &now);
+        Ok(Reduced { bytes, changes: places_told(&now, bytes), turn })
+    }
+
+    /// For each fragment, where its bytes are already.
+    async fn places(&self, table: &PackTable, own: &Host) -> Result<Vec<Option<Place>>, ReduceError> {
+        let mut found: Vec<Option<Place>> = vec![None; table.fragments.len()];
+        let wanted: BTreeMap<FragmentId, Vec<usize>> = {
+            let mut wanted: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+            table.fragments.iter().enumerate().for_each(|(n, entry)| wanted.entry(entry.id).or_default().push(n));
+            wanted
+        };
+        for candidate in self.candidates(table, own).await? {
+            if found.iter().all(Option::is_some) {
+                break;
+            }
+            let pack = PackRef { id: candidate.pack, camera: candidate.camera.clone(), state: PackState::Stored };
+            let other = match self.packs.table(&pack).await {
+                Ok(other) => other,
+                Err(ReadError::NotFound(_)) => continue,
+                Err(error) => {
+                    warn!(%error, "a pack that may hold the same footage could not be read");
+                    continue;
+                }
+            };
+            for (number, entry) in other.fragments.iter().enumerate() {
+                for &n in wanted.get(&entry.id).into_iter().flatten() {
+                    let here = || Place { host: candidate.clone(), fragment: number as u32 };
+                    let place = entry.place.clone().unwrap_or_else(here);
+                    // A copy of this very pack is no host for it.
+                    if found[n].is_none() && place.host.pack != own.pack {
+                        found[n] = Some(place);
+                    }
+                }
+            }
+        }
+        worthwhile(table, &mut found);
+        Ok(found)
+    }
+
+    /// Packs that may hold fragments of this one, the likeliest first.
+    async fn candidates(&self, table: &PackTable, own: &Host) -> Result<Vec<Arc<Host>>, IndexError> {
+        let mut candidates = self.recent.lock().unwrap_or_else(PoisonError::into_inner).holders(table, own);
+        let hooked = self.index.packs_hooked(table.hooks()).await?;
+        candidates.extend(hooked.into_iter().map(|row| Arc::new(Host { pack: row.id, camera: row.camera })));
+        for host in candidates.clone() {
+            // What was imported in order lies in order: the neighbours in time of a pack that has some of it.
+            let near = self.index.neighbours(&host.camera, host.pack).await?;
+            candidates.extend(near.into_iter().map(|pack| Arc::new(Host { pack, camera: host.camera.clone() })));
+            if candidates.len() >= 2 * CANDIDATES_MAX {
+                break;
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        candidates.retain(|host| host.pack != own.pack && seen.insert(host.pack));
+        candidates.truncate(CANDIDATES_MAX);
+        Ok(candidates)
+    }
+
+    /// Writes the reference pack in the whole one's place. False when the pack stays as it is.
+    async fn replace(
+        &self,
+        own: &Host,
+        reduced: &PackTable,
+        file: &Path,
+        heard: &mut Vec<Change>,
+    ) -> Result<bool, ReduceError> {
+        let hosts: Vec<PackId> = reduced.hosts().iter().map(|host| host.pack).collect();
+        let mut changes = heard.clone();
+        changes.push(Change::Claim { pack: own.pack, hosts });
+        match self.index.write(changes).await {
+            Ok(()) => heard.clear(),
+            // A host that is going meanwhile, or that the index does not know: the pack keeps its bytes.
+            Err(IndexError::Refused(_) | IndexError::Unknown(_)) => return Ok(false),
+            Err(e) => return Err(e.into()),
+        }
+        let pack = PackRef { id: own.pack, camera: own.camera.clone(), state: PackState::Sealed };
+        let draft = self.spool.draft_path(&own.camera, own.pack)?;
+        let key = self.keys.domain(&own.camera.tenant);
+        let whole_bytes = std::fs::metadata(file)?.len();
+        let bytes = self.packs.write_anew(&pack, reduced, &key, &draft).await?;
+        if bytes >= whole_bytes {
+            machine::remove_file(&draft)?;
+            return Ok(false);
+        }
+        let to = file.to_owned();
+        machine::spawn_blocking(move || {
+            machine::rename(&draft, &to)?;
+            to.parent().map_or(Ok(()), machine::sync_folder)
+        })
+        .await??;
+        self.packs.forget_table(own.pack).await;
+        info!(pack = %own.pack, camera = %own.camera, bytes, saved_bytes = whole_bytes - bytes, "a pack refers to what is stored");
+        Ok(true)
+    }
+}
+
+impl Reduce for Dedup {
+    fn reduce<'a>(
+        &'a self,
+        camera: &'a CameraKey,
+        file: &'a Path,
+        changes: &'a mut Vec<Change>,
+    ) -> BoxFuture<'a, Result<Reduced, ReduceError>> {
+        Box::pin(self.look(camera.clone(), file.to_owned(), changes))
+    }
+}
+
+/// Drops the places in hosts that hold too little of the pack to be worth it.
+fn worthwhile(table: &PackTable, places: &mut [Option<Place>]) {
+    let all: u64 = table.fragments.iter().map(|entry| u64::from(entry.data_bytes)).sum();
+    let mut held: HashMap<PackId, u64> = HashMap::new();
+    for (entry, place) in table.fragments.iter().zip(places.iter()) {
+        if let Some(place) = place {
+            *held.entry(place.host.pack).or_default() += u64::from(entry.data_bytes);
+        }
+    }
+    for place in places.iter_mut() {
+        let too_little = |place: &Place| held.get(&place.host.pack).is_none_or(|bytes| bytes * LEAST_PART < all);
+        if place.as_ref().is_some_and(too_little) {
+            *place = None;
+        }
+    }
+}
+
+/// Where the fragments of packs sealed lately lie.
+#[derive(Debug, Default)]
+struct Recent {
+    /// By the first half of the id.
+    places: HashMap<u64, Arc<Host>>,
+    /// In the order of sealing, with what to forget.
+    order: VecDeque<(Arc<Host>, Vec<u64>)>,
+}
+
+impl Recent {
+    fn add(&mut self, own: &Host, table: &PackTable) {
+        let own = Arc::new(own.clone());
+        // What lies elsewhere is known already, or will be found where it lies.
+        let ids = table.fragments.iter().filter(|entry| entry.place.is_none()).map(|entry| short(&entry.id));
+        let ids: Vec<u64> = ids.filter(|id| self.places.insert(*id, own.clone()).is_none()).collect();
+        self.order.push_back((own, ids));
+        while self.places.len() > RECENT_FRAGMENTS_MAX {
+            let Some((_, oldest)) = self.order.pop_front() else { return };
+            oldest.iter().for_each(|id| {
+                self.places.remove(id);
+            });
+        }
+    }
+
+    /// Packs that have ids of this one, those with the most of them first.
+    fn holders(&self, table: &PackTable, own: &Host) -> Vec<Arc<Host>> {
+        let mut holders: HashMap<&Arc<Host>, usize> = HashMap::new();
+        for host in table.fragments.iter().filter_map(|entry| self.places.get(&short(&entry.id))) {
+            if host.pack != own.pack {
+                *holders.entry(host).or_default() += 1;
+            }
+        }
+        let mut holders: Vec<_> = holders.into_iter().collect();
+        holders.sort_by_key(|(host, fragments)| (std::cmp::Reverse(*fragments), host.pack));
+        holders.into_iter().map(|(host, _)| host.clone()).collect()
+    }
+}
+
+fn short(id: &FragmentId) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = id.0;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}

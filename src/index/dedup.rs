@@ -1,0 +1,158 @@
+//! Which packs hold bytes of which, and by which ids packs are found again.
+//!
+//! Everything here but [`Index::savings`] reads across tenants: a deduplication domain may span several, and retention
+//! has to know who needs a pack's bytes. None of it is for what is shown.
+
+use rusqlite::{Connection, Row, params};
+
+use super::apply::{exec, number};
+use super::query::{PACKS, one, pack_row, rows, tenant_id};
+use super::{Index, IndexError, PackRow};
+use crate::units::{CameraKey, PackId, TenantId};
+
+/// Packs that one hook may name: of more, the newest are the likeliest to stay.
+const PACKS_PER_HOOK: u32 = 8;
+
+/// Bytes of a hook in `pack.hooks`.
+const HOOK_BYTES: usize = 6;
+
+/// What references save a tenant, by what the index knows of its packs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Savings {
+    /// Whole packs.
+    pub packs: u64,
+    /// Size of their files.
+    pub stored_bytes: u64,
+    /// Bytes of samples that lie in other packs, of this tenant or of one of the same domain.
+    pub saved_bytes: u64,
+}
+
+impl Index {
+    /// Across tenants, for deduplication: whole packs that have one of these hooks.
+    pub async fn packs_hooked(&self, hooks: Vec<u64>) -> Result<Vec<PackRow>, IndexError> {
+        self.readers
+            .read(move |db| {
+                let sql = format!(
+                    "{PACKS} WHERE p.id IN (SELECT pack FROM hook WHERE hook = ?1 ORDER BY pack DESC LIMIT ?2)
+                     AND p.state IN (1, 2)"
+                );
+                let mut found: Vec<PackRow> = Vec::new();
+                for hook in hooks {
+                    found.extend(rows(db, &sql, params![number(hook), PACKS_PER_HOOK], pack_row)?);
+                }
+                found.sort_by_key(|pack| pack.id);
+                found.dedup_by_key(|pack| pack.id);
+                Ok(found)
+            })
+            .await
+    }
+
+    /// Across tenants, for retention: packs whose bytes lie in this one and that readers may see.
+    pub async fn referrers(&self, host: PackId) -> Result<Vec<PackRow>, IndexError> {
+        self.readers
+            .read(move |db| {
+                let sql = format!(
+                    "{PACKS} WHERE p.id IN (SELECT r.referrer FROM pack h JOIN reference r ON r.host = h.id
+                     WHERE h.pack = ?1) AND p.state < 3"
+                );
+                rows(db, &sql, [host.0], pack_row)
+            })
+            .await
+    }
+
+    /// Across tenants, for deduplication: the whole packs of a camera that begin just before and just after this one.
+    pub async fn neighbours(&self, camera: &CameraKey, pack: PackId) -> Result<Vec<PackId>, IndexError> {
+        self.of_camera(camera, move |db, camera| {
+            let near = |comparison: &str, order: &str| {
+                let sql = format!(
+                    "SELECT p.pack FROM pack of JOIN pack p ON p.camera = of.camera AND p.start {comparison} of.start
+                     WHERE of.pack = ?1 AND of.camera = ?2 AND p.state IN (1, 2) ORDER BY p.start {order} LIMIT 1"
+                );
+                one(db, &sql, params![pack.0, camera], |row| row.get(0).map(PackId))
+            };
+            Ok(near("<", "DESC")?.into_iter().chain(near(">", "ASC")?).collect())
+        })
+        .await
+    }
+
+    /// Across tenants, for `fsck`: packs that hold bytes of this one, as far as the index knows them.
+    pub async fn hosts(&self, referrer: PackId) -> Result<Vec<PackId>, IndexError> {
+        self.readers
+            .read(move |db| {
+                let sql = "SELECT h.pack FROM pack p JOIN reference r ON r.referrer = p.id JOIN pack h ON h.id = r.host
+                           WHERE p.pack = ?1 ORDER BY h.pack";
+                rows(db, sql, [referrer.0], |row| row.get(0).map(PackId))
+            })
+            .await
+    }
+
+    /// What references save a tenant.
+    pub async fn savings(&self, tenant: &TenantId) -> Result<Savings, IndexError> {
+        let tenant = tenant.clone();
+        self.readers
+            .read(move |db| {
+                let Some(tenant) = tenant_id(db, &tenant)? else { return Ok(Savings::default()) };
+                let sql = "SELECT count(*), coalesce(sum(p.bytes), 0), coalesce(sum(p.lent_bytes), 0)
+                           FROM camera c CROSS JOIN pack p ON p.camera = c.id WHERE c.tenant = ?1 AND p.state IN (1, 2)";
+                Ok(one(db, sql, [tenant], savings_row)?.unwrap_or_default())
+            })
+            .await
+    }
+}
+
+fn savings_row(row: &Row<'_>) -> rusqlite::Result<Savings> {
+    let count = |column: usize| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.unsigned_abs());
+    Ok(Savings { packs: count(0)?, stored_bytes: count(1)?, saved_bytes: count(2)? })
+}
+
+/// Writes a pack's hooks; a pack that has some keeps those.
+pub(super) fn hook(db: &Connection, pack: i64, hooks: &[u64]) -> Result<(), IndexError> {
+    let kept: Vec<u8> = hooks.iter().flat_map(|hook| hook.to_be_bytes().into_iter().skip(8 - HOOK_BYTES)).collect();
+    if exec(db, "UPDATE pack SET hooks = ?2 WHERE id = ?1 AND hooks IS NULL", params![pack, kept])? == 1 {
+        for hook in hooks {
+            exec(db, "INSERT INTO hook (hook, pack) VALUES (?1, ?2)", params![number(*hook), pack])?;
+        }
+    }
+    Ok(())
+}
+
+const REFER: &str = "INSERT OR IGNORE INTO reference (host, referrer) SELECT id, ?1 FROM pack WHERE pack = ?2";
+
+pub(super) fn claim(db: &Connection, pack: i64, hosts: &[PackId]) -> Result<(), IndexError> {
+    for host in hosts {
+        let sql = "SELECT 1 FROM pack WHERE pack = ?1 AND state IN (1, 2)";
+        if one(db, sql, [host.0], |_| Ok(()))?.is_none() {
+            return Err(IndexError::Refused(format!("pack {host} does not stay: no bytes of others can lie in it")));
+        }
+        exec(db, REFER, params![pack, host.0])?;
+    }
+    Ok(())
+}
+
+pub(super) fn refers(
+    db: &Connection,
+    pack: i64,
+    bytes: u64,
+    lent_bytes: u64,
+    hosts: &[PackId],
+) -> Result<(), IndexError> {
+    let sql = "UPDATE pack SET bytes = ?2, lent_bytes = ?3 WHERE id = ?1";
+    exec(db, sql, params![pack, number(bytes), number(lent_bytes)])?;
+    exec(db, "DELETE FROM reference WHERE referrer = ?1", [pack])?;
+    for host in hosts {
+        exec(db, REFER, params![pack, host.0])?;
+    }
+    Ok(())
+}
+
+/// The pack is forgotten, and what is known of it here.
+pub(super) fn forget(db: &Connection, pack: i64) -> Result<(), IndexError> {
+    let hooks = one(db, "SELECT hooks FROM pack WHERE id = ?1", [pack], |row| row.get::<_, Option<Vec<u8>>>(0))?;
+    for hook in hooks.flatten().unwrap_or_default().chunks(HOOK_BYTES) {
+        let hook = hook.iter().fold(0i64, |hook, byte| hook << 8 | i64::from(*byte));
+        exec(db, "DELETE FROM hook WHERE hook = ?1 AND pack = ?2", params![hook, pack])?;
+    }
+    exec(db, "DELETE FROM reference WHERE host = ?1", [pack])?;
+    exec(db, "DELETE FROM reference WHERE referrer = ?1", [pack])?;
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! A pack's bytes in order, from wherever they lie: its own file, its table, the packs that it refers to.
+
+use std::collections::VecDeque;
+
+use super::{
+    Arc, BoxStream, Bytes, Host, LOOKS_MAX, Lies, PackError, PackRef, PackState, Packs, Piece, Range, ReadError,
+    StreamExt, TryStreamExt, blocking, short, stream_file, table_of,
+};
+use crate::pack::PackTable;
+use crate::units::FragmentId;
+
+/// The next bytes of a run of pieces.
+enum Step {
+    /// These.
+    Boxes(Bytes),
+    /// As many from the source.
+    Take(u64),
+}
+
+/// Pieces one after the other that all come from one source.
+enum Source {
+    /// Ranges of the pack's own file.
+    Own(Vec<Range<u64>>),
+    /// Sample bytes of another pack's fragments.
+    Host(Arc<Host>, Vec<(u32, FragmentId, Range<u64>)>),
+}
+
+struct Run {
+    source: Source,
+    steps: Vec<Step>,
+}
+
+impl Packs {
+    /// These byte ranges (ascending, apart) one after the other, of the pack with all of its bytes. Neighbouring ranges
+    /// are fetched together: from a store, a whole pack's worth of fragments costs one GET for each pack that they lie in.
+    pub fn stream(&self, pack: &PackRef, ranges: Vec<Range<u64>>) -> BoxStream<'static, Result<Bytes, ReadError>> {
+        let (this, pack) = (self.clone(), pack.clone());
+        let start = async move {
+            for _ in 1..LOOKS_MAX {
+                let mut bytes = this.look(&pack, ranges.clone()).await?;
+                match bytes.next().await {
+                    Some(Err(ReadError::WrittenAnew(_))) => this.tables.invalidate(&pack.id).await,
+                    first => return Ok::<_, ReadError>(futures::stream::iter(first).chain(bytes).boxed()),
+                }
+            }
+            this.look(&pack, ranges).await
+        };
+        futures::stream::once(start).try_flatten().boxed()
+    }
+
+    /// By the table of the file that is there now, or by the one that is known.
+    async fn look(
+        &self,
+        pack: &PackRef,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, ReadError>>, ReadError> {
+        let id = pack.id;
+        match self.lies(pack).await? {
+            Lies::Growing(file) => Ok(stream_file(id, file, ranges)),
+            Lies::Local(file) => {
+                let file_bytes = file.metadata().map_err(|source| ReadError::Io { pack: id, source })?.len();
+                let known = self.tables.get(&id).await.filter(|whole| whole.file_bytes == file_bytes);
+                let whole = match known {
+                    Some(whole) => whole,
+                    None => {
+                        let handle = file.try_clone().map_err(|source| ReadError::Io { pack: id, source })?;
+                        let (table, file_bytes) = blocking(id, move || table_of(handle, id)).await?;
+                        self.keep(pack, table, file_bytes).await?
+                    }
+                };
+                self.assemble(&whole.table, ranges, move |ranges| stream_file(id, file.clone(), ranges))
+            }
+            Lies::Store => {
+                let whole = self.whole(pack).await?;
+                let (this, pack) = (self.clone(), pack.clone());
+                let own = move |ranges| this.stream_object(pack.clone(), whole.file_bytes, ranges);
+                self.assemble(&whole.table, ranges, own)
+            }
+        }
+    }
+
+    fn assemble(
+        &self,
+        table: &PackTable,
+        ranges: Vec<Range<u64>>,
+        own: impl Fn(Vec<Range<u64>>) -> BoxStream<'static, Result<Bytes, ReadError>> + Send + 'static,
+    ) -> Result<BoxStream<'static, Result<Bytes, ReadError>>, ReadError> {
+        if !table.is_reference() {
+            return Ok(own(ranges));
+        }
+        let mut runs: Vec<Run> = Vec::new();
+        for range in ranges {
+            table.pieces(range)?.into_iter().for_each(|piece| push(&mut runs, piece));
+        }
+        let (this, id) = (self.clone(), table.header.pack);
+        let runs = futures::stream::iter(runs).flat_map(move |Run { source, steps }| match source {
+            Source::Own(ranges) => interleave(own(ranges), steps),
+            Source::Host(host, wanted) => {
+                // Whose pack is missing is nobody's business here.
+                let own = move |e| if matches!(e, ReadError::NotFound(_)) { ReadError::NotFound(id) } else { e };
+                interleave(this.from_host(host, wanted).map_err(own).boxed(), steps)
+            }
+        });
+        Ok(runs.boxed())
+    }
+
+    /// Sample bytes of fragments of a host. What it says of each must be what the reference says: whoever wrote either, no
+    /// other footage is handed out.
+    fn from_host(
+        &self,
+        host: Arc<Host>,
+        wanted: Vec<(u32, FragmentId, Range<u64>)>,
+    ) -> BoxStream<'static, Result<Bytes, ReadError>> {
+        let this = self.clone();
+        let start = async move {
+            let pack = PackRef { id: host.pack, camera: host.camera.clone(), state: PackState::Stored };
+            let table = this.table(&pack).await?;
+            let mut ranges = Vec::with_capacity(wanted.len());
+            for (number, id, range) in wanted {
+                let entry = table.fragments.get(number as usize).filter(|entry| entry.id == id && entry.place.is_none());
+                let Some(entry) = entry.filter(|entry| range.end <= u64::from(entry.data_bytes)) else {
+                    let what = format!("pack {} does not hold the bytes of fragment {id} that it is referred to for", pack.id);
+                    return Err(PackError::Malformed { offset: 0, what }.into());
+                };
+                ranges.push(entry.data_offset() + range.start..entry.data_offset() + range.end);
+            }
+            Ok::<_, ReadError>(apart(ranges).into_iter().map(move |ranges| this.stream(&pack, ranges)))
+        };
+        futures::stream::once(start).map_ok(|streams| futures::stream::iter(streams).flatten()).try_flatten().boxed()
+    }
+}
+
+/// Lists of ranges that are ascending and apart: nearly always one.
+fn apart(ranges: Vec<Range<u64>>) -> Vec<Vec<Range<u64>>> {
+    let mut lists: Vec<Vec<Range<u64>>> = Vec::new();
+    for range in ranges {
+        match lists.last_mut() {
+            Some(list) if list.last().is_some_and(|last| last.end <= range.start) => list.push(range),
+            _ => lists.push(vec![range]),
+        }
+    }
+    lists
+}
+
+fn push(runs: &mut Vec<Run>, piece: Piece) {
+    let last = runs.last_mut();
+    match piece {
+        Piece::Boxes(bytes) => match last {
+            Some(run) => run.steps.push(Step::Boxes(bytes)),
+            None => runs.push(Run { source: Source::Own(Vec::new()), steps: vec![Step::Boxes(bytes)] }),
+        },
+        Piece::File(range) => {
+            let take = Step::Take(range.end - range.start);
+            match last {
+                Some(Run { source: Source::Own(ranges), steps }) => {
+                    ranges.push(range);
+                    steps.push(take);
+                }
+                _ => runs.push(Run { source: Source::Own(vec![range]), steps: vec![take] }),
+            }
+        }
+        Piece::Samples { place, id, range } => {
+            let take = Step::Take(range.end - range.start);
+            let wanted = (place.fragment, id, range);
+            match last {
+                Some(Run { source: Source::Host(host, all), steps }) if *host == place.host => {
+                    all.push(wanted);
+                    steps.push(take);
+                }
+                _ => runs.push(Run { source: Source::Host(place.host, vec![wanted]), steps: vec![take] }),
+            }
+        }
+    }
+}
+
+/// The source's bytes with boxes between them.
+fn interleave(
+    source: BoxStream<'static, Result<Bytes, ReadError>>,
+    steps: Vec<Step>,
+) -> BoxStream<'static, Result<Bytes, ReadError>> {
+    let state = (source, Bytes::new(), VecDeque::from(steps));
+    futures::stream::try_unfold(state, |(mut source, mut rest, mut steps)| async move {
+        loop {
+            let left = match steps.front_mut() {
+                None => return Ok(None),
+                Some(Step::Take(0)) => {
+                    steps.pop_front();
+                    continue;
+                }
+                Some(Step::Take(left)) => left,
+                Some(Step::Boxes(bytes)) => {
+                    let bytes = std::mem::take(bytes);
+                    steps.pop_front();
+                    return Ok(Some((bytes, (source, rest, steps))));
+                }
+            };
+            if rest.is_empty() {
+                rest = source.next().await.ok_or_else(|| short(0))??;
+                continue;
+            }
+            let taken = rest.split_to((*left).min(rest.len() as u64) as usize);
+            *left -= taken.len() as u64;
+            return Ok(Some((taken, (source, rest, steps))));
+        }
+    })
+    .boxed()
+}
