@@ -19,7 +19,7 @@ use url::Url;
 pub use self::local_time::BadLocalTime;
 pub use self::secret::Surroundings;
 use self::section::{Report, Section};
-use crate::units::{CameraId, TenantId};
+use crate::units::{CameraId, DomainId, TenantId};
 
 mod build;
 mod local_time;
@@ -130,6 +130,8 @@ pub struct Tenant {
     pub name: String,
     /// What its operators present; without it, the gateway listens on loopback only and has one tenant only.
     pub access_token: Option<SecretString>,
+    /// The deduplication domain that it shares with the tenants that name the same; without it, none.
+    pub dedup_domain: Option<DomainId>,
     /// Its cameras.
     pub cameras: Vec<Camera>,
 }

@@ -94,6 +94,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<Camera>) -> Resu
             id: "demo".parse::<TenantId>().expect("a plain word is a name"),
             name: "Ville de démonstration".to_owned(),
             access_token: None,
+            dedup_domain: None,
             cameras,
         }],
     })

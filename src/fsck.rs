@@ -17,6 +17,7 @@ use crate::units::{CameraKey, PackId, TimeRange, WallTime};
 
 mod data;
 mod packs;
+mod references;
 mod strays;
 mod timelines;
 
@@ -100,6 +101,16 @@ pub enum Complaint {
         /// Whose.
         camera: CameraKey,
         /// Where, and how.
+        what: String,
+    },
+    /// Bytes of a pack are not where it says that they lie, or the index does not keep them there for it.
+    #[error("pack {pack} of {camera} refers to bytes of other packs: {what}")]
+    Reference {
+        /// Which pack.
+        pack: PackId,
+        /// Whose.
+        camera: CameraKey,
+        /// What is wrong.
         what: String,
     },
     /// The store has a pack that the index does not know there: no reader finds it and no retention deletes it.

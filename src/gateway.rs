@@ -20,13 +20,14 @@ use tracing::{info, warn};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Camera, Config};
+use crate::dedup::Dedup;
 use crate::http::{self, Access};
 use crate::index::{CameraRow, Change, Index, IndexError};
-use crate::dedup::Dedup;
 use crate::keys::{Keys, KeysError};
 use crate::media::GapCause;
 use crate::packs::Packs;
 use crate::record::{Continuity, Limits, Recorder, Shared};
+use crate::retention::relieve::Reliever;
 use crate::retention::{self, Policy};
 use crate::retrieve::Footage;
 use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
@@ -134,7 +135,8 @@ pub async fn open(config: &Config, read_only: bool) -> Result<Opened, GatewayErr
 
 /// What does not need the index.
 pub fn parts(config: &Config) -> Result<(Keys, Store, Arc<dyn Clock>), GatewayError> {
-    let keys = Keys::load_or_create(&config.data_dir.join("keys").join("gateway.key"))?;
+    let shared = config.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.dedup_domain.clone()?)));
+    let keys = Keys::load_or_create(&config.data_dir.join("keys").join("gateway.key"))?.with_domains(shared);
     let store = Store::open(&config.store_url, &config.s3)?;
     Ok((keys, store, Arc::new(SystemClock::default())))
 }
@@ -195,13 +197,8 @@ impl Gateway {
         };
         let sweeper = {
             let (disk, reserve_bytes) = (spool.clone(), config.disk_reserve_bytes);
-            let reliever = retention::relieve::Reliever {
-                index: index.clone(),
-                spool: spool.clone(),
-                packs: packs.clone(),
-                keys,
-                time_zone: config.time_zone.clone(),
-            };
+            let zone = config.time_zone.clone();
+            let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys, zone);
             let free_bytes = Arc::new(move || disk.free_bytes(reserve_bytes));
             let storage = retention::sweep::Storage::new(packs.clone(), free_bytes).relieved_by(reliever);
             let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));

@@ -21,8 +21,8 @@ use crate::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, Wall
 
 mod apply;
 pub mod carry;
-mod dedup;
 mod database;
+mod dedup;
 pub mod query;
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,12 @@
 //!
 //! Invariant: a key never appears in `Debug`, in an error or in a log.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::units::TenantId;
+use crate::units::{DomainId, TenantId};
 
 /// Why the gateway's secret could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +34,11 @@ pub enum KeysError {
 
 /// The gateway's secret, from which every other key is derived; cheap to clone.
 #[derive(Clone)]
-pub struct Keys(Arc<[u8; 32]>);
+pub struct Keys {
+    secret: Arc<[u8; 32]>,
+    /// Of tenants that share one.
+    domains: Arc<BTreeMap<TenantId, DomainId>>,
+}
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -44,7 +49,12 @@ impl std::fmt::Debug for Keys {
 impl Keys {
     /// From a secret in memory.
     pub fn from_secret(secret: [u8; 32]) -> Self {
-        Self(Arc::new(secret))
+        Self { secret: Arc::new(secret), domains: Arc::default() }
+    }
+
+    /// The same, where these tenants share deduplication domains. Any other has its own.
+    pub fn with_domains(self, domains: impl IntoIterator<Item = (TenantId, DomainId)>) -> Self {
+        Self { domains: Arc::new(domains.into_iter().collect()), ..self }
     }
 
     /// Reads the secret; makes it, readable by its owner only and flushed, when the file is not there.
@@ -81,7 +91,10 @@ impl Keys {
 
     /// The key of a tenant's deduplication domain.
     pub fn domain(&self, tenant: &TenantId) -> DomainKey {
-        DomainKey::for_tenant(&self.0, tenant)
+        match self.domains.get(tenant) {
+            Some(domain) => DomainKey::shared(&self.secret, domain),
+            None => DomainKey::for_tenant(&self.secret, tenant),
+        }
     }
 }
 
@@ -112,6 +125,14 @@ impl DomainKey {
         Self(*hasher.finalize().as_bytes())
     }
 
+    /// A domain that tenants share by its name, under the gateway's secret. No tenant is in it by being called so.
+    pub fn shared(secret: &[u8; 32], domain: &DomainId) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("vigie 2026-11 deduplication domain that tenants share");
+        hasher.update(secret);
+        hasher.update(domain.as_str().as_bytes());
+        Self(*hasher.finalize().as_bytes())
+    }
+
     /// The raw key, for hashing.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -134,6 +155,18 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let other: TenantId = "other".parse().unwrap();
         assert_ne!(made.as_bytes(), Keys::load_or_create(&path).unwrap().domain(&other).as_bytes());
+    }
+
+    #[test]
+    fn tenants_share_a_key_only_where_both_name_the_same_domain() {
+        let [a, b, c]: [TenantId; 3] = ["a", "b", "c"].map(|name| name.parse().unwrap());
+        let key = |keys: &Keys, tenant: &TenantId| *keys.domain(tenant).as_bytes();
+        let alone = Keys::from_secret([7; 32]);
+        let shared = alone.clone().with_domains([(a.clone(), "c".parse().unwrap()), (b.clone(), "c".parse().unwrap())]);
+        assert_eq!(key(&shared, &a), key(&shared, &b));
+        assert_ne!(key(&shared, &a), key(&shared, &c), "a tenant called as the domain is not in it");
+        assert_eq!(key(&shared, &c), key(&alone, &c));
+        assert_ne!(key(&alone, &a), key(&alone, &b));
     }
 
     #[test]

@@ -22,8 +22,8 @@
 
 use std::sync::Arc;
 
-use crate::media::{Gap, Params, Sample};
 use self::reference::Place;
+use crate::media::{Gap, Params, Sample};
 use crate::units::{CameraKey, FragmentId, PackId, RunId, Ticks90k, WallTime};
 
 mod format;

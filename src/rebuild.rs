@@ -18,7 +18,7 @@ use crate::keys::Keys;
 use crate::machine;
 use crate::packs::{PackRef, Packs};
 use crate::spool::recover::changes_of;
-use crate::spool::segments::rows_of;
+use crate::spool::segments::{places_told, rows_of};
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
 use crate::units::{CameraKey, RunId, Ticks90k, WallTime};
@@ -145,6 +145,8 @@ enum Read {
     Pack {
         state: PackState,
         changes: Vec<Change>,
+        /// Where bytes of it lie, to be told when every pack is known.
+        refers: Option<Change>,
         end: RunEnd,
     },
     /// A pack that is in the index already, or has no fragment yet.
@@ -199,6 +201,8 @@ async fn read(packs: &Packs, pack: PackRef, bytes: u64, what: String) -> Read {
     let bytes = if pack.state == PackState::Open { table.end() } else { bytes };
     let Some(rows) = rows_of(&table, bytes) else { return Read::Nothing };
     let mut changes = changes_of(&rows);
+    changes.extend(places_told(&table, bytes));
+    let refers = changes.last().filter(|_| table.is_reference()).cloned();
     if pack.state >= PackState::Sealed {
         changes.push(Change::SealPack { pack: pack.id, bytes });
     }
@@ -207,7 +211,7 @@ async fn read(packs: &Packs, pack: PackRef, bytes: u64, what: String) -> Read {
     }
     let told = table.fragments.iter().rev().find_map(|f| Some(f.stamp.camera_time?.since(f.stamp.wall_start)));
     let end = RunEnd { camera: pack.camera, run: rows.pack.run, end: rows.pack.end, camera_clock_offset: told };
-    Read::Pack { state: pack.state, changes, end }
+    Read::Pack { state: pack.state, changes, refers, end }
 }
 
 /// The new index in the making.
@@ -216,6 +220,8 @@ struct Builder<'a> {
     cameras: BTreeMap<CameraKey, CameraRow>,
     /// One entry a run.
     runs: BTreeMap<RunId, (WallTime, Option<Ticks90k>)>,
+    /// One entry a reference pack.
+    refers: Vec<Change>,
     report: Report,
     unreadable: &'a mut (dyn FnMut(Unreadable) + Send),
 }
@@ -226,7 +232,7 @@ impl<'a> Builder<'a> {
         cameras: BTreeMap<CameraKey, CameraRow>,
         unreadable: &'a mut (dyn FnMut(Unreadable) + Send),
     ) -> Self {
-        Self { index, cameras, runs: BTreeMap::new(), report: Report::default(), unreadable }
+        Self { index, cameras, runs: BTreeMap::new(), refers: Vec::new(), report: Report::default(), unreadable }
     }
 
     async fn configure(&self) -> Result<(), RebuildError> {
@@ -242,8 +248,9 @@ impl<'a> Builder<'a> {
                     Read::Nothing => {}
                     Read::Foreign => self.report.foreign += 1,
                     Read::Unreadable(unreadable) => self.leave_out(unreadable),
-                    Read::Pack { state, changes, end } => {
+                    Read::Pack { state, changes, refers, end } => {
                         self.know(&end.camera).await?;
+                        self.refers.extend(refers);
                         told.push((state, changes, end));
                     }
                 }
@@ -316,8 +323,8 @@ impl<'a> Builder<'a> {
             });
             [Some(Change::EndRun { run, end }), clocks].into_iter().flatten()
         });
-        let ends: Vec<Change> = ends.collect();
-        for some in ends.chunks(PACKS_PER_WRITE) {
+        let last: Vec<Change> = ends.chain(self.refers).collect();
+        for some in last.chunks(PACKS_PER_WRITE) {
             self.index.write(some.to_vec()).await?;
         }
         Ok(self.report)

@@ -259,6 +259,12 @@ name_type!(
     "camera id"
 );
 
+name_type!(
+    /// A deduplication domain that several tenants share.
+    DomainId,
+    "deduplication domain"
+);
+
 /// A camera and whose it is: the only way a camera is named outside its tenant's own scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CameraKey {

@@ -334,9 +334,12 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
         retention_section.close();
         let cameras = cameras(&section, retention, &context);
         let name = section.text("name");
+        let dedup_domain = section
+            .text("dedup_domain")
+            .and_then(|text| text.parse::<DomainId>().map_err(|e| section.refuse("dedup_domain", e.to_string())).ok());
         if let Some(id) = id {
             let name = name.unwrap_or_else(|| id.to_string());
-            tenants.push(Tenant { id, name, access_token: token, cameras });
+            tenants.push(Tenant { id, name, access_token: token, dedup_domain, cameras });
         }
         section.close();
     }

@@ -91,7 +91,7 @@ impl Fsck {
         let mut look = match table {
             Ok(table) => match difference(row, &segments, &table) {
                 Some(what) => one(Complaint::Rows { pack, camera: camera.clone(), what }),
-                None => Look::default(),
+                None => Look { complaints: self.references(row, &table).await?, checked_bytes: 0 },
             },
             Err(e) => one(unreadable(row, &e)),
         };

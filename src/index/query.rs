@@ -211,7 +211,8 @@ pub(super) fn camera_id(db: &Connection, key: &CameraKey) -> Result<Option<i64>,
 const CAMERAS: &str = "SELECT t.name, c.camera, c.name, c.place, c.configured, c.retention_max, c.retention_min
      FROM camera c JOIN tenant t ON t.id = c.tenant";
 
-pub(super) const PACKS: &str = "SELECT p.pack, t.name, c.camera, r.run, p.state, p.bytes, p.start, p.until, p.condemned_at
+pub(super) const PACKS: &str =
+    "SELECT p.pack, t.name, c.camera, r.run, p.state, p.bytes, p.start, p.until, p.condemned_at
      FROM pack p CROSS JOIN run r ON r.id = p.run
      CROSS JOIN camera c ON c.id = p.camera CROSS JOIN tenant t ON t.id = c.tenant";
 

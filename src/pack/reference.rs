@@ -111,7 +111,8 @@ impl PackTable {
             push_file(&mut pieces, range.start..range.end.min(init));
         }
         let first = self.fragments.partition_point(|entry| entry.end() <= range.start);
-        let mut at = init + self.fragments[..first].iter().filter(|e| e.place.is_none()).map(|e| e.bytes()).sum::<u64>();
+        let mut at =
+            init + self.fragments[..first].iter().filter(|e| e.place.is_none()).map(|e| e.bytes()).sum::<u64>();
         for (number, entry) in self.fragments.iter().enumerate().skip(first) {
             let (from, to) = (range.start.max(entry.offset), range.end.min(entry.end()));
             if from >= to {

@@ -117,9 +117,11 @@ impl Packs {
             let table = this.table(&pack).await?;
             let mut ranges = Vec::with_capacity(wanted.len());
             for (number, id, range) in wanted {
-                let entry = table.fragments.get(number as usize).filter(|entry| entry.id == id && entry.place.is_none());
+                let entry =
+                    table.fragments.get(number as usize).filter(|entry| entry.id == id && entry.place.is_none());
                 let Some(entry) = entry.filter(|entry| range.end <= u64::from(entry.data_bytes)) else {
-                    let what = format!("pack {} does not hold the bytes of fragment {id} that it is referred to for", pack.id);
+                    let what =
+                        format!("pack {} does not hold the bytes of fragment {id} that it is referred to for", pack.id);
                     return Err(PackError::Malformed { offset: 0, what }.into());
                 };
                 ranges.push(entry.data_offset() + range.start..entry.data_offset() + range.end);

@@ -46,25 +46,28 @@ pub enum RelieveError {
 /// Gives their bytes to packs whose host goes.
 #[derive(Clone, Debug)]
 pub struct Reliever {
-    /// Who refers to whom.
-    pub index: Index,
-    /// Where packs are written anew.
-    pub spool: Spool,
-    /// Their bytes.
-    pub packs: Packs,
-    /// To check them.
-    pub keys: Keys,
-    /// Whose calendar says how long a month is.
-    pub time_zone: TimeZone,
+    index: Index,
+    spool: Spool,
+    packs: Packs,
+    keys: Keys,
+    time_zone: TimeZone,
+    /// One host at a time: two may have a referrer in common.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Reliever {
+    /// For these packs. The zone says how long a month is.
+    pub fn new(index: Index, spool: Spool, packs: Packs, keys: Keys, time_zone: TimeZone) -> Self {
+        Self { index, spool, packs, keys, time_zone, turn: Arc::default() }
+    }
+
     /// Afterwards no pack that readers may see refers to this one, which is condemned.
     ///
     /// # Errors
     /// When it has to stay for now. Bytes that are damaged beyond use are no reason: they are lost to the packs that refer to
     /// them, which is told in the log and by `fsck`.
     pub async fn relieve(&self, host: &PackRef) -> Result<(), RelieveError> {
+        let _turn = self.turn.lock().await;
         let mut referrers = Vec::new();
         for row in self.index.referrers(host.id).await? {
             if row.state == PackState::Open {
@@ -94,12 +97,7 @@ impl Reliever {
     }
 
     /// Takes the host out of one pack's places.
-    async fn free(
-        &self,
-        host: &PackRef,
-        row: &PackRow,
-        moved: &mut HashMap<u32, Place>,
-    ) -> Result<(), RelieveError> {
+    async fn free(&self, host: &PackRef, row: &PackRow, moved: &mut HashMap<u32, Place>) -> Result<(), RelieveError> {
         let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
         // What is known may be older than the file.
         self.packs.forget_table(pack.id).await;
@@ -113,7 +111,9 @@ impl Reliever {
             self.index.write(places_told(&now, bytes)).await?;
         }
         let own = Arc::new(Host { pack: pack.id, camera: pack.camera });
-        moved.extend(taken.into_iter().map(|(of_host, number)| (of_host, Place { host: own.clone(), fragment: number })));
+        moved.extend(
+            taken.into_iter().map(|(of_host, number)| (of_host, Place { host: own.clone(), fragment: number })),
+        );
         Ok(())
     }
 

@@ -1,0 +1,48 @@
+//! What packs refer to.
+
+use std::collections::BTreeSet;
+
+use super::{Complaint, Fsck, FsckError};
+use crate::index::{PackRow, PackState};
+use crate::pack::PackTable;
+use crate::packs::PackRef;
+
+impl Fsck {
+    /// Each place of a pack's fragments against the host's own table, and the index against both.
+    pub(super) async fn references(&self, row: &PackRow, table: &PackTable) -> Result<Vec<Complaint>, FsckError> {
+        let complaint = |what| Complaint::Reference { pack: row.id, camera: row.camera.clone(), what };
+        let hosts = table.hosts();
+        let told: BTreeSet<_> = self.index.hosts(row.id).await?.into_iter().collect();
+        let named: BTreeSet<_> = hosts.iter().map(|host| host.pack).collect();
+        // While a pack is sealed, the index keeps for it what it may come to need.
+        let kept = if row.state == PackState::Open { told.is_superset(&named) } else { told == named };
+        let mut complaints = Vec::new();
+        if !kept {
+            complaints.push(complaint(format!(
+                "it names {} packs, the index {}: {named:?}, {told:?}",
+                named.len(),
+                told.len()
+            )));
+        }
+        for host in hosts {
+            let pack = PackRef { id: host.pack, camera: host.camera.clone(), state: PackState::Stored };
+            let there = match self.packs.table(&pack).await {
+                Ok(there) => there,
+                Err(e) => {
+                    complaints.push(complaint(format!("pack {} of {}: {e}", host.pack, host.camera)));
+                    continue;
+                }
+            };
+            let missing = table.fragments.iter().filter(|entry| {
+                let place = entry.place.as_ref().filter(|place| place.host == host);
+                let held = |number: u32| there.fragments.get(number as usize).filter(|held| held.place.is_none());
+                place.is_some_and(|place| held(place.fragment).is_none_or(|held| held.id != entry.id))
+            });
+            let missing = missing.count();
+            if missing > 0 {
+                complaints.push(complaint(format!("pack {} does not hold {missing} fragments of it", host.pack)));
+            }
+        }
+        Ok(complaints)
+    }
+}

@@ -1,0 +1,110 @@
+//! The same camera under several policies: what stays after each expiry, and for whom.
+
+use proptest::prelude::*;
+use vigie::index::PackState;
+use vigie::units::Ticks90k;
+
+use crate::rig::{DAY, NOON, Options, Rig, at, bytes_of};
+
+const TENANTS: [(&str, i64); 3] = [("a/gate", 1), ("b/gate", 3), ("c/gate", 7)];
+
+fn three_tenants(dedup: bool) -> Options {
+    Options { cameras: TENANTS.to_vec(), sharing: vec!["a", "b", "c"], dedup }
+}
+
+#[tokio::test]
+async fn one_camera_under_three_policies_is_stored_once_until_its_last_policy_ends() {
+    let (mut rig, mut plain) = (Rig::new(three_tenants(true)).await, Rig::new(three_tenants(false)).await);
+    // Packs of the three are cut at other times, and each was away for a while.
+    for rig in [&mut rig, &mut plain] {
+        for (camera, packs) in
+            [("a/gate", vec![0..20, 20..40, 40..60]), ("b/gate", vec![0..30, 30..60]), ("c/gate", vec![10..30, 36..70])]
+        {
+            for seconds in packs {
+                rig.record(camera, seconds).await;
+            }
+        }
+    }
+    assert_eq!(plain.held_bytes(), 2 * bytes_of(0..60) + bytes_of(10..30) + bytes_of(36..70));
+    assert_eq!(rig.held_bytes(), bytes_of(0..70));
+    for (days, kept, held) in [
+        (0, vec!["a/gate", "b/gate", "c/gate"], bytes_of(0..70)),
+        (1, vec!["b/gate", "c/gate"], bytes_of(0..70)),
+        (3, vec!["c/gate"], bytes_of(10..30) + bytes_of(36..70)),
+        (7, vec![], 0),
+    ] {
+        let now = NOON.saturating_add(Ticks90k(days * DAY)).max(at(600));
+        rig.sweep_at(now).await;
+        plain.sweep_at(now).await;
+        assert_eq!(rig.held_bytes(), held, "after {days} days");
+        for (camera, _) in TENANTS {
+            let (clip, as_recorded) = (rig.clip(camera).await, plain.clip(camera).await);
+            assert_eq!(clip.is_some(), kept.contains(&camera), "{camera} after {days} days");
+            assert!(clip == as_recorded, "{camera} after {days} days: other bytes than without references");
+        }
+        rig.check().await;
+    }
+    assert!(rig.index.packs_after(None, 10).await.unwrap().is_empty());
+}
+
+#[derive(Clone, Debug)]
+struct Recorded {
+    camera: usize,
+    from: u32,
+    seconds: u32,
+}
+
+fn recordings() -> impl Strategy<Value = Vec<Recorded>> {
+    let one = (0usize..3, 0u32..20, 1u32..8).prop_map(|(camera, from, seconds)| Recorded {
+        camera,
+        from: from * 2,
+        seconds: seconds * 2,
+    });
+    prop::collection::vec(one, 1..12)
+}
+
+/// A camera films a second once.
+fn without_overlaps(recordings: Vec<Recorded>) -> Vec<Recorded> {
+    let mut taken = std::collections::BTreeSet::new();
+    let free = |r: &Recorded| (r.from..r.from + r.seconds).all(|n| taken.insert((r.camera, n)));
+    recordings.into_iter().filter(free).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_was_recorded_and_expired_nothing_dangles_and_nothing_stays_without_a_reader(
+        recordings in recordings(), lives in prop::array::uniform3(1i64..5),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(check(without_overlaps(recordings), lives));
+    }
+}
+
+async fn check(recordings: Vec<Recorded>, lives: [i64; 3]) {
+    let cameras: Vec<_> = TENANTS.iter().zip(lives).map(|((camera, _), days)| (*camera, days)).collect();
+    let options = |dedup| Options { cameras: cameras.clone(), sharing: vec!["a", "b", "c"], dedup };
+    let (mut rig, mut plain) = (Rig::new(options(true)).await, Rig::new(options(false)).await);
+    for Recorded { camera, from, seconds } in &recordings {
+        for rig in [&mut rig, &mut plain] {
+            rig.record(cameras[*camera].0, *from..from + seconds).await;
+        }
+    }
+    for day in 0..=5 {
+        let now = NOON.saturating_add(Ticks90k(day * DAY)).max(at(600));
+        rig.sweep_at(now).await;
+        plain.sweep_at(now).await;
+        let live = recordings.iter().filter(|r| cameras[r.camera].1 > day);
+        let seconds: std::collections::BTreeSet<u32> = live.flat_map(|r| r.from..r.from + r.seconds).collect();
+        assert_eq!(rig.held_bytes(), bytes_of(seconds), "on day {day}, of {recordings:?} with {lives:?}");
+        let (rows, same) = (rig.index.packs_after(None, 100).await, plain.index.packs_after(None, 100).await);
+        let (rows, same) = (rows.unwrap(), same.unwrap());
+        assert_eq!(rows.len(), same.len());
+        for (row, as_recorded) in rows.iter().zip(&same) {
+            assert_eq!(row.state, PackState::Stored);
+            assert!(rig.whole(row).await == plain.whole(as_recorded).await, "{} of {}", row.id, row.camera);
+        }
+        rig.check().await;
+    }
+}

@@ -1,0 +1,7 @@
+//! What is the same is stored once, whoever recorded it, and stays for exactly those who may have it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
+
+mod expiry;
+mod rig;
+mod sealing;

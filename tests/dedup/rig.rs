@@ -1,0 +1,295 @@
+//! Cameras of several tenants that film the same, without a camera: made-up fragments into real packs, a real index and a
+//! real folder.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use tempfile::TempDir;
+use url::Url;
+use vigie::clock::{Clock, Reading, SimClock};
+use vigie::config::S3;
+use vigie::dedup::Dedup;
+use vigie::fsck::{Finding, Fsck};
+use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
+use vigie::keys::Keys;
+use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
+use vigie::pack::{PackHeader, PackTable, Stamp, reader};
+use vigie::packs::{PackRef, Packs};
+use vigie::rebuild::Rebuild;
+use vigie::retention::relieve::Reliever;
+use vigie::retention::{Policy, sweep};
+use vigie::retrieve::Footage;
+use vigie::retrieve::mp4::Clip;
+use vigie::spool::{Spool, Tasks};
+use vigie::store::Store;
+use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+
+/// When the scene begins.
+pub(crate) const NOON: WallTime = WallTime(1_772_539_200 * TICKS_PER_SECOND);
+pub(crate) const DAY: i64 = 86_400 * TICKS_PER_SECOND;
+const MINUTE: Duration = Duration::from_secs(60);
+/// A group of pictures, in fragments.
+const GOP: u32 = 2;
+
+pub(crate) struct Rig {
+    pub(crate) dir: TempDir,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) index: Index,
+    pub(crate) spool: Spool,
+    pub(crate) packs: Packs,
+    pub(crate) store: Store,
+    pub(crate) keys: Keys,
+    tasks: Option<Tasks>,
+    packs_made: u64,
+}
+
+/// A rig's parts differ where these say so.
+pub(crate) struct Options {
+    /// Tenant and camera, and for how many days its footage stays.
+    pub(crate) cameras: Vec<(&'static str, i64)>,
+    /// These tenants name the same domain.
+    pub(crate) sharing: Vec<&'static str>,
+    /// Whether packs refer to others.
+    pub(crate) dedup: bool,
+}
+
+fn params() -> Arc<Params> {
+    let video = VideoParams {
+        codec: VideoCodec::H264,
+        width: 704,
+        height: 576,
+        sample_entry: Bytes::from_static(b"\0\0\0\x10avc1\x01\x02\x03\x04\x05\x06\x07\x08"),
+        rfc6381: "avc1.4D001E".into(),
+    };
+    Arc::new(Params { video, audio: None })
+}
+
+/// The scene's second number `n`, of which this many bytes are sent; each second's bytes are its own.
+pub(crate) fn second(n: u32) -> Fragment {
+    let received = Reading { wall: NOON, mono: Duration::ZERO };
+    let mut all = vec![0; 3_000 + (n as usize * 37) % 2_000];
+    blake3::Hasher::new().update(b"scene").update(&n.to_be_bytes()).finalize_xof().fill(&mut all);
+    let all = Bytes::from(all);
+    let payload: Vec<Bytes> = all.chunks(all.len().div_ceil(4)).map(|part| all.slice_ref(part)).collect();
+    let each = (TICKS_PER_SECOND / payload.len() as i64) as u32;
+    Fragment {
+        params: params(),
+        decode_time: Ticks90k(i64::from(n) * TICKS_PER_SECOND),
+        duration: Ticks90k(TICKS_PER_SECOND),
+        random_access: n.is_multiple_of(GOP),
+        video: payload
+            .iter()
+            .map(|data| Sample { size: data.len() as u32, duration: each, composition_offset: 0 })
+            .collect(),
+        audio: Vec::new(),
+        audio_decode_time: 0,
+        payload,
+        first_timestamp: 0,
+        first_received: received,
+        last_received: received,
+        losses: Vec::new(),
+    }
+}
+
+pub(crate) fn bytes_of(seconds: impl IntoIterator<Item = u32>) -> u64 {
+    seconds.into_iter().map(|n| 3_000 + (u64::from(n) * 37) % 2_000).sum()
+}
+
+pub(crate) fn at(second: i64) -> WallTime {
+    NOON.saturating_add(Ticks90k(second * TICKS_PER_SECOND))
+}
+
+pub(crate) fn key(text: &str) -> CameraKey {
+    text.parse().unwrap()
+}
+
+pub(crate) fn packs_under(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(packs_under(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+impl Rig {
+    pub(crate) async fn new(options: Options) -> Self {
+        let dir = TempDir::new().unwrap();
+        let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
+        let url = Url::from_directory_path(dir.path().join("store")).unwrap();
+        let store = Store::open(&url, &S3::default()).unwrap();
+        Self::over(dir, index, store, options).await
+    }
+
+    pub(crate) async fn over(dir: TempDir, index: Index, store: Store, options: Options) -> Self {
+        let rows = options.cameras.iter().map(|(name, days)| CameraRow {
+            key: key(name),
+            name: (*name).to_owned(),
+            place: String::new(),
+            configured: true,
+            retention_max: Ticks90k(days * DAY),
+            retention_min: Ticks90k::ZERO,
+        });
+        index.write(vec![Change::Configure(rows.collect())]).await.unwrap();
+        let domains = options.sharing.iter().map(|tenant| (tenant.parse().unwrap(), "together".parse().unwrap()));
+        let keys = Keys::from_secret([7; 32]).with_domains(domains);
+        let clock = Arc::new(SimClock::starting_at(at(600)));
+        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
+        let packs = Packs::new(spool.clone(), store.clone());
+        if options.dedup {
+            spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
+        }
+        let tasks = Some(spool.start().unwrap());
+        let packs_made = index.packs_after(None, 1_000).await.unwrap().len() as u64;
+        Self { dir, clock, index, spool, packs, store, keys, tasks, packs_made }
+    }
+
+    /// A whole pack of these seconds of the scene, in the store when this returns.
+    pub(crate) async fn record(&mut self, camera: &str, seconds: Range<u32>) -> PackId {
+        let pack = self.seal(camera, seconds).await;
+        while self.index.any_pack(pack).await.unwrap().is_none_or(|row| row.state < PackState::Stored) {
+            tokio::task::yield_now().await;
+        }
+        pack
+    }
+
+    /// The same, which may still be on its way.
+    pub(crate) async fn seal(&mut self, camera: &str, seconds: Range<u32>) -> PackId {
+        self.packs_made += 1;
+        let mut id = PackId::generate(at(seconds.start.into()));
+        id.0[6..].copy_from_slice(&[[0; 2].as_slice(), &self.packs_made.to_be_bytes()].concat());
+        let mut run = RunId([9; 16]);
+        run.0[..8].copy_from_slice(&blake3::hash(camera.as_bytes()).as_bytes()[..8]);
+        let header = PackHeader { pack: id, camera: key(camera), run, params: params() };
+        let begin = Change::BeginRun { camera: key(camera), run, start: at(0) };
+        self.index.write(vec![begin]).await.unwrap();
+        let pack = self.spool.open_pack(header).unwrap();
+        for n in seconds {
+            let stamp = Stamp {
+                wall_start: at(n.into()),
+                wall_duration: Ticks90k(TICKS_PER_SECOND),
+                camera_time: None,
+                gaps: Vec::new(),
+            };
+            pack.append(&second(n), stamp, Vec::new()).unwrap();
+        }
+        self.spool.seal(pack).await.unwrap();
+        id
+    }
+
+    pub(crate) async fn settle(&mut self) {
+        self.spool.close();
+        if let Some(tasks) = self.tasks.take() {
+            tasks.join().await;
+        }
+    }
+
+    pub(crate) async fn table(&self, pack: PackId) -> Arc<PackTable> {
+        let row = self.index.any_pack(pack).await.unwrap().expect("the index knows it");
+        self.packs.table(&PackRef { id: pack, camera: row.camera, state: row.state }).await.unwrap()
+    }
+
+    /// All of a pack, but its fragment table.
+    pub(crate) async fn whole(&self, row: &PackRow) -> Vec<u8> {
+        let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
+        let end = self.packs.table(&pack).await.unwrap().end();
+        self.packs.bytes(&pack, 0..end).await.unwrap().to_vec()
+    }
+
+    /// A clip of all that the camera has, byte for byte; nothing when it has nothing.
+    pub(crate) async fn clip(&self, camera: &str) -> Option<Vec<u8>> {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let footage = Footage::new(self.index.clone(), self.packs.clone(), clock);
+        let range = TimeRange::new(at(-3_600), at(36_000)).unwrap();
+        let clip = Clip::new(&footage, &key(camera), range).await.ok()?;
+        let parts: Vec<Bytes> = clip.body(0..clip.len()).try_collect().await.unwrap();
+        Some(parts.concat())
+    }
+
+    /// What each object of the store holds itself, in sample bytes.
+    pub(crate) fn held(&self) -> BTreeMap<PackId, u64> {
+        let objects = packs_under(&self.dir.path().join("store")).into_iter();
+        let held = objects.map(|path| {
+            let table = reader::read_table(&path).unwrap();
+            let all: u64 = table.fragments.iter().map(|f| u64::from(f.data_bytes)).sum();
+            (table.header.pack, all - table.lent_bytes())
+        });
+        held.collect()
+    }
+
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held().values().sum()
+    }
+
+    pub(crate) fn sweeper(&self) -> sweep::Sweeper {
+        let (index, spool, packs) = (self.index.clone(), self.spool.clone(), self.packs.clone());
+        let reliever = Reliever::new(index, spool, packs, self.keys.clone(), jiff::tz::TimeZone::UTC);
+        let storage = sweep::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX))).relieved_by(reliever);
+        let policy = Policy {
+            interval: MINUTE,
+            grace: MINUTE,
+            disk_reserve_bytes: 0,
+            store_on_disk: true,
+            time_zone: jiff::tz::TimeZone::UTC,
+        };
+        sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, policy)
+    }
+
+    /// The clock shows `now`; what is due by then is gone.
+    pub(crate) async fn sweep_at(&self, now: WallTime) {
+        self.clock.step(now.since(self.clock.wall()));
+        let mut sweeper = self.sweeper();
+        sweeper.sweep().await.unwrap();
+        self.clock.step(Ticks90k::from_duration(MINUTE));
+        sweeper.sweep().await.unwrap();
+    }
+
+    /// Nothing is wrong, each byte looked at.
+    pub(crate) async fn check(&self) {
+        let said = self.complaints().await;
+        assert!(said.is_empty(), "{said:#?}");
+    }
+
+    /// What fsck says.
+    pub(crate) async fn complaints(&self) -> Vec<String> {
+        let fsck = Fsck {
+            index: self.index.clone(),
+            spool: self.spool.clone(),
+            store: self.store.clone(),
+            packs: Packs::new(self.spool.clone(), self.store.clone()),
+            settle: Duration::ZERO,
+            read_data: true,
+        };
+        let mut said = Vec::new();
+        fsck.check(&mut |finding: Finding| said.push(format!("{finding:?}"))).await.unwrap();
+        said
+    }
+
+    /// The same packs with an index that was made from them alone.
+    pub(crate) async fn rebuilt(self) -> Self {
+        self.index.close().await;
+        let path = self.dir.path().join("index.sqlite");
+        let cameras = self.index.all_cameras().await.unwrap();
+        let rebuild = Rebuild {
+            index: path.clone(),
+            cameras,
+            store: self.store.clone(),
+            spool_dir: self.dir.path().join("spool"),
+            keys: self.keys.clone(),
+            clock: self.clock.clone(),
+        };
+        let report = rebuild.run(&mut |left_out| panic!("{left_out:?}")).await.unwrap();
+        assert_eq!(report.unreadable, 0);
+        let index = Index::open(&path).await.unwrap();
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let spool =
+            Spool::new(&self.dir.path().join("spool"), self.store.clone(), index.clone(), clock, self.keys.clone());
+        let packs = Packs::new(spool.clone(), self.store.clone());
+        Self { index, spool, packs, ..self }
+    }
+}
