@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,7 +21,9 @@ use crate::store::Store;
 use crate::units::{CameraKey, PackId};
 
 /// Bytes read from a local file at a time.
-const READ_BYTES: u64 = 256 * 1024;
+const READ_BYTES: u64 = 1024 * 1024;
+/// Ranges of a local file that lie closer together than this are read together: a fragment's boxes between samples.
+const SKIP_BYTES: u64 = 16 * 1024;
 /// Ranges of a stored pack that lie closer together than this are fetched in one request: what is skipped costs less
 /// than another round trip.
 const JOIN_BYTES: u64 = 256 * 1024;
@@ -127,7 +128,14 @@ impl Packs {
     }
 
     async fn read_table(&self, pack: &PackRef) -> Result<PackTable, ReadError> {
-        let bytes = self.size(pack).await?;
+        let (id, open) = (pack.id, self.opener(pack));
+        // Opened, read and decoded in one go: a day's clip needs hundreds of tables, on all cores at once.
+        let local = blocking(id, move || open()?.map(|file| Ok(reader::table_of(file, id)?)).transpose()).await?;
+        if let Some(table) = local {
+            return Ok(table);
+        }
+        let bytes = self.store.pack_bytes(&pack.camera, id).await;
+        let bytes = bytes.map_err(|source| ReadError::Store { pack: id, source })?.ok_or(ReadError::NotFound(id))?;
         let mut want = TAIL_BYTES.min(bytes);
         loop {
             let tail = self.bytes(pack, bytes - want..bytes).await?;
@@ -142,27 +150,21 @@ impl Packs {
         }
     }
 
-    /// Size of a whole pack.
-    async fn size(&self, pack: &PackRef) -> Result<u64, ReadError> {
-        if let Place::Local(file) = self.place(pack).await? {
-            let meta = file.metadata().map_err(|source| ReadError::Io { pack: pack.id, source })?;
-            return Ok(meta.len());
-        }
-        let bytes = self.store.pack_bytes(&pack.camera, pack.id).await;
-        bytes.map_err(|source| ReadError::Store { pack: pack.id, source })?.ok_or(ReadError::NotFound(pack.id))
-    }
-
-    /// A file of the spool, or of a local store; else the store must have it.
-    async fn place(&self, pack: &PackRef) -> Result<Place, ReadError> {
+    /// Opens a file of the spool, or of a local store; `None` where only a store elsewhere can have the pack. Blocks.
+    fn opener(&self, pack: &PackRef) -> impl FnOnce() -> Result<Option<File>, ReadError> + Send + 'static {
         let mut candidates: Vec<PathBuf> = self.spool.files(&pack.camera, pack.id).into();
         let local = self.store.local_file(&pack.camera, pack.id);
         let has_remote = local.is_none();
-        candidates.extend(local);
+        if pack.state == PackState::Stored {
+            candidates.splice(0..0, local);
+        } else {
+            candidates.extend(local);
+        }
         // A pack that is renamed while the list is walked has left one name and not yet got the next that is asked:
         // the second walk finds it.
         candidates.extend_from_within(..);
         let id = pack.id;
-        let opened = tokio::task::spawn_blocking(move || {
+        move || {
             for path in candidates {
                 match File::open(&path) {
                     Ok(file) => return Ok(Some(file)),
@@ -170,15 +172,14 @@ impl Packs {
                     Err(source) => return Err(ReadError::Io { pack: id, source }),
                 }
             }
-            Ok(None)
-        })
-        .await
-        .unwrap_or_else(|e| Err(ReadError::Io { pack: id, source: std::io::Error::other(e) }))?;
-        match opened {
-            Some(file) => Ok(Place::Local(Arc::new(file))),
-            None if has_remote => Ok(Place::Store),
-            None => Err(ReadError::NotFound(pack.id)),
+            if has_remote { Ok(None) } else { Err(ReadError::NotFound(id)) }
         }
+    }
+
+    /// A file of the spool, or of a local store; else the store must have it.
+    async fn place(&self, pack: &PackRef) -> Result<Place, ReadError> {
+        let opened = blocking(pack.id, self.opener(pack)).await?;
+        Ok(opened.map_or(Place::Store, |file| Place::Local(Arc::new(file))))
     }
 
     /// These byte ranges (ascending, apart) one after the other. Neighbouring ranges are fetched together: from a
@@ -256,30 +257,73 @@ fn short(at: u64) -> ReadError {
     ReadError::Pack(PackError::Malformed { offset: at, what })
 }
 
-/// Reads ranges of a file, a bounded piece at a time, off the runtime's threads.
+/// Runs file work off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    pack: PackId,
+    work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|e| Err(ReadError::Io { pack, source: std::io::Error::other(e) }))
+}
+
+/// Reads ranges of a file, a bounded piece at a time, off the runtime's threads; the next piece is read while one is
+/// being sent.
 fn stream_file(pack: PackId, file: Arc<File>, ranges: Vec<Range<u64>>) -> BoxStream<'static, Result<Bytes, ReadError>> {
-    let pieces = ranges.into_iter().flat_map(|range| {
-        let starts = (range.start..range.end).step_by(READ_BYTES as usize);
-        starts.map(move |start| start..range.end.min(start + READ_BYTES))
-    });
-    futures::stream::iter(pieces)
-        .then(move |piece| {
+    futures::stream::iter(pieces(ranges))
+        .map(move |(whole, wanted)| {
             let file = file.clone();
-            async move {
-                let read = move || {
-                    let mut buffer = vec![0; (piece.end - piece.start) as usize];
-                    match file.read_exact_at(&mut buffer, piece.start) {
-                        Ok(()) => Ok(Bytes::from(buffer)),
-                        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(short(piece.start)),
-                        Err(source) => Err(ReadError::Io { pack, source }),
-                    }
-                };
-                tokio::task::spawn_blocking(read)
-                    .await
-                    .unwrap_or_else(|e| Err(ReadError::Io { pack, source: std::io::Error::other(e) }))
-            }
+            blocking(pack, move || {
+                let read = read_at(&file, &whole).map_err(|source| match source.kind() {
+                    std::io::ErrorKind::UnexpectedEof => short(whole.start),
+                    _ => ReadError::Io { pack, source },
+                })?;
+                let part = |r: Range<u64>| read.slice((r.start - whole.start) as usize..(r.end - whole.start) as usize);
+                Ok(futures::stream::iter(wanted.into_iter().map(part).map(Ok).collect::<Vec<_>>()))
+            })
         })
+        .buffered(2)
+        .try_flatten()
         .boxed()
+}
+
+/// Exactly these bytes, into memory that is not cleared first.
+fn read_at(file: &File, range: &Range<u64>) -> std::io::Result<Bytes> {
+    let want = (range.end - range.start) as usize;
+    let mut buffer = Vec::with_capacity(want);
+    while buffer.len() < want {
+        let at = range.start + buffer.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut buffer), at) {
+            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    buffer.truncate(want);
+    Ok(buffer.into())
+}
+
+/// Cuts ranges into reads of at most [`READ_BYTES`]: a long range into several, short neighbours together with what lies
+/// between them.
+fn pieces(ranges: Vec<Range<u64>>) -> impl Iterator<Item = (Range<u64>, Vec<Range<u64>>)> {
+    let mut short = ranges
+        .into_iter()
+        .flat_map(|range| {
+            let starts = (range.start..range.end).step_by(READ_BYTES as usize);
+            starts.map(move |start| start..range.end.min(start + READ_BYTES))
+        })
+        .peekable();
+    std::iter::from_fn(move || {
+        let first = short.next()?;
+        let (mut whole, mut wanted) = (first.clone(), vec![first]);
+        while let Some(next) = short.next_if(|next| {
+            let near = next.start >= whole.end && next.start - whole.end <= SKIP_BYTES;
+            near && next.end - whole.start <= READ_BYTES
+        }) {
+            whole.end = next.end;
+            wanted.push(next);
+        }
+        Some((whole, wanted))
+    })
 }
 
 /// Groups ranges that one request shall fetch: the request's range, and what is wanted of it.
@@ -350,6 +394,39 @@ mod tests {
             let picked = pick(futures::stream::iter(chunks).boxed(), whole.start, ranges);
             let got: Vec<Bytes> = futures::executor::block_on(picked.try_collect()).expect("no error was put in");
             prop_assert_eq!(got.concat(), expect);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_give_back_every_wanted_byte_once_in_bounded_reads(
+            gaps in prop::collection::vec((0u64..3 * SKIP_BYTES, 1u64..3 * READ_BYTES), 1..12),
+        ) {
+            let mut at = 0;
+            let ranges: Vec<Range<u64>> = gaps.iter().map(|&(skip, len)| {
+                let start = at + skip;
+                at = start + len;
+                start..at
+            }).collect();
+            let mut got: Vec<Range<u64>> = Vec::new();
+            for (whole, wanted) in pieces(ranges.clone()) {
+                prop_assert!(whole.end - whole.start <= READ_BYTES);
+                prop_assert_eq!((whole.start, whole.end), (wanted[0].start, wanted[wanted.len() - 1].end));
+                for part in wanted {
+                    match got.last_mut() {
+                        Some(last) if last.end == part.start => last.end = part.end,
+                        _ => got.push(part),
+                    }
+                }
+            }
+            let mut expect: Vec<Range<u64>> = Vec::new();
+            for range in ranges {
+                match expect.last_mut() {
+                    Some(last) if last.end == range.start => last.end = range.end,
+                    _ => expect.push(range),
+                }
+            }
+            prop_assert_eq!(got, expect);
         }
     }
 

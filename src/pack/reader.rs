@@ -42,14 +42,12 @@ pub fn table_from_tail(tail: &[u8], pack_bytes: u64) -> Result<Tail, PackError> 
 
 /// Reads a local whole pack's table.
 pub fn read_table(path: &Path) -> Result<PackTable, PackError> {
-    let pack = PackFile::open(path)?;
-    let mut want = TAIL_BYTES.min(pack.bytes);
-    loop {
-        match table_from_tail(&pack.read(pack.bytes - want, want as usize)?, pack.bytes)? {
-            Tail::Table(table) => return Ok(table),
-            Tail::NeedBytes(more) => want = more,
-        }
-    }
+    PackFile::open(path)?.table()
+}
+
+/// The same from the open file; `pack` is its name in errors.
+pub fn table_of(file: File, pack: PackId) -> Result<PackTable, PackError> {
+    PackFile::new(file, pack)?.table()
 }
 
 /// What a scan of a pack found.
@@ -219,10 +217,23 @@ impl PackFile {
     fn open(path: &Path) -> Result<Self, PackError> {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         let pack = name.split('.').next().and_then(|id| id.parse().ok()).unwrap_or(PackId([0; 16]));
-        let io = |source| PackError::Io { pack, source };
-        let file = File::open(path).map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
+        Self::new(File::open(path).map_err(|source| PackError::Io { pack, source })?, pack)
+    }
+
+    fn new(file: File, pack: PackId) -> Result<Self, PackError> {
+        let bytes = file.metadata().map_err(|source| PackError::Io { pack, source })?.len();
         Ok(Self { file, bytes, pack })
+    }
+
+    /// The trailing table of a whole pack: its end says how long it is.
+    fn table(&self) -> Result<PackTable, PackError> {
+        let mut want = (TRAILER_BYTES as u64).min(self.bytes);
+        loop {
+            match table_from_tail(&self.read(self.bytes - want, want as usize)?, self.bytes)? {
+                Tail::Table(table) => return Ok(table),
+                Tail::NeedBytes(more) => want = more,
+            }
+        }
     }
 
     /// Exactly these bytes, which the file has.

@@ -158,12 +158,18 @@ impl FragmentClock {
 
     /// Wall-clock time of a media time counted from the fragment's decode time.
     pub(super) fn wall(&self, media: i64) -> WallTime {
+        if self.wall == self.media {
+            return self.wall_start.saturating_add(Ticks90k(media));
+        }
         let ticks = (i128::from(media) * self.wall).div_euclid(self.media);
         self.wall_start.saturating_add(Ticks90k(ticks as i64))
     }
 
     /// The least media time, counted from the fragment's decode time, whose wall-clock time is not before `at`.
     pub(super) fn media_at(&self, at: WallTime) -> i64 {
+        if self.wall == self.media {
+            return at.since(self.wall_start).0;
+        }
         let wanted = i128::from(at.since(self.wall_start).0) * self.media;
         let ticks = -(-wanted).div_euclid(self.wall);
         ticks.clamp(i64::MIN.into(), i64::MAX.into()) as i64

@@ -181,9 +181,7 @@ impl Content {
         self.hash.update(&entry.id.0);
 
         self.video.begin_chunk(at, entry.video.len(), &params.video.sample_entry);
-        for (position, &sample) in entry.video.iter().enumerate() {
-            self.video.push(sample, entry.random_access && position == 0);
-        }
+        self.video.push_pictures(&entry.video, entry.random_access);
         if let Some(audio) = params.audio.as_ref().filter(|a| a.clock_rate > 0 && !entry.audio.is_empty()) {
             let video_bytes: u64 = entry.video.iter().map(|s| u64::from(s.size)).sum();
             self.append_audio(at + video_bytes, entry, audio.clock_rate, &audio.sample_entry);
@@ -311,6 +309,12 @@ impl Seen {
             next: None,
             wall_end: entry.stamp.wall_start,
         };
+        if let Some(inside) = Inside::of(&entry.video).filter(|i| after_start <= i.first && i.last.0 < end) {
+            seen.after_start = Some(inside.first);
+            seen.last = Some(inside.last);
+            seen.wall_end = clock.wall(inside.end);
+            return seen;
+        }
         let (mut decode, mut media_end) = (0i64, 0i64);
         for sample in &entry.video {
             let media = decode + i64::from(sample.composition_offset);
@@ -331,5 +335,33 @@ impl Seen {
         }
         seen.wall_end = clock.wall(media_end);
         seen
+    }
+}
+
+/// Media times of a fragment's pictures, where it does not matter which of them the range cuts off: of a long clip, all
+/// but the first and the last.
+struct Inside {
+    first: i64,
+    /// With its duration.
+    last: (i64, u32),
+    end: i64,
+}
+
+impl Inside {
+    fn of(samples: &[Sample]) -> Option<Self> {
+        let sample = samples.first()?;
+        let media = i64::from(sample.composition_offset);
+        let mut inside = Self { first: media, last: (media, sample.duration), end: 0 };
+        let mut decode = 0i64;
+        for sample in samples {
+            let media = decode + i64::from(sample.composition_offset);
+            decode += i64::from(sample.duration);
+            inside.first = inside.first.min(media);
+            if media > inside.last.0 {
+                inside.last = (media, sample.duration);
+            }
+            inside.end = inside.end.max(media + i64::from(sample.duration));
+        }
+        Some(inside)
     }
 }

@@ -94,6 +94,18 @@ impl Track {
         }
     }
 
+    /// Appends a fragment's pictures to the current chunk, of which only the first can be a random access point.
+    pub(super) fn push_pictures(&mut self, samples: &[Sample], random_access: bool) {
+        if random_access {
+            self.sync.extend_from_slice(&(self.samples + 1).to_be_bytes());
+        }
+        self.samples += samples.len() as u32;
+        self.ticks += samples.iter().map(|s| u64::from(s.duration)).sum::<u64>();
+        samples.iter().for_each(|s| self.durations.push(s.duration));
+        samples.iter().for_each(|s| self.offsets.push(s.composition_offset));
+        self.sizes.extend(samples.iter().flat_map(|s| s.size.to_be_bytes()));
+    }
+
     /// Moves the end of the last sample to `ticks`. Where that is too early for it, the samples before it are cut too,
     /// each to one tick at the least.
     pub(super) fn end_at(&mut self, ticks: u64) {
