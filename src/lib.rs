@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod http;
 pub mod index;
 pub mod keys;
+pub mod machine;
 pub mod media;
 pub mod pack;
 pub mod packs;

@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use moka::future::Cache;
 
 use crate::index::PackState;
+use crate::machine;
 use crate::pack::reader::{self, TAIL_BYTES, Tail};
 use crate::pack::{PackError, PackTable};
 use crate::spool::{Growing, Spool};
@@ -119,7 +120,7 @@ impl Packs {
     async fn scan(&self, pack: &PackRef) -> Result<Arc<PackTable>, ReadError> {
         let (spool, pack) = (self.spool.clone(), pack.clone());
         let id = pack.id;
-        tokio::task::spawn_blocking(move || {
+        machine::spawn_blocking(move || {
             let scan = reader::scan(&spool.open_path(&pack.camera, id), &spool.key(&pack.camera))?;
             scan.table.map(Arc::new).ok_or(ReadError::NotFound(id))
         })
@@ -235,7 +236,8 @@ impl Packs {
         self.tables.invalidate(&pack.id).await;
         self.store.delete(&pack.camera, pack.id).await.map_err(|source| ReadError::Store { pack: pack.id, source })?;
         for path in self.spool.files(&pack.camera, pack.id) {
-            match tokio::fs::remove_file(&path).await {
+            let removed = machine::spawn_blocking(move || machine::remove_file(&path)).await;
+            match removed.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
                 Ok(()) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(source) => return Err(ReadError::Io { pack: pack.id, source }),
@@ -262,7 +264,7 @@ async fn blocking<T: Send + 'static>(
     pack: PackId,
     work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = machine::spawn_blocking(work).await;
     done.unwrap_or_else(|e| Err(ReadError::Io { pack, source: std::io::Error::other(e) }))
 }
 

@@ -4,7 +4,7 @@
 //! it. What cannot be read is reported and left out.
 //! Absent on purpose: anything that needs a running gateway; the caller holds its lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,11 +15,12 @@ use crate::config::Retention;
 use crate::index::carry::{Carried, carry_over};
 use crate::index::{CameraRow, Change, Index, IndexError, PackState};
 use crate::keys::Keys;
+use crate::machine;
 use crate::packs::{PackRef, Packs};
 use crate::spool::recover::changes_of;
 use crate::spool::segments::rows_of;
 use crate::spool::{Spool, SpoolError};
-use crate::store::{Store, sync_folder};
+use crate::store::Store;
 use crate::units::{CameraKey, RunId, Ticks90k, WallTime};
 
 /// Packs whose tables are read at a time.
@@ -117,7 +118,7 @@ impl Rebuild {
         drop((index, spool, packs));
 
         let (old, clock) = (self.index, self.clock);
-        tokio::task::spawn_blocking(move || {
+        machine::spawn_blocking(move || {
             if old.exists() {
                 report.history = Some(carry_over(&old, &new));
             }
@@ -214,7 +215,7 @@ struct Builder<'a> {
     index: Index,
     cameras: BTreeMap<CameraKey, CameraRow>,
     /// One entry a run.
-    runs: HashMap<RunId, (WallTime, Option<Ticks90k>)>,
+    runs: BTreeMap<RunId, (WallTime, Option<Ticks90k>)>,
     report: Report,
     unreadable: &'a mut (dyn FnMut(Unreadable) + Send),
 }
@@ -225,7 +226,7 @@ impl<'a> Builder<'a> {
         cameras: BTreeMap<CameraKey, CameraRow>,
         unreadable: &'a mut (dyn FnMut(Unreadable) + Send),
     ) -> Self {
-        Self { index, cameras, runs: HashMap::new(), report: Report::default(), unreadable }
+        Self { index, cameras, runs: BTreeMap::new(), report: Report::default(), unreadable }
     }
 
     async fn configure(&self) -> Result<(), RebuildError> {
@@ -341,12 +342,12 @@ fn replace(index: &Path, new: &Path, at: WallTime) -> Result<Option<PathBuf>, Re
     for suffix in ["-wal", "-shm"] {
         let log = beside(index, suffix);
         if log.exists() {
-            std::fs::rename(&log, beside(&kept, suffix)).map_err(io(&log))?;
+            machine::rename(&log, &beside(&kept, suffix)).map_err(io(&log))?;
         }
     }
-    sync_folder(folder).map_err(io(folder))?;
-    std::fs::rename(new, index).map_err(io(index))?;
-    sync_folder(folder).map_err(io(folder))?;
+    machine::sync_folder(folder).map_err(io(folder))?;
+    machine::rename(new, index).map_err(io(index))?;
+    machine::sync_folder(folder).map_err(io(folder))?;
     Ok(had_one.then_some(kept))
 }
 
@@ -358,7 +359,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn remove_if_there(path: &Path) -> Result<(), RebuildError> {
-    match std::fs::remove_file(path) {
+    match machine::remove_file(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(RebuildError::Io { path: path.to_owned(), source })
         }

@@ -13,6 +13,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::clock::Clock;
 use crate::index::{Change, Index};
+use crate::machine;
 use crate::media::GapCause;
 use crate::source::{Source, SourceError};
 use crate::spool::Spool;
@@ -88,7 +89,7 @@ impl Recorder {
                 if self.shared.clock.read().mono.saturating_sub(began) >= WORKED {
                     backoff.reset();
                 }
-                let wait = backoff.next(error.cause, rand::random());
+                let wait = backoff.next(error.cause, machine::random());
                 self.failed(&error, wait).await;
                 stop.run_until_cancelled(tokio::time::sleep(wait)).await;
             }

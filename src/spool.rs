@@ -12,7 +12,7 @@
 //! Queues: packs to seal, bounded by [`SEALS_QUEUED_MAX`]; past it the recorder waits, and its camera's TCP window
 //! with it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,7 @@ use tracing::{error, warn};
 use crate::clock::Clock;
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::{DomainKey, Keys};
+use crate::machine;
 use crate::media::Fragment;
 use crate::pack::writer::PackWriter;
 use crate::pack::{PackError, PackHeader, PackTable, Stamp};
@@ -91,7 +92,7 @@ struct Inner {
     index: Index,
     clock: Arc<dyn Clock>,
     keys: Keys,
-    growing: Mutex<HashMap<PackId, Arc<Growing>>>,
+    growing: Mutex<BTreeMap<PackId, Arc<Growing>>>,
     live: Mutex<HashMap<CameraKey, PackId>>,
     seals: Mutex<Option<mpsc::Sender<Arc<Growing>>>>,
     sealed: Notify,
@@ -252,7 +253,7 @@ impl Spool {
     /// Starts the tasks that seal packs and hand them to the store. They end after [`Spool::close`].
     pub fn start(&self) -> Result<Tasks, SpoolError> {
         let dir = &self.0.dir;
-        std::fs::create_dir_all(dir).map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
+        machine::create_folders(dir).map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
         let (seals, queue) = mpsc::channel(SEALS_QUEUED_MAX);
         *lock(&self.0.seals) = Some(seals);
         let stop = CancellationToken::new();
@@ -291,10 +292,10 @@ impl Spool {
     pub fn open_pack(&self, header: PackHeader) -> Result<Arc<Growing>, SpoolError> {
         let path = self.open_path(&header.camera, header.pack);
         let folder = self.folder(&header.camera);
-        std::fs::create_dir_all(&folder).map_err(|source| SpoolError::Io { path: folder, source })?;
+        machine::create_folders(&folder).map_err(|source| SpoolError::Io { path: folder, source })?;
         let writer = PackWriter::create(&path, header.clone(), self.key(&header.camera)).inspect_err(|_| {
             // Nothing is in it yet; a later scan would find no fragment and drop it too.
-            let _ = std::fs::remove_file(&path);
+            let _ = machine::remove_file(&path);
         })?;
         let pack = Arc::new(Growing {
             path,
@@ -332,13 +333,13 @@ impl Spool {
         }
         let spool = self.clone();
         let sync = move |flush: Flush| {
-            let outcome = flush.file.sync_data();
+            let outcome = machine::sync_data(&flush.file);
             if outcome.is_ok() {
                 spool.became_durable(&flush.waiting);
             }
             (outcome, flush.pack, flush.changes)
         };
-        let synced = tokio::task::spawn_blocking(move || flushes.into_iter().map(sync).collect::<Vec<_>>()).await;
+        let synced = machine::spawn_blocking(move || flushes.into_iter().map(sync).collect::<Vec<_>>()).await;
         let Ok(synced) = synced else {
             error!("the flush was interrupted");
             return;

@@ -21,6 +21,7 @@ use tokio::io::AsyncReadExt;
 use url::Url;
 
 use crate::config::S3;
+use crate::machine;
 use crate::units::{CameraId, CameraKey, PackId, TenantId, WallTime};
 
 /// Packs up to this size go up as one PUT; larger ones in parts of this size.
@@ -107,6 +108,11 @@ impl Store {
         Self { objects, prefix: Path::default(), local_root: None }
     }
 
+    /// The same for a local directory: whole packs are renamed into it.
+    pub fn over_folder(objects: Arc<dyn ObjectStore>, root: PathBuf) -> Self {
+        Self { objects, prefix: Path::default(), local_root: Some(root) }
+    }
+
     /// The folder of a store that is a local directory.
     pub fn local_root(&self) -> Option<&FilePath> {
         self.local_root.as_deref()
@@ -149,7 +155,7 @@ impl Store {
     pub async fn put_pack(&self, camera: &CameraKey, pack: PackId, file: &FilePath) -> Result<Kept, StoreError> {
         if let Some(target) = self.local_file(camera, pack) {
             let from = file.to_owned();
-            let moved = tokio::task::spawn_blocking(move || move_durably(&from, &target))
+            let moved = machine::spawn_blocking(move || move_durably(&from, &target))
                 .await
                 .map_err(|e| StoreError::Io { path: file.to_owned(), source: std::io::Error::other(e) })??;
             if moved {
@@ -162,13 +168,14 @@ impl Store {
 
     async fn send(&self, location: &Path, file: &FilePath) -> Result<(), StoreError> {
         let io = |source| StoreError::Io { path: file.to_owned(), source };
-        let mut source = tokio::fs::File::open(file).await.map_err(io)?;
-        let want = source.metadata().await.map_err(io)?.len();
+        let want = std::fs::metadata(file).map_err(io)?.len();
         if want <= PART_BYTES as u64 {
-            let mut all = Vec::with_capacity(want as usize);
-            source.read_to_end(&mut all).await.map_err(io)?;
+            let from = file.to_owned();
+            let all = machine::spawn_blocking(move || std::fs::read(from)).await;
+            let all = all.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(io)?;
             self.objects.put(location, PutPayload::from(all)).await?;
         } else {
+            let mut source = tokio::fs::File::open(file).await.map_err(io)?;
             let upload = self.objects.put_multipart(location).await?;
             let mut parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
             let outcome = copy_parts(&mut source, &mut parts).await;
@@ -308,28 +315,17 @@ fn move_durably(from: &FilePath, to: &FilePath) -> Result<bool, StoreError> {
         move |source| StoreError::Io { path, source }
     };
     let folder = to.parent().unwrap_or(to);
-    std::fs::create_dir_all(folder).map_err(at(folder))?;
-    match std::fs::rename(from, to) {
+    machine::create_folders(folder).map_err(at(folder))?;
+    match machine::rename(from, to) {
         Ok(()) => {}
         Err(e) if e.kind() == std::io::ErrorKind::CrossesDevices => return Ok(false),
         Err(e) => return Err(at(from)(e)),
     }
-    sync_folder(folder).map_err(at(folder))?;
+    machine::sync_folder(folder).map_err(at(folder))?;
     if let Some(left) = from.parent() {
-        sync_folder(left).map_err(at(left))?;
+        machine::sync_folder(left).map_err(at(left))?;
     }
     Ok(true)
-}
-
-/// Bytes that the gateway may still write on the file system of this directory.
-pub fn free_bytes(dir: &FilePath) -> std::io::Result<u64> {
-    let disk = rustix::fs::statvfs(dir)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-/// Makes the names in a folder durable.
-pub(crate) fn sync_folder(folder: &FilePath) -> std::io::Result<()> {
-    std::fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

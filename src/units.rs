@@ -350,7 +350,7 @@ id_type!(
 
 fn time_ordered(at: WallTime) -> [u8; 16] {
     let millis = at.to_timestamp().as_millisecond().max(0) as u64;
-    let mut id: [u8; 16] = rand::random();
+    let mut id: [u8; 16] = crate::machine::random();
     id[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
     id
 }

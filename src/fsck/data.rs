@@ -29,7 +29,7 @@ impl Fsck {
         };
         let path = local.or_else(|| fetched.as_ref().map(|f| f.0.clone())).unwrap_or_default();
         let key = self.spool.key(camera);
-        let checked = tokio::task::spawn_blocking(move || reader::verify_pack(&path, &key)).await;
+        let checked = crate::machine::spawn_blocking(move || reader::verify_pack(&path, &key)).await;
         match checked {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(places)) => Err(places.iter().map(|e| complaint(row, e)).collect()),

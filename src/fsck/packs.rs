@@ -108,7 +108,7 @@ impl Fsck {
     async fn bytes(&self, row: &PackRow) -> Result<Option<u64>, String> {
         if row.state < PackState::Stored {
             for path in self.spool.files(&row.camera, row.id) {
-                match tokio::fs::metadata(&path).await {
+                match std::fs::metadata(&path) {
                     Ok(meta) => return Ok(Some(meta.len())),
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                     Err(e) => return Err(format!("{}: {e}", path.display())),

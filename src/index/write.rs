@@ -13,6 +13,7 @@ use tracing::{error, warn};
 
 use super::apply::apply;
 use super::{Change, IndexError, database};
+use crate::machine;
 
 /// Calls that wait for the writer; past it, callers wait to be queued.
 pub(super) const QUEUED_CALLS_MAX: usize = 1_024;
@@ -48,7 +49,7 @@ pub(super) async fn run(
                 }
                 let (path, kept, calls) = (path.clone(), connection.take(), std::mem::take(&mut calls));
                 let batch = move || commit_calls(&path, kept, calls);
-                connection = tokio::task::spawn_blocking(batch).await.unwrap_or_else(|cut_off| {
+                connection = machine::spawn_blocking(batch).await.unwrap_or_else(|cut_off| {
                     error!(error = %cut_off, "the index writer was cut off: opening the index again");
                     None
                 });
@@ -97,6 +98,9 @@ pub(super) fn commit(
     let committed = transaction(connection, calls);
     if must_sync {
         connection.pragma_update(None, "synchronous", "normal")?;
+    }
+    if must_sync && committed.is_ok() {
+        connection.path().map(Path::new).into_iter().for_each(machine::synced_index);
     }
     committed
 }

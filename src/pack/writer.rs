@@ -1,13 +1,14 @@
 //! Writes one pack, fragment by fragment.
 
 use std::fs::File;
-use std::io::{IoSlice, Seek, SeekFrom, Write};
+use std::io::{IoSlice, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::reader::Scan;
 use super::{FragmentEntry, PackError, PackHeader, PackTable, Stamp, format};
 use crate::keys::DomainKey;
+use crate::machine;
 use crate::media::Fragment;
 use crate::units::FragmentId;
 
@@ -39,8 +40,8 @@ impl PackWriter {
             });
         }
         let io = |source| PackError::Io { pack, source };
-        let file = File::options().read(true).write(true).create_new(true).open(path).map_err(io)?;
-        (&file).write_all(&init).map_err(io)?;
+        let file = machine::create_new(path).map_err(io)?;
+        machine::write_all(&file, &init).map_err(io)?;
         let table = PackTable { header, init_bytes: init.len() as u32, fragments: Vec::new() };
         Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new(), torn: false })
     }
@@ -53,7 +54,7 @@ impl PackWriter {
         let pack = table.header.pack;
         let io = |source| PackError::Io { pack, source };
         let mut file = File::options().read(true).write(true).open(path).map_err(io)?;
-        file.set_len(scan.whole_bytes).map_err(io)?;
+        machine::set_len(&file, scan.whole_bytes).map_err(io)?;
         file.seek(SeekFrom::Start(scan.whole_bytes)).map_err(io)?;
         Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new(), torn: false })
     }
@@ -117,7 +118,7 @@ impl PackWriter {
     fn undo(&mut self) -> Result<(), PackError> {
         let io = |source| PackError::Io { pack: self.table.header.pack, source };
         let end = self.bytes();
-        self.file.set_len(end).map_err(io)?;
+        machine::set_len(&self.file, end).map_err(io)?;
         (&*self.file).seek(SeekFrom::Start(end)).map_err(io)?;
         self.torn = false;
         Ok(())
@@ -147,13 +148,13 @@ impl PackWriter {
     }
 }
 
-fn write_all_vectored(mut file: &File, boxes: &[u8], payload: &[u8]) -> std::io::Result<()> {
+fn write_all_vectored(file: &File, boxes: &[u8], payload: &[u8]) -> std::io::Result<()> {
     let mut slices = [IoSlice::new(boxes), IoSlice::new(payload)];
     let mut left = slices.as_mut_slice();
     // Empty buffers in front would make a write of nothing look like the end of the disk.
     IoSlice::advance_slices(&mut left, 0);
     while !left.is_empty() {
-        match file.write_vectored(left) {
+        match machine::write_vectored(file, left) {
             Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
             Ok(n) => IoSlice::advance_slices(&mut left, n),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use super::{CameraPacks, Inputs, Plan, Policy, due_until, max_of, plan};
 use crate::clock::Clock;
 use crate::index::{Change, Index, IndexError, PackRow, PackState, Reason};
+use crate::machine;
 use crate::packs::{PackRef, Packs, ReadError};
 use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
 
@@ -170,7 +171,7 @@ impl Sweeper {
     /// Without an answer nothing is destroyed early; what expires goes on expiring.
     async fn free_bytes(&self) -> u64 {
         let ask = Arc::clone(&self.storage.free_bytes);
-        let answer = tokio::task::spawn_blocking(move || ask()).await.unwrap_or_else(|e| Err(io::Error::other(e)));
+        let answer = machine::spawn_blocking(move || ask()).await.unwrap_or_else(|e| Err(io::Error::other(e)));
         answer.unwrap_or_else(|error| {
             error!(%error, "the disk does not say how much is free: its reserve is not kept");
             u64::MAX

@@ -520,6 +520,6 @@ async fn the_sweeper_runs_until_it_is_stopped() {
 #[tokio::test]
 async fn the_disk_says_how_much_is_free() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(crate::store::free_bytes(dir.path()).unwrap() > 0);
-    assert!(crate::store::free_bytes(&dir.path().join("missing")).is_err());
+    assert!(crate::machine::free_bytes(dir.path()).unwrap() > 0);
+    assert!(crate::machine::free_bytes(&dir.path().join("missing")).is_err());
 }

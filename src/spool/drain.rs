@@ -3,7 +3,7 @@
 //! Invariant: each step can be cut off and taken up again by recovery: a pack is first whole on disk, then in the
 //! store, then stored in the index.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use super::recover::changes_of;
 use super::segments::{Segments, rows_of};
 use super::{Growing, Spool, SpoolError, lock};
 use crate::index::{Change, PackState};
+use crate::machine;
 use crate::media::{Gap, GapCause};
 use crate::pack::{PackError, PackTable, reader, writer::PackWriter};
-use crate::store::{Kept, sync_folder};
+use crate::store::Kept;
 use crate::units::{CameraKey, PackId};
 
 /// Packs sealed at a time.
@@ -141,7 +142,7 @@ impl Spool {
             state.table = Some(Arc::new(writer.table().clone()));
             if writer.table().fragments.is_empty() {
                 drop(writer);
-                std::fs::remove_file(&pack.path).map_err(io)?;
+                machine::remove_file(&pack.path).map_err(io)?;
                 return Ok(None);
             }
             // A pack whose flush failed may not be what was written to it: it is scanned below like one after a crash.
@@ -149,7 +150,7 @@ impl Spool {
                 let file = writer.file();
                 match writer.finish() {
                     Ok(_) => {
-                        file.sync_data().map_err(io)?;
+                        machine::sync_data(&file).map_err(io)?;
                         self.became_durable(&std::mem::take(&mut state.waiting));
                     }
                     Err(e) => {
@@ -185,25 +186,20 @@ impl Spool {
         }
         let bytes = std::fs::metadata(path).map_err(io)?.len();
         if path != &whole {
-            std::fs::rename(path, &whole).map_err(io)?;
-            sync_folder(&self.folder(camera)).map_err(io)?;
+            machine::rename(path, &whole).map_err(io)?;
+            machine::sync_folder(&self.folder(camera)).map_err(io)?;
         }
         Ok(Some((bytes, pack.take_unflushed(&mut state, bytes))))
     }
 
     /// Cuts a torn pack at its last whole fragment and writes its table; `None` (and no file) when it has no fragment.
     /// The samples of the first `flushed` fragments are known to be on the disk.
-    pub(super) fn mend(
-        &self,
-        path: &PathBuf,
-        camera: &CameraKey,
-        flushed: u32,
-    ) -> Result<Option<PackTable>, SpoolError> {
-        let io = |source| SpoolError::Io { path: path.clone(), source };
+    pub(super) fn mend(&self, path: &Path, camera: &CameraKey, flushed: u32) -> Result<Option<PackTable>, SpoolError> {
+        let io = |source| SpoolError::Io { path: path.to_owned(), source };
         let key = self.key(camera);
         let scan = reader::scan_unflushed(path, &key, flushed)?;
         let Some(table) = scan.table.clone().filter(|table| !table.fragments.is_empty()) else {
-            std::fs::remove_file(path).map_err(io)?;
+            machine::remove_file(path).map_err(io)?;
             return Ok(None);
         };
         if &table.header.camera != camera {
@@ -223,7 +219,7 @@ impl Spool {
         let writer = PackWriter::resume(path, scan, key)?;
         let file = writer.file();
         writer.finish()?;
-        file.sync_data().map_err(io)?;
+        machine::sync_data(&file).map_err(io)?;
         Ok(Some(table))
     }
 
@@ -270,5 +266,5 @@ fn retell(table: &PackTable, bytes: u64, told: &Segments) -> Vec<Change> {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
 ) -> Result<T, SpoolError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Stopped))
+    machine::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Stopped))
 }

@@ -12,6 +12,7 @@ use super::drain::blocking;
 use super::segments::{Rows, rows_of};
 use super::{Spool, SpoolError};
 use crate::index::{Change, PackRow, PackState};
+use crate::machine;
 use crate::media::{Gap, GapCause};
 use crate::pack::{PackTable, reader};
 use crate::units::{CameraId, CameraKey, PackId, TenantId};
@@ -107,8 +108,8 @@ impl Spool {
             let whole = spool.whole_path(&file.camera, file.pack);
             let io = |source| SpoolError::Io { path: whole.clone(), source };
             if file.path != whole {
-                std::fs::rename(&file.path, &whole).map_err(io)?;
-                crate::store::sync_folder(&spool.folder(&file.camera)).map_err(io)?;
+                machine::rename(&file.path, &whole).map_err(io)?;
+                machine::sync_folder(&spool.folder(&file.camera)).map_err(io)?;
             }
             let bytes = std::fs::metadata(&whole).map_err(io)?.len();
             Ok(Some((table, bytes)))
@@ -257,11 +258,14 @@ fn name(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
-/// What a folder holds; nothing when it is not a folder.
+/// What a folder holds, by name: packs from the oldest on; nothing when it is not a folder.
 pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
     let io = |source| SpoolError::Io { path: dir.to_owned(), source };
     if !dir.is_dir() {
         return Ok(Vec::new());
     }
-    std::fs::read_dir(dir).map_err(io)?.map(|entry| entry.map(|e| e.path()).map_err(io)).collect()
+    let paths = std::fs::read_dir(dir).map_err(io)?.map(|entry| entry.map(|e| e.path()).map_err(io));
+    let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
+    paths.sort_unstable();
+    Ok(paths)
 }

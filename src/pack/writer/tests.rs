@@ -1,3 +1,5 @@
+use std::io::Write;
+
 use super::*;
 use crate::pack::reader::{read_table, verify_pack};
 use crate::pack::testing::{SECOND, fragment, header, key};
