@@ -106,7 +106,7 @@ fn cut(c: &mut Criterion) {
 
 fn write(c: &mut Criterion) {
     let pack = fragments(PACK_FRAMES);
-    let bytes: usize = pack.iter().flat_map(|f| &f.payload).map(Bytes::len).sum();
+    let bytes: usize = pack.iter().map(|f| f.payload.len()).sum();
     let disk = std::env::var_os("VIGIE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let mut group = c.benchmark_group("append");
     group.throughput(Throughput::Bytes(bytes as u64)).sample_size(20);

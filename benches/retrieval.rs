@@ -68,7 +68,7 @@ impl Recording {
         let of_gop = self.bits_per_second / 8 * GOP_SECONDS as u64;
         let picture = of_gop / (RATE as u64 * GOP_SECONDS as u64 - 1 + RANDOM_ACCESS_SIZE);
         let mut video = Vec::with_capacity(RATE);
-        let mut payload = Vec::with_capacity(RATE);
+        let mut payload = Vec::new();
         let mut left = TICKS_PER_SECOND as u32;
         for n in 0..RATE {
             let scale = if random_access && n == 0 { RANDOM_ACCESS_SIZE } else { 1 };
@@ -77,7 +77,7 @@ impl Recording {
             let duration = if n + 1 == RATE { left } else { even + random.random_range(0..90) - 45 };
             left -= duration;
             let from = random.random_range(0..noise.len() - size as usize);
-            payload.push(noise.slice(from..from + size as usize));
+            payload.extend_from_slice(&noise[from..from + size as usize]);
             video.push(Sample { size: size as u32, duration, composition_offset: 0 });
         }
         let received = Reading { wall: self.start, mono: Duration::ZERO };

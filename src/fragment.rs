@@ -7,6 +7,9 @@
 //!
 //! RTP carries presentation times only. Inside a fragment the decode times are those presentation times in order,
 //! pushed apart where they would not grow; the composition offset of each sample restores what the camera sent.
+//!
+//! Samples are gathered in one buffer, which the caller hands back when the fragment is written: hashing and writing go
+//! through memory once, and a camera holds the memory of one fragment.
 
 use std::sync::Arc;
 
@@ -25,6 +28,9 @@ const NOMINAL_TICKS: i64 = TICKS_PER_SECOND / 25;
 /// A fragment is cut at this size too, so that a hostile camera cannot fill the memory. Sizes are the camera's, so the
 /// cut is still the same for every recorder.
 const FRAGMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A buffer grows by so much at least, and is kept from fragment to fragment up to so much.
+const BUFFER_STEP_BYTES: usize = 64 * 1024;
+const BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// And at this many samples, far more than a second has: many small ones cost memory too.
 const SAMPLES_MAX: usize = 4096;
 
@@ -80,7 +86,10 @@ struct Building {
     first: Option<(i64, Reading)>,
     last_received: Option<Reading>,
     pts: Vec<i64>,
-    video: Vec<Bytes>,
+    sizes: Vec<u32>,
+    /// The video samples, but for the first one until the buffer is back.
+    data: Vec<u8>,
+    first_data: Option<Bytes>,
     audio_times: Vec<i64>,
     audio: Vec<Bytes>,
     bytes: usize,
@@ -89,7 +98,15 @@ struct Building {
 
 impl Building {
     fn samples(&self) -> usize {
-        self.video.len() + self.audio.len()
+        self.sizes.len() + self.audio.len()
+    }
+
+    /// Appends a sample's bytes.
+    fn put(&mut self, bytes: &[u8]) {
+        if let Some(first) = self.first_data.take() {
+            append(&mut self.data, &first);
+        }
+        append(&mut self.data, bytes);
     }
 }
 
@@ -196,7 +213,12 @@ impl Fragmenter {
         building.last_received = Some(au.received);
         building.bytes += au.data.len();
         building.pts.push(pts);
-        building.video.push(au.data);
+        building.sizes.push(au.data.len() as u32);
+        if building.sizes.len() == 1 {
+            building.first_data = Some(au.data);
+        } else {
+            building.put(&au.data);
+        }
         self.previous_pts = pts;
     }
 
@@ -240,6 +262,14 @@ impl Fragmenter {
         self.building.audio.push(au.data);
     }
 
+    /// Takes the buffer of a fragment back that is not needed any more.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.building.data.capacity() == 0 && buffer.capacity() <= BUFFER_KEPT_BYTES_MAX {
+            buffer.clear();
+            self.building.data = buffer;
+        }
+    }
+
     /// The run is over: gives what is left.
     pub fn finish(mut self) -> Option<Fragment> {
         self.complete(None)
@@ -253,9 +283,9 @@ impl Fragmenter {
     /// Closes the fragment that grows; `next_pts` is the presentation time of the access unit after it.
     fn complete(&mut self, next_pts: Option<i64>) -> Option<Fragment> {
         let capacity = self.building.pts.len();
-        let building = std::mem::replace(
+        let mut building = std::mem::replace(
             &mut self.building,
-            Building { pts: Vec::with_capacity(capacity), video: Vec::with_capacity(capacity), ..Building::default() },
+            Building { pts: Vec::with_capacity(capacity), sizes: Vec::with_capacity(capacity), ..Building::default() },
         );
         let (first_timestamp, first_received) = building.first?;
         let decode_time = self.next_decode;
@@ -264,8 +294,10 @@ impl Fragmenter {
         self.next_decode = end;
         let audio_decode_time = building.audio_times.first().copied().unwrap_or(0);
         let audio = self.audio.map_or_else(Vec::new, |line| audio_samples(&building, line.nominal));
-        let mut payload = building.video;
-        payload.extend(building.audio);
+        building.put(&[]);
+        for frame in std::mem::take(&mut building.audio) {
+            building.put(&frame);
+        }
         Some(Fragment {
             params: self.params.clone(),
             decode_time: Ticks90k(decode_time),
@@ -274,7 +306,7 @@ impl Fragmenter {
             video,
             audio,
             audio_decode_time,
-            payload,
+            payload: building.data,
             first_timestamp,
             first_received,
             last_received: building.last_received.unwrap_or(first_received),
@@ -312,13 +344,13 @@ fn video_samples(building: &Building, start: i64, next: Option<(i64, i64)>, nomi
     };
     let end = end.max(last + 1);
     let samples = building
-        .video
+        .sizes
         .iter()
         .enumerate()
-        .map(|(i, data)| {
+        .map(|(i, &size)| {
             let until = decode.get(i + 1).copied().unwrap_or(end);
             Sample {
-                size: data.len() as u32,
+                size,
                 duration: (until - decode[i]) as u32,
                 composition_offset: (building.pts[i] - decode[i]) as i32,
             }
@@ -338,6 +370,14 @@ fn audio_samples(building: &Building, nominal: i64) -> Vec<Sample> {
             Sample { size: data.len() as u32, duration: duration.max(1) as u32, composition_offset: 0 }
         })
         .collect()
+}
+
+/// A buffer grows in steps that are small beside it: doubling would cost a camera twice its memory.
+fn append(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    if buffer.capacity() - buffer.len() < bytes.len() {
+        buffer.reserve_exact(bytes.len().max(BUFFER_STEP_BYTES).max(buffer.capacity() / 4));
+    }
+    buffer.extend_from_slice(bytes);
 }
 
 /// A time of the run in ticks of `rate`.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Camera, Config};
+use crate::config::{Camera, Config, Transport};
 use crate::dedup::Dedup;
 use crate::http::{self, Access};
 use crate::index::{CameraRow, Change, Index, IndexError};
@@ -187,7 +187,7 @@ impl Gateway {
             opening: Arc::new(Semaphore::new(OPENING_AT_ONCE)),
         };
         let recorders = recorders(config, &shared, &status).await?;
-        let cameras = recorders.len();
+        let cameras = recorders.iter().map(Vec::len).sum::<usize>();
         let shards = start_shards(config, recorders, &stop_recording)?;
 
         let (stop_flushing, stop_serving) = (CancellationToken::new(), CancellationToken::new());
@@ -303,10 +303,10 @@ fn policy(config: &Config, store: &Store) -> Policy {
     }
 }
 
-/// One recorder a camera, each taking up where its footage ended.
-async fn recorders(config: &Config, shared: &Shared, status: &StatusBoard) -> Result<Vec<Recorder>, GatewayError> {
+/// One recorder a camera, each taking up where its footage ended; those that send over TCP, and those over UDP.
+async fn recorders(config: &Config, shared: &Shared, status: &StatusBoard) -> Result<[Vec<Recorder>; 2], GatewayError> {
     let mut groups: HashMap<(Option<String>, Option<u16>), SessionGroup> = HashMap::new();
-    let mut recorders = Vec::new();
+    let (mut over_tcp, mut over_udp) = (Vec::new(), Vec::new());
     for tenant in &config.tenants {
         for camera in &tenant.cameras {
             let key = CameraKey { tenant: tenant.id.clone(), camera: camera.id.clone() };
@@ -315,10 +315,14 @@ async fn recorders(config: &Config, shared: &Shared, status: &StatusBoard) -> Re
             let source = RtspSource::new(rtsp_config(&key, camera), shared.clock.clone(), group);
             let continuity = continuity(&shared.index, &key, shared.clock.wall()).await?;
             let slot = status.slot(&key);
-            recorders.push(Recorder::new(shared.clone(), Box::new(source), slot, key, continuity));
+            let recorder = Recorder::new(shared.clone(), Box::new(source), slot, key, continuity);
+            match camera.transport {
+                Transport::Tcp => over_tcp.push(recorder),
+                Transport::Udp => over_udp.push(recorder),
+            }
         }
     }
-    Ok(recorders)
+    Ok([over_tcp, over_udp])
 }
 
 fn rtsp_config(key: &CameraKey, camera: &Camera) -> RtspConfig {
@@ -358,38 +362,42 @@ pub async fn continuity(index: &Index, key: &CameraKey, now: WallTime) -> Result
     Ok(continuity)
 }
 
-/// Deals the recorders out over threads and starts them.
+/// Deals the recorders out over threads and starts them. Cameras over UDP have a thread of their own, which never lets
+/// a socket fill: the kernel's usual receive buffer holds a hundred packets, less than one large picture, and what
+/// comes then is lost. A TCP socket that is full holds its camera back instead.
 fn start_shards(
     config: &Config,
-    recorders: Vec<Recorder>,
+    [over_tcp, over_udp]: [Vec<Recorder>; 2],
     stop: &CancellationToken,
 ) -> Result<Vec<thread::JoinHandle<()>>, GatewayError> {
-    let shards = config.recording.shards.clamp(1, recorders.len().max(1));
+    let shards = config.recording.shards.clamp(1, over_tcp.len().max(1));
     let mut dealt: Vec<Vec<Recorder>> = (0..shards).map(|_| Vec::new()).collect();
-    for (i, recorder) in recorders.into_iter().enumerate() {
+    for (i, recorder) in over_tcp.into_iter().enumerate() {
         dealt[i % shards].push(recorder);
     }
-    let tick = config.recording.tick;
-    let start = |(n, recorders): (usize, Vec<Recorder>)| {
-        let stop = stop.clone();
-        let io = |source| GatewayError::Io { path: format!("recording thread {n}").into(), source };
-        let runtime = recording_runtime(tick).map_err(io)?;
-        thread::Builder::new()
-            .name(format!("record-{n}"))
-            .spawn(move || {
-                runtime.block_on(async move {
-                    let tasks: Vec<_> = recorders.into_iter().map(|r| tokio::spawn(r.run(stop.clone()))).collect();
-                    for task in tasks {
-                        if let Err(e) = task.await {
-                            tracing::error!(error = %e, "a recorder ended badly: its camera is not recorded until the next start");
-                        }
-                    }
-                    tokio::time::sleep(TEARDOWN_TIME).await;
-                });
-            })
-            .map_err(io)
+    let ticking = dealt.into_iter().map(|recorders| (config.recording.tick, recorders));
+    let threads = ticking.chain([(Duration::ZERO, over_udp)]).filter(|(_, recorders)| !recorders.is_empty());
+    threads.enumerate().map(|(n, (tick, recorders))| start_shard(n, tick, recorders, stop.clone())).collect()
+}
+
+fn start_shard(
+    n: usize,
+    tick: Duration,
+    recorders: Vec<Recorder>,
+    stop: CancellationToken,
+) -> Result<thread::JoinHandle<()>, GatewayError> {
+    let io = |source| GatewayError::Io { path: format!("recording thread {n}").into(), source };
+    let runtime = recording_runtime(tick).map_err(io)?;
+    let record = async move {
+        let tasks: Vec<_> = recorders.into_iter().map(|r| tokio::spawn(r.run(stop.clone()))).collect();
+        for task in tasks {
+            if let Err(e) = task.await {
+                tracing::error!(error = %e, "a recorder ended badly: its camera is not recorded until the next start");
+            }
+        }
+        tokio::time::sleep(TEARDOWN_TIME).await;
     };
-    dealt.into_iter().enumerate().map(start).collect()
+    thread::Builder::new().name(format!("record-{n}")).spawn(move || runtime.block_on(record)).map_err(io)
 }
 
 /// A runtime that, before it waits for its sockets, lets them fill for a tick: each read then takes all that came, and

@@ -129,6 +129,16 @@ pub fn sync_data(file: &File) -> io::Result<()> {
     change(FileOp::Sync(file), || file.sync_data())
 }
 
+/// Flushes everything on the file system of this open folder: one call in place of one for each file. Since Linux 5.8
+/// it fails when anything there could not be written since the folder was opened, or since the last call on it
+/// (syncfs(2)); whose bytes they were, each file's own [`sync_data`] tells. A simulation knows of files only.
+pub fn sync_disk(folder: &File) -> io::Result<()> {
+    match simulated() {
+        Some(_) => Err(io::ErrorKind::Unsupported.into()),
+        None => Ok(rustix::fs::syncfs(folder)?),
+    }
+}
+
 /// Makes the names in a folder durable.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     change(FileOp::SyncFolder(folder), || File::open(folder)?.sync_all())

@@ -120,8 +120,8 @@ pub struct Fragment {
     pub audio: Vec<Sample>,
     /// Decode time of the first audio sample, in audio ticks on the same origin as `decode_time`.
     pub audio_decode_time: i64,
-    /// Sample bytes: all video samples, then all audio samples. One buffer a sample.
-    pub payload: Vec<Bytes>,
+    /// Sample bytes, back to back: all video samples, then all audio samples.
+    pub payload: Vec<u8>,
     /// Extended RTP timestamp of the first video sample, to set sender reports against.
     pub first_timestamp: i64,
     /// When the first video access unit was received.

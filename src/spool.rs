@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,9 @@ pub use delay::Delays;
 
 use segments::Segments;
 
+/// From so many packs on, a flush is one of the whole file system: a flush of each costs a commit of the file system's
+/// journal and of the disk's cache each.
+const FLUSHED_TOGETHER_FROM: usize = 8;
 /// Packs that may wait to be sealed.
 const SEALS_QUEUED_MAX: usize = 1024;
 
@@ -133,6 +137,16 @@ struct Inner {
     sending: RwLock<()>,
     /// From reading a fragment's last picture to its being on the disk.
     delays: Mutex<Delays>,
+    /// The spool's folder, held open so that a flush of its file system hears of every failure since. Set at the start.
+    disk: OnceLock<Disk>,
+}
+
+/// A file system that can be flushed as a whole.
+#[derive(Debug)]
+struct Disk {
+    folder: File,
+    /// Its number.
+    device: u64,
 }
 
 /// Locks even after a panic elsewhere: every critical section here leaves its data whole at each step.
@@ -283,6 +297,7 @@ impl Spool {
             reduce: OnceLock::new(),
             sending: RwLock::default(),
             delays: Mutex::default(),
+            disk: OnceLock::new(),
         }))
     }
 
@@ -290,6 +305,10 @@ impl Spool {
     pub fn start(&self) -> Result<Tasks, SpoolError> {
         let dir = &self.0.dir;
         machine::create_folders(dir).map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
+        let opened = File::open(dir).and_then(|folder| Ok(Disk { device: folder.metadata()?.dev(), folder }));
+        let disk = opened.map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
+        // Set before: the spool was started twice, and holds the folder already.
+        let _ = self.0.disk.set(disk);
         let (seals, queue) = mpsc::channel(SEALS_QUEUED_MAX);
         *lock(&self.0.seals) = Some(seals);
         let stop = CancellationToken::new();
@@ -373,14 +392,7 @@ impl Spool {
             return;
         }
         let spool = self.clone();
-        let sync = move |flush: Flush| {
-            let outcome = machine::sync_data(&flush.file);
-            if outcome.is_ok() {
-                spool.became_durable(&flush.waiting);
-            }
-            (outcome, flush.pack, flush.changes)
-        };
-        let synced = machine::spawn_blocking(move || flushes.into_iter().map(sync).collect::<Vec<_>>()).await;
+        let synced = machine::spawn_blocking(move || spool.sync(flushes)).await;
         let Ok(synced) = synced else {
             error!("the flush was interrupted");
             return;
@@ -414,6 +426,22 @@ impl Spool {
     /// How long fragments waited so far, from reading their last picture to being on the disk.
     pub fn delays(&self) -> Delays {
         lock(&self.0.delays).clone()
+    }
+
+    /// Flushes files: together where they are many on one file system. Where that fails, each file says for itself
+    /// whether it is durable.
+    fn sync(&self, flushes: Vec<Flush>) -> Vec<(std::io::Result<()>, Arc<Growing>, Vec<Change>)> {
+        let disk = self.0.disk.get().filter(|_| flushes.len() >= FLUSHED_TOGETHER_FROM);
+        let flushed = disk.filter(|disk| machine::sync_disk(&disk.folder).is_ok()).map(|disk| disk.device);
+        let sync = |flush: Flush| {
+            let together = flushed.is_some_and(|device| flush.file.metadata().is_ok_and(|file| file.dev() == device));
+            let outcome = if together { Ok(()) } else { machine::sync_data(&flush.file) };
+            if outcome.is_ok() {
+                self.became_durable(&flush.waiting);
+            }
+            (outcome, flush.pack, flush.changes)
+        };
+        flushes.into_iter().map(sync).collect()
     }
 
     /// Flushes each `every` until stopped, then once more.

@@ -336,3 +336,40 @@ fn h265_with_reordered_pictures_plays_as_it_lies() {
 fn h264_with_sound_plays_as_it_lies() {
     check_plays("libx264", 0, true);
 }
+
+/// VLC plays the file and hands on what it reads, without decoding, as a transport stream.
+fn through_vlc(dir: &Path, pack: &Path) -> PathBuf {
+    let out = dir.join("vlc.ts");
+    // VLC refuses to run as root, and what it runs as must reach the files.
+    let root = run_quietly(Command::new("id").arg("-u")).trim() == "0";
+    run_quietly(Command::new("chmod").args(["-R", "a+rwX"]).arg(dir));
+    let mut command = if root { Command::new("setpriv") } else { Command::new("cvlc") };
+    if root {
+        command.args(["--reuid=65534", "--clear-groups", "cvlc"]);
+    }
+    let sout = format!("#std{{access=file,mux=ts,dst={}}}", text(&out));
+    command.args(["-I", "dummy", "--play-and-exit", "--no-sout-audio", "--sout", &sout]).arg(pack);
+    run_quietly(command.env("HOME", dir));
+    out
+}
+
+fn run_quietly(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e} (see .ci/setup)"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn vlc_reads_the_pictures_of_a_pack_as_it_lies() {
+    for coder in ["libx264", "libx265"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let source = encode(dir.path(), coder, 0, false);
+        let path = dir.path().join("pack.mp4");
+        write_pack(&path, &source);
+        let shown: Vec<String> = pictures(&source.path).into_iter().map(|(_, hash)| hash).collect();
+        let seen: Vec<String> = pictures(&through_vlc(dir.path(), &path)).into_iter().map(|(_, hash)| hash).collect();
+        // Its muxer holds the last pictures back, and leaves without them.
+        assert!(seen.len() + 4 >= shown.len(), "{coder}: {} pictures of {}", seen.len(), shown.len());
+        assert_eq!(seen, shown[..seen.len()], "{coder}");
+    }
+}

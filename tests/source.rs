@@ -31,7 +31,10 @@ impl Server {
         }
         let mut process = Command::new("/usr/bin/python3")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/source/gst_files.py"))
-            .args([files.path().join("h264.mp4"), files.path().join("h265.mp4")])
+            .args(
+                ["h264", "h265"]
+                    .map(|id| format!("{id}={id}={}", files.path().join(id).with_extension("mp4").display())),
+            )
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

@@ -17,6 +17,7 @@ mod floor;
 mod ingest;
 mod process;
 mod report;
+mod warm;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -68,6 +69,9 @@ pub(crate) struct Ingest {
     /// What takes turns
     #[arg(long, value_delimiter = ',', default_value = "gateway,floor")]
     pub(crate) recorders: Vec<Recorder>,
+    /// How often they take turns; the ratio is to the median of the floor's turns
+    #[arg(long, default_value_t = 1)]
+    pub(crate) rounds: usize,
     /// Cameras of ffmpeg's turn, which takes some 50 MB of memory for each
     #[arg(long, default_value_t = 50)]
     pub(crate) ffmpeg_cameras: usize,

@@ -217,6 +217,18 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn varint(&mut self) -> Decoded<u64> {
+        // Nearly all are differences of sizes and durations: one or two bytes.
+        match *self.0 {
+            [a @ 0..0x80, ref rest @ ..] => {
+                self.0 = rest;
+                return Ok(a.into());
+            }
+            [a, b @ 0..0x80, ref rest @ ..] => {
+                self.0 = rest;
+                return Ok(u64::from(a & 0x7f) | u64::from(b) << 7);
+            }
+            _ => {}
+        }
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

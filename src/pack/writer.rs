@@ -14,9 +14,6 @@ use crate::machine;
 use crate::media::Fragment;
 use crate::units::FragmentId;
 
-/// Buffers that one `writev` takes (POSIX `IOV_MAX` on Linux).
-const SLICES_MAX: usize = 1024;
-
 /// A pack that grows. Dropping it leaves the file as it is: recovery finds every whole fragment.
 #[derive(Debug)]
 pub struct PackWriter {
@@ -72,7 +69,7 @@ impl PackWriter {
         if *fragment.params != *self.table.header.params {
             return Err(refused("its sample descriptions are others than the pack's"));
         }
-        let data_bytes: u64 = fragment.payload.iter().map(|data| data.len() as u64).sum();
+        let data_bytes = fragment.payload.len() as u64;
         if data_bytes > format::DATA_BYTES_MAX {
             return Err(refused("it has more sample bytes than a fragment can"));
         }
@@ -80,7 +77,7 @@ impl PackWriter {
             offset: self.bytes(),
             header_bytes: 0,
             data_bytes: data_bytes as u32,
-            id: fragment_id(&fragment.payload, &self.key),
+            id: FragmentId(*blake3::keyed_hash(self.key.as_bytes(), &fragment.payload).as_bytes()),
             decode_time: fragment.decode_time,
             random_access: fragment.random_access,
             video: fragment.video.clone(),
@@ -89,10 +86,6 @@ impl PackWriter {
             stamp,
             place: None,
         };
-        let sizes = entry.video.iter().chain(&entry.audio).map(|s| s.size as usize);
-        if !sizes.eq(fragment.payload.iter().map(Bytes::len)) {
-            return Err(refused("its samples are not its buffers"));
-        }
         self.table.admits(&entry).map_err(refused)?;
         let index = self.table.fragments.len() as u32;
         format::fragment_header(&mut self.boxes, pack, index, &entry);
@@ -110,7 +103,7 @@ impl PackWriter {
     }
 
     /// Writes behind the last whole fragment, all or nothing.
-    fn write(&mut self, boxes: &[u8], payload: &[Bytes]) -> Result<(), PackError> {
+    fn write(&mut self, boxes: &[u8], payload: &[u8]) -> Result<(), PackError> {
         let pack = self.table.header.pack;
         if self.torn {
             self.undo()?;
@@ -168,25 +161,13 @@ pub fn trailing_table(table: &PackTable) -> Bytes {
     format::table(table).into()
 }
 
-/// Keyed BLAKE3 of sample bytes, whatever buffers they lie in.
-fn fragment_id(payload: &[Bytes], key: &DomainKey) -> FragmentId {
-    let mut hasher = blake3::Hasher::new_keyed(key.as_bytes());
-    payload.iter().for_each(|data| {
-        hasher.update(data);
-    });
-    FragmentId(*hasher.finalize().as_bytes())
-}
-
-fn write_all_vectored(file: &File, boxes: &[u8], payload: &[Bytes]) -> std::io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(payload.len() + 1);
-    slices.push(IoSlice::new(boxes));
-    slices.extend(payload.iter().map(|data| IoSlice::new(data)));
+fn write_all_vectored(file: &File, boxes: &[u8], payload: &[u8]) -> std::io::Result<()> {
+    let mut slices = [IoSlice::new(boxes), IoSlice::new(payload)];
     let mut left = slices.as_mut_slice();
     // Empty buffers in front would make a write of nothing look like the end of the disk.
     IoSlice::advance_slices(&mut left, 0);
     while !left.is_empty() {
-        let most = left.len().min(SLICES_MAX);
-        match machine::write_vectored(file, &left[..most]) {
+        match machine::write_vectored(file, left) {
             Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
             Ok(n) => IoSlice::advance_slices(&mut left, n),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}

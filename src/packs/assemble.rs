@@ -98,7 +98,7 @@ impl Packs {
             Source::Host(host, wanted) => {
                 // Whose pack is missing is nobody's business here.
                 let own = move |e| if matches!(e, ReadError::NotFound(_)) { ReadError::NotFound(id) } else { e };
-                interleave(this.from_host(host, wanted).map_err(own).boxed(), steps)
+                interleave(this.of_host(host, wanted).map_err(own).boxed(), steps)
             }
         });
         Ok(runs.boxed())
@@ -106,7 +106,7 @@ impl Packs {
 
     /// Sample bytes of fragments of a host. What it says of each must be what the reference says: whoever wrote either, no
     /// other footage is handed out.
-    fn from_host(
+    fn of_host(
         &self,
         host: Arc<Host>,
         wanted: Vec<(u32, FragmentId, Range<u64>)>,

@@ -213,6 +213,7 @@ impl<'a> Recording<'a> {
         if let Err(e) = self.append(&fragment, placed) {
             self.refused(&e).await;
         }
+        self.run.fragmenter.recycle(fragment.payload);
     }
 
     async fn new_params(&mut self, params: &Arc<Params>) {
@@ -326,7 +327,7 @@ impl<'a> Recording<'a> {
         if self.refused.take().is_some() {
             info!("the disk takes footage again");
         }
-        let bytes: u64 = fragment.payload.iter().map(|data| data.len() as u64).sum();
+        let bytes = fragment.payload.len() as u64;
         self.status.update(|status| {
             status.enter(CameraState::Recording, placed.wall_start);
             status.fragment(end, fragment.duration, bytes, fragment.video.len());

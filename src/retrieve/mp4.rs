@@ -61,8 +61,8 @@ impl Clip {
 
     fn from_layout(layout: Layout, camera: &CameraKey, packs: Packs) -> Self {
         let head = Bytes::from(boxes::head(&layout, camera));
-        let mut hash = layout.content;
-        hash.update(&head);
+        let mut hash = blake3::Hasher::new();
+        hash.update(&layout.content).update(&head);
         let etag = format!("\"{}\"", &hash.finalize().to_hex()[..32]);
         let samples = Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes };
         Self { head, samples, etag, covers: layout.covers, packs }

@@ -74,21 +74,17 @@ pub(crate) fn second(n: u32) -> Fragment {
     let received = Reading { wall: NOON, mono: Duration::ZERO };
     let mut all = vec![0; 3_000 + (n as usize * 37) % 2_000];
     blake3::Hasher::new().update(b"scene").update(&n.to_be_bytes()).finalize_xof().fill(&mut all);
-    let all = Bytes::from(all);
-    let payload: Vec<Bytes> = all.chunks(all.len().div_ceil(4)).map(|part| all.slice_ref(part)).collect();
-    let each = (TICKS_PER_SECOND / payload.len() as i64) as u32;
+    let sizes: Vec<u32> = all.chunks(all.len().div_ceil(4)).map(|part| part.len() as u32).collect();
+    let each = (TICKS_PER_SECOND / sizes.len() as i64) as u32;
     Fragment {
         params: params(),
         decode_time: Ticks90k(i64::from(n) * TICKS_PER_SECOND),
         duration: Ticks90k(TICKS_PER_SECOND),
         random_access: n.is_multiple_of(GOP),
-        video: payload
-            .iter()
-            .map(|data| Sample { size: data.len() as u32, duration: each, composition_offset: 0 })
-            .collect(),
+        video: sizes.into_iter().map(|size| Sample { size, duration: each, composition_offset: 0 }).collect(),
         audio: Vec::new(),
         audio_decode_time: 0,
-        payload,
+        payload: all,
         first_timestamp: 0,
         first_received: received,
         last_received: received,

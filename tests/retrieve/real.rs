@@ -131,7 +131,7 @@ fn cut(params: &Arc<Params>, video: &Track, audio: Option<&Track>) -> Vec<Fragme
         }
         let fragment = fragments.last_mut().expect("the first sample is a random access point");
         fragment.video.push(*sample);
-        fragment.payload.push(bytes.clone());
+        fragment.payload.extend_from_slice(bytes);
         fragment.duration.0 += i64::from(sample.duration);
         decode += i64::from(sample.duration);
     }
@@ -142,7 +142,7 @@ fn cut(params: &Arc<Params>, video: &Track, audio: Option<&Track>) -> Vec<Fragme
         let end = (fragment.decode_time.0 + fragment.duration.0) * rate / 90_000;
         while let Some((sample, _, bytes)) = samples.next_if(|_| decode < end) {
             fragment.audio.push(*sample);
-            fragment.payload.push(bytes.clone());
+            fragment.payload.extend_from_slice(bytes);
             decode += i64::from(sample.duration);
         }
     }

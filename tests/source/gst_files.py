@@ -1,6 +1,7 @@
-"""Serves MP4 files over RTSP with digest authentication: gst_files.py H264-FILE H265-FILE.
+"""Serves MP4 and MOV files over RTSP with digest authentication: gst_files.py PATH=CODINGS=FILE…
 
-Prints its port once it listens. Each client gets the file of its path, /h264 or /h265, from the start, at its own pace.
+CODINGS is h264 or h265, with sound `h264+aac` or `h264+alaw`. Prints its port once it listens. Each client gets the file
+of its path from the start, at its own pace.
 """
 
 import sys
@@ -28,11 +29,18 @@ permissions = GstRtspServer.RTSPPermissions()
 permissions.add_permission_for_role("viewer", "media.factory.access", True)
 permissions.add_permission_for_role("viewer", "media.factory.construct", True)
 
-for codec, path in zip(("h264", "h265"), sys.argv[1:]):
+SOUND = {"aac": "aacparse ! rtpmp4gpay name=pay1 pt=97", "alaw": "rtppcmapay name=pay1 pt=8"}
+
+for argument in sys.argv[1:]:
+    path, codings, file = argument.split("=", 2)
+    video, _, audio = codings.partition("+")
+    branches = f"d.video_0 ! queue ! {video}parse ! rtp{video}pay name=pay0 pt=96"
+    if audio:
+        branches += f" d.audio_0 ! queue ! {SOUND[audio]}"
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(f'( filesrc location="{path}" ! qtdemux ! {codec}parse ! rtp{codec}pay name=pay0 pt=96 )')
+    factory.set_launch(f'( filesrc location="{file}" ! qtdemux name=d {branches} )')
     factory.set_permissions(permissions)
-    server.get_mount_points().add_factory(f"/{codec}", factory)
+    server.get_mount_points().add_factory(f"/{path}", factory)
 
 server.attach(None)
 print(server.get_bound_port(), flush=True)

@@ -14,7 +14,7 @@ use super::super::show;
 use super::fleet::Handle;
 use super::process::{self, Group};
 use super::report::{Durable, Report, Turn};
-use super::{Failure, Ingest, Recorder, count};
+use super::{Failure, Ingest, Recorder, count, warm};
 
 /// Until every camera plays.
 const PLAYING_WITHIN: Duration = Duration::from_secs(120);
@@ -35,11 +35,13 @@ pub(super) async fn run(args: Ingest) -> Result<(), Failure> {
         durability_ms: args.durability_ms,
         turns: Vec::new(),
     };
-    for &recorder in &args.recorders {
+    let rounds = std::iter::repeat_n(&args.recorders, args.rounds.max(1)).flatten();
+    for (n, &recorder) in rounds.enumerate() {
         if recorder == Recorder::Ffmpeg && !has_ffmpeg().await {
             tracing::warn!("ffmpeg is not installed: its turn is left out");
             continue;
         }
+        warm::fill_page_cache(&scratch.path.join(format!("memory-{n}")))?;
         let turn = turn(&args, recorder, &scratch.path).await?;
         info!(recorder = turn.recorder, cpu_s_per_gb = turn.cpu_s_per_gb, "measured");
         report.turns.push(turn);

@@ -20,8 +20,11 @@ fn place(host: u8, fragment: u32) -> Place {
     Place { host: Arc::new(host), fragment }
 }
 
+/// For each fragment the host and the number there, where it is not the pack's own.
+type Places = Vec<Option<(u8, u32)>>;
+
 /// A pack of some fragments, and for each where its bytes lie.
-fn referring() -> impl Strategy<Value = (Vec<Vec<u32>>, Vec<Option<(u8, u32)>>)> {
+fn referring() -> impl Strategy<Value = (Vec<Vec<u32>>, Places)> {
     testing::shapes().prop_flat_map(|shapes| {
         let places = prop::collection::vec(prop::option::of((1u8..4, 0u32..1 << 20)), shapes.len());
         (Just(shapes), places)

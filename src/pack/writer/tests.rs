@@ -23,15 +23,8 @@ fn check_refused(change: impl FnOnce(&mut Fragment, &mut Stamp), expect: &str) {
 fn what_would_break_a_pack_is_refused_and_leaves_it_whole() {
     check_refused(|f, _| f.decode_time = Ticks90k(SECOND - 1), "decode time");
     check_refused(|_, s| s.wall_start = s.wall_start.saturating_sub(Ticks90k(1)), "wall-clock time");
-    check_refused(|f, _| f.video[0].size += 1, "buffers");
-    check_refused(|f, _| drop(f.payload.pop()), "buffers");
-    check_refused(
-        |f, _| {
-            f.video[0].size -= 1;
-            f.video[1].size += 1;
-        },
-        "buffers",
-    );
+    check_refused(|f, _| f.video[0].size += 1, "add up");
+    check_refused(|f, _| f.payload.truncate(1), "add up");
     check_refused(|f, _| (f.video, f.audio, f.payload) = (Vec::new(), Vec::new(), Vec::new()), "no picture");
     check_refused(|f, _| f.audio_decode_time = -1, "negative");
     check_refused(|_, s| s.wall_duration = Ticks90k(-1), "negative");
@@ -68,21 +61,10 @@ fn sample_descriptions_that_are_no_boxes_are_refused_before_a_file_is_made() {
     let path = dir.path().join("a.mp4");
     let mut header = header();
     let mut params = (*header.params).clone();
-    params.video.sample_entry = Bytes::from_static(b"\0\0\0\x0cavc1");
+    params.video.sample_entry = bytes::Bytes::from_static(b"\0\0\0\x0cavc1");
     header.params = Arc::new(params);
     assert!(matches!(PackWriter::create(&path, header, key()), Err(PackError::Refused { .. })));
     assert!(!path.exists());
-}
-
-#[test]
-fn a_fragment_of_more_buffers_than_one_writev_takes_is_whole() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a.mp4");
-    let mut writer = PackWriter::create(&path, header(), key()).unwrap();
-    let (many, stamp) = fragment(0, &vec![3; 2 * SLICES_MAX + 5]);
-    writer.append(&many, stamp).unwrap();
-    let (table, _) = writer.finish().unwrap();
-    assert_eq!(verify_pack(&path, &key()).unwrap(), table);
 }
 
 /// The disk refuses for a while: a file opened for reading only stands in for it. Neither the write nor its undoing

@@ -60,8 +60,8 @@ pub(super) struct Layout {
     pub(super) audio: Option<Audio>,
     /// Wall-clock time from the first picture shown to the end of the last.
     pub(super) covers: TimeRange,
-    /// Over the fragments' ids, in order.
-    pub(super) content: blake3::Hasher,
+    /// The fragments' ids, in order.
+    pub(super) content: Vec<u8>,
 }
 
 /// Whether more fragments are wanted.
@@ -94,7 +94,7 @@ struct Content {
     audio_start: i64,
     /// Where the media time that goes on now began: on the clip's timeline, and on the run's.
     origin: (u64, Ticks90k),
-    hash: blake3::Hasher,
+    ids: Vec<u8>,
 }
 
 impl Builder {
@@ -133,7 +133,7 @@ impl Builder {
         let covers = TimeRange::new(first.wall, last.wall.saturating_add(Ticks90k(end - last.at)))?;
         let content = self.content;
         let audio_edit = content.audio_edit(first.at, end);
-        let Content { packs, parts, mdat_bytes, video, size, audio, audio_timescale, hash, .. } = content;
+        let Content { packs, parts, mdat_bytes, video, size, audio, audio_timescale, ids, .. } = content;
         Some(Layout {
             packs,
             parts,
@@ -144,7 +144,7 @@ impl Builder {
             size,
             audio: audio_edit.map(|edit| Audio { track: audio, timescale: audio_timescale, edit }),
             covers,
-            content: hash,
+            content: ids,
         })
     }
 }
@@ -178,7 +178,7 @@ impl Content {
         let (bytes, pack) = (entry.data_bytes, self.packs.len() as u32 - 1);
         self.parts.push(Part { at, offset: entry.data_offset(), bytes, pack });
         self.mdat_bytes += u64::from(bytes);
-        self.hash.update(&entry.id.0);
+        self.ids.extend_from_slice(&entry.id.0);
 
         self.video.begin_chunk(at, entry.video.len(), &params.video.sample_entry);
         self.video.push_pictures(&entry.video, entry.random_access);
