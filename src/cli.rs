@@ -19,6 +19,7 @@ mod ls;
 mod rebuild_index;
 mod run;
 mod show;
+mod stats;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Ls(Ls),
     /// Set the index against the store, and report every difference
     Fsck(Fsck),
+    /// Say what each tenant's footage takes, and what references save
+    Stats(ConfigArg),
     /// Make the index anew from the packs alone
     RebuildIndex(ConfigArg),
     /// Measure what recording costs on this machine
@@ -191,6 +194,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Export(args) => block_on(export::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Fsck(args) => block_on(fsck::run(args)),
+        Command::Stats(args) => block_on(stats::run(args)),
         Command::RebuildIndex(args) => block_on(rebuild_index::run(args)),
     }
 }

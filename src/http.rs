@@ -38,6 +38,7 @@ mod params;
 mod problem;
 mod range;
 mod serve;
+mod stats;
 
 /// Longest request body that is let pass unread; a longer one is refused.
 const BODY_BYTES_MAX: u64 = 4096;
@@ -89,6 +90,7 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(hls::init))
         .routes(routes!(hls::segment))
         .routes(routes!(events::events))
+        .routes(routes!(stats::stats))
         .routes(routes!(page::index))
         .routes(routes!(page::script))
         .routes(routes!(page::style))

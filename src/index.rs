@@ -22,7 +22,7 @@ use crate::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, Wall
 mod apply;
 pub mod carry;
 mod database;
-mod dedup;
+pub mod dedup;
 pub mod query;
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,11 @@ impl Fsck {
         let hosts = table.hosts();
         let told: BTreeSet<_> = self.index.hosts(row.id).await?.into_iter().collect();
         let named: BTreeSet<_> = hosts.iter().map(|host| host.pack).collect();
-        // While a pack is sealed, the index keeps for it what it may come to need.
-        let kept = if row.state == PackState::Open { told.is_superset(&named) } else { told == named };
+        // While a pack is sealed, the index keeps for it what it may come to need; while a host goes, what it needed.
+        let mut kept = told.is_superset(&named);
+        for more in told.difference(&named).filter(|_| row.state != PackState::Open) {
+            kept &= self.index.any_pack(*more).await?.is_some_and(|host| host.state == PackState::Condemned);
+        }
         let mut complaints = Vec::new();
         if !kept {
             complaints.push(complaint(format!(

@@ -27,6 +27,18 @@ pub struct Savings {
     pub saved_bytes: u64,
 }
 
+impl Savings {
+    /// What the same footage would take if every pack held all of its bytes.
+    pub fn received_bytes(&self) -> u64 {
+        self.stored_bytes.saturating_add(self.saved_bytes)
+    }
+
+    /// Received to stored; 1 where nothing is saved, or nothing is there.
+    pub fn ratio(&self) -> f64 {
+        if self.stored_bytes == 0 { 1.0 } else { self.received_bytes() as f64 / self.stored_bytes as f64 }
+    }
+}
+
 impl Index {
     /// Across tenants, for deduplication: whole packs that have one of these hooks.
     pub async fn packs_hooked(&self, hooks: Vec<u64>) -> Result<Vec<PackRow>, IndexError> {
@@ -92,8 +104,8 @@ impl Index {
         self.readers
             .read(move |db| {
                 let Some(tenant) = tenant_id(db, &tenant)? else { return Ok(Savings::default()) };
-                let sql = "SELECT count(*), coalesce(sum(p.bytes), 0), coalesce(sum(p.lent_bytes), 0)
-                           FROM camera c CROSS JOIN pack p ON p.camera = c.id WHERE c.tenant = ?1 AND p.state IN (1, 2)";
+                let sql = "SELECT coalesce(sum(u.packs), 0), coalesce(sum(u.bytes), 0), coalesce(sum(u.lent_bytes), 0)
+                           FROM camera c JOIN usage u ON u.camera = c.id WHERE c.tenant = ?1";
                 Ok(one(db, sql, [tenant], savings_row)?.unwrap_or_default())
             })
             .await

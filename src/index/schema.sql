@@ -71,6 +71,29 @@ CREATE TABLE reference (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX reference_by_referrer ON reference (referrer);
 
+-- What a camera's whole packs take, kept by the triggers below: a sum over them would read millions of rows.
+CREATE TABLE usage (
+    camera INTEGER PRIMARY KEY,
+    packs INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    lent_bytes INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER usage_changes AFTER UPDATE OF state, bytes, lent_bytes ON pack
+WHEN OLD.state IN (1, 2) OR NEW.state IN (1, 2) BEGIN
+    INSERT OR IGNORE INTO usage VALUES (NEW.camera, 0, 0, 0);
+    UPDATE usage SET packs = packs + (NEW.state IN (1, 2)) - (OLD.state IN (1, 2)),
+        bytes = bytes + (NEW.state IN (1, 2)) * NEW.bytes - (OLD.state IN (1, 2)) * OLD.bytes,
+        lent_bytes = lent_bytes + (NEW.state IN (1, 2)) * NEW.lent_bytes - (OLD.state IN (1, 2)) * OLD.lent_bytes
+        WHERE camera = NEW.camera;
+END;
+CREATE TRIGGER usage_ends AFTER DELETE ON pack WHEN OLD.state IN (1, 2) BEGIN
+    UPDATE usage SET packs = packs - 1, bytes = bytes - OLD.bytes, lent_bytes = lent_bytes - OLD.lent_bytes
+        WHERE camera = OLD.camera;
+END;
+CREATE TRIGGER usage_of_nobody AFTER DELETE ON camera BEGIN
+    DELETE FROM usage WHERE camera = OLD.id;
+END;
+
 -- Segments of whole packs that readers may see: those of condemned packs are deleted in the transaction that
 -- condemns, so that no query needs to look at the pack. A range query is one walk over neighbouring rows.
 CREATE TABLE segment (

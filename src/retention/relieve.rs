@@ -4,7 +4,7 @@
 //! refer to that one. So bytes are held only by packs that may have them, and what nobody refers to goes with the host.
 //!
 //! ```text
-//! claim the new hosts in the index → put the new file in the old one's place → tell the index what it refers to
+//! claim the new hosts in the index → put the new file in the old one's place → … → tell the index that none refers to it
 //! ```
 //!
 //! Invariant: at each step, whatever is cut off, every pack that may be read has all of its bytes. Everything here may be
@@ -24,7 +24,7 @@ use crate::pack::reference::{Host, Place};
 use crate::packs::{PackRef, Packs, ReadError};
 use crate::spool::segments::places_told;
 use crate::spool::{Spool, SpoolError};
-use crate::units::WallTime;
+use crate::units::{FragmentId, WallTime};
 
 /// Why a pack cannot go yet. It is tried again with the next sweep.
 #[derive(Debug, thiserror::Error)]
@@ -76,18 +76,21 @@ impl Reliever {
             referrers.push((self.deadline(&row).await?, row));
         }
         referrers.sort_by_key(|(until, row)| (std::cmp::Reverse(*until), row.id));
-        // Where the host's fragments lie from now on.
-        let mut moved: HashMap<u32, Place> = HashMap::new();
+        // Where fragments lie from now on.
+        let mut held: HashMap<FragmentId, Place> = HashMap::new();
+        let mut freed = Vec::new();
         for (_, row) in referrers {
-            match self.free(host, &row, &mut moved).await {
+            match self.free(host, &row, &mut held).await {
+                Ok(changes) => freed.extend(changes),
                 Err(RelieveError::Read(error @ (ReadError::Pack(_) | ReadError::NotFound(_)))) => {
                     error!(%error, pack = %row.id, camera = %row.camera, host = %host.id,
                         "footage is lost: what it refers to is damaged");
                 }
-                done => done?,
+                Err(e) => return Err(e),
             }
         }
-        Ok(())
+        // All at once: cut off before, the next attempt finds each of them again, and what it holds already.
+        Ok(self.index.write(freed).await?)
     }
 
     async fn deadline(&self, row: &PackRow) -> Result<WallTime, IndexError> {
@@ -96,28 +99,36 @@ impl Reliever {
         Ok(deadline(row.start, max, &self.time_zone))
     }
 
-    /// Takes the host out of one pack's places.
-    async fn free(&self, host: &PackRef, row: &PackRow, moved: &mut HashMap<u32, Place>) -> Result<(), RelieveError> {
+    /// Takes the host out of one pack's places. Gives what the index shall hear when all are done.
+    async fn free(
+        &self,
+        host: &PackRef,
+        row: &PackRow,
+        held: &mut HashMap<FragmentId, Place>,
+    ) -> Result<Vec<Change>, RelieveError> {
         let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
         // What is known may be older than the file.
         self.packs.forget_table(pack.id).await;
         let table = self.packs.table(&pack).await?;
-        let (now, taken) = without(&table, host, moved);
-        if *table != now {
-            self.write(&pack, &table, &now).await?;
-        } else {
-            // Cut off before the index heard of it.
-            let bytes = self.packs.file_bytes(&pack).await?;
-            self.index.write(places_told(&now, bytes)).await?;
-        }
+        let now = without(&table, host, held);
+        let bytes = match *table == now {
+            true => self.packs.file_bytes(&pack).await?,
+            false => self.write(&pack, &table, &now, host).await?,
+        };
         let own = Arc::new(Host { pack: pack.id, camera: pack.camera });
-        moved.extend(
-            taken.into_iter().map(|(of_host, number)| (of_host, Place { host: own.clone(), fragment: number })),
-        );
-        Ok(())
+        for (number, entry) in now.fragments.iter().enumerate().filter(|(_, entry)| entry.place.is_none()) {
+            held.entry(entry.id).or_insert_with(|| Place { host: own.clone(), fragment: number as u32 });
+        }
+        Ok(places_told(&now, bytes))
     }
 
-    async fn write(&self, pack: &PackRef, before: &PackTable, now: &PackTable) -> Result<(), RelieveError> {
+    async fn write(
+        &self,
+        pack: &PackRef,
+        before: &PackTable,
+        now: &PackTable,
+        host: &PackRef,
+    ) -> Result<u64, RelieveError> {
         let known = before.hosts();
         let hosts = now.hosts().iter().filter(|host| !known.contains(host)).map(|host| host.pack).collect();
         self.index.write(vec![Change::Claim { pack: pack.id, hosts }]).await?;
@@ -126,25 +137,19 @@ impl Reliever {
         let bytes = self.packs.write_anew(pack, now, &key, &draft).await?;
         self.spool.replace(&pack.camera, pack.id, &draft).await?;
         self.packs.forget_table(pack.id).await;
-        self.index.write(places_told(now, bytes)).await?;
-        info!(pack = %pack.id, camera = %pack.camera, bytes, "a pack got bytes of its own: its host goes");
-        Ok(())
+        let lent_bytes = now.lent_bytes();
+        let hosts = now.hosts().iter().map(|host| host.pack).chain([host.id]).collect();
+        self.index.write(vec![Change::Refers { pack: pack.id, bytes, lent_bytes, hosts }]).await?;
+        info!(pack = %pack.id, camera = %pack.camera, bytes, "a pack was written anew: its host goes");
+        Ok(bytes)
     }
 }
 
-/// The table without the host, and which of the host's fragments it takes over, each with the number that it has here.
-fn without(table: &PackTable, host: &PackRef, moved: &HashMap<u32, Place>) -> (PackTable, Vec<(u32, u32)>) {
-    let mut taken = Vec::new();
-    let places = table.fragments.iter().enumerate().map(|(number, entry)| match &entry.place {
-        Some(place) if place.host.pack == host.id => {
-            let elsewhere = moved.get(&place.fragment).cloned();
-            if elsewhere.is_none() {
-                taken.push((place.fragment, number as u32));
-            }
-            elsewhere
-        }
+/// The table without the host: what lies in it lies where it is held from now on, or in the pack itself.
+fn without(table: &PackTable, host: &PackRef, held: &HashMap<FragmentId, Place>) -> PackTable {
+    let places = table.fragments.iter().map(|entry| match &entry.place {
+        Some(place) if place.host.pack == host.id => held.get(&entry.id).cloned(),
         place => place.clone(),
     });
-    let places = places.collect();
-    (table.with_places(places), taken)
+    table.with_places(places.collect())
 }

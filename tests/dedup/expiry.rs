@@ -1,5 +1,7 @@
 //! The same camera under several policies: what stays after each expiry, and for whom.
 
+use std::task::Poll;
+
 use proptest::prelude::*;
 use vigie::index::PackState;
 use vigie::units::Ticks90k;
@@ -8,13 +10,23 @@ use crate::rig::{DAY, NOON, Options, Rig, at, bytes_of};
 
 const TENANTS: [(&str, i64); 3] = [("a/gate", 1), ("b/gate", 3), ("c/gate", 7)];
 
-fn three_tenants(dedup: bool) -> Options {
-    Options { cameras: TENANTS.to_vec(), sharing: vec!["a", "b", "c"], dedup }
+fn three_tenants(dedup: bool, elsewhere: bool) -> Options {
+    Options { cameras: TENANTS.to_vec(), sharing: vec!["a", "b", "c"], dedup, elsewhere }
 }
 
 #[tokio::test]
 async fn one_camera_under_three_policies_is_stored_once_until_its_last_policy_ends() {
-    let (mut rig, mut plain) = (Rig::new(three_tenants(true)).await, Rig::new(three_tenants(false)).await);
+    three_policies(false).await;
+}
+
+#[tokio::test]
+async fn the_same_holds_in_a_store_elsewhere() {
+    three_policies(true).await;
+}
+
+async fn three_policies(elsewhere: bool) {
+    let mut rig = Rig::new(three_tenants(true, elsewhere)).await;
+    let mut plain = Rig::new(three_tenants(false, elsewhere)).await;
     // Packs of the three are cut at other times, and each was away for a while.
     for rig in [&mut rig, &mut plain] {
         for (camera, packs) in
@@ -25,8 +37,8 @@ async fn one_camera_under_three_policies_is_stored_once_until_its_last_policy_en
             }
         }
     }
-    assert_eq!(plain.held_bytes(), 2 * bytes_of(0..60) + bytes_of(10..30) + bytes_of(36..70));
-    assert_eq!(rig.held_bytes(), bytes_of(0..70));
+    assert_eq!(plain.held_bytes().await, 2 * bytes_of(0..60) + bytes_of(10..30) + bytes_of(36..70));
+    assert_eq!(rig.held_bytes().await, bytes_of(0..70));
     for (days, kept, held) in [
         (0, vec!["a/gate", "b/gate", "c/gate"], bytes_of(0..70)),
         (1, vec!["b/gate", "c/gate"], bytes_of(0..70)),
@@ -36,7 +48,7 @@ async fn one_camera_under_three_policies_is_stored_once_until_its_last_policy_en
         let now = NOON.saturating_add(Ticks90k(days * DAY)).max(at(600));
         rig.sweep_at(now).await;
         plain.sweep_at(now).await;
-        assert_eq!(rig.held_bytes(), held, "after {days} days");
+        assert_eq!(rig.held_bytes().await, held, "after {days} days");
         for (camera, _) in TENANTS {
             let (clip, as_recorded) = (rig.clip(camera).await, plain.clip(camera).await);
             assert_eq!(clip.is_some(), kept.contains(&camera), "{camera} after {days} days");
@@ -84,7 +96,7 @@ proptest! {
 
 async fn check(recordings: Vec<Recorded>, lives: [i64; 3]) {
     let cameras: Vec<_> = TENANTS.iter().zip(lives).map(|((camera, _), days)| (*camera, days)).collect();
-    let options = |dedup| Options { cameras: cameras.clone(), sharing: vec!["a", "b", "c"], dedup };
+    let options = |dedup| Options { cameras: cameras.clone(), sharing: vec!["a", "b", "c"], dedup, elsewhere: false };
     let (mut rig, mut plain) = (Rig::new(options(true)).await, Rig::new(options(false)).await);
     for Recorded { camera, from, seconds } in &recordings {
         for rig in [&mut rig, &mut plain] {
@@ -97,7 +109,7 @@ async fn check(recordings: Vec<Recorded>, lives: [i64; 3]) {
         plain.sweep_at(now).await;
         let live = recordings.iter().filter(|r| cameras[r.camera].1 > day);
         let seconds: std::collections::BTreeSet<u32> = live.flat_map(|r| r.from..r.from + r.seconds).collect();
-        assert_eq!(rig.held_bytes(), bytes_of(seconds), "on day {day}, of {recordings:?} with {lives:?}");
+        assert_eq!(rig.held_bytes().await, bytes_of(seconds), "on day {day}, of {recordings:?} with {lives:?}");
         let (rows, same) = (rig.index.packs_after(None, 100).await, plain.index.packs_after(None, 100).await);
         let (rows, same) = (rows.unwrap(), same.unwrap());
         assert_eq!(rows.len(), same.len());
@@ -106,5 +118,47 @@ async fn check(recordings: Vec<Recorded>, lives: [i64; 3]) {
             assert!(rig.whole(row).await == plain.whole(as_recorded).await, "{} of {}", row.id, row.camera);
         }
         rig.check().await;
+    }
+}
+
+/// Lets a future go so far, then drops it: as a crash between two of its steps.
+async fn cut_off_after(polls: usize, work: impl Future<Output = ()>) -> bool {
+    let mut work = Box::pin(work);
+    let mut left = polls;
+    std::future::poll_fn(move |context| match (left, work.as_mut().poll(context)) {
+        (_, Poll::Ready(())) => Poll::Ready(true),
+        (0, Poll::Pending) => Poll::Ready(false),
+        (_, Poll::Pending) => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_expiry_that_is_cut_off_anywhere_leaves_every_pack_whole_and_the_next_one_ends_it() {
+    for polls in 0.. {
+        let mut rig = Rig::new(three_tenants(true, polls % 2 == 1)).await;
+        for (camera, seconds) in [("a/gate", 0..20), ("a/gate", 20..40), ("b/gate", 0..30), ("c/gate", 10..40)] {
+            rig.record(camera, seconds).await;
+        }
+        let (b, c) = (rig.clip("b/gate").await, rig.clip("c/gate").await);
+        rig.clock.step(Ticks90k(DAY));
+        rig.sweeper().sweep().await.unwrap();
+        rig.clock.step(Ticks90k(DAY / 24));
+        let ended = cut_off_after(polls, async {
+            rig.sweeper().sweep().await.unwrap();
+        })
+        .await;
+        assert!(rig.clip("b/gate").await == b && rig.clip("c/gate").await == c, "cut off after {polls} polls");
+        rig.sweeper().sweep().await.unwrap();
+        assert!(rig.clip("b/gate").await == b && rig.clip("c/gate").await == c, "after the sweep that ends it");
+        assert_eq!(rig.held_bytes().await, bytes_of(0..40), "cut off after {polls} polls");
+        rig.check().await;
+        if ended {
+            assert!(polls > 10, "nothing was cut off");
+            break;
+        }
     }
 }

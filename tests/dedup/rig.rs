@@ -3,21 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use object_store::memory::InMemory;
 use tempfile::TempDir;
 use url::Url;
 use vigie::clock::{Clock, Reading, SimClock};
 use vigie::config::S3;
 use vigie::dedup::Dedup;
 use vigie::fsck::{Finding, Fsck};
+use vigie::index::dedup::Savings;
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
 use vigie::keys::Keys;
 use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
+use vigie::pack::reader::Tail;
 use vigie::pack::{PackHeader, PackTable, Stamp, reader};
 use vigie::packs::{PackRef, Packs};
 use vigie::rebuild::Rebuild;
@@ -26,8 +28,8 @@ use vigie::retention::{Policy, sweep};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::spool::{Spool, Tasks};
-use vigie::store::Store;
-use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use vigie::store::{Listed, Store};
+use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, TimeRange, WallTime};
 
 /// When the scene begins.
 pub(crate) const NOON: WallTime = WallTime(1_772_539_200 * TICKS_PER_SECOND);
@@ -56,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) sharing: Vec<&'static str>,
     /// Whether packs refer to others.
     pub(crate) dedup: bool,
+    /// The store is elsewhere, and what it has stays in the spool as a cache.
+    pub(crate) elsewhere: bool,
 }
 
 fn params() -> Arc<Params> {
@@ -104,21 +108,15 @@ pub(crate) fn key(text: &str) -> CameraKey {
     text.parse().unwrap()
 }
 
-pub(crate) fn packs_under(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(packs_under(&path)) } else { found.push(path) }
-    }
-    found
-}
-
 impl Rig {
     pub(crate) async fn new(options: Options) -> Self {
         let dir = TempDir::new().unwrap();
         let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
         let url = Url::from_directory_path(dir.path().join("store")).unwrap();
-        let store = Store::open(&url, &S3::default()).unwrap();
+        let store = match options.elsewhere {
+            true => Store::over(Arc::new(InMemory::new())),
+            false => Store::open(&url, &S3::default()).unwrap(),
+        };
         Self::over(dir, index, store, options).await
     }
 
@@ -207,19 +205,29 @@ impl Rig {
         Some(parts.concat())
     }
 
-    /// What each object of the store holds itself, in sample bytes.
-    pub(crate) fn held(&self) -> BTreeMap<PackId, u64> {
-        let objects = packs_under(&self.dir.path().join("store")).into_iter();
-        let held = objects.map(|path| {
-            let table = reader::read_table(&path).unwrap();
+    /// Sample bytes that the objects of the store hold themselves. What the index counts for each tenant is the same.
+    pub(crate) async fn held_bytes(&self) -> u64 {
+        let (mut held, mut usage) = (0, BTreeMap::<TenantId, Savings>::new());
+        let objects: Vec<Listed> = self.store.list().try_collect().await.unwrap();
+        for Listed { pack, bytes, .. } in objects {
+            let (camera, id) = pack.expect("only packs are there");
+            let object = self.store.get_range(&camera, id, 0..bytes).await.unwrap();
+            let Tail::Table(table) = reader::table_from_tail(&object, bytes).unwrap() else {
+                panic!("all of it is there")
+            };
             let all: u64 = table.fragments.iter().map(|f| u64::from(f.data_bytes)).sum();
-            (table.header.pack, all - table.lent_bytes())
-        });
-        held.collect()
-    }
-
-    pub(crate) fn held_bytes(&self) -> u64 {
-        self.held().values().sum()
+            held += all - table.lent_bytes();
+            let of_tenant = usage.entry(camera.tenant).or_default();
+            of_tenant.packs += 1;
+            of_tenant.stored_bytes += bytes;
+            of_tenant.saved_bytes += table.lent_bytes();
+        }
+        for camera in self.index.all_cameras().await.unwrap() {
+            let tenant = camera.key.tenant;
+            let want = usage.get(&tenant).copied().unwrap_or_default();
+            assert_eq!(self.index.savings(&tenant).await.unwrap(), want, "{tenant}");
+        }
+        held
     }
 
     pub(crate) fn sweeper(&self) -> sweep::Sweeper {

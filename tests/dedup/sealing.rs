@@ -3,7 +3,12 @@
 use crate::rig::{Options, Rig, bytes_of};
 
 fn one_tenant() -> Options {
-    Options { cameras: vec![("town/gate", 30), ("town/gate-again", 30)], sharing: vec![], dedup: true }
+    Options {
+        cameras: vec![("town/gate", 30), ("town/gate-again", 30)],
+        sharing: vec![],
+        dedup: true,
+        elsewhere: false,
+    }
 }
 
 #[tokio::test]
@@ -12,7 +17,7 @@ async fn the_same_footage_recorded_twice_is_stored_once() {
     rig.record("town/gate", 0..40).await;
     let again = rig.record("town/gate-again", 0..40).await;
     assert!(rig.table(again).await.fragments.iter().all(|f| f.place.is_some()));
-    assert_eq!(rig.held_bytes(), bytes_of(0..40));
+    assert_eq!(rig.held_bytes().await, bytes_of(0..40));
     let savings = rig.index.savings(&"town".parse().unwrap()).await.unwrap();
     assert_eq!((savings.packs, savings.saved_bytes), (2, bytes_of(0..40)));
     rig.check().await;
@@ -29,7 +34,7 @@ async fn packs_that_are_cut_elsewhere_share_what_they_share() {
         (0..34).filter(|n| table.fragments[*n].place.is_none()).collect()
     };
     assert_eq!(own, [30, 31, 32, 33], "only what nobody had is its own");
-    assert_eq!(rig.held_bytes(), bytes_of(0..44));
+    assert_eq!(rig.held_bytes().await, bytes_of(0..44));
     rig.check().await;
 }
 
@@ -41,7 +46,7 @@ async fn recordings_made_at_the_same_time_meet() {
         rig.seal("town/gate-again", start..start + 20).await;
     }
     rig.settle().await;
-    assert_eq!(rig.held_bytes(), bytes_of(0..60));
+    assert_eq!(rig.held_bytes().await, bytes_of(0..60));
     rig.check().await;
 }
 
@@ -53,14 +58,14 @@ async fn what_was_stored_before_the_gateway_started_is_found_by_its_hooks() {
     let Rig { dir, index, store, .. } = before;
     let mut rig = Rig::over(dir, index, store, one_tenant()).await;
     rig.record("town/gate-again", 0..40).await;
-    assert_eq!(rig.held_bytes(), bytes_of(0..40));
+    assert_eq!(rig.held_bytes().await, bytes_of(0..40));
     rig.check().await;
 }
 
 #[tokio::test]
 async fn a_reference_never_names_a_pack_that_refers_itself() {
     let cameras = vec![("town/a", 30), ("town/b", 30), ("town/c", 30)];
-    let mut rig = Rig::new(Options { cameras, sharing: vec![], dedup: true }).await;
+    let mut rig = Rig::new(Options { cameras, sharing: vec![], dedup: true, elsewhere: false }).await;
     let first = rig.record("town/a", 0..20).await;
     rig.record("town/b", 0..20).await;
     let third = rig.record("town/c", 0..20).await;
@@ -71,15 +76,16 @@ async fn a_reference_never_names_a_pack_that_refers_itself() {
 #[tokio::test]
 async fn tenants_share_nothing_unless_both_say_so() {
     let cameras = vec![("a/gate", 30), ("b/gate", 30)];
-    let mut apart = Rig::new(Options { cameras: cameras.clone(), sharing: vec![], dedup: true }).await;
+    let mut apart =
+        Rig::new(Options { cameras: cameras.clone(), sharing: vec![], dedup: true, elsewhere: false }).await;
     apart.record("a/gate", 0..20).await;
     apart.record("b/gate", 0..20).await;
-    assert_eq!(apart.held_bytes(), 2 * bytes_of(0..20));
+    assert_eq!(apart.held_bytes().await, 2 * bytes_of(0..20));
 
-    let mut together = Rig::new(Options { cameras, sharing: vec!["a", "b"], dedup: true }).await;
+    let mut together = Rig::new(Options { cameras, sharing: vec!["a", "b"], dedup: true, elsewhere: false }).await;
     together.record("a/gate", 0..20).await;
     together.record("b/gate", 0..20).await;
-    assert_eq!(together.held_bytes(), bytes_of(0..20));
+    assert_eq!(together.held_bytes().await, bytes_of(0..20));
     together.check().await;
 }
 
@@ -89,7 +95,7 @@ async fn footage_of_other_scenes_is_stored_as_it_is() {
     rig.record("town/gate", 0..20).await;
     let other = rig.record("town/gate-again", 100..120).await;
     assert!(!rig.table(other).await.is_reference());
-    assert_eq!(rig.held_bytes(), bytes_of(0..20) + bytes_of(100..120));
+    assert_eq!(rig.held_bytes().await, bytes_of(0..20) + bytes_of(100..120));
 }
 
 #[tokio::test]
