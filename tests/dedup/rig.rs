@@ -149,6 +149,10 @@ impl Rig {
         while self.index.any_pack(pack).await.unwrap().is_none_or(|row| row.state < PackState::Stored) {
             tokio::task::yield_now().await;
         }
+        let [_, whole, _] = self.spool.files(&key(camera), pack);
+        while whole.exists() {
+            tokio::task::yield_now().await;
+        }
         pack
     }
 

@@ -1,0 +1,84 @@
+//! Whole packs whose files are replaced: by smaller ones before the store has them, by others when their host goes.
+//!
+//! Invariant: at each step, whatever is cut off, one of both files is there, whole and flushed.
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::OwnedMutexGuard;
+use tracing::warn;
+
+use super::drain::blocking;
+use super::{Spool, SpoolError};
+use crate::index::{Change, PackState};
+use crate::machine;
+use crate::units::{CameraKey, PackId};
+
+impl Spool {
+    /// Makes a whole pack smaller where that can be done. What is given is to be held until the index has the changes.
+    pub(super) async fn reduce(
+        &self,
+        camera: &CameraKey,
+        pack: PackId,
+        bytes: &mut u64,
+        changes: &mut Vec<Change>,
+    ) -> Option<OwnedMutexGuard<()>> {
+        let whole = self.whole_path(camera, pack);
+        let reduce = self.0.reduce.get().filter(|_| whole.exists())?;
+        match reduce.reduce(camera, &whole, changes).await {
+            Ok(reduced) => {
+                *bytes = reduced.bytes;
+                changes.extend(reduced.changes);
+                Some(reduced.turn)
+            }
+            Err(e) => {
+                warn!(path = %whole.display(), error = %e, "a pack is stored whole: it could not be compared with others");
+                None
+            }
+        }
+    }
+
+    /// Puts a file, flushed, in the place of a whole pack's, wherever that lies: the spool or the store. The file is gone
+    /// then. It can be done again after it was cut off.
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`] while packs are sent to the store and this may be one of them, among others.
+    pub async fn replace(&self, camera: &CameraKey, pack: PackId, file: &Path) -> Result<(), SpoolError> {
+        let (whole, cached) = (self.whole_path(camera, pack), self.cache_path(camera, pack));
+        let (from, folder) = (file.to_owned(), self.folder(camera));
+        let mut sending = None;
+        if whole.exists() {
+            sending = Some(self.0.sending.try_write().map_err(|_| SpoolError::Busy)?);
+        }
+        let row = self.0.index.any_pack(pack).await?;
+        if sending.is_some() && whole.exists() && row.is_some_and(|row| row.state < PackState::Stored) {
+            return blocking(move || {
+                machine::rename(&from, &whole).map_err(|source| SpoolError::Io { path: from.clone(), source })?;
+                machine::sync_folder(&folder).map_err(|source| SpoolError::Io { path: folder, source })
+            })
+            .await;
+        }
+        let put = self.0.store.put_pack(camera, pack, file).await;
+        put.map_err(|e| SpoolError::Io { path: file.to_owned(), source: std::io::Error::other(e) })?;
+        // A copy of the former file would be read before the store's.
+        blocking(move || [from, whole, cached].iter().try_for_each(|path| remove_if_there(path))).await
+    }
+
+    /// Where a pack that is written anew is drafted: on the spool's file system, under a name that is no pack's. What an
+    /// earlier attempt left there is removed.
+    pub fn draft_path(&self, camera: &CameraKey, pack: PackId) -> Result<PathBuf, SpoolError> {
+        let folder = self.folder(camera);
+        machine::create_folders(&folder).map_err(|source| SpoolError::Io { path: folder.clone(), source })?;
+        let draft = folder.join(format!("{pack}.draft"));
+        remove_if_there(&draft)?;
+        Ok(draft)
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), SpoolError> {
+    match machine::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(SpoolError::Io { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
