@@ -6,9 +6,9 @@
 //! A row says `stored` only after the store acknowledged; a pack row is forgotten only after its object is gone.
 //! Every change but an event may be written twice: the second time changes nothing.
 //!
-//! After a power cut the last changes may be missing (they are synced every few seconds; the packs hold what is needed
-//! to find them again), but never a condemnation: it is synced before it is acknowledged, so that an object is never
-//! deleted under a row that comes back.
+//! After a power cut the last changes may be missing: the packs in the spool hold what is needed to find them again. Two
+//! are synced before they are acknowledged: that a pack is sealed, so that none leaves the spool before its row is sure
+//! to stay; and a condemnation, so that no object is deleted under a row that comes back.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

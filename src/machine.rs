@@ -6,10 +6,11 @@
 //! block or draws lots goes through here; what only reads does not (`docs/adr/0002`).
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use rand::distr::{Distribution, StandardUniform};
@@ -149,7 +150,8 @@ pub fn sync_name(path: &Path) -> io::Result<()> {
     sync_folder(path.parent().unwrap_or(path))
 }
 
-/// Creates a folder and those above it that are missing, each durable in the one above.
+/// Creates a folder and those above it that are missing, each durable in the one above. For one that is there already,
+/// that is not known: see [`Folders`].
 pub fn create_folders(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -158,11 +160,39 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
         create_folders(above)?;
     }
     match change(FileOp::CreateFolder(folder), || std::fs::create_dir(folder)) {
-        // Somebody else has just made it: whether they have flushed it is not known.
+        // Somebody else has just made it.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }
     sync_name(folder)
+}
+
+/// Folders below one root whose names are durable, as far as this process has seen to it: each is flushed into the one
+/// above once. Whoever made a folder may have ended before that.
+#[derive(Debug, Default)]
+pub struct Folders(Mutex<HashSet<PathBuf>>);
+
+/// Folders remembered; past it all are flushed once more.
+const FOLDERS_MAX: usize = 16_384;
+
+impl Folders {
+    /// Creates the folder, which lies below `root`, where it is missing, and makes its way from there durable.
+    pub fn ensure(&self, root: &Path, folder: &Path) -> io::Result<()> {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(folder) && folder.is_dir() {
+            return Ok(());
+        }
+        create_folders(folder)?;
+        for name in folder.ancestors().take_while(|name| *name != root && name.starts_with(root)) {
+            sync_name(name)?;
+        }
+        let mut known = known();
+        if known.len() >= FOLDERS_MAX {
+            known.clear();
+        }
+        known.insert(folder.to_owned());
+        Ok(())
+    }
 }
 
 /// As [`std::fs::rename`].
@@ -173,6 +203,21 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// As [`std::fs::remove_file`].
 pub fn remove_file(path: &Path) -> io::Result<()> {
     change(FileOp::Remove(path), || std::fs::remove_file(path))
+}
+
+/// Removes a file, if it is there, so that no power cut brings it back.
+pub fn remove_durably(path: &Path) -> io::Result<()> {
+    match remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    sync_absence(path)
+}
+
+/// Makes it durable that there is no such file, whoever removed it, and the folders that became empty with it.
+pub fn sync_absence(path: &Path) -> io::Result<()> {
+    let above = path.ancestors().skip(1).find(|folder| folder.is_dir());
+    above.map_or(Ok(()), sync_folder)
 }
 
 /// The index tells that SQLite flushed its log: a commit that must outlive a power cut.

@@ -230,20 +230,15 @@ impl Packs {
         Ok(all)
     }
 
-    /// Deletes a pack's object from the store and its file from the spool, and says so only when both are gone (absent
-    /// already counts as gone).
+    /// Deletes a pack's object from the store and its file from the spool, and says so only when both are gone for good
+    /// (absent already counts as gone).
     pub async fn delete(&self, pack: &PackRef) -> Result<(), ReadError> {
         self.tables.invalidate(&pack.id).await;
         self.store.delete(&pack.camera, pack.id).await.map_err(|source| ReadError::Store { pack: pack.id, source })?;
-        for path in self.spool.files(&pack.camera, pack.id) {
-            let removed = machine::spawn_blocking(move || machine::remove_file(&path)).await;
-            match removed.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(ReadError::Io { pack: pack.id, source }),
-            }
-        }
-        Ok(())
+        let files = self.spool.files(&pack.camera, pack.id);
+        let removed = machine::spawn_blocking(move || files.iter().try_for_each(|path| machine::remove_durably(path)));
+        let removed = removed.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        removed.map_err(|source| ReadError::Io { pack: pack.id, source })
     }
 
     /// The pack that grows now for this camera, with all that is written of it (flushed or not): what live view shows.

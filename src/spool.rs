@@ -26,7 +26,7 @@ use tracing::{error, warn};
 use crate::clock::Clock;
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::{DomainKey, Keys};
-use crate::machine;
+use crate::machine::{self, Folders};
 use crate::media::Fragment;
 use crate::pack::writer::PackWriter;
 use crate::pack::{PackError, PackHeader, PackTable, Stamp};
@@ -92,6 +92,7 @@ pub struct Spool(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
+    folders: Folders,
     store: Store,
     index: Index,
     clock: Arc<dyn Clock>,
@@ -126,6 +127,9 @@ pub struct Growing {
     header: PackHeader,
     path: PathBuf,
     state: Mutex<State>,
+    /// Held from taking what the index shall learn until it has learned it: a flush that is told after the seal would
+    /// set a whole pack's rows back.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -237,12 +241,26 @@ impl Growing {
     }
 }
 
+/// A pack that grew, and what the index shall learn of it once it is flushed.
+struct Grown {
+    pack: Arc<Growing>,
+    changes: Vec<Change>,
+    turn: tokio::sync::OwnedMutexGuard<()>,
+}
+
 /// One growing pack's part of a group flush.
 struct Flush {
-    pack: Arc<Growing>,
     file: Arc<File>,
-    changes: Vec<Change>,
+    /// Its name is not durable yet: this folder is flushed too.
+    new_in: Option<PathBuf>,
     waiting: Vec<Duration>,
+}
+
+impl Flush {
+    fn sync(&self) -> std::io::Result<()> {
+        machine::sync_data(&self.file)?;
+        self.new_in.as_deref().map_or(Ok(()), machine::sync_folder)
+    }
 }
 
 impl Spool {
@@ -251,6 +269,7 @@ impl Spool {
     pub fn new(dir: &Path, store: Store, index: Index, clock: Arc<dyn Clock>, keys: Keys) -> Self {
         Self(Arc::new(Inner {
             dir: dir.to_owned(),
+            folders: Folders::default(),
             store,
             index,
             clock,
@@ -311,7 +330,7 @@ impl Spool {
     pub fn open_pack(&self, header: PackHeader) -> Result<Arc<Growing>, SpoolError> {
         let path = self.open_path(&header.camera, header.pack);
         let folder = self.folder(&header.camera);
-        machine::create_folders(&folder).map_err(|source| SpoolError::Io { path: folder, source })?;
+        self.0.folders.ensure(&self.0.dir, &folder).map_err(|source| SpoolError::Io { path: folder, source })?;
         let writer = PackWriter::create(&path, header.clone(), self.key(&header.camera)).inspect_err(|_| {
             // Nothing is in it yet; a later scan would find no fragment and drop it too.
             let _ = machine::remove_file(&path);
@@ -328,6 +347,7 @@ impl Spool {
                 waiting: Vec::new(),
                 failed: false,
             }),
+            turn: Arc::default(),
             header,
         });
         lock(&self.0.growing).insert(pack.header.pack, pack.clone());
@@ -343,33 +363,37 @@ impl Spool {
 
     /// Flushes every pack that grew, then tells the index, both as a group.
     pub async fn flush(&self) {
-        let flushes: Vec<Flush> = {
+        let (grown, files): (Vec<_>, Vec<Flush>) = {
             let growing = lock(&self.0.growing);
-            growing.values().filter_map(flush_of).collect()
+            growing.values().filter_map(flush_of).unzip()
         };
-        if flushes.is_empty() {
+        if grown.is_empty() {
             return;
         }
         let spool = self.clone();
-        let synced = machine::spawn_blocking(move || spool.sync(flushes)).await;
-        let Ok(synced) = synced else {
-            error!("the flush was interrupted");
-            return;
+        let synced = machine::spawn_blocking(move || spool.sync(&files));
+        // Where the work was cut off, nobody knows which of them were flushed.
+        let cut_off = |e: tokio::task::JoinError| {
+            let error = e.to_string();
+            grown.iter().map(|_| Err(std::io::Error::other(error.clone()))).collect()
         };
+        let synced = synced.await.unwrap_or_else(cut_off);
         let mut durable = Vec::with_capacity(synced.len());
-        for (outcome, pack, changes) in synced {
+        for (grown, outcome) in grown.into_iter().zip(synced) {
+            let Grown { pack, changes, turn } = grown;
             match outcome {
-                Ok(()) => durable.push((pack, changes)),
+                Ok(()) => durable.push(Grown { pack, changes, turn }),
                 Err(e) => {
                     error!(pack = %pack.header.pack, camera = %pack.header.camera, error = %e, "flush failed: the pack is closed");
                     lock(&pack.state).failed = true;
+                    pack.give_back(changes);
                 }
             }
         }
-        let changes: Vec<Change> = durable.iter().flat_map(|(_, changes)| changes.iter().cloned()).collect();
+        let changes: Vec<Change> = durable.iter().flat_map(|grown| grown.changes.iter().cloned()).collect();
         if let Err(e) = self.0.index.write(changes).await {
             warn!(error = %e, "the index did not take a flush; it is tried again with the next");
-            for (pack, changes) in durable {
+            for Grown { pack, changes, .. } in durable {
                 pack.give_back(changes);
             }
         }
@@ -389,18 +413,18 @@ impl Spool {
 
     /// Flushes files: together where they are many on one file system. Where that fails, each file says for itself
     /// whether it is durable.
-    fn sync(&self, flushes: Vec<Flush>) -> Vec<(std::io::Result<()>, Arc<Growing>, Vec<Change>)> {
-        let disk = self.0.disk.get().filter(|_| flushes.len() >= FLUSHED_TOGETHER_FROM);
+    fn sync(&self, files: &[Flush]) -> Vec<std::io::Result<()>> {
+        let disk = self.0.disk.get().filter(|_| files.len() >= FLUSHED_TOGETHER_FROM);
         let flushed = disk.filter(|disk| machine::sync_disk(&disk.folder).is_ok()).map(|disk| disk.device);
-        let sync = |flush: Flush| {
+        let sync = |flush: &Flush| {
             let together = flushed.is_some_and(|device| flush.file.metadata().is_ok_and(|file| file.dev() == device));
-            let outcome = if together { Ok(()) } else { machine::sync_data(&flush.file) };
-            if outcome.is_ok() {
-                self.became_durable(&flush.waiting);
+            if !together {
+                flush.sync()?;
             }
-            (outcome, flush.pack, flush.changes)
+            self.became_durable(&flush.waiting);
+            Ok(())
         };
-        flushes.into_iter().map(sync).collect()
+        files.iter().map(sync).collect()
     }
 
     /// Flushes each `every` until stopped, then once more.
@@ -439,16 +463,19 @@ impl Spool {
     }
 }
 
-fn flush_of(pack: &Arc<Growing>) -> Option<Flush> {
+/// What is to be flushed of a pack, unless it is being sealed.
+fn flush_of(pack: &Arc<Growing>) -> Option<(Grown, Flush)> {
+    let turn = pack.turn.clone().try_lock_owned().ok()?;
     let mut state = lock(&pack.state);
     if !state.dirty || state.failed {
         return None;
     }
     let writer = state.writer.as_ref()?;
     let (file, bytes) = (writer.file(), writer.bytes());
+    let new_in = pack.path.parent().filter(|_| !state.announced).map(Path::to_owned);
     let changes = pack.take_unflushed(&mut state, bytes);
     let waiting = std::mem::take(&mut state.waiting);
-    Some(Flush { pack: pack.clone(), file, changes, waiting })
+    Some((Grown { pack: pack.clone(), changes, turn }, Flush { file, new_in, waiting }))
 }
 
 /// The spool's background tasks.

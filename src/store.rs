@@ -21,7 +21,7 @@ use tokio::io::AsyncReadExt;
 use url::Url;
 
 use crate::config::S3;
-use crate::machine;
+use crate::machine::{self, Folders};
 use crate::units::{CameraId, CameraKey, PackId, TenantId, WallTime};
 
 /// Packs up to this size go up as one PUT; larger ones in parts of this size.
@@ -79,6 +79,8 @@ pub struct Store {
     prefix: Path,
     /// Root folder of a store that is a local directory.
     local_root: Option<PathBuf>,
+    /// Those of a local directory.
+    folders: Arc<Folders>,
 }
 
 impl Store {
@@ -91,13 +93,18 @@ impl Store {
                 let root = url.to_file_path().map_err(|()| unusable("write file:///absolute/folder".into()))?;
                 std::fs::create_dir_all(&root).map_err(|source| StoreError::Io { path: root.clone(), source })?;
                 let objects = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true).with_automatic_cleanup(true);
-                Ok(Self { objects: Arc::new(objects), prefix: Path::default(), local_root: Some(root) })
+                Ok(Self {
+                    objects: Arc::new(objects),
+                    prefix: Path::default(),
+                    local_root: Some(root),
+                    folders: Arc::default(),
+                })
             }
             "s3" => {
                 let bucket = url.host_str().ok_or_else(|| unusable("write s3://bucket/prefix".into()))?;
                 let objects = bucket_client(bucket, s3)?;
                 let prefix = Path::from_url_path(url.path()).map_err(|e| unusable(e.to_string()))?;
-                Ok(Self { objects: Arc::new(objects), prefix, local_root: None })
+                Ok(Self { objects: Arc::new(objects), prefix, local_root: None, folders: Arc::default() })
             }
             other => Err(unusable(format!("{other}: is not a store; write file:///folder or s3://bucket/prefix"))),
         }
@@ -105,12 +112,12 @@ impl Store {
 
     /// Any other object store: in memory, or wrapped for tests.
     pub fn over(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects, prefix: Path::default(), local_root: None }
+        Self { objects, prefix: Path::default(), local_root: None, folders: Arc::default() }
     }
 
     /// The same for a local directory: whole packs are renamed into it.
     pub fn over_folder(objects: Arc<dyn ObjectStore>, root: PathBuf) -> Self {
-        Self { objects, prefix: Path::default(), local_root: Some(root) }
+        Self { objects, prefix: Path::default(), local_root: Some(root), folders: Arc::default() }
     }
 
     /// The folder of a store that is a local directory.
@@ -155,7 +162,8 @@ impl Store {
     pub async fn put_pack(&self, camera: &CameraKey, pack: PackId, file: &FilePath) -> Result<Kept, StoreError> {
         if let Some(target) = self.local_file(camera, pack) {
             let from = file.to_owned();
-            let moved = machine::spawn_blocking(move || move_durably(&from, &target))
+            let (root, folders) = (self.local_root.clone().unwrap_or_default(), self.folders.clone());
+            let moved = machine::spawn_blocking(move || move_durably(&from, &target, &root, &folders))
                 .await
                 .map_err(|e| StoreError::Io { path: file.to_owned(), source: std::io::Error::other(e) })??;
             if moved {
@@ -226,12 +234,17 @@ impl Store {
         self.objects.get_range(&self.object_path(camera, pack), range).await
     }
 
-    /// Deletes a pack's object; an absent one counts as deleted.
+    /// Deletes a pack's object for good; an absent one counts as deleted.
     pub async fn delete(&self, camera: &CameraKey, pack: PackId) -> Result<(), object_store::Error> {
         match self.objects.delete(&self.object_path(camera, pack)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(e),
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(e) => return Err(e),
         }
+        let Some(file) = self.local_file(camera, pack) else { return Ok(()) };
+        // The file system may still bring back a name that was removed: nobody would look for it then.
+        let synced = machine::spawn_blocking(move || machine::sync_absence(&file)).await;
+        let synced = synced.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        synced.map_err(|e| object_store::Error::Generic { store: "local folder", source: e.into() })
     }
 
     /// Every object under the prefix, with the pack that its name says.
@@ -309,13 +322,13 @@ async fn copy_parts(source: &mut tokio::fs::File, parts: &mut WriteMultipart) ->
 }
 
 /// Renames and flushes both folders; `false` when the target is on another file system.
-fn move_durably(from: &FilePath, to: &FilePath) -> Result<bool, StoreError> {
+fn move_durably(from: &FilePath, to: &FilePath, root: &FilePath, folders: &Folders) -> Result<bool, StoreError> {
     let at = |path: &FilePath| {
         let path = path.to_owned();
         move |source| StoreError::Io { path, source }
     };
     let folder = to.parent().unwrap_or(to);
-    machine::create_folders(folder).map_err(at(folder))?;
+    folders.ensure(root, folder).map_err(at(folder))?;
     match machine::rename(from, to) {
         Ok(()) => {}
         Err(e) if e.kind() == std::io::ErrorKind::CrossesDevices => return Ok(false),

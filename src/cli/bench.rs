@@ -2,7 +2,7 @@
 //!
 //! `ingest` starts a fleet of simulated cameras in a process of its own and lets recorders take turns at it, each in
 //! processes of its own: the gateway; the floor, which drains the same sockets into files and parses nothing; ffmpeg,
-//! one process a camera. The other subcommands are those processes.
+//! one process a camera. Operators may watch meanwhile. The other subcommands are those processes.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ mod floor;
 mod ingest;
 mod process;
 mod report;
+mod viewers;
 mod warm;
 
 /// What to measure.
@@ -30,6 +31,9 @@ pub(crate) enum Bench {
     /// Drain a fleet into files, parsing nothing
     #[command(hide = true)]
     Floor(Floor),
+    /// Operators who watch cameras live, until standard input ends
+    #[command(hide = true)]
+    Viewers(Viewers),
 }
 
 /// What records.
@@ -75,6 +79,12 @@ pub(crate) struct Ingest {
     /// Cameras of ffmpeg's turn, which takes some 50 MB of memory for each
     #[arg(long, default_value_t = 50)]
     pub(crate) ffmpeg_cameras: usize,
+    /// Operators who watch a camera live, over HLS, while the gateway is measured
+    #[arg(long, default_value_t = 0)]
+    pub(crate) viewers: usize,
+    /// An index that the gateway starts with, of any size: it is copied, and gets the fleet's cameras too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) index: Option<PathBuf>,
     /// Threads of the fleet
     #[arg(long, default_value_t = 1)]
     pub(crate) fleet_threads: usize,
@@ -111,11 +121,22 @@ pub(crate) struct Floor {
     pub(crate) dir: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Viewers {
+    #[arg(long)]
+    pub(crate) address: SocketAddr,
+    #[arg(long)]
+    pub(crate) cameras: usize,
+    #[arg(long)]
+    pub(crate) viewers: usize,
+}
+
 /// Does what was asked.
 pub(super) fn run(bench: Bench) -> Result<(), Failure> {
     match bench {
         Bench::Ingest(args) => block_on(ingest::run(args)),
         Bench::Fleet(args) => block_on(fleet::run(args)),
         Bench::Floor(args) => floor::run(&args),
+        Bench::Viewers(args) => block_on(viewers::run(args)),
     }
 }

@@ -57,6 +57,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, IndexError> {
     // Cut back after a long read kept it from being reused, in bytes.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // A process that was killed inside a commit has left changes that are read and were never flushed: nobody may act
+    // on them before they are. A checkpoint flushes the log first.
+    connection.pragma(None, "wal_checkpoint", "passive", |_| Ok(()))?;
     Ok(connection)
 }
 

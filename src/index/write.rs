@@ -90,8 +90,7 @@ pub(super) fn commit(
     connection: &Connection,
     calls: &[Vec<Change>],
 ) -> Result<Vec<Result<(), IndexError>>, IndexError> {
-    // Whoever deletes an object has seen its condemnation acknowledged: it must outlive a power cut.
-    let must_sync = calls.iter().flatten().any(|change| matches!(change, Change::Condemn { .. }));
+    let must_sync = calls.iter().flatten().any(outlives_power_cut);
     if must_sync {
         connection.pragma_update(None, "synchronous", "full")?;
     }
@@ -103,6 +102,12 @@ pub(super) fn commit(
         connection.path().map(Path::new).into_iter().for_each(machine::synced_index);
     }
     committed
+}
+
+/// What is done on the strength of an acknowledgement and cannot be found again: whoever deletes an object has seen its
+/// condemnation; a pack leaves the spool, where recovery looks, once its row says that it is sealed.
+fn outlives_power_cut(change: &Change) -> bool {
+    matches!(change, Change::Condemn { .. } | Change::SealPack { .. })
 }
 
 /// `BEGIN` to `COMMIT`. Nearly every batch is good throughout and goes without savepoints, under which SQLite keeps

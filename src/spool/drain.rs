@@ -3,6 +3,8 @@
 //! Invariant: each step can be cut off and taken up again by recovery: a pack is first whole on disk, then in the
 //! store, then stored in the index.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +20,9 @@ use super::{Growing, Spool, SpoolError, lock};
 use crate::index::{Change, PackState};
 use crate::machine;
 use crate::media::{Gap, GapCause};
-use crate::pack::{PackError, PackTable, reader, writer::PackWriter};
+use crate::pack::{PackError, PackHeader, PackTable, reader, writer::PackWriter};
 use crate::store::Kept;
-use crate::units::{CameraKey, PackId};
+use crate::units::{CameraKey, PackId, WallTime};
 
 /// Packs sealed at a time.
 const SEALS_AT_ONCE: usize = 4;
@@ -28,6 +30,8 @@ const SEALS_AT_ONCE: usize = 4;
 const SENDS_AT_ONCE: usize = 4;
 /// Packs that wait for the store, read at a time.
 const WAITING_PAGE: u32 = 256;
+/// Bytes of a file written again at a time.
+const REWRITE_BYTES: usize = 256 * 1024;
 /// Without news, the store is tried this often.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// A store that keeps failing is tried this often.
@@ -108,33 +112,33 @@ impl Spool {
     async fn try_seal(&self, pack: &Arc<Growing>) -> Result<(), SpoolError> {
         let header = pack.header.clone();
         let (spool, growing) = (self.clone(), pack.clone());
-        let finished = blocking(move || spool.finish(&growing)).await?;
-        let Some((bytes, mut changes)) = finished else {
+        let _turn = pack.turn.lock().await;
+        let (whole, changes) = blocking(move || spool.finish(&growing)).await?;
+        let sealed = whole.map(|bytes| Change::SealPack { pack: header.pack, bytes });
+        // Before the pack leaves the spool: an object that no row knows would be found by nobody.
+        if let Err(e) = self.0.index.write(changes.iter().cloned().chain(sealed).collect()).await {
+            pack.give_back(changes);
+            return Err(e.into());
+        }
+        if whole.is_none() {
             return Ok(());
-        };
-        changes.push(Change::SealPack { pack: header.pack, bytes });
-        let whole = self.whole_path(&header.camera, header.pack);
+        }
         // Renaming costs nothing and is done at once; sending is the drain's, which has time.
         if self.0.store.local_root().is_some() {
-            match self.0.store.put_pack(&header.camera, header.pack, &whole).await {
-                Ok(Kept::Moved) => changes.push(Change::PackStored { pack: header.pack }),
-                Ok(Kept::Cached) => {}
+            match self.store_whole(&header.camera, header.pack).await {
+                Ok(()) => return Ok(()),
                 Err(e) => {
                     warn!(pack = %header.pack, error = %e, "the store did not take a pack: it waits in the spool")
                 }
             }
         }
-        if let Err(e) = self.0.index.write(changes.clone()).await {
-            pack.give_back(changes);
-            return Err(e.into());
-        }
         self.0.sealed.notify_one();
         Ok(())
     }
 
-    /// Writes the fragment table, flushes, and gives the pack its whole name. Gives what the index must learn; `None`
-    /// when nothing of the pack is worth keeping.
-    fn finish(&self, pack: &Growing) -> Result<Option<(u64, Vec<Change>)>, SpoolError> {
+    /// Writes the fragment table, flushes, and gives the pack its whole name. Gives its size, `None` when nothing of the
+    /// pack is worth keeping, and what the index must learn.
+    fn finish(&self, pack: &Growing) -> Result<(Option<u64>, Vec<Change>), SpoolError> {
         let mut state = lock(&pack.state);
         let (id, camera) = (pack.header.pack, &pack.header.camera);
         let io = |source| SpoolError::Io { path: pack.path.clone(), source };
@@ -143,42 +147,39 @@ impl Spool {
             if writer.table().fragments.is_empty() {
                 drop(writer);
                 machine::remove_file(&pack.path).map_err(io)?;
-                return Ok(None);
+                return Ok((None, Vec::new()));
             }
             // A pack whose flush failed may not be what was written to it: it is scanned below like one after a crash.
             if !state.failed {
                 let file = writer.file();
-                match writer.finish() {
-                    Ok(_) => {
-                        machine::sync_data(&file).map_err(io)?;
-                        self.became_durable(&std::mem::take(&mut state.waiting));
-                    }
-                    Err(e) => {
-                        state.failed = true;
-                        return Err(e.into());
-                    }
+                let finished = writer.finish().map_err(SpoolError::from);
+                if let Err(e) = finished.and_then(|_| machine::sync_data(&file).map_err(io)) {
+                    state.failed = true;
+                    return Err(e);
                 }
+                self.became_durable(&std::mem::take(&mut state.waiting));
             }
         }
         let whole = self.whole_path(camera, id);
         let path = [&pack.path, &whole].into_iter().find(|p| p.exists());
         let Some(path) = path else {
-            // An earlier attempt got as far as the store: only the index has not heard.
-            let bytes = pack.stored_bytes(self, camera, id)?;
-            return Ok(Some((bytes, pack.take_unflushed(&mut state, bytes))));
+            // An earlier attempt got further than it heard: the pack is in the store.
+            let gone_to = self.0.store.local_file(camera, id).unwrap_or_else(|| self.cache_path(camera, id));
+            let bytes = std::fs::metadata(gone_to).map_err(io)?.len();
+            return Ok((Some(bytes), pack.take_unflushed(&mut state, bytes)));
         };
         if state.failed {
             let Some(table) = self.mend(path, camera, 0)? else {
-                return Ok(None);
+                return Ok((None, lost(pack, &state.segments)));
             };
             let before = state.table.take().map_or(0, |t| t.fragments.len());
             let bytes = std::fs::metadata(path).map_err(io)?.len();
             if table.fragments.len() < before {
                 error!(pack = %id, %camera, fragments = before - table.fragments.len(), "a disk that failed to flush lost fragments");
-                let told = retell(&table, bytes, &state.segments);
+                let ends =
+                    std::mem::take(&mut state.pending).into_iter().filter(|c| matches!(c, Change::EndRun { .. }));
+                state.pending = retell(&table, bytes, &state.segments).into_iter().chain(ends).collect();
                 state.segments.take_changed();
-                state.pending.clear();
-                state.pending.extend(told);
                 state.announced = true;
             }
             state.table = Some(Arc::new(table));
@@ -189,11 +190,11 @@ impl Spool {
             machine::rename(path, &whole).map_err(io)?;
             machine::sync_folder(&self.folder(camera)).map_err(io)?;
         }
-        Ok(Some((bytes, pack.take_unflushed(&mut state, bytes))))
+        Ok((Some(bytes), pack.take_unflushed(&mut state, bytes)))
     }
 
-    /// Cuts a torn pack at its last whole fragment and writes its table; `None` (and no file) when it has no fragment.
-    /// The samples of the first `flushed` fragments are known to be on the disk.
+    /// Cuts a torn pack at its last whole fragment, writes its table and flushes it; `None` (and no file) when it has no
+    /// fragment. The samples of the first `flushed` fragments are known to be on the disk.
     pub(super) fn mend(&self, path: &Path, camera: &CameraKey, flushed: u32) -> Result<Option<PackTable>, SpoolError> {
         let io = |source| SpoolError::Io { path: path.to_owned(), source };
         let key = self.key(camera);
@@ -209,7 +210,11 @@ impl Spool {
             }
             .into());
         }
+        let unsure_from = table.fragments.get(flushed as usize).map_or(scan.whole_bytes, |entry| entry.offset);
+        let file = rewrite(path, unsure_from).map_err(io)?;
         if scan.finished {
+            // By whoever wrote the table, who may have ended before it was flushed.
+            machine::sync_data(&file).map_err(io)?;
             return Ok(Some(table));
         }
         let torn_bytes = scan.file_bytes - scan.whole_bytes;
@@ -241,25 +246,51 @@ impl Spool {
     }
 }
 
-impl Growing {
-    /// Size of a pack that is in a local store already.
-    fn stored_bytes(&self, spool: &Spool, camera: &CameraKey, pack: PackId) -> Result<u64, SpoolError> {
-        let path = spool.0.store.local_file(camera, pack).unwrap_or_else(|| self.path.clone());
-        Ok(std::fs::metadata(&path).map_err(|source| SpoolError::Io { path, source })?.len())
+/// Writes a file's own bytes over it again from there on. After a flush that failed, whoever asked for it, the kernel
+/// may count pages as written that are not: a later flush would succeed without them.
+fn rewrite(path: &Path, from: u64) -> std::io::Result<File> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut part = vec![0; REWRITE_BYTES];
+    loop {
+        let taken = file.read(&mut part)?;
+        if taken == 0 {
+            return Ok(file);
+        }
+        file.seek(SeekFrom::Current(-(taken as i64)))?;
+        machine::write_all(&file, &part[..taken])?;
     }
 }
 
 /// What the index must learn of a pack that is shorter than it was told: its rows afresh, and a gap for the rest.
 fn retell(table: &PackTable, bytes: u64, told: &Segments) -> Vec<Change> {
-    let mut changes = vec![Change::Forget { pack: table.header.pack }];
-    let (Some(rows), Some((_, end))) = (rows_of(table, bytes), told.extent()) else {
-        return changes;
-    };
-    changes.insert(0, Change::OpenPack(rows.pack.clone()));
-    changes.extend(changes_of(&rows));
-    let gap = Gap { start: rows.pack.end, end, cause: GapCause::WriteFailed, lost_packets: 0 };
-    changes.push(Change::PutGap { camera: table.header.camera.clone(), gap });
+    let Some(rows) = rows_of(table, bytes) else { return Vec::new() };
+    let afresh = changes_of(&rows);
+    // It may not have heard of the pack at all: what is forgotten must be known.
+    let known = afresh.iter().filter(|c| matches!(c, Change::BeginRun { .. } | Change::OpenPack(_))).cloned();
+    let mut changes: Vec<Change> = known.collect();
+    changes.push(Change::Forget { pack: table.header.pack });
+    changes.extend(afresh);
+    let end = told.extent().map_or(rows.pack.end, |(_, end)| end);
+    changes.push(write_failed(&table.header.camera, rows.pack.end, end));
     changes
+}
+
+/// What the index must learn of a pack of which nothing is left.
+fn lost(pack: &Growing, told: &Segments) -> Vec<Change> {
+    let Some((start, end)) = told.extent() else { return Vec::new() };
+    let PackHeader { pack: id, camera, run, .. } = &pack.header;
+    vec![
+        Change::BeginRun { camera: camera.clone(), run: *run, start },
+        Change::OpenPack(pack.row(0, start, end)),
+        Change::Forget { pack: *id },
+        write_failed(camera, start, end),
+    ]
+}
+
+fn write_failed(camera: &CameraKey, start: WallTime, end: WallTime) -> Change {
+    let gap = Gap { start, end, cause: GapCause::WriteFailed, lost_packets: 0 };
+    Change::PutGap { camera: camera.clone(), gap }
 }
 
 /// Runs file work off the runtime's threads.

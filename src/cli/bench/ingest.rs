@@ -14,7 +14,7 @@ use super::super::show;
 use super::fleet::Handle;
 use super::process::{self, Group};
 use super::report::{Durable, Report, Turn};
-use super::{Failure, Ingest, Recorder, count, warm};
+use super::{Failure, Ingest, Recorder, count, viewers, warm};
 
 /// Until every camera plays.
 const PLAYING_WITHIN: Duration = Duration::from_secs(120);
@@ -24,6 +24,9 @@ const WARM_UP: Duration = Duration::from_secs(3);
 const SETTLE: Duration = Duration::from_secs(3);
 /// Until a recorder that was told to end has ended.
 const END_WITHIN: Duration = Duration::from_secs(120);
+
+/// How the gateway names its threads that record.
+const RECORDING_THREADS: &str = "record-";
 
 /// Measures, prints the table, writes the JSON.
 pub(super) async fn run(args: Ingest) -> Result<(), Failure> {
@@ -74,12 +77,23 @@ async fn turn(args: &Ingest, recorder: Recorder, scratch: &Path) -> Result<Turn,
         Recorder::Ffmpeg => (0..cameras).map(|camera| ffmpeg(&data, &address, camera)).collect(),
     };
     let log = dir.join("log");
+    if let Some(index) = args.index.as_ref().filter(|_| recorder == Recorder::Gateway) {
+        std::fs::copy(index, data.join("index.sqlite")).map_err(Failure::failed)?;
+    }
     let began = Instant::now();
     let group = Group::start(commands, &log)?;
     wait_until_all_play(&mut fleet, &group, cameras, &log).await?;
     let all_playing_after = began.elapsed();
     sleep(WARM_UP).await;
+    let watching = if recorder == Recorder::Gateway && args.viewers > 0 {
+        let watching = viewers::Handle::start(&served_at(&log)?, args.viewers, cameras)?;
+        sleep(WARM_UP).await;
+        Some(watching)
+    } else {
+        None
+    };
 
+    let recording_before = group.cpu_of_threads(RECORDING_THREADS);
     let (before, fleet_before, sent_before) = (group.cpu(), process::cpu(fleet.pid()), fleet.state().await?);
     let measured = Instant::now();
     let mut memory = Vec::new();
@@ -91,11 +105,16 @@ async fn turn(args: &Ingest, recorder: Recorder, scratch: &Path) -> Result<Turn,
         }
     }
     let seconds = measured.elapsed().as_secs_f64();
+    let viewers = match watching {
+        Some(watching) => Some(watching.end().await?),
+        None => None,
+    };
     fleet.hush().await?;
     sleep(SETTLE).await;
     let sent = fleet.state().await?;
     let fleet_cpu = process::cpu(fleet.pid()).since(fleet_before);
     let memory_peak_bytes = group.memory_peak();
+    let recording = group.cpu_of_threads(RECORDING_THREADS).since(recording_before).total();
     if recorder == Recorder::Ffmpeg {
         // It ends when its camera hangs up; told to, it waits for a packet first.
         drop(fleet);
@@ -123,6 +142,8 @@ async fn turn(args: &Ingest, recorder: Recorder, scratch: &Path) -> Result<Turn,
         cpu_s_per_gb: cpu.total() / gb,
         cpu_user_s_per_gb: cpu.user / gb,
         cpu_system_s_per_gb: cpu.system / gb,
+        recording_cpu_s_per_gb: (recorder == Recorder::Gateway).then_some(recording / gb),
+        viewers,
         ratio_to_floor: None,
         memory_steady_bytes: memory.get(memory.len() / 2).copied().unwrap_or(0),
         memory_peak_bytes,
@@ -157,6 +178,13 @@ async fn wait_until_all_play(fleet: &mut Handle, group: &Group, cameras: usize, 
         }
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Where the gateway says that it serves.
+fn served_at(log: &Path) -> Result<String, Failure> {
+    let said = std::fs::read_to_string(log).map_err(Failure::failed)?;
+    let address = said.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    address.map(str::to_owned).ok_or_else(|| Failure::Failed("the gateway does not say where it serves".to_owned()))
 }
 
 fn ended_early(name: &str, log: &Path) -> Failure {

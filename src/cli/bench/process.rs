@@ -91,6 +91,21 @@ impl Group {
             .fold(Cpu::default(), |all, one| Cpu { user: all.user + one.user, system: all.system + one.system })
     }
 
+    /// Processor time so far of the threads whose names begin so.
+    pub(super) fn cpu_of_threads(&self, prefix: &str) -> Cpu {
+        let mut sum = Cpu::default();
+        for task in
+            self.pids().filter_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).ok()).flatten().flatten()
+        {
+            let line = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            let named = line.split_once('(').is_some_and(|(_, rest)| rest.starts_with(prefix));
+            if let Some(stat) = parse_stat(&line).filter(|_| named) {
+                sum = Cpu { user: sum.user + stat.cpu.user, system: sum.system + stat.cpu.system };
+            }
+        }
+        sum
+    }
+
     /// Resident memory now, in bytes.
     pub(super) fn memory(&self) -> u64 {
         self.pids().map(|pid| status_bytes(pid, "VmRSS")).sum()

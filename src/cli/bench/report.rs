@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::super::show;
+use super::viewers::Seen;
 
 /// Percentiles of the time from reading a fragment's last picture to its being durable, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -26,6 +27,10 @@ pub(super) struct Turn {
     pub(super) cpu_s_per_gb: f64,
     pub(super) cpu_user_s_per_gb: f64,
     pub(super) cpu_system_s_per_gb: f64,
+    /// Of the threads that record alone: what does not change when footage is read.
+    pub(super) recording_cpu_s_per_gb: Option<f64>,
+    /// What operators saw meanwhile.
+    pub(super) viewers: Option<Seen>,
     /// Of the floor in this run.
     pub(super) ratio_to_floor: Option<f64>,
     pub(super) memory_steady_bytes: u64,
@@ -75,6 +80,7 @@ impl Report {
             "CPU s/GB",
             "user",
             "system",
+            "recording",
             "of floor",
             "MB",
             "peak",
@@ -88,11 +94,23 @@ impl Report {
         ];
         let mut rows = vec![head.map(str::to_owned)];
         rows.extend(self.turns.iter().map(row));
-        show::table(&rows)
+        let mut table = show::table(&rows);
+        for seen in self.turns.iter().filter_map(|turn| turn.viewers.as_ref()) {
+            table.push_str(&format!(
+                "{} viewers: {} segments, {:.2} GB, {} failed requests, behind the camera {:.0} ms (p50), {:.0} ms (max)\n",
+                seen.viewers,
+                seen.segments,
+                seen.bytes as f64 / 1e9,
+                seen.failures,
+                seen.behind_p50_ms,
+                seen.behind_max_ms
+            ));
+        }
+        table
     }
 }
 
-fn row(turn: &Turn) -> [String; 17] {
+fn row(turn: &Turn) -> [String; 18] {
     let mb = |bytes: u64| format!("{:.0}", bytes as f64 / 1e6);
     let of = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let ms = |value: fn(&Durable) -> f64| of(turn.durable.as_ref().map(|d| format!("{:.0} ms", value(d))));
@@ -104,6 +122,7 @@ fn row(turn: &Turn) -> [String; 17] {
         format!("{:.2}", turn.cpu_s_per_gb),
         format!("{:.2}", turn.cpu_user_s_per_gb),
         format!("{:.2}", turn.cpu_system_s_per_gb),
+        of(turn.recording_cpu_s_per_gb.map(|cost| format!("{cost:.2}"))),
         of(turn.ratio_to_floor.map(|ratio| format!("{ratio:.2}"))),
         mb(turn.memory_steady_bytes),
         mb(turn.memory_peak_bytes),

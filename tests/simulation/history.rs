@@ -1,0 +1,208 @@
+//! One seed: lives of a gateway one after the other, and what is looked at between them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep_until, timeout};
+use vigie::clock::{Clock, SimClock};
+use vigie::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
+
+use crate::check::{View, check_age, check_all};
+use crate::gateway::{Gateway, Site};
+use crate::machine::{Faults, SimMachine};
+use crate::model::{Model, Sent};
+use crate::objects::SimObjects;
+use crate::plan::{Ends, Life, Plan};
+use crate::trace::Trace;
+
+/// 1 March 2026, 12:00 UTC.
+const START: WallTime = WallTime(1_772_366_400 * TICKS_PER_SECOND);
+/// Between two looks at how old footage is.
+const LOOK: Duration = Duration::from_secs(3);
+/// After so long without a fault, all goes its usual way.
+const QUIET: Duration = Duration::from_secs(12);
+/// A stop may take this long, whatever fails.
+const STOP_MAX: Duration = Duration::from_secs(300);
+
+pub(crate) struct Outcome {
+    pub(crate) result: Result<(), String>,
+    pub(crate) hash: u64,
+    pub(crate) calls: u64,
+    pub(crate) lines: String,
+}
+
+pub(crate) struct History {
+    site: Site,
+    machine: SimMachine,
+    trace: Trace,
+    model: Model,
+    wall: WallTime,
+    _dir: tempfile::TempDir,
+}
+
+/// How a life ended.
+enum Ended {
+    Stopped,
+    NotStarted(String),
+    Died,
+}
+
+/// A folder in memory where there is one.
+fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a temporary folder")
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime")
+}
+
+impl History {
+    pub(crate) fn new(seed: u64, in_words: bool) -> Self {
+        let dir = folder();
+        let plan = Arc::new(Plan::of(seed));
+        let trace = Trace::new(in_words);
+        let (spool, store) = (dir.path().join("spool"), dir.path().join("store"));
+        for folder in [&spool, &store] {
+            std::fs::create_dir(folder).expect("a folder of the simulation");
+        }
+        let index = dir.path().join("index.sqlite");
+        let machine = SimMachine::new(seed, vec![spool, store.clone()], index, trace.clone());
+        let objects = match plan.local {
+            true => SimObjects::folder(machine.clone(), store),
+            false => SimObjects::remote(machine.clone()),
+        };
+        let site = Site { plan, dir: dir.path().to_owned(), objects, sent: Sent::default() };
+        Self { site, machine, trace, model: Model::default(), wall: START, _dir: dir }
+    }
+
+    pub(crate) fn run(mut self) -> Outcome {
+        let lived = catch_unwind(AssertUnwindSafe(|| self.live_all()));
+        vigie::machine::simulate(None);
+        let result = lived.unwrap_or_else(|_| Err("a panic".to_owned()));
+        Outcome { result, hash: self.trace.hash(), calls: self.trace.calls(), lines: self.trace.lines() }
+    }
+
+    fn live_all(&mut self) -> Result<(), String> {
+        let plan = self.site.plan.clone();
+        for (n, life) in plan.lives.iter().enumerate() {
+            self.live(n as u64, life).map_err(|e| format!("life {n}: {e}"))?;
+        }
+        let now = self.wall;
+        let (site, model) = (self.site.clone(), self.model.clone());
+        self.look_on(check_all(&site, &model, now))
+    }
+
+    /// Runs something that only looks, on a machine that does not fail.
+    fn look_on<T>(&self, look: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        self.machine.observe();
+        vigie::machine::simulate(Some(Arc::new(self.machine.clone())));
+        let looked = runtime().block_on(look);
+        vigie::machine::simulate(None);
+        looked
+    }
+
+    fn live(&mut self, n: u64, life: &Life) -> Result<(), String> {
+        self.trace.note("life", format!("{life:?}").as_bytes(), n);
+        self.machine.power_on(life.calls);
+        self.machine.set_faults(Faults::default());
+        vigie::machine::simulate(Some(Arc::new(self.machine.clone())));
+        let recovered = AtomicBool::new(false);
+        let (site, machine, trace) = (self.site.clone(), self.machine.clone(), self.trace.clone());
+        let started = self.wall;
+        let runtime = runtime();
+        let (ended, wall) = runtime.block_on(async {
+            trace.begin();
+            let clock = Arc::new(SimClock::starting_at(started));
+            let ended = tokio::select! {
+                biased;
+                () = machine.stopped() => Ok(Ended::Died),
+                ended = drive(&site, &machine, n, life, clock.clone(), &recovered) => ended,
+            };
+            (ended, clock.wall())
+        });
+        let ended = if machine.is_off() { Ok(Ended::Died) } else { ended };
+        // What is dropped now can change nothing any more.
+        trace.end();
+        machine.stop();
+        drop(runtime);
+        vigie::machine::simulate(None);
+        self.wall = wall;
+        let calm = life.phases.is_empty();
+        match ended? {
+            Ended::NotStarted(why) if calm => return Err(format!("it did not start: {why}")),
+            Ended::Stopped => self.trace.note("stopped", b"", 0),
+            Ended::NotStarted(_) | Ended::Died => {}
+        }
+        let lasted = wall.since(started).to_duration();
+        self.between(n, life, recovered.into_inner(), lasted)
+    }
+
+    /// The gateway is gone: what it had acknowledged is owed, and what was owed is there.
+    fn between(&mut self, n: u64, life: &Life, recovered: bool, lasted: Duration) -> Result<(), String> {
+        self.machine.after_kill();
+        let (site, mut model, now) = (self.site.clone(), std::mem::take(&mut self.model), self.wall);
+        self.model = self.look_on(async {
+            if let Some(view) = View::of(&site).await? {
+                if recovered {
+                    view.check_rows(&site, &mut model, now)?;
+                }
+                if life.quiet_for(lasted) >= QUIET {
+                    view.check_delay(&site, n)?;
+                }
+                view.owe(&mut model).await?;
+            }
+            Ok(model)
+        })?;
+        if life.ends == Ends::PowerCut {
+            self.machine.after_power_cut();
+        }
+        self.wall = self.wall.saturating_add(Ticks90k::from_duration(life.pause));
+        Ok(())
+    }
+}
+
+/// One life, if nothing ends it before its time.
+async fn drive(
+    site: &Site,
+    machine: &SimMachine,
+    n: u64,
+    life: &Life,
+    clock: Arc<SimClock>,
+    recovered: &AtomicBool,
+) -> Result<Ended, String> {
+    let begin = Instant::now();
+    if let Some((_, faults)) = life.phases.first().filter(|(at, _)| at.is_zero()) {
+        machine.set_faults(*faults);
+    }
+    let told = || recovered.store(true, Ordering::Relaxed);
+    let gateway = match Gateway::start(site, n, clock.clone(), told).await {
+        Ok(gateway) => gateway,
+        Err(why) => return Ok(Ended::NotStarted(why)),
+    };
+    let mut phases = life.phases.iter().filter(|(at, _)| *at > begin.elapsed()).peekable();
+    let mut look = begin + LOOK;
+    let ends = begin + life.lasts;
+    while Instant::now() < ends {
+        let next = phases.peek().map_or(ends, |(at, _)| begin + *at).min(look).min(ends);
+        sleep_until(next).await;
+        if let Some((_, faults)) = phases.next_if(|(at, _)| begin + *at <= next) {
+            machine.set_faults(*faults);
+        }
+        if next >= look {
+            check_age(site, clock.wall())?;
+            look += LOOK;
+        }
+    }
+    if life.ends != Ends::Stop {
+        machine.stop();
+        return Ok(Ended::Died);
+    }
+    timeout(STOP_MAX, gateway.stop()).await.map_err(|_| "it does not stop".to_owned())??;
+    Ok(Ended::Stopped)
+}

@@ -1,0 +1,121 @@
+//! What cameras sent, what of it was acknowledged, and what therefore has to be there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use vigie::source::replay::ReplaySource;
+use vigie::source::{Item, Session, Source, SourceError};
+use vigie::units::{CameraKey, FragmentId, PackId, WallTime};
+
+/// One access unit: of which camera, in which life, the how manieth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UnitId {
+    pub(crate) camera: usize,
+    pub(crate) life: u64,
+    pub(crate) nth: u64,
+}
+
+/// Every access unit that a source yielded; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent(Arc<Mutex<SentUnits>>);
+
+#[derive(Debug, Default)]
+struct SentUnits {
+    units: HashMap<u64, UnitId>,
+    last: HashMap<(usize, u64), (u64, WallTime)>,
+}
+
+fn hash(data: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    data.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Sent {
+    fn lock(&self) -> MutexGuard<'_, SentUnits> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, camera: usize, life: u64, data: &[u8], received: WallTime) {
+        let mut sent = self.lock();
+        let (count, at) = sent.last.entry((camera, life)).or_insert((0, received));
+        (*count, *at) = (*count + 1, received);
+        let unit = UnitId { camera, life, nth: *count };
+        assert!(sent.units.insert(hash(data), unit).is_none(), "two access units are alike");
+    }
+
+    /// Which unit these bytes are.
+    pub(crate) fn unit(&self, data: &[u8]) -> Option<UnitId> {
+        self.lock().units.get(&hash(data)).copied()
+    }
+
+    /// When a camera's last unit of a life was received.
+    pub(crate) fn last(&self, camera: usize, life: u64) -> Option<WallTime> {
+        self.lock().last.get(&(camera, life)).map(|(_, at)| *at)
+    }
+}
+
+/// A source whose units are noted.
+pub(crate) struct Heard {
+    source: ReplaySource,
+    camera: usize,
+    life: u64,
+    sent: Sent,
+}
+
+impl Heard {
+    pub(crate) fn new(source: ReplaySource, camera: usize, life: u64, sent: Sent) -> Self {
+        Self { source, camera, life, sent }
+    }
+}
+
+impl Source for Heard {
+    fn open(&self) -> BoxFuture<'_, Result<Session, SourceError>> {
+        let (camera, life, sent) = (self.camera, self.life, self.sent.clone());
+        let opened = self.source.open().map(move |session| {
+            let mut session = session?;
+            let items = session.items.inspect(move |item| {
+                if let Ok(Item::AccessUnit(unit)) = item {
+                    sent.note(camera, life, &unit.data, unit.received.wall);
+                }
+            });
+            session.items = Box::pin(items);
+            Ok(session)
+        });
+        opened.boxed()
+    }
+}
+
+/// A fragment that the index has told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwedFragment {
+    pub(crate) id: FragmentId,
+    pub(crate) start: WallTime,
+    pub(crate) end: WallTime,
+}
+
+/// What of a pack was acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct OwedPack {
+    pub(crate) camera: CameraKey,
+    pub(crate) fragments: Vec<OwedFragment>,
+}
+
+impl OwedPack {
+    pub(crate) fn start(&self) -> WallTime {
+        self.fragments.first().map_or(WallTime(i64::MAX), |f| f.start)
+    }
+
+    pub(crate) fn end(&self) -> WallTime {
+        self.fragments.last().map_or(WallTime(i64::MIN), |f| f.end)
+    }
+}
+
+/// Everything that is owed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) owed: BTreeMap<PackId, OwedPack>,
+}

@@ -1,0 +1,169 @@
+//! From a seed to what will happen: cameras, policies, lives of the gateway, how each ends, and what fails meanwhile.
+
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use vigie::record::Limits;
+use vigie::retention::Policy;
+use vigie::units::{CameraKey, Ticks90k};
+
+use crate::machine::Faults;
+
+/// The plan of one seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    /// The store is a folder beside the spool.
+    pub(crate) local: bool,
+    pub(crate) cameras: Vec<CameraPlan>,
+    pub(crate) limits: Limits,
+    pub(crate) durability: Duration,
+    pub(crate) policy: Policy,
+    pub(crate) lives: Vec<Life>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct CameraPlan {
+    pub(crate) key: CameraKey,
+    pub(crate) frame_rate: u32,
+    pub(crate) gop_frames: u32,
+    pub(crate) key_frame_bytes: usize,
+    pub(crate) retention_max: Ticks90k,
+    pub(crate) retention_min: Ticks90k,
+}
+
+/// From a start of the gateway to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Life {
+    /// It ends at this call at the latest.
+    pub(crate) calls: u64,
+    /// Or after this time.
+    pub(crate) lasts: Duration,
+    pub(crate) ends: Ends,
+    /// From when on what fails.
+    pub(crate) phases: Vec<(Duration, Faults)>,
+    /// Before the next life.
+    pub(crate) pause: Duration,
+}
+
+impl Life {
+    /// How long nothing has failed when it has lasted so long.
+    pub(crate) fn quiet_for(&self, lasted: Duration) -> Duration {
+        match self.phases.iter().rfind(|(from, _)| *from <= lasted) {
+            None => lasted,
+            Some((from, faults)) if *faults == Faults::default() => lasted - *from,
+            Some(_) => Duration::ZERO,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    Stop,
+    Kill,
+    PowerCut,
+}
+
+fn seconds(random: &mut SmallRng, from: f64, to: f64) -> Duration {
+    Duration::from_millis((random.random_range(from..to) * 1_000.0) as u64)
+}
+
+fn ticks(duration: Duration) -> Ticks90k {
+    Ticks90k::from_duration(duration)
+}
+
+impl Plan {
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let random = &mut random;
+        let local = random.random_bool(0.5);
+        let policy = Policy {
+            interval: seconds(random, 3.0, 8.0),
+            grace: seconds(random, 2.0, 8.0),
+            disk_reserve_bytes: if random.random_bool(0.5) { 0 } else { random.random_range(1_000..60_000) },
+            store_on_disk: local,
+            time_zone: jiff::tz::TimeZone::UTC,
+        };
+        let limits =
+            Limits { pack_bytes_max: random.random_range(1_500..20_000), pack_duration_max: seconds(random, 2.0, 9.0) };
+        let cameras = (0..random.random_range(1..=3)).map(|n| camera(n, &policy, random)).collect();
+        let durability = Duration::from_millis(random.random_range(300..2_000));
+        let lives = random.random_range(2..=6);
+        let mut lives: Vec<Life> = (0..lives).map(|_| life(local, random)).collect();
+        lives.push(last_life(random));
+        Self { seed, local, cameras, limits, durability, policy, lives }
+    }
+
+    /// Something may have been destroyed to make room.
+    pub(crate) fn disk_was_full(&self) -> bool {
+        self.lives.iter().flat_map(|life| &life.phases).any(|(_, faults)| faults.disk_room.is_some())
+    }
+}
+
+fn camera(n: usize, policy: &Policy, random: &mut SmallRng) -> CameraPlan {
+    // Condemned when they are as old as this, they have the margin to be gone.
+    let condemned_at = seconds(random, 12.0, 60.0);
+    let margin = policy.margin().0;
+    let tenant = if n == 2 { "other" } else { "town" };
+    CameraPlan {
+        key: format!("{tenant}/camera-{n}").parse().expect("a key"),
+        frame_rate: random.random_range(2..=5),
+        gop_frames: random.random_range(2..=12),
+        key_frame_bytes: random.random_range(40..600),
+        retention_max: Ticks90k(margin + ticks(condemned_at).0),
+        retention_min: ticks(seconds(random, 0.0, 20.0).min(condemned_at / 2)),
+    }
+}
+
+fn life(local: bool, random: &mut SmallRng) -> Life {
+    let ends = match random.random_range(0..10) {
+        0..2 => Ends::Stop,
+        2..5 => Ends::Kill,
+        _ => Ends::PowerCut,
+    };
+    // Early and late moments are as likely.
+    let calls = 2_f64.powf(random.random_range(3.0..12.5)) as u64;
+    let calls = if ends == Ends::Stop && random.random_bool(0.7) { u64::MAX } else { calls };
+    let lasts = seconds(random, 5.0, 60.0);
+    let mut phases = Vec::new();
+    let mut at = seconds(random, 0.0, 10.0);
+    if random.random_bool(0.2) {
+        // Some starts meet with faults.
+        at = Duration::ZERO;
+    }
+    while at < lasts && random.random_bool(0.8) {
+        phases.push((at, faults(local, random)));
+        at += seconds(random, 2.0, 30.0);
+        phases.push((at, Faults::default()));
+        at += seconds(random, 5.0, 30.0);
+    }
+    Life { calls, lasts, ends, phases, pause: seconds(random, 0.0, 6.0) }
+}
+
+/// Nothing fails any more: what is left to do is done, and then everything has to be right.
+fn last_life(random: &mut SmallRng) -> Life {
+    let lasts = seconds(random, 40.0, 90.0);
+    Life { calls: u64::MAX, lasts, ends: Ends::Stop, phases: Vec::new(), pause: Duration::ZERO }
+}
+
+fn faults(local: bool, random: &mut SmallRng) -> Faults {
+    const ONE: u32 = 1_000_000;
+    let mut faults = Faults::default();
+    for _ in 0..random.random_range(1..=3) {
+        match random.random_range(0..11) {
+            0 => faults.file_error = random.random_range(1_000..100_000),
+            1 => faults.flush_error = random.random_range(10_000..300_000),
+            2 => faults.short_write = random.random_range(10_000..500_000),
+            3 => faults.disk_room = Some(random.random_range(0..20_000)),
+            4 => faults.late_work = random.random_range(50_000..500_000),
+            5 => faults.broken_work = random.random_range(1_000..30_000),
+            6 => faults.store_error = if random.random_bool(0.4) { ONE } else { random.random_range(50_000..500_000) },
+            7 => faults.store_error_after = random.random_range(50_000..500_000),
+            8 => faults.store_slow = random.random_range(50_000..ONE),
+            9 if !local => faults.store_cut = random.random_range(50_000..300_000),
+            _ => faults.store_lags = random.random_range(50_000..500_000),
+        }
+    }
+    faults
+}
