@@ -252,6 +252,19 @@ pub struct DeletionRow {
     pub last_at: WallTime,
 }
 
+/// The clock by which retention judges the wall clock, as it was at the last sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SteadyClock {
+    /// What it showed.
+    pub steady: WallTime,
+    /// What the wall clock showed then.
+    pub wall: WallTime,
+    /// For how long the wall clock had been ahead by `lead` or more, or behind.
+    pub held: Ticks90k,
+    /// The least of its leads in that time; negative when it was behind.
+    pub lead: Ticks90k,
+}
+
 /// One change to the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -355,6 +368,8 @@ pub enum Change {
         /// When its bytes were gone.
         at: WallTime,
     },
+    /// What retention keeps of its clock, in place of what it kept before.
+    SteadyClock(SteadyClock),
     /// Footage stopped at `start`; one gap at most is open for a camera, and opening another while one is open only
     /// changes its cause.
     OpenGap {

@@ -4,7 +4,7 @@
 //!
 //! Invariants: a pack's object is gone before its oldest frame is older than the maximum; footage within its guaranteed
 //! time is never chosen to make room. A policy that asks for both where both cannot be is an alarm, and the maximum
-//! wins: it is the law (Code de la sécurité intérieure, L252-5).
+//! wins: it is the law (Code de la sécurité intérieure, L252-5). A step of the wall clock makes nothing due at once ([`trusted`]).
 //! Absent on purpose: holds. What a requisition covers is copied into packs of its own and not kept here.
 
 use std::time::Duration;
@@ -20,6 +20,7 @@ pub mod relieve;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod trusted;
 
 /// The maximum of a camera of which no policy is known: 30 days.
 pub const MAX_DEFAULT: Ticks90k = Ticks90k(30 * 24 * 3_600 * TICKS_PER_SECOND);
@@ -105,7 +106,7 @@ pub struct CameraPacks {
 /// What a plan is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// The gateway's wall clock.
+    /// The time to go by.
     pub now: WallTime,
     /// For all cameras.
     pub policy: &'a Policy,

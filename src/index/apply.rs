@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::query::camera_id;
-use super::{CameraRow, Change, IndexError, PackRow, PackState, Reason, SEGMENT_DURATION_MAX, SegmentRow};
+use super::{CameraRow, Change, IndexError, PackRow, PackState, Reason, SEGMENT_DURATION_MAX, SegmentRow, SteadyClock};
 use crate::media::Gap;
 use crate::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, TimeRange, WallTime};
 
@@ -68,6 +68,11 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             event(db, *at, tenant.as_ref(), camera.as_ref(), kind, detail)
         }
         Change::ForgetEventsBefore { before } => forget_events(db, *before),
+        Change::SteadyClock(SteadyClock { steady, wall, held, lead }) => {
+            let sql = "INSERT OR REPLACE INTO steady_clock (id, steady, wall, held, lead) VALUES (1, ?1, ?2, ?3, ?4)";
+            exec(db, sql, [steady.0, wall.0, held.0, lead.0])?;
+            Ok(())
+        }
     }
 }
 

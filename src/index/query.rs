@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params, types};
 
 use super::{
     CameraRow, DeletionRow, EventRow, GapRow, Index, IndexError, PackRow, PackState, Reason, RunRow,
-    SEGMENT_DURATION_MAX, SegmentRow,
+    SEGMENT_DURATION_MAX, SegmentRow, SteadyClock,
 };
 use crate::media::GapCause;
 use crate::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
@@ -157,6 +157,15 @@ impl Index {
     /// Across tenants, for retention, start-up and `fsck`: every camera that the index knows.
     pub async fn all_cameras(&self) -> Result<Vec<CameraRow>, IndexError> {
         self.readers.read(|db| rows(db, &format!("{CAMERAS} ORDER BY t.name, c.camera"), [], camera_row)).await
+    }
+
+    /// For retention: the steady clock as it was kept last.
+    pub async fn steady_clock(&self) -> Result<Option<SteadyClock>, IndexError> {
+        let read = |row: &Row<'_>| {
+            let (steady, wall) = (WallTime(row.get(0)?), WallTime(row.get(1)?));
+            Ok(SteadyClock { steady, wall, held: Ticks90k(row.get(2)?), lead: Ticks90k(row.get(3)?) })
+        };
+        self.readers.read(move |db| one(db, "SELECT steady, wall, held, lead FROM steady_clock", [], read)).await
     }
 
     /// Across tenants, for `fsck`: a pack in any state.

@@ -152,6 +152,15 @@ CREATE INDEX event_by_tenant ON event (tenant);
 CREATE INDEX event_by_camera ON event (camera) WHERE camera IS NOT NULL;
 CREATE INDEX event_by_time ON event (at);
 
+-- What retention goes by when the wall clock steps ahead; one row, rewritten at each sweep.
+CREATE TABLE steady_clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    steady INTEGER NOT NULL,
+    wall INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    lead INTEGER NOT NULL
+) STRICT;
+
 -- The register of destructions: one row for a camera, a UTC day of footage and a reason, which grows as that day's
 -- packs go. A row for each pack would outgrow the rest of the index.
 CREATE TABLE deletion (

@@ -211,7 +211,7 @@ impl<'a> Recording<'a> {
             return;
         }
         if let Err(e) = self.append(&fragment, placed) {
-            self.refused(&e).await;
+            self.refused(&e, placed.wall_start).await;
         }
         self.run.fragmenter.recycle(fragment.payload);
     }
@@ -335,11 +335,12 @@ impl<'a> Recording<'a> {
         });
     }
 
-    /// The disk did not take a fragment: the pack is closed as it is, a gap opens.
-    async fn refused(&mut self, error: &SpoolError) {
+    /// The disk did not take the fragment from this instant on: the pack is closed as it is, a gap opens.
+    async fn refused(&mut self, error: &SpoolError, from: WallTime) {
         let cause = if error.is_disk_full() { GapCause::DiskFull } else { GapCause::WriteFailed };
         let now = self.shared.clock.wall();
-        let mut changes = self.continuity.stopped(now, cause);
+        // Not from now on: the fragment was filmed before, and the next one may begin before now.
+        let mut changes = self.continuity.stopped(from, cause);
         if self.refused != Some(cause) {
             error!(%cause, %error, "footage is being lost: the disk does not take it");
             changes.push(event(self.camera, now, cause.as_str(), error.to_string()));

@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::relieve::Reliever;
+use super::trusted::{Judgement, TrustedTime};
 use super::{CameraPacks, Inputs, Plan, Policy, due_until, max_of, plan};
-use crate::clock::Clock;
-use crate::index::{Change, Index, IndexError, PackRow, PackState, Reason};
+use crate::clock::{Clock, Reading};
+use crate::index::{Change, Index, IndexError, PackRow, PackState, Reason, SteadyClock};
 use crate::machine;
 use crate::packs::{PackRef, Packs, ReadError};
 use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
@@ -113,12 +114,27 @@ pub struct Sweeper {
     policy: Policy,
     disk_alarm: bool,
     contradicted: HashSet<CameraKey>,
+    opened: Reading,
+    time: Option<TrustedTime>,
+    clock_doubted: bool,
 }
 
 impl Sweeper {
     /// One for all cameras.
     pub fn new(index: Index, clock: Arc<dyn Clock>, storage: Storage, policy: Policy) -> Self {
-        Self { index, clock, storage, policy, disk_alarm: false, contradicted: HashSet::new() }
+        let opened = clock.read();
+        let contradicted = HashSet::new();
+        Self {
+            index,
+            clock,
+            storage,
+            policy,
+            disk_alarm: false,
+            contradicted,
+            opened,
+            time: None,
+            clock_doubted: false,
+        }
     }
 
     /// Sweeps every interval until told to stop; a sweep that fails is tried again the next time.
@@ -153,7 +169,7 @@ impl Sweeper {
 
     /// One sweep.
     pub async fn sweep(&mut self) -> Result<Report, IndexError> {
-        let now = self.clock.wall();
+        let now = self.trusted_now().await?;
         let free_bytes = self.free_bytes().await;
         let mut condemned = self.condemned().await?;
         let all_read = condemned.len() < CONDEMNED_MAX;
@@ -181,6 +197,53 @@ impl Sweeper {
         report.more |= !all_read && report.deleted > 0;
         self.forget(now).await?;
         Ok(report)
+    }
+
+    /// The time to go by; kept before anything is destroyed by it.
+    async fn trusted_now(&mut self) -> Result<WallTime, IndexError> {
+        let mut time = match self.time {
+            Some(time) => time,
+            None => self.resume_time().await?,
+        };
+        let reading = self.clock.read();
+        let Judgement { now, doubted } = time.judge(reading);
+        let mut changes = vec![Change::SteadyClock(time.state())];
+        changes.extend(self.clock_alarm(reading.wall, now, doubted));
+        self.index.write(changes).await?;
+        (self.time, self.clock_doubted) = (Some(time), doubted.is_some());
+        Ok(now)
+    }
+
+    /// From the clock that was kept; without one, as with an index made anew, from the newest footage.
+    async fn resume_time(&self) -> Result<TrustedTime, IndexError> {
+        if let Some(kept) = self.index.steady_clock().await? {
+            return Ok(TrustedTime::resume(self.opened, kept));
+        }
+        let mut newest: Option<WallTime> = None;
+        for camera in self.index.all_cameras().await? {
+            newest = newest.max(self.index.extent(&camera.key).await?.map(|extent| extent.end()));
+        }
+        let Some(at) = newest else { return Ok(TrustedTime::start(self.opened)) };
+        let kept = SteadyClock { steady: at, wall: at, held: Ticks90k::ZERO, lead: Ticks90k::ZERO };
+        Ok(TrustedTime::resume(self.opened, kept))
+    }
+
+    /// In the log at each sweep, an event when it begins and when it ends.
+    fn clock_alarm(&self, wall: WallTime, now: WallTime, doubted: Option<Ticks90k>) -> Option<Change> {
+        let (kind, detail) = match doubted {
+            Some(lead) => {
+                let lead_s = lead.0 / TICKS_PER_SECOND;
+                let detail = format!(
+                    "the clock is {lead_s} s ahead of what can be vouched for: retention goes by {now} until the clock \
+                     is back or has held for a day; check the time service, or that the gateway was off for so long"
+                );
+                error!(lead_s, %wall, "{detail}");
+                ("clock_doubted", detail)
+            }
+            None => ("clock_believed", format!("retention goes by the clock again: {wall}")),
+        };
+        let changed = doubted.is_some() != self.clock_doubted;
+        changed.then_some(Change::Event { at: now, tenant: None, camera: None, kind, detail })
     }
 
     /// Without an answer nothing is destroyed early; what expires goes on expiring.

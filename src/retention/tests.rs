@@ -13,6 +13,8 @@ use crate::media::{Gap, GapCause};
 use crate::packs::ReadError;
 use crate::units::{PackId, RunId, TICKS_PER_SECOND, TimeRange};
 
+mod clock;
+
 const MINUTE: i64 = 60 * TICKS_PER_SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -303,6 +305,7 @@ struct World {
     free_bytes: Arc<AtomicU64>,
     /// Deletions that fail before the next one succeeds.
     failing: Arc<AtomicU64>,
+    storage: Storage,
     sweeper: Sweeper,
     _dir: tempfile::TempDir,
 }
@@ -333,8 +336,8 @@ impl World {
             }),
             free_bytes: Arc::new(move || Ok(free.load(Ordering::SeqCst))),
         };
-        let sweeper = Sweeper::new(index.clone(), Arc::clone(&clock) as Arc<dyn Clock>, storage, policy);
-        Self { index, clock, objects, free_bytes, failing, sweeper, _dir: dir }
+        let sweeper = Sweeper::new(index.clone(), Arc::clone(&clock) as Arc<dyn Clock>, storage.clone(), policy);
+        Self { index, clock, objects, free_bytes, failing, storage, sweeper, _dir: dir }
     }
 
     /// A stored pack that ends now, of the `n`th camera.

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::drain::blocking;
 use super::segments::{Rows, places_told, rows_of};
 use super::{Spool, SpoolError};
-use crate::index::{Change, PackRow, PackState};
+use crate::index::{Change, IndexError, PackRow, PackState};
 use crate::machine;
 use crate::media::{Gap, GapCause};
 use crate::pack::{PackTable, reader};
@@ -116,10 +116,15 @@ impl Spool {
         })
         .await;
         match mended {
-            Ok(Some((table, bytes))) => {
-                self.tell(&table, bytes).await?;
-                Ok(Outcome::Sealed)
-            }
+            Ok(Some((table, bytes))) => match self.tell(&table, bytes).await {
+                Ok(()) => Ok(Outcome::Sealed),
+                // One pack that contradicts the index must not keep every camera from being recorded.
+                Err(SpoolError::Index(e @ (IndexError::Refused(_) | IndexError::Unknown(_)))) => {
+                    error!(path = %found.path.display(), error = %e, "the index refuses a pack of the spool: it is left as it is");
+                    Ok(Outcome::Unreadable)
+                }
+                Err(e) => Err(e),
+            },
             Ok(None) => {
                 if let Some(row) = row {
                     self.lose(&row).await?;

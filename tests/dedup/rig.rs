@@ -48,6 +48,7 @@ pub(crate) struct Rig {
     pub(crate) keys: Keys,
     tasks: Option<Tasks>,
     packs_made: u64,
+    sweeper: Option<sweep::Sweeper>,
 }
 
 /// A rig's parts differ where these say so.
@@ -140,7 +141,7 @@ impl Rig {
         }
         let tasks = Some(spool.start().unwrap());
         let packs_made = index.packs_after(None, 1_000).await.unwrap().len() as u64;
-        Self { dir, clock, index, spool, packs, store, keys, tasks, packs_made }
+        Self { dir, clock, index, spool, packs, store, keys, tasks, packs_made, sweeper: None }
     }
 
     /// A whole pack of these seconds of the scene, in the store when this returns.
@@ -234,7 +235,7 @@ impl Rig {
         held
     }
 
-    pub(crate) fn sweeper(&self) -> sweep::Sweeper {
+    fn sweeper(&self) -> sweep::Sweeper {
         let (index, spool, packs) = (self.index.clone(), self.spool.clone(), self.packs.clone());
         let reliever = Reliever::new(index, spool, packs, self.keys.clone(), jiff::tz::TimeZone::UTC);
         let storage = sweep::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX))).relieved_by(reliever);
@@ -248,13 +249,25 @@ impl Rig {
         sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, policy)
     }
 
-    /// The clock shows `now`; what is due by then is gone.
-    pub(crate) async fn sweep_at(&self, now: WallTime) {
-        self.clock.step(now.since(self.clock.wall()));
-        let mut sweeper = self.sweeper();
-        sweeper.sweep().await.unwrap();
-        self.clock.step(Ticks90k::from_duration(MINUTE));
-        sweeper.sweep().await.unwrap();
+    /// Time goes on to `now`; what is due by then is gone.
+    pub(crate) async fn sweep_at(&mut self, now: WallTime) {
+        self.goes_on(now.since(self.clock.wall()).to_duration()).await;
+        self.sweep().await;
+        self.goes_on(MINUTE).await;
+        self.sweep().await;
+    }
+
+    /// Time goes on, and the machine with it: a clock that only shows another time is not believed.
+    pub(crate) async fn goes_on(&mut self, by: Duration) {
+        // It begins to watch the clocks before they go on.
+        let sweeper = self.sweeper();
+        self.sweeper.get_or_insert(sweeper);
+        self.sweep().await;
+        tokio::time::advance(by).await;
+    }
+
+    pub(crate) async fn sweep(&mut self) {
+        self.sweeper.as_mut().unwrap().sweep().await.unwrap();
     }
 
     /// Nothing is wrong, each byte looked at.

@@ -31,7 +31,7 @@ use history::{History, Outcome};
 const SEEDS: u64 = 500;
 
 /// Seeds that found a fault once: they run first.
-const REGRESSIONS: &[u64] = &[];
+const REGRESSIONS: &[u64] = &[533, 676, 712, 765, 831, 974, 1003, 1346, 1503, 2750, 2930, 10_146, 10_538, 11_916];
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
