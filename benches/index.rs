@@ -92,6 +92,7 @@ async fn main() -> Result<(), Failure> {
     }
     timeline(&index, &cameras, each).await?;
     index.close().await;
+    lookup(&index).await?;
     sizes(&path, each)?;
     Ok(())
 }
@@ -120,6 +121,24 @@ async fn configure(index: &Index) -> Result<Vec<Camera>, Failure> {
     Ok(cameras)
 }
 
+/// A pack's hooks are spread as hashes are: each lands somewhere else in its table.
+fn hook(pack: PackId, n: u64) -> u64 {
+    let [a, b, c, d, e, f, ..] = *blake3::hash(&[pack.0.as_slice(), &n.to_be_bytes()].concat()).as_bytes();
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+/// Looks up what a pack of ordinary footage asks for when it is sealed: hooks that nobody has.
+async fn lookup(index: &Index) -> Result<(), Failure> {
+    const LOOKUPS: u64 = 1_000;
+    let begin = Instant::now();
+    for n in 0..LOOKUPS {
+        let hooks = (0..3).map(|k| hook(PackId([255; 16]), n * 3 + k)).collect();
+        index.packs_hooked(hooks).await?;
+    }
+    println!("index/hooks           {:>9.1} µs a pack", begin.elapsed().as_secs_f64() / LOOKUPS as f64 * 1e6);
+    Ok(())
+}
+
 /// Records `each` packs of every camera; the last stays open. Gives the open ones.
 async fn fill(index: &Index, cameras: &[Camera], each: usize) -> Result<Vec<PackId>, Failure> {
     // Packs of a camera in one call, side by side: in life they come one by one, eight a second of a thousand cameras.
@@ -132,6 +151,8 @@ async fn fill(index: &Index, cameras: &[Camera], each: usize) -> Result<Vec<Pack
                 let (pack, change) = camera.open(n);
                 changes.extend([change, camera.segment(n, pack, PACK)]);
                 changes.extend([Change::SealPack { pack, bytes: 60_000_000 }, Change::PackStored { pack }]);
+                // As of 120 fragments: one in 64, and the least.
+                changes.push(Change::Hook { pack, hooks: (0..3).map(|n| hook(pack, n)).collect() });
             }
         }
         index.write(std::mem::take(&mut changes)).await?;

@@ -8,6 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
 use super::drain::blocking;
+use super::recover::entries;
 use super::{Spool, SpoolError};
 use crate::index::{Change, PackState};
 use crate::machine;
@@ -72,6 +73,18 @@ impl Spool {
         remove_if_there(&draft)?;
         Ok(draft)
     }
+}
+
+/// Removes what packs that were being written anew have left: footage that no row speaks of. Blocks.
+pub(super) fn remove_drafts(dir: &Path) -> Result<(), SpoolError> {
+    for tenant in entries(dir)? {
+        for camera in entries(&tenant)? {
+            let files = entries(&camera)?;
+            let mut drafts = files.iter().filter(|path| path.extension().is_some_and(|name| name == "draft"));
+            drafts.try_for_each(|path| remove_if_there(path))?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_if_there(path: &Path) -> Result<(), SpoolError> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use futures::StreamExt;
 use tracing::{error, info, warn};
 
+use super::anew::remove_drafts;
 use super::drain::blocking;
 use super::segments::{Rows, places_told, rows_of};
 use super::{Spool, SpoolError};
@@ -47,6 +48,8 @@ impl Spool {
     /// Seals every pack that the last process left open or untold, and settles rows that have lost their bytes. To be
     /// called before anything records.
     pub async fn recover(&self) -> Result<Recovered, SpoolError> {
+        let dir = self.dir().to_owned();
+        blocking(move || remove_drafts(&dir)).await?;
         let files = self.pack_files().await?;
         let outcomes: Vec<Result<Outcome, SpoolError>> = futures::stream::iter(files)
             .map(|found| {

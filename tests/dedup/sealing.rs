@@ -140,3 +140,13 @@ async fn fsck_names_a_pack_whose_host_is_gone_or_holds_something_else() {
     std::fs::rename(&aside, &object).unwrap();
     rig.check().await;
 }
+
+#[tokio::test]
+async fn a_draft_that_a_crash_left_is_gone_after_the_next_start() {
+    let mut rig = Rig::new(one_tenant()).await;
+    let pack = rig.record("town/gate", 0..4).await;
+    let draft = rig.spool.draft_path(&"town/gate".parse().unwrap(), pack).unwrap();
+    std::fs::write(&draft, b"footage").unwrap();
+    rig.spool.recover().await.unwrap();
+    assert!(!draft.exists());
+}
