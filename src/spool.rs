@@ -33,6 +33,7 @@ use crate::pack::{PackError, PackHeader, PackTable, Stamp};
 use crate::store::Store;
 use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
 
+mod busy;
 mod cache;
 mod delay;
 mod drain;
@@ -93,6 +94,7 @@ pub struct Spool(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     folders: Folders,
+    busy: Arc<busy::BusyPacks>,
     store: Store,
     index: Index,
     clock: Arc<dyn Clock>,
@@ -270,6 +272,7 @@ impl Spool {
         Self(Arc::new(Inner {
             dir: dir.to_owned(),
             folders: Folders::default(),
+            busy: Arc::default(),
             store,
             index,
             clock,
