@@ -35,6 +35,7 @@ use crate::store::Store;
 use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
 
 mod anew;
+mod busy;
 mod cache;
 mod delay;
 mod drain;
@@ -125,6 +126,7 @@ pub struct Spool(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     folders: Folders,
+    busy: Arc<busy::BusyPacks>,
     store: Store,
     index: Index,
     clock: Arc<dyn Clock>,
@@ -305,6 +307,7 @@ impl Spool {
         Self(Arc::new(Inner {
             dir: dir.to_owned(),
             folders: Folders::default(),
+            busy: Arc::default(),
             store,
             index,
             clock,

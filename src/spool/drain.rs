@@ -239,6 +239,11 @@ impl Spool {
 
     /// Hands a whole pack of the spool to the store and tells the index.
     async fn store_whole(&self, camera: &CameraKey, pack: PackId) -> Result<(), SpoolError> {
+        let _busy = self.busy(pack).await;
+        // Stored by now, or condemned, or gone: there is nothing to send.
+        if self.0.index.any_pack(pack).await?.is_none_or(|row| row.state != PackState::Sealed) {
+            return Ok(());
+        }
         let whole = self.whole_path(camera, pack);
         let _sending = self.0.sending.read().await;
         match self.0.store.put_pack(camera, pack, &whole).await {

@@ -39,6 +39,8 @@ pub(crate) struct Faults {
     pub(crate) store_error_after: u32,
     /// The store takes its time.
     pub(crate) store_slow: u32,
+    /// And then it takes so many times longer.
+    pub(crate) store_slower: u32,
     /// The store hands out or takes in a part only.
     pub(crate) store_cut: u32,
     /// The store shows what was, in a list.
@@ -187,6 +189,12 @@ impl SimMachine {
         let mut inner = self.inner();
         let rate = if inner.observed { 0 } else { which(&inner.faults) };
         happens(&mut inner.random, rate)
+    }
+
+    /// How long the store takes, if it is slow.
+    pub(crate) fn draw_store_delay(&self, slow: Duration) -> Duration {
+        let times = self.inner().faults.store_slower.max(1);
+        self.draw_delay(slow * times)
     }
 
     /// Up to so much, in simulated time; mostly little.

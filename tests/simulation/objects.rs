@@ -144,7 +144,7 @@ impl SimObjects {
     /// A request on its way to the store, which may not get there.
     async fn reaches(&self, what: &'static str, location: &Path) -> Result<()> {
         if self.machine.draw_fault(|f| f.store_slow) {
-            sleep(self.machine.draw_delay(SLOW)).await;
+            sleep(self.machine.draw_store_delay(SLOW)).await;
         }
         if !self.machine.call(what, name(location), 0) {
             pending::<()>().await;

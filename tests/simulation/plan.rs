@@ -91,6 +91,11 @@ impl Plan {
         let durability = Duration::from_millis(random.random_range(300..2_000));
         let lives = random.random_range(2..=6);
         let mut lives: Vec<Life> = (0..lives).map(|_| life(local, random)).collect();
+        // Of its own numbers, so that each seed remains what it was without it.
+        let mut long = SmallRng::seed_from_u64(seed ^ 0x6c6f_6e67);
+        if !local && long.random_bool(0.1) {
+            lives.push(long_outage(&mut long));
+        }
         lives.push(last_life(random));
         Self { seed, local, cameras, limits, durability, policy, lives }
     }
@@ -139,6 +144,16 @@ fn life(local: bool, random: &mut SmallRng) -> Life {
         at += seconds(random, 5.0, 30.0);
     }
     Life { calls, lasts, ends, phases, pause: seconds(random, 0.0, 6.0) }
+}
+
+/// The store is away until packs that wait for it are condemned, and slow then.
+fn long_outage(random: &mut SmallRng) -> Life {
+    let away = Faults { store_error: 1_000_000, ..Faults::default() };
+    let slow = Faults { store_slow: 1_000_000, store_slower: 8, ..Faults::default() };
+    let back = seconds(random, 15.0, 60.0);
+    let phases = vec![(Duration::from_secs(1), away), (back, slow)];
+    let ends = if random.random_bool(0.5) { Ends::PowerCut } else { Ends::Stop };
+    Life { calls: u64::MAX, lasts: back + Duration::from_secs(30), ends, phases, pause: Duration::ZERO }
 }
 
 /// Nothing fails any more: what is left to do is done, and then everything has to be right.
