@@ -62,8 +62,12 @@ async fn first_span(gateway: &Gateway, key: &CameraKey) -> TimeRange {
         loop {
             tick.tick().await;
             let gaps = gateway.footage().index.gaps(key, all).await.unwrap();
-            if !gaps.is_empty() {
-                return gateway.footage().index.spans(key, all).await.unwrap()[0];
+            let spans = gateway.footage().index.spans(key, all).await.unwrap();
+            // The gap is told at once, the last fragment before it with the next flush.
+            if let (Some(gap), Some(&span)) = (gaps.first(), spans.first())
+                && span.end() == gap.start
+            {
+                return span;
             }
         }
     };
