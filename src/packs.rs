@@ -274,7 +274,7 @@ impl Packs {
     /// Deletes a pack's object from the store and its file from the spool, and says so only when both are gone for good
     /// (absent already counts as gone).
     pub async fn delete(&self, pack: &PackRef) -> Result<(), ReadError> {
-        let _busy = self.spool.busy(pack.id).await;
+        let _busy = self.spool.busy_deleting(pack.id).await;
         self.tables.invalidate(&pack.id).await;
         self.store.delete(&pack.camera, pack.id).await.map_err(|source| ReadError::Store { pack: pack.id, source })?;
         let files = self.spool.files(&pack.camera, pack.id);

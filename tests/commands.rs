@@ -168,7 +168,7 @@ impl Site {
     }
 
     fn object(&self, n: u8) -> PathBuf {
-        let store = Store::open(&self.config.store_url, &self.config.s3).unwrap();
+        let store = Store::open(&self.config.default_store().url, &self.config.default_store().s3).unwrap();
         store.local_file(&key("town/gate"), pack_id(n)).unwrap()
     }
 

@@ -132,6 +132,16 @@ impl Index {
             .await
     }
 
+    /// Across tenants, for the drain: packs that wait for a store, oldest start first, from after the start and id of
+    /// `after` on.
+    pub async fn sealed_after(
+        &self,
+        after: Option<(WallTime, PackId)>,
+        limit: u32,
+    ) -> Result<Vec<PackRow>, IndexError> {
+        self.readers.read(move |db| packs_not_stored(db, PackState::Sealed, after, limit)).await
+    }
+
     /// Across tenants, for retention: condemned packs, oldest start first, from after the start and id of `after` on.
     pub async fn condemned_after(
         &self,

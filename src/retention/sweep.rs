@@ -280,7 +280,8 @@ impl Sweeper {
         let coming = condemned.iter().fold(free_bytes, |sum, pack| sum.saturating_add(pack.bytes));
         let full = coming < self.policy.disk_reserve_bytes;
         // Beside a store elsewhere these are few, and behind many that would make no room.
-        let waiting = if full && !self.policy.store_on_disk {
+        let elsewhere = !self.policy.store_on_disk || !self.policy.stored_elsewhere.is_empty();
+        let waiting = if full && elsewhere {
             self.index.packs_in_state(PackState::Sealed, WAITING_MAX).await?
         } else {
             Vec::new()
@@ -289,7 +290,7 @@ impl Sweeper {
         for camera in self.index.all_cameras().await? {
             let due = due_until(now.saturating_add(self.policy.margin()), max_of(&camera), &self.policy.time_zone);
             let beyond_minimum = now.saturating_sub(camera.retention_min);
-            let until = if full && self.policy.store_on_disk { due.max(beyond_minimum) } else { due };
+            let until = if full && self.policy.on_disk(&camera.key) { due.max(beyond_minimum) } else { due };
             let before = until.saturating_add(Ticks90k(1));
             let mut packs = self.index.packs_starting_before(&camera.key, before, PACKS_PER_CAMERA).await?;
             let more = packs.len() == PACKS_PER_CAMERA as usize;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
-use super::drain::blocking;
 use super::recover::entries;
+use super::seal::blocking;
 use super::{Spool, SpoolError};
 use crate::index::{Change, PackState};
 use crate::machine;

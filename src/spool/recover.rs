@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::anew::remove_drafts;
-use super::drain::blocking;
+use super::seal::blocking;
 use super::segments::{Rows, places_told, rows_of};
 use super::{Spool, SpoolError};
 use crate::index::{Change, IndexError, PackRow, PackState};
@@ -70,7 +71,7 @@ impl Spool {
         }
         report.lost = self.settle_rows().await?;
         if report.sealed > 0 {
-            self.0.sealed.notify_one();
+            self.0.sealed.values().for_each(Notify::notify_one);
         }
         if report != Recovered::default() {
             info!(

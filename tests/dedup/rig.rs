@@ -244,6 +244,7 @@ impl Rig {
             grace: MINUTE,
             disk_reserve_bytes: 0,
             store_on_disk: true,
+            stored_elsewhere: std::collections::HashSet::new(),
             time_zone: jiff::tz::TimeZone::UTC,
         };
         sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, policy)
