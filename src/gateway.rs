@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Camera, Config, Transport};
 use crate::dedup::Dedup;
+use crate::hold::Holds;
 use crate::http::{self, Access};
 use crate::index::{CameraRow, Change, Index, IndexError};
 use crate::keys::{Keys, KeysError};
@@ -95,6 +96,7 @@ pub struct Gateway {
     flusher: JoinHandle<()>,
     sweeper: JoinHandle<()>,
     prober: JoinHandle<()>,
+    holder: JoinHandle<()>,
     server: JoinHandle<()>,
     stop_recording: CancellationToken,
     stop_flushing: CancellationToken,
@@ -202,15 +204,18 @@ impl Gateway {
         let sweeper = {
             let (disk, reserve_bytes, spool_max) = (spool.clone(), config.disk_reserve_bytes, config.spool_bytes_max);
             let zone = config.time_zone.clone();
-            let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys, zone);
+            let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
             let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
             let storage = retention::sweep::Storage::new(packs.clone(), free_bytes).relieved_by(reliever);
             let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };
+        let zone = config.time_zone.clone();
+        let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys, clock.clone(), zone);
+        let holder = tokio::spawn(holds.clone().run(stop_flushing.clone()));
         let footage = Footage::new(index.clone(), packs, clock);
         let server = {
-            let service = http::Service::new(footage.clone(), access, &config.time_zone, status);
+            let service = http::Service::new(footage.clone(), holds, access, &config.time_zone, status);
             let stop = stop_serving.clone();
             let until = async move { stop.cancelled().await };
             tokio::spawn(http::serve(listener, http::router(service), http::Limits::default(), until))
@@ -226,6 +231,7 @@ impl Gateway {
             flusher,
             sweeper,
             prober,
+            holder,
             server,
             stop_recording,
             stop_flushing,
@@ -257,7 +263,7 @@ impl Gateway {
         }
         self.stop_flushing.cancel();
         self.prober.abort();
-        for task in [self.flusher, self.sweeper] {
+        for task in [self.flusher, self.sweeper, self.holder] {
             if let Err(e) = task.await {
                 warn!(error = %e, "a task ended badly");
             }

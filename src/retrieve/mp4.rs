@@ -14,7 +14,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use super::{Footage, RetrieveError, exactly, walk, within_hours_max};
 use crate::packs::{PackRef, Packs, ReadError};
-use crate::units::{CameraKey, TimeRange};
+use crate::units::{CameraKey, HoldId, TimeRange};
 
 mod boxes;
 mod layout;
@@ -43,10 +43,29 @@ impl Clip {
     /// [`RetrieveError::Invalid`] for a range over [`CLIP_HOURS_MAX`], [`RetrieveError::NoFootage`] when no picture of
     /// it is recorded.
     pub async fn new(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Arc<Self>, RetrieveError> {
+        Self::laid_out(footage, camera, walk::FootageOf::Timeline, range).await
+    }
+
+    /// The same of what is kept for a hold on this camera.
+    pub async fn of_hold(
+        footage: &Footage,
+        camera: &CameraKey,
+        hold: HoldId,
+        range: TimeRange,
+    ) -> Result<Arc<Self>, RetrieveError> {
+        Self::laid_out(footage, camera, walk::FootageOf::Hold(hold), range).await
+    }
+
+    async fn laid_out(
+        footage: &Footage,
+        camera: &CameraKey,
+        from: walk::FootageOf,
+        range: TimeRange,
+    ) -> Result<Arc<Self>, RetrieveError> {
         within_hours_max(range)?;
         footage.known(camera).await?;
         let (mut builder, mut walk, mut next) = (Builder::new(range), walk::Walk::default(), Next::More);
-        walk::for_each_pack(footage, camera, range, |walk::PackRows { pack, rows, table }| {
+        walk::for_each_pack(footage, camera, from, range, |walk::PackRows { pack, rows, table }| {
             for step in walk.steps(&rows, &table) {
                 if next == Next::More {
                     next = builder.push(&pack, &table, &step).map_err(ReadError::Pack)?;

@@ -12,7 +12,7 @@ use super::{Footage, RetrieveError};
 use crate::index::SegmentRow;
 use crate::pack::{FragmentEntry, PackTable};
 use crate::packs::PackRef;
-use crate::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, HoldId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Tables read at once: enough to hide a store's latency, few enough for a small machine.
 const TABLES_AT_ONCE: usize = 16;
@@ -28,15 +28,28 @@ pub(super) struct PackRows {
     pub(super) table: Arc<PackTable>,
 }
 
+/// Where footage is looked up.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FootageOf {
+    /// In the camera's own timeline.
+    Timeline,
+    /// In what is kept for a hold on it.
+    Hold(HoldId),
+}
+
 /// Visits the packs of a range in order. Tables are read ahead, `TABLES_AT_ONCE` at a time.
 pub(super) async fn for_each_pack(
     footage: &Footage,
     camera: &CameraKey,
+    from: FootageOf,
     range: TimeRange,
     mut visit: impl FnMut(PackRows) -> Result<(), RetrieveError>,
 ) -> Result<(), RetrieveError> {
     let wider = TimeRange::new(range.start().saturating_sub(REORDER_MAX), range.end()).unwrap_or(range);
-    let rows = footage.index.segments(camera, wider).await?;
+    let rows = match from {
+        FootageOf::Timeline => footage.index.segments(camera, wider).await?,
+        FootageOf::Hold(hold) => footage.index.held_segments(camera, hold, wider).await?,
+    };
     let mut tables = stream::iter(by_pack(rows, camera))
         .map(|(pack, rows)| async move {
             let table = footage.packs.table(&pack).await?;

@@ -217,7 +217,12 @@ impl Spool {
                 row.id, row.start, row.end
             ),
         };
-        self.0.index.write(vec![Change::Forget { pack: row.id }, Change::PutGap { camera, gap }, event]).await?;
+        let mut changes = vec![Change::Forget { pack: row.id }, event];
+        // The footage that a hold's pack was copied from has a timeline of its own.
+        if self.0.index.hold_of(row.id).await?.is_none() {
+            changes.push(Change::PutGap { camera, gap });
+        }
+        self.0.index.write(changes).await?;
         Ok(())
     }
 }
@@ -234,6 +239,10 @@ pub fn changes_of(rows: &Rows) -> Vec<Change> {
     let camera = &rows.pack.camera;
     let begin = Change::BeginRun { camera: camera.clone(), run: rows.pack.run, start: rows.pack.start };
     let mut changes = vec![begin, Change::OpenPack(rows.pack.clone())];
+    if let Some(hold) = &rows.hold {
+        changes.push(Change::PlaceHold { camera: camera.clone(), hold: hold.clone() });
+        changes.push(Change::KeepFor { pack: rows.pack.id, hold: hold.id });
+    }
     changes.extend(rows.segments.iter().map(|segment| Change::PutSegment {
         camera: camera.clone(),
         segment: segment.clone(),

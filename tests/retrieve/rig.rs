@@ -78,6 +78,7 @@ impl Rig {
             camera: self.camera.clone(),
             run,
             params: fragments[0].params.clone(),
+            hold: None,
         };
         let begin = Change::BeginRun { camera: self.camera.clone(), run, start: run_start };
         if fragments[0].decode_time == Ticks90k::ZERO {
