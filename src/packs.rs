@@ -128,6 +128,36 @@ impl Packs {
         }
     }
 
+    /// The tables of several packs, in their order. Those that lie here are opened, read and decoded in one go: a day's
+    /// clip needs hundreds, and a trip to another thread for each costs more than its decoding.
+    pub async fn tables(&self, packs: &[PackRef]) -> Result<Vec<Arc<PackTable>>, ReadError> {
+        let mut unknown = Vec::new();
+        for (place, pack) in packs.iter().enumerate() {
+            if pack.state != PackState::Open && !self.tables.contains_key(&pack.id) {
+                unknown.push((place, pack.id, self.opener(pack)));
+            }
+        }
+        let mut here: Vec<Option<(PackTable, u64)>> = Vec::new();
+        here.resize_with(packs.len(), || None);
+        if let Some(&(_, id, _)) = unknown.first() {
+            here = blocking(id, move || {
+                for (place, id, open) in unknown {
+                    // What is not here or is damaged is asked for alone, which says what is wrong with it.
+                    here[place] = open().ok().flatten().and_then(|(file, _)| table_of(file, id).ok());
+                }
+                Ok(here)
+            })
+            .await?;
+        }
+        let each = packs.iter().zip(here).map(|(pack, here)| async move {
+            match here {
+                Some((table, file_bytes)) => Ok(self.keep(pack, table, file_bytes).await?.table),
+                None => self.table(pack).await,
+            }
+        });
+        futures::future::try_join_all(each).await
+    }
+
     /// What is known of a whole pack, or is found out now.
     async fn whole(&self, pack: &PackRef) -> Result<Whole, ReadError> {
         match self.tables.get(&pack.id).await {

@@ -181,7 +181,7 @@ pub struct Growing {
 struct State {
     /// Taken by sealing.
     writer: Option<PackWriter>,
-    /// The table when the writer is gone.
+    /// The table as somebody asked for it since the last fragment; the whole one when the writer is gone.
     table: Option<Arc<PackTable>>,
     segments: Segments,
     /// Index changes that become true with the next flush.
@@ -222,6 +222,7 @@ impl Growing {
         let bytes = writer.bytes();
         let first = writer.table().fragments.first().map_or(entry.decode_time, |f| f.decode_time);
         let end = entry.decode_time.0.saturating_add(fragment.duration.0);
+        state.table = None;
         state.segments.push(&entry);
         state.pending.extend(changes);
         state.dirty = true;
@@ -238,11 +239,11 @@ impl Growing {
 
     /// All that is written so far.
     pub fn table(&self) -> Option<Arc<PackTable>> {
-        let state = lock(&self.state);
-        match &state.writer {
-            Some(writer) => Some(Arc::new(writer.table().clone())),
-            None => state.table.clone(),
+        let State { writer, table, .. } = &mut *lock(&self.state);
+        if let (None, Some(writer)) = (&table, writer) {
+            *table = Some(Arc::new(writer.table().clone()));
         }
+        table.clone()
     }
 
     /// Index changes that are true once the file as it is now is flushed; `None` when there is nothing to flush.

@@ -14,8 +14,9 @@ use crate::pack::{FragmentEntry, PackTable};
 use crate::packs::PackRef;
 use crate::units::{CameraKey, HoldId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
-/// Tables read at once: enough to hide a store's latency, few enough for a small machine.
-const TABLES_AT_ONCE: usize = 16;
+/// Tables read together, and how often at once: enough to hide a store's latency, few enough for a small machine.
+const TABLES_TOGETHER: usize = 8;
+const READS_AT_ONCE: usize = 3;
 
 /// How far before the range to look for a picture that is shown in it but was coded before: longer than any camera
 /// reorders.
@@ -37,7 +38,7 @@ pub(super) enum FootageOf {
     Hold(HoldId),
 }
 
-/// Visits the packs of a range in order. Tables are read ahead, `TABLES_AT_ONCE` at a time.
+/// Visits the packs of a range in order. Tables are read ahead.
 pub(super) async fn for_each_pack(
     footage: &Footage,
     camera: &CameraKey,
@@ -50,14 +51,18 @@ pub(super) async fn for_each_pack(
         FootageOf::Timeline => footage.index.segments(camera, wider).await?,
         FootageOf::Hold(hold) => footage.index.held_segments(camera, hold, wider).await?,
     };
-    let mut tables = stream::iter(by_pack(rows, camera))
-        .map(|(pack, rows)| async move {
-            let table = footage.packs.table(&pack).await?;
-            Ok::<_, RetrieveError>(PackRows { pack, rows, table })
+    let mut packs = stream::iter(by_pack(rows, camera))
+        .chunks(TABLES_TOGETHER)
+        .map(|together| async move {
+            let (packs, rows): (Vec<_>, Vec<_>) = together.into_iter().unzip();
+            let tables = footage.packs.tables(&packs).await?;
+            Ok::<_, RetrieveError>(packs.into_iter().zip(rows).zip(tables))
         })
-        .buffered(TABLES_AT_ONCE);
-    while let Some(pack_rows) = tables.next().await {
-        visit(pack_rows?)?;
+        .buffered(READS_AT_ONCE);
+    while let Some(together) = packs.next().await {
+        for ((pack, rows), table) in together? {
+            visit(PackRows { pack, rows, table })?;
+        }
     }
     Ok(())
 }
