@@ -90,7 +90,8 @@ async fn a_browser_seeks_to_the_middle_and_the_end_of_ten_minutes_by_ranges() {
     let starts = Starts::default();
     let noted = starts.clone();
     let access = Access::new([(&rig.camera.tenant, None)]).expect("one open tenant");
-    let service = Service::new(rig.footage.clone(), access, &jiff::tz::TimeZone::UTC, StatusBoard::default());
+    let service =
+        Service::new(rig.footage.clone(), rig.holds(), access, &jiff::tz::TimeZone::UTC, StatusBoard::default());
     let hear = move |Json(what): Json<Value>| async move {
         let _ = said.send(what).await;
     };
