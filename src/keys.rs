@@ -9,6 +9,10 @@ use std::sync::Arc;
 
 use crate::units::{DomainId, TenantId};
 
+pub mod aead;
+pub mod names;
+pub mod vault;
+
 /// Why the gateway's secret could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
@@ -87,6 +91,11 @@ impl Keys {
             }
             Err(e) => Err(io(e)),
         }
+    }
+
+    /// Names of objects in stores where nothing may be told from them.
+    pub fn names(&self) -> names::Names {
+        names::Names::new(&self.secret)
     }
 
     /// The key of a tenant's deduplication domain.
