@@ -377,6 +377,14 @@ impl PackId {
     pub fn generate(at: WallTime) -> Self {
         Self(time_ordered(at))
     }
+
+    /// When it was made, to the millisecond.
+    pub fn created(&self) -> WallTime {
+        let mut millis = [0u8; 8];
+        millis[2..].copy_from_slice(&self.0[..6]);
+        // 48 bits of milliseconds are 2.5e16 ticks at most.
+        WallTime(i64::from_be_bytes(millis) * (TICKS_PER_SECOND / 1_000))
+    }
 }
 
 impl HoldId {

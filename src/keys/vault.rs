@@ -227,6 +227,23 @@ impl Vault {
         Ok(all)
     }
 
+    /// Day keys of days before this one, by the names of their files alone. Blocks.
+    pub fn days_before(&self, day: Date) -> Result<Vec<Shown>, VaultError> {
+        let Some(inner) = &self.0 else { return Ok(Vec::new()) };
+        let mut over = Vec::new();
+        for tenant in inner.tenants()? {
+            let named = inner.paths(&tenant)?.into_iter().filter_map(|path| file::day_and_id(&path));
+            let before = named.filter(|(of, _)| *of < day);
+            over.extend(before.map(|(of, id)| Shown {
+                tenant: tenant.clone(),
+                day: Some(of),
+                id,
+                under: String::new(),
+            }));
+        }
+        Ok(over)
+    }
+
     /// The names of the master keys, the current one first.
     pub fn masters(&self) -> Vec<MasterId> {
         self.0.iter().flat_map(|inner| inner.masters.iter().map(Master::id)).collect()

@@ -3,7 +3,7 @@
 //! ```text
 //! head    magic(8) key id(16) wrapped pack key(60)
 //! record  bytes(4) nonce(12) ciphertext tag(16)          the pack's first boxes
-//! record  …  record  …                                   for each fragment: its boxes, its samples
+//! record  …  record  …                                   for each fragment: its boxes, its samples (cut at 1 MiB)
 //! record  …                                              the fragment table
 //! index   bytes(4) nonce(12) ciphertext tag(16)          the length of each record, 4 bytes each
 //! tail    head bytes of the index(4) magic(8)            finds the rest from the end alone
@@ -15,12 +15,13 @@
 //! Each record is AES-256-GCM under the pack's own random key, with a random nonce; its number, its length and whether
 //! it is the index are sealed along with it. So a record that was changed, moved or taken from another pack does not
 //! open, and a whole pack that was cut short has no tail. Which pack it is, the pack header inside says.
-//! Invariants: a record is never empty; each fragment begins a record, so that a torn file is cut between records.
+//! Invariants: a record holds 1 byte to 1 MiB; each fragment begins a record, so that a torn file is cut between records.
 //! Absent on purpose: this module does not know what the plain bytes are.
 
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::SecretBox;
@@ -40,8 +41,10 @@ pub const END_BYTES: usize = HEAD_BYTES + 4 + END_MAGIC.len();
 const LENGTH_BYTES: usize = 4;
 /// Bytes that a record is longer in the file than in clear.
 pub const RECORD_EXTRA_BYTES: usize = LENGTH_BYTES + SEAL_BYTES;
+/// Plain bytes of a record at most: what is longer is cut, so that reading needs little memory whatever a camera sends.
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
 /// More records are neither written nor read: far beyond any pack, and the index stays small.
-const RECORDS_MAX: usize = 1 << 24;
+const RECORDS_MAX: usize = 1 << 20;
 
 const DATA: u8 = 0;
 const INDEX: u8 = 1;
@@ -57,6 +60,16 @@ fn context(kind: u8, number: usize, plain_bytes: u32) -> [u8; 9] {
 /// What a pack's wrapped key is wrapped for.
 fn head_context(key: KeyId) -> Vec<u8> {
     [&b"vigie pack key|"[..], &MAGIC, &key.0].concat()
+}
+
+/// The name of the key that a file is sealed under, if it is.
+pub fn key_of(path: &Path) -> std::io::Result<Option<KeyId>> {
+    let mut first = [0; MAGIC.len() + KEY_ID_BYTES];
+    match File::open(path)?.read_exact_at(&mut first, 0) {
+        Ok(()) => Ok(first.strip_prefix(&MAGIC).and_then(|id| id.first_chunk()).map(|id| KeyId(*id))),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 fn malformed(offset: u64, what: &str) -> PackError {
@@ -113,23 +126,22 @@ impl Sealer {
         self.file_bytes
     }
 
-    /// Appends a record to `out`. It counts once [`Sealer::keep`] says that it was written; until then the next
-    /// records follow it, and [`Sealer::drop_offered`] takes all of them back. An empty one is left out.
+    /// Appends records that hold these bytes to `out`. They count once [`Sealer::keep`] says that they were written; until
+    /// then the next records follow them, and [`Sealer::drop_offered`] takes all of them back.
     ///
     /// # Errors
-    /// When there are too many records, or this one is too long.
+    /// When there are too many records.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
-        if plain.is_empty() {
-            return Ok(());
+        for plain in plain.chunks(RECORD_BYTES_MAX) {
+            let number = self.lengths.len() + self.offered.len();
+            if number >= RECORDS_MAX {
+                return Err("it has as many records as a sealed pack can");
+            }
+            let bytes = plain.len() as u32;
+            out.extend_from_slice(&bytes.to_be_bytes());
+            self.cipher.seal(&context(DATA, number, bytes), plain, out);
+            self.offered.push(bytes);
         }
-        let number = self.lengths.len() + self.offered.len();
-        let bytes = u32::try_from(plain.len()).map_err(|_| "a record is longer than 4 GiB")?;
-        if number >= RECORDS_MAX {
-            return Err("it has as many records as a sealed pack can");
-        }
-        out.extend_from_slice(&bytes.to_be_bytes());
-        self.cipher.seal(&context(DATA, number, bytes), plain, out);
-        self.offered.push(bytes);
         Ok(())
     }
 
@@ -154,6 +166,10 @@ impl Sealer {
         out.extend_from_slice(&bytes.to_be_bytes());
         out.extend_from_slice(&END_MAGIC);
     }
+}
+
+fn may_be(length: u32) -> bool {
+    (1..=RECORD_BYTES_MAX as u32).contains(&length)
 }
 
 fn file_bytes_of(plain_bytes: u32) -> u64 {
@@ -211,6 +227,9 @@ impl Sealed {
         let index = sealed.open_record(INDEX, records, index_bytes, &mut index, file_bytes - need)?;
         for length in index.chunks_exact(4) {
             let length = u32::from_be_bytes(*length.first_chunk().expect("chunks of four"));
+            if !may_be(length) {
+                return Err(malformed(offset, "its index tells of a record that cannot be"));
+            }
             sealed.push(length);
         }
         sealed.whole = true;
@@ -251,7 +270,7 @@ impl Sealed {
             file.read_exact_at(&mut length, at).map_err(io)?;
             let length = u32::from_be_bytes(length);
             at += file_bytes_of(length);
-            if length == 0 || at > file_bytes {
+            if !may_be(length) || at > file_bytes {
                 break;
             }
             sealed.push(length);
@@ -278,7 +297,7 @@ impl Sealed {
         self.starts.push(self.plain_bytes() + u64::from(length));
     }
 
-    /// The name of the day key that it is sealed under.
+    /// The day key that it is sealed under.
     pub fn day(&self) -> &Arc<DayKey> {
         &self.day
     }

@@ -100,6 +100,13 @@ pub(super) fn names(path: &Path, kind: Kind, id: KeyId) -> bool {
     name.starts_with(kind.as_str()) && name.ends_with(&format!("-{id}.key"))
 }
 
+/// What the name of a day key's file says.
+pub(super) fn day_and_id(path: &Path) -> Option<(Date, KeyId)> {
+    let name = path.file_stem()?.to_str()?.strip_prefix("day-")?;
+    let (day, id) = name.rsplit_once('-')?;
+    Some((day.parse().ok()?, id.parse().ok()?))
+}
+
 pub(super) fn read(path: &Path) -> Result<KeyFile, VaultError> {
     let io = |source| VaultError::Io { path: path.to_owned(), source };
     let mut text = Vec::new();
