@@ -10,6 +10,9 @@ use std::sync::Arc;
 use self::vault::{DayKey, Vault, VaultError};
 use crate::units::{CameraKey, DomainId, TenantId, Ticks90k, WallTime};
 
+/// Until when the footage that a camera films at this instant is kept at most; `None` where its packs are not sealed.
+pub type KeptUntil = Arc<dyn Fn(&CameraKey, WallTime) -> Option<WallTime> + Send + Sync>;
+
 pub mod aead;
 pub mod names;
 pub mod vault;
@@ -47,8 +50,7 @@ pub struct Keys {
     /// Of tenants that share one.
     domains: Arc<BTreeMap<TenantId, DomainId>>,
     vault: Vault,
-    /// How long the footage of each camera whose packs are sealed is kept at most.
-    sealing: Arc<BTreeMap<CameraKey, Ticks90k>>,
+    sealing: KeptUntil,
 }
 
 impl std::fmt::Debug for Keys {
@@ -60,7 +62,7 @@ impl std::fmt::Debug for Keys {
 impl Keys {
     /// From a secret in memory.
     pub fn from_secret(secret: [u8; 32]) -> Self {
-        Self { secret: Arc::new(secret), domains: Arc::default(), vault: Vault::none(), sealing: Arc::default() }
+        Self { secret: Arc::new(secret), domains: Arc::default(), vault: Vault::none(), sealing: Arc::new(|_, _| None) }
     }
 
     /// The same, where these tenants share deduplication domains. Any other has its own.
@@ -68,9 +70,9 @@ impl Keys {
         Self { domains: Arc::new(domains.into_iter().collect()), ..self }
     }
 
-    /// The same with the keys of sealed packs. New packs of these cameras are sealed; each is kept for so long at most.
-    pub fn with_vault(self, vault: Vault, sealing: impl IntoIterator<Item = (CameraKey, Ticks90k)>) -> Self {
-        Self { vault, sealing: Arc::new(sealing.into_iter().collect()), ..self }
+    /// The same with the keys of sealed packs. New packs are sealed where this says so.
+    pub fn with_vault(self, vault: Vault, sealing: KeptUntil) -> Self {
+        Self { vault, sealing, ..self }
     }
 
     /// The keys of sealed packs.
@@ -81,10 +83,22 @@ impl Keys {
     /// The key that a new pack of this camera is sealed under; `None` where its packs are not. Blocks when it is the first
     /// of its day.
     pub fn sealing(&self, camera: &CameraKey, now: WallTime) -> Result<Option<Arc<DayKey>>, VaultError> {
-        let Some(max) = self.sealing.get(camera) else { return Ok(None) };
-        let until = now.saturating_add(*max).saturating_add(GROWING_MAX);
+        let Some(until) = (self.sealing)(camera, now) else { return Ok(None) };
+        self.day(camera, until.saturating_add(GROWING_MAX)).map(Some)
+    }
+
+    /// The same of a pack that stays until then, whatever its camera's maximum: for a hold. Blocks.
+    pub fn sealing_until(&self, camera: &CameraKey, until: WallTime) -> Result<Option<Arc<DayKey>>, VaultError> {
+        // Whether its packs are sealed at all does not depend on when.
+        match (self.sealing)(camera, until) {
+            Some(_) => self.day(camera, until).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn day(&self, camera: &CameraKey, until: WallTime) -> Result<Arc<DayKey>, VaultError> {
         let day = jiff::tz::Offset::UTC.to_datetime(until.to_timestamp()).date();
-        self.vault.for_day(&camera.tenant, day).map(Some)
+        self.vault.for_day(&camera.tenant, day)
     }
 
     /// Reads the secret; makes it, readable by its owner only and flushed, when the file is not there.

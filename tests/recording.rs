@@ -378,7 +378,8 @@ async fn a_picture_of_ten_megabytes_is_handed_back_as_any_other() {
     town.records("bad", 4).await;
     assert!(town.gaps("bad").await.is_empty() && town.gaps("good").await.is_empty());
     town.stop().await;
-    let tables = stored_packs(town.dir.path()).into_iter().map(|path| reader::read_table(&path, &Vault::none()).unwrap());
+    let tables =
+        stored_packs(town.dir.path()).into_iter().map(|path| reader::read_table(&path, &Vault::none()).unwrap());
     let of_bad: Vec<_> = tables.filter(|table| table.header.camera == key("bad")).collect();
     let sizes = of_bad.iter().flat_map(|table| &table.fragments).flat_map(|f| &f.video).map(|sample| sample.size);
     assert_eq!(sizes.filter(|size| *size as usize > HUGE).count(), 1);

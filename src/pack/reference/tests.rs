@@ -1,8 +1,8 @@
-use crate::keys::vault::Vault;
 use super::super::reader;
 use super::super::testing::{self, Pack};
 use super::super::writer::{first_boxes, trailing_table};
 use super::*;
+use crate::keys::vault::Vault;
 use proptest::prelude::*;
 
 /// The file of a pack with these places, written as the format says.
