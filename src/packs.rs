@@ -351,6 +351,8 @@ impl Packs {
     pub async fn delete(&self, pack: &PackRef) -> Result<(), ReadError> {
         let _busy = self.spool.busy_deleting(pack.id).await;
         self.tables.invalidate(&pack.id).await;
+        // What is invalidated is dropped with the cache's next work; until then it would hold the pack's key.
+        self.tables.run_pending_tasks().await;
         self.store.delete(&pack.camera, pack.id).await.map_err(|source| ReadError::Store { pack: pack.id, source })?;
         let files = self.spool.files(&pack.camera, pack.id);
         let removed = machine::spawn_blocking(move || files.iter().try_for_each(|path| machine::remove_durably(path)));
