@@ -19,7 +19,7 @@ use url::Url;
 pub use self::local_time::BadLocalTime;
 pub use self::secret::Surroundings;
 use self::section::{Report, Section};
-pub use self::store::{Cap, DEFAULT_STORE, SendOrder, StoreChoice, StoreConfig, Verify};
+pub use self::store::{Cap, DEFAULT_STORE, SendOrder, Shared, StoreChoice, StoreConfig, Verify};
 use crate::units::{CameraId, DomainId, TenantId};
 
 mod build;

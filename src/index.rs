@@ -305,7 +305,7 @@ pub enum Change {
     },
     /// A pack began to grow in the spool; written as `Open` whatever its `state` says. A known pack stays as it is.
     OpenPack(PackRow),
-    /// A segment as it is now, durable: inserted, or replaced when one of this camera with the same start exists.
+    /// A segment as it is now, durable: inserted, or replaced when one of its pack with the same start exists.
     /// Moves its pack's `start`, `end` and `bytes` outwards too.
     PutSegment {
         /// Whose.

@@ -329,6 +329,11 @@ impl Packs {
         removed.map_err(|source| ReadError::Io { pack: pack.id, source })
     }
 
+    /// Whether another gateway wrote this pack.
+    pub fn is_foreign(&self, camera: &CameraKey, pack: PackId) -> bool {
+        self.store.is_foreign(camera, pack)
+    }
+
     /// The pack that grows now for this camera, with all that is written of it (flushed or not): what live view shows.
     pub fn live(&self, camera: &CameraKey) -> Option<(PackRef, Arc<PackTable>)> {
         let growing: Arc<Growing> = self.spool.live(camera)?;

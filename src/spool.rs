@@ -386,6 +386,11 @@ impl Spool {
         self.0.keys.domain(&camera.tenant)
     }
 
+    /// The id of a pack that begins at this instant.
+    pub fn new_pack_id(&self, camera: &CameraKey, at: WallTime) -> PackId {
+        self.0.store.new_pack_id(camera, at)
+    }
+
     /// Begins a pack: the file is created and its first boxes written. It becomes the camera's live pack.
     pub fn open_pack(&self, header: PackHeader) -> Result<Arc<Growing>, SpoolError> {
         let path = self.open_path(&header.camera, header.pack);

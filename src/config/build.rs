@@ -18,11 +18,11 @@ const TOKEN_CHARS_MIN: usize = 16;
 pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> {
     let time_zone = time_zone(&root);
     let Data { data_dir, spool_dir, disk_reserve_bytes, spool_bytes_max } = data(root.table("data"));
-    let stores = store::stores(&root, &data_dir, &spool_dir, around);
+    let recording = recording(root.table("recording"));
+    let stores = store::stores(&root, &data_dir, &spool_dir, &recording, around);
     let http_section = root.table("http");
     let http_listen = listen(&http_section);
     http_section.close();
-    let recording = recording(root.table("recording"));
     let (retention, retention_default) = sweep(root.table("retention"), &recording);
     let margin = Config::retention_margin(&recording, &retention);
     let tenants = tenants(

@@ -23,13 +23,33 @@ pub struct StoreConfig {
     pub verify: Verify,
     /// The uplink's timetable: the first that covers a time holds; without one, nothing is held back.
     pub caps: Vec<Cap>,
+    /// Other gateways record the same cameras into it.
+    pub shared: Option<Shared>,
+}
+
+/// A store that several gateways write into, each recording the same cameras.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// No two gateways have the same. The least stores at once, others wait whether it does.
+    pub rank: u8,
+    /// The store is looked through for the others' packs this often.
+    pub look: Duration,
+    /// So long after its end, times its rank, a pack is left to gateways of lower rank.
+    pub wait: Duration,
+}
+
+impl Shared {
+    /// As the defaults have it.
+    pub fn of_rank(rank: u8) -> Self {
+        Self { rank, look: Duration::from_secs(30), wait: Duration::from_secs(300) }
+    }
 }
 
 impl StoreConfig {
     /// The default store at this address, everything else as the defaults have it.
     pub fn at(url: Url) -> Self {
         let (order, verify) = (SendOrder::default(), Verify::default());
-        Self { name: DEFAULT_STORE.to_owned(), url, s3: S3::default(), order, verify, caps: Vec::new() }
+        Self { name: DEFAULT_STORE.to_owned(), url, s3: S3::default(), order, verify, caps: Vec::new(), shared: None }
     }
 }
 
@@ -86,6 +106,7 @@ pub(super) fn stores(
     root: &Section<'_>,
     data: &Path,
     spool: &Path,
+    recording: &Recording,
     around: &Surroundings<'_>,
 ) -> Option<Vec<StoreConfig>> {
     let mut sections = vec![(Some(DEFAULT_STORE.to_owned()), root.table("store"))];
@@ -100,7 +121,7 @@ pub(super) fn stores(
             }
             taken.is_none()
         });
-        let read = store(&section, name, data, spool, around);
+        let read = store(&section, name, data, spool, recording, around);
         if let Some(read) = &read {
             let place = (read.url.clone(), read.s3.endpoint.clone());
             if let Some(line) = places.insert(place, section.line_of("url"))
@@ -151,6 +172,7 @@ fn store(
     name: Option<String>,
     data: &Path,
     spool: &Path,
+    recording: &Recording,
     around: &Surroundings<'_>,
 ) -> Option<StoreConfig> {
     let problems_before = section.report().problem_count();
@@ -190,12 +212,38 @@ fn store(
         }
     };
     let caps = section.tables("cap").into_iter().filter_map(cap).collect();
+    let shared = shared(section, recording);
     if section.report().problem_count() == problems_before
         && let Some(url) = &url
     {
         check_store(section, url, &s3, spool);
     }
-    Some(StoreConfig { name: name?, url: url?, s3, order, verify, caps })
+    Some(StoreConfig { name: name?, url: url?, s3, order, verify, caps, shared })
+}
+
+/// `rank` and what goes with it.
+fn shared(section: &Section<'_>, recording: &Recording) -> Option<Shared> {
+    let rank = section.count("rank", 0..=9);
+    let problems_before = section.report().problem_count();
+    let default = Shared::of_rank(0);
+    let look = section.count("look_seconds", 1..=3_600).map_or(default.look, Duration::from_secs);
+    let wait = section.count("wait_seconds", 1..=86_400).map_or(default.wait, Duration::from_secs);
+    let Some(rank) = rank else {
+        for key in ["look_seconds", "wait_seconds"].into_iter().filter(|key| section.has(key)) {
+            section.refuse(key, "is for a store that other gateways write into too: set rank, or take it out");
+        }
+        return None;
+    };
+    let least = recording.pack_duration_max + 2 * look;
+    if rank > 0 && wait < least && section.report().problem_count() == problems_before {
+        let key = if section.has("wait_seconds") { "wait_seconds" } else { "rank" };
+        let advice = format!(
+            "wait_seconds must be {} or more: a pack of pack_seconds_max has to be over, and two looks of look_seconds",
+            least.as_secs()
+        );
+        section.refuse(key, advice);
+    }
+    Some(Shared { rank: rank as u8, look, wait })
 }
 
 fn cap(section: Section<'_>) -> Option<Cap> {

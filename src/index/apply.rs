@@ -169,8 +169,8 @@ const PUT_WHOLE: &str =
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
 const UPDATE_OPEN: &str = "UPDATE open_segment
-     SET duration = ?3, decode_time = ?4, pack = ?5, first_fragment = ?6, fragments = ?7
-     WHERE camera = ?1 AND start = ?2";
+     SET duration = ?3, decode_time = ?4, first_fragment = ?6, fragments = ?7
+     WHERE camera = ?1 AND start = ?2 AND pack = ?5";
 
 fn put_segment(db: &Connection, camera: &CameraKey, segment: &SegmentRow, bytes: u64) -> Result<(), IndexError> {
     let number_of_camera = known_camera(db, camera)?;
@@ -195,14 +195,11 @@ fn put_segment(db: &Connection, camera: &CameraKey, segment: &SegmentRow, bytes:
         segment.first_fragment,
         segment.fragments
     ];
-    let key = params![number_of_camera, start];
     if let Some(hold) = pack.hold {
         super::hold::put_segment(db, hold, values)?;
     } else if pack.state != PackState::Open {
-        exec(db, "DELETE FROM open_segment WHERE camera = ?1 AND start = ?2", key)?;
         exec(db, PUT_WHOLE, values)?;
     } else if exec(db, UPDATE_OPEN, values)? == 0 {
-        exec(db, "DELETE FROM segment WHERE camera = ?1 AND start = ?2", key)?;
         exec(db, INSERT_OPEN, values)?;
     }
     pack.extend(db, segment.range, bytes)
