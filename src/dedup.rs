@@ -139,7 +139,9 @@ impl Dedup {
             }
         }
         let mut seen = std::collections::HashSet::new();
-        candidates.retain(|host| host.pack != own.pack && seen.insert(host.pack));
+        // Another gateway's packs go when it sees fit: nothing of this one's may lie in them.
+        let may_hold = |host: &Host| host.pack != own.pack && !self.packs.is_foreign(&host.camera, host.pack);
+        candidates.retain(|host| may_hold(host) && seen.insert(host.pack));
         candidates.truncate(CANDIDATES_MAX);
         Ok(candidates)
     }

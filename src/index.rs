@@ -31,6 +31,7 @@ pub mod hold;
 pub mod query;
 #[cfg(test)]
 mod tests;
+mod twin;
 mod write;
 
 /// Longest wall-clock span of one segment row, so that a range query knows how far before its start to look.

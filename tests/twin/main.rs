@@ -1,0 +1,6 @@
+//! Two gateways record one camera into one store: what either stores the other shows, and no picture twice.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
+
+mod adopting;
+mod rig;

@@ -1,0 +1,280 @@
+//! Gateways without cameras: made-up fragments into real packs, an index and a spool for each, one store in memory.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use tempfile::TempDir;
+use vigie::clock::{Clock, Reading, SimClock};
+use vigie::config::{Shared, StoreConfig};
+use vigie::fsck::{Finding, Fsck};
+use vigie::index::{CameraRow, Change, Index, PackState};
+use vigie::keys::Keys;
+use vigie::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
+use vigie::pack::{PackHeader, Stamp};
+use vigie::packs::Packs;
+use vigie::retrieve::Footage;
+use vigie::retrieve::mp4::Clip;
+use vigie::retrieve::timeline::{Timeline, timeline};
+use vigie::spool::{Spool, Tasks};
+use vigie::store::{Listed, Store};
+use vigie::twin::{Depth, Twin};
+use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+
+/// When the scene begins.
+pub(crate) const NOON: WallTime = WallTime(1_772_539_200 * TICKS_PER_SECOND);
+pub(crate) const DAY: i64 = 86_400 * TICKS_PER_SECOND;
+/// A group of pictures, in fragments of a second.
+pub(crate) const GOP: u32 = 2;
+/// Pictures of a second.
+const PICTURES: usize = 4;
+
+/// What the gateways have in common.
+pub(crate) struct Town {
+    pub(crate) objects: Arc<InMemory>,
+    pub(crate) clock: Arc<SimClock>,
+}
+
+/// One gateway.
+pub(crate) struct Side {
+    dir: TempDir,
+    pub(crate) rank: u8,
+    pub(crate) index: Index,
+    pub(crate) spool: Spool,
+    pub(crate) packs: Packs,
+    pub(crate) store: Store,
+    pub(crate) twin: Twin,
+    pub(crate) keys: Keys,
+    pub(crate) clock: Arc<SimClock>,
+    /// Its own clock is ahead by so much.
+    ahead: Ticks90k,
+    tasks: Option<Tasks>,
+    runs: u64,
+}
+
+fn params() -> Arc<Params> {
+    let video = VideoParams {
+        codec: VideoCodec::H264,
+        width: 704,
+        height: 576,
+        sample_entry: Bytes::from_static(b"\0\0\0\x10avc1\x01\x02\x03\x04\x05\x06\x07\x08"),
+        rfc6381: "avc1.4D001E".into(),
+    };
+    Arc::new(Params { video, audio: None })
+}
+
+/// A picture of the scene, by its number.
+fn picture(n: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 700 + (n as usize * 37) % 500];
+    blake3::Hasher::new().update(b"scene").update(&n.to_be_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// The sample bytes of these seconds of the scene.
+pub(crate) fn scene(seconds: Range<u32>) -> Vec<u8> {
+    seconds.flat_map(|n| (0..PICTURES as u32).flat_map(move |i| picture(n * PICTURES as u32 + i))).collect()
+}
+
+/// The scene's second number `n`, as a run that began with second `first` has it, of which so many pictures came.
+fn second(n: u32, first: u32, pictures: usize) -> Fragment {
+    let received = Reading { wall: NOON, mono: Duration::ZERO };
+    let samples: Vec<Vec<u8>> = (0..pictures as u32).map(|i| picture(n * PICTURES as u32 + i)).collect();
+    let duration = (TICKS_PER_SECOND / PICTURES as i64) as u32;
+    let sample = |bytes: &Vec<u8>| Sample { size: bytes.len() as u32, duration, composition_offset: 0 };
+    Fragment {
+        params: params(),
+        decode_time: Ticks90k(i64::from(n - first) * TICKS_PER_SECOND),
+        duration: Ticks90k(i64::from(duration) * pictures as i64),
+        random_access: n.is_multiple_of(GOP),
+        video: samples.iter().map(sample).collect(),
+        audio: Vec::new(),
+        audio_decode_time: 0,
+        payload: samples.concat(),
+        first_timestamp: 0,
+        first_received: received,
+        last_received: received,
+        losses: Vec::new(),
+    }
+}
+
+pub(crate) fn at(second: i64) -> WallTime {
+    NOON.saturating_add(Ticks90k(second * TICKS_PER_SECOND))
+}
+
+fn range(seconds: Range<i64>) -> TimeRange {
+    TimeRange::new(at(seconds.start), at(seconds.end)).unwrap()
+}
+
+pub(crate) fn camera() -> CameraKey {
+    "town/gate".parse().unwrap()
+}
+
+/// A run of a gateway that is being recorded.
+pub(crate) struct Run {
+    id: RunId,
+    first: u32,
+}
+
+impl Town {
+    pub(crate) fn new() -> Self {
+        Self { objects: Arc::new(InMemory::new()), clock: Arc::new(SimClock::starting_at(at(600))) }
+    }
+
+    /// A gateway whose clock is ahead by so many milliseconds.
+    pub(crate) async fn gateway(&self, rank: u8, ahead_ms: i64) -> Side {
+        Side::in_folder(self, TempDir::new().unwrap(), rank, ahead_ms).await
+    }
+
+    /// Every object of the store.
+    pub(crate) async fn objects(&self) -> Vec<Listed> {
+        let store = Store::over(self.objects.clone());
+        store.list().try_collect().await.unwrap()
+    }
+
+    /// Bytes that the store holds.
+    pub(crate) async fn stored_bytes(&self) -> u64 {
+        self.objects().await.iter().map(|listed| listed.bytes).sum()
+    }
+}
+
+impl Side {
+    async fn in_folder(town: &Town, dir: TempDir, rank: u8, ahead_ms: i64) -> Self {
+        let clock = town.clock.clone();
+        let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
+        let row = CameraRow {
+            key: camera(),
+            name: "gate".to_owned(),
+            place: String::new(),
+            configured: true,
+            retention_max: Ticks90k(30 * DAY),
+            retention_min: Ticks90k::ZERO,
+        };
+        index.write(vec![Change::Configure(vec![row])]).await.unwrap();
+        let shared = Some(Shared::of_rank(rank));
+        let config = StoreConfig { shared, ..StoreConfig::at("memory:///".parse().unwrap()) };
+        let store = Store::over_config(town.objects.clone(), &config, &(clock.clone() as Arc<dyn Clock>));
+        let keys = Keys::from_secret([7; 32]);
+        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
+        let packs = Packs::new(spool.clone(), store.clone());
+        let twin = Twin::new(index.clone(), store.clone(), packs.clone(), clock.clone(), [camera()]);
+        let tasks = Some(spool.start().unwrap());
+        spool.recover().await.unwrap();
+        let ahead = Ticks90k(ahead_ms * TICKS_PER_SECOND / 1_000);
+        Self { dir, rank, index, spool, packs, store, twin, keys, clock, ahead, tasks, runs: 0 }
+    }
+
+    /// A session begins with this second of the scene.
+    pub(crate) async fn connect(&mut self, first: u32) -> Run {
+        self.runs += 1;
+        let mut id = RunId([self.rank; 16]);
+        id.0[8..].copy_from_slice(&self.runs.to_be_bytes());
+        let start = at(first.into()).saturating_add(self.ahead);
+        self.index.write(vec![Change::BeginRun { camera: camera(), run: id, start }]).await.unwrap();
+        Run { id, first }
+    }
+
+    /// A pack of these seconds is sealed; of the last of them only some pictures came, where that is said.
+    pub(crate) async fn seal(&mut self, run: &Run, seconds: Range<u32>, last_pictures: Option<usize>) -> PackId {
+        let begins = at(seconds.start.into()).saturating_add(self.ahead);
+        let id = self.spool.new_pack_id(&camera(), begins);
+        let header = PackHeader { pack: id, camera: camera(), run: run.id, params: params(), hold: None };
+        let pack = self.spool.open_pack(header).unwrap();
+        let last = seconds.end - 1;
+        for n in seconds {
+            let pictures = last_pictures.filter(|_| n == last).unwrap_or(PICTURES);
+            let fragment = second(n, run.first, pictures);
+            let stamp = Stamp {
+                wall_start: at(n.into()).saturating_add(self.ahead),
+                wall_duration: fragment.duration,
+                camera_time: None,
+                gaps: Vec::new(),
+            };
+            pack.append(&fragment, stamp, Vec::new()).unwrap();
+        }
+        self.spool.seal(pack).await.unwrap();
+        self.comes_to(id, PackState::Sealed).await;
+        id
+    }
+
+    /// The same, in the store when this returns.
+    pub(crate) async fn record(&mut self, run: &Run, seconds: Range<u32>, last_pictures: Option<usize>) -> PackId {
+        let id = self.seal(run, seconds, last_pictures).await;
+        self.comes_to(id, PackState::Stored).await;
+        id
+    }
+
+    pub(crate) async fn comes_to(&self, pack: PackId, state: PackState) {
+        while self.index.any_pack(pack).await.unwrap().is_none_or(|row| row.state < state) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) async fn gap(&self, start: i64, end: i64, cause: vigie::media::GapCause) {
+        let on_own_clock = |second: i64| at(second).saturating_add(self.ahead);
+        let gap = Gap { start: on_own_clock(start), end: on_own_clock(end), cause, lost_packets: 0 };
+        self.index.write(vec![Change::PutGap { camera: camera(), gap }]).await.unwrap();
+    }
+
+    /// Looks for what others stored. Gives how many packs that is.
+    pub(crate) async fn look(&self) -> usize {
+        self.twin.look(&camera(), Depth::All).await.unwrap()
+    }
+
+    /// The sample bytes of a clip of these seconds, in order.
+    pub(crate) async fn samples(&self, seconds: Range<i64>) -> Vec<u8> {
+        let range = range(seconds);
+        let clip = Clip::new(&self.footage(), &camera(), range).await.unwrap();
+        let parts: Vec<Bytes> = clip.body(0..clip.len()).try_collect().await.unwrap();
+        let all = parts.concat();
+        let at = all.windows(4).position(|w| w == b"mdat").expect("a clip has samples") + 4;
+        // A box of over 4 GiB has a longer head; these are short.
+        all[at..].to_vec()
+    }
+
+    pub(crate) async fn timeline(&self, seconds: Range<i64>) -> Timeline {
+        timeline(&self.footage(), &camera(), range(seconds), Ticks90k::ZERO).await.unwrap()
+    }
+
+    pub(crate) fn footage(&self) -> Footage {
+        Footage::new(self.index.clone(), self.packs.clone(), self.clock.clone())
+    }
+
+    /// Nothing is wrong, each byte looked at.
+    pub(crate) async fn check(&self) {
+        let fsck = Fsck {
+            index: self.index.clone(),
+            spool: self.spool.clone(),
+            store: self.store.clone(),
+            packs: Packs::new(self.spool.clone(), self.store.clone()),
+            settle: Duration::ZERO,
+            read_data: true,
+        };
+        let mut said = Vec::new();
+        let mut hear = |finding: Finding| {
+            if !matches!(finding, Finding::Foreign(_)) {
+                said.push(format!("{finding:?}"));
+            }
+        };
+        fsck.check(&mut hear).await.unwrap();
+        assert!(said.is_empty(), "{said:#?}");
+    }
+
+    /// The gateway ends, and starts again on what it has.
+    pub(crate) async fn restart(mut self, town: &Town) -> Self {
+        self.stop().await;
+        let ahead_ms = self.ahead.0 * 1_000 / TICKS_PER_SECOND;
+        let runs = self.runs;
+        Self { runs, ..Self::in_folder(town, self.dir, self.rank, ahead_ms).await }
+    }
+
+    async fn stop(&mut self) {
+        self.spool.close();
+        if let Some(tasks) = self.tasks.take() {
+            tasks.join().await;
+        }
+        self.index.close().await;
+    }
+}
