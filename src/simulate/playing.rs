@@ -58,22 +58,23 @@ impl Playing {
         let session = live.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         let faults = lock(&live.faults).clone();
         let stream = live.camera.film(&faults).clone();
-        let ticks = i64::from(stream.frame_ticks);
         // The next picture of the scene that is due.
         let (began, first_timestamp, count) = match live.camera.one_scene {
             true => {
                 let (began, timestamp) = live.scene;
-                (began, timestamp, Ticks90k::from_duration(began.elapsed()).0 / ticks + 1)
+                let due = Ticks90k::from_duration(began.elapsed()).0 / i64::from(stream.frame_ticks) + 1;
+                (began, timestamp, due)
             }
             false => (Instant::now(), i64::from(rand::random::<u32>()), 0),
         };
+        let ticks = i64::from(stream.frame_ticks);
         let channels = if let Way::Interleaved(channels) = way { Some(channels) } else { None };
         Self {
             packets: Packetiser::new(stream.codec, rand::random(), rand::random()),
             session,
             way,
             out: Outbox::new(channels),
-            next: count as usize % stream.units.len(),
+            next: (count as usize).checked_rem(stream.units.len()).unwrap_or(0),
             stream,
             other: faults.other_stream,
             closings: live.closings.load(Ordering::Relaxed),

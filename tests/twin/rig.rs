@@ -47,7 +47,6 @@ pub(crate) struct Side {
     pub(crate) packs: Packs,
     pub(crate) store: Store,
     pub(crate) twin: Twin,
-    pub(crate) keys: Keys,
     pub(crate) clock: Arc<SimClock>,
     /// Its own clock is ahead by so much.
     ahead: Ticks90k,
@@ -157,13 +156,13 @@ impl Side {
         let config = StoreConfig { shared, ..StoreConfig::at("memory:///".parse().unwrap()) };
         let store = Store::over_config(town.objects.clone(), &config, &(clock.clone() as Arc<dyn Clock>));
         let keys = Keys::from_secret([7; 32]);
-        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
+        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys);
         let packs = Packs::new(spool.clone(), store.clone());
         let twin = Twin::new(index.clone(), store.clone(), packs.clone(), clock.clone(), [camera()]);
         let tasks = Some(spool.start().unwrap());
         spool.recover().await.unwrap();
         let ahead = Ticks90k(ahead_ms * TICKS_PER_SECOND / 1_000);
-        Self { dir, rank, index, spool, packs, store, twin, keys, clock, ahead, tasks, runs: 0 }
+        Self { dir, rank, index, spool, packs, store, twin, clock, ahead, tasks, runs: 0 }
     }
 
     /// A session begins with this second of the scene.
