@@ -213,7 +213,8 @@ impl Gateway {
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };
         let all = camera_rows(config).into_iter().map(|row| row.key);
-        let twin = Twin::new(index.clone(), store.clone(), packs.clone(), clock.clone(), all);
+        let twin =
+            Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
         let twin = tokio::spawn(twin.run(stop_flushing.clone()));
         let zone = config.time_zone.clone();
         let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys, clock.clone(), zone);

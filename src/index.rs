@@ -355,6 +355,12 @@ pub enum Change {
         /// Which pack.
         pack: PackId,
     },
+    /// Others stored the footage of this pack, which waits for the store: it is forgotten. Refused when it waits no more, or
+    /// when bytes of others lie in it.
+    LeaveToOthers {
+        /// Which pack.
+        pack: PackId,
+    },
     /// Nobody shall read them any more: their segments go at once, their rows stay until the objects are gone. Packs
     /// that a hold covers and has not copied stay as they are.
     Condemn {

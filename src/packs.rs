@@ -24,6 +24,7 @@ use crate::store::Store;
 use crate::units::{CameraKey, PackId};
 
 mod assemble;
+mod groups;
 mod rewrite;
 
 /// Bytes read from a local file at a time.

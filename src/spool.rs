@@ -42,6 +42,7 @@ pub mod drain;
 pub mod recover;
 mod seal;
 pub mod segments;
+mod turns;
 
 pub use delay::Delays;
 
@@ -143,6 +144,8 @@ struct Inner {
     /// Packs that somebody waits for, and that there are more of them.
     asked: Mutex<VecDeque<(CameraKey, PackId)>>,
     asked_more: Notify,
+    /// Packs that need not wait their turn any more, and since when by the monotonic clock.
+    free: Mutex<HashMap<PackId, Duration>>,
     closing: CancellationToken,
     reduce: OnceLock<Arc<dyn Reduce>>,
     /// Shared while a pack is sent to the store, taken whole while one is written anew.
@@ -328,6 +331,7 @@ impl Spool {
             sealed,
             asked: Mutex::default(),
             asked_more: Notify::new(),
+            free: Mutex::default(),
             closing: CancellationToken::new(),
             reduce: OnceLock::new(),
             sending: RwLock::default(),

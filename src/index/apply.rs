@@ -48,6 +48,15 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
         Change::EndHoldsBefore { at } => super::hold::end_before(db, *at),
         Change::KeepFor { pack, hold } => super::hold::keep_for(db, Pack::find(db, *pack)?.id, *hold),
         Change::Copied { hold, pack } => super::hold::copied(db, Pack::find(db, *pack)?.id, *hold),
+        Change::LeaveToOthers { pack } => {
+            let found = Pack::find(db, *pack)?;
+            let holds_others = "SELECT 1 FROM reference WHERE host = ?1 LIMIT 1";
+            if found.state != PackState::Sealed || find(db, holds_others, [found.id], |_| Ok(()))?.is_some() {
+                let what = format!("pack {pack} does not wait for the store, or bytes of other packs lie in it");
+                return Err(IndexError::Refused(what));
+            }
+            found.forget(db)
+        }
         Change::Forget { pack } => Pack::find(db, *pack)?.forget(db),
         Change::Destroyed { pack, at } => {
             let found = Pack::find(db, *pack)?;

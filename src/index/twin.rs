@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::query::{PACKS, one, pack_row, rows};
 use super::{Index, IndexError, PackRow};
-use crate::units::{CameraKey, PackId, TimeRange, WallTime};
+use crate::units::{CameraKey, PackId, Ticks90k, TimeRange, WallTime};
 
 impl Index {
     /// Those of these packs that the index does not know, in any state.
@@ -28,7 +28,7 @@ impl Index {
         key: &CameraKey,
         rank: u8,
         range: TimeRange,
-        longest: crate::units::Ticks90k,
+        longest: Ticks90k,
     ) -> Result<Vec<PackRow>, IndexError> {
         self.of_camera(key, move |db, camera| {
             let sql = format!(
@@ -37,6 +37,17 @@ impl Index {
             );
             let from = range.start().saturating_sub(longest).0;
             rows(db, &sql, params![camera, from, range.end().0, range.start().0, [rank].as_slice()], pack_row)
+        })
+        .await
+    }
+
+    /// Packs of a camera that wait for the store, oldest start first.
+    pub async fn sealed_packs(&self, key: &CameraKey, limit: u32) -> Result<Vec<PackRow>, IndexError> {
+        self.of_camera(key, move |db, camera| {
+            let sql = format!(
+                "{PACKS} WHERE p.camera = ?1 AND p.state = 1 AND p.state <> 2 ORDER BY p.start, p.pack LIMIT ?2"
+            );
+            rows(db, &sql, params![camera, limit], pack_row)
         })
         .await
     }

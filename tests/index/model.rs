@@ -81,6 +81,10 @@ impl Model {
                 row.state = row.state.max(PackState::Stored);
             }
             Change::Condemn { packs, at, reason } => packs.iter().try_for_each(|p| self.condemn(*p, at, reason))?,
+            Change::LeaveToOthers { pack } => {
+                self.packs.get(&pack).filter(|(row, _)| row.state == PackState::Sealed).ok_or(Refused)?;
+                self.forget(pack)?;
+            }
             Change::Forget { pack } => self.forget(pack)?,
             Change::Destroyed { pack, at } => self.destroyed(pack, at)?,
             Change::OpenGap { camera, start, cause } => {

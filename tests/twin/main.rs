@@ -4,3 +4,4 @@
 
 mod adopting;
 mod rig;
+mod storing;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use vigie::clock::{Clock, Reading, SimClock};
 use vigie::config::{Shared, StoreConfig};
 use vigie::fsck::{Finding, Fsck};
-use vigie::index::{CameraRow, Change, Index, PackState};
+use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
 use vigie::keys::Keys;
 use vigie::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::{PackHeader, Stamp};
@@ -26,7 +26,7 @@ use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRan
 
 /// When the scene begins.
 pub(crate) const NOON: WallTime = WallTime(1_772_539_200 * TICKS_PER_SECOND);
-pub(crate) const DAY: i64 = 86_400 * TICKS_PER_SECOND;
+const DAY: i64 = 86_400;
 /// A group of pictures, in fragments of a second.
 pub(crate) const GOP: u32 = 2;
 /// Pictures of a second.
@@ -148,7 +148,7 @@ impl Side {
             name: "gate".to_owned(),
             place: String::new(),
             configured: true,
-            retention_max: Ticks90k(30 * DAY),
+            retention_max: Ticks90k(30 * DAY * TICKS_PER_SECOND),
             retention_min: Ticks90k::ZERO,
         };
         index.write(vec![Change::Configure(vec![row])]).await.unwrap();
@@ -156,9 +156,10 @@ impl Side {
         let config = StoreConfig { shared, ..StoreConfig::at("memory:///".parse().unwrap()) };
         let store = Store::over_config(town.objects.clone(), &config, &(clock.clone() as Arc<dyn Clock>));
         let keys = Keys::from_secret([7; 32]);
-        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys);
+        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
         let packs = Packs::new(spool.clone(), store.clone());
-        let twin = Twin::new(index.clone(), store.clone(), packs.clone(), clock.clone(), [camera()]);
+        let twin =
+            Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys, clock.clone(), [camera()]);
         let tasks = Some(spool.start().unwrap());
         spool.recover().await.unwrap();
         let ahead = Ticks90k(ahead_ms * TICKS_PER_SECOND / 1_000);
@@ -201,8 +202,32 @@ impl Side {
     /// The same, in the store when this returns.
     pub(crate) async fn record(&mut self, run: &Run, seconds: Range<u32>, last_pictures: Option<usize>) -> PackId {
         let id = self.seal(run, seconds, last_pictures).await;
+        // Somebody asks for it: it need not wait its turn.
+        self.spool.send_first(&camera(), range(-DAY..DAY)).await.unwrap();
         self.comes_to(id, PackState::Stored).await;
         id
+    }
+
+    /// Time goes on by so many seconds, then it looks; what is sent is stored when this returns.
+    pub(crate) async fn look_after(&self, seconds: u64) {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        self.look().await;
+        let is_sent = |row: &PackRow| !self.spool.waits_its_turn(&row.camera, row.id, row.end);
+        for row in self.waiting().await.iter().filter(|row| is_sent(row)) {
+            self.comes_to(row.id, PackState::Stored).await;
+        }
+    }
+
+    /// Packs that the store has not.
+    pub(crate) async fn waiting(&self) -> Vec<PackRow> {
+        self.index.sealed_packs(&camera(), 1_000).await.unwrap()
+    }
+
+    /// Files of its spool that are no cache.
+    pub(crate) fn spooled(&self) -> usize {
+        let folder = self.spool.dir().join("town").join("gate");
+        let names = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !name.ends_with(".cache.mp4")).count()
     }
 
     pub(crate) async fn comes_to(&self, pack: PackId, state: PackState) {
@@ -219,7 +244,7 @@ impl Side {
 
     /// Looks for what others stored. Gives how many packs that is.
     pub(crate) async fn look(&self) -> usize {
-        self.twin.look(&camera(), Depth::All).await.unwrap()
+        self.twin.look(&camera(), Depth::All).await.unwrap().adopted
     }
 
     /// The sample bytes of a clip of these seconds, in order.
