@@ -21,6 +21,8 @@ pub struct StoreConfig {
     pub order: SendOrder,
     /// What is read back of a pack that was sent.
     pub verify: Verify,
+    /// Every byte is read and checked once in this many days; 0: never.
+    pub scrub_days: u32,
     /// The uplink's timetable: the first that covers a time holds; without one, nothing is held back.
     pub caps: Vec<Cap>,
     /// Other gateways record the same cameras into it.
@@ -48,8 +50,9 @@ impl Shared {
 impl StoreConfig {
     /// The default store at this address, everything else as the defaults have it.
     pub fn at(url: Url) -> Self {
-        let (order, verify) = (SendOrder::default(), Verify::default());
-        Self { name: DEFAULT_STORE.to_owned(), url, s3: S3::default(), order, verify, caps: Vec::new(), shared: None }
+        let (order, verify, scrub_days) = (SendOrder::default(), Verify::default(), scrub_days_default(&url));
+        let (name, s3, caps, shared) = (DEFAULT_STORE.to_owned(), S3::default(), Vec::new(), None);
+        Self { name, url, s3, order, verify, scrub_days, caps, shared }
     }
 }
 
@@ -218,7 +221,10 @@ fn store(
     {
         check_store(section, url, &s3, spool);
     }
-    Some(StoreConfig { name: name?, url: url?, s3, order, verify, caps, shared })
+    let scrub_days = section.count("scrub_days", 0..=3_650).and_then(|days| u32::try_from(days).ok());
+    let url = url?;
+    let scrub_days = scrub_days.unwrap_or_else(|| scrub_days_default(&url));
+    Some(StoreConfig { name: name?, url, s3, order, verify, scrub_days, caps, shared })
 }
 
 /// `rank` and what goes with it.
@@ -244,6 +250,11 @@ fn shared(section: &Section<'_>, recording: &Recording) -> Option<Shared> {
         section.refuse(key, advice);
     }
     Some(Shared { rank: rank as u8, look, wait })
+}
+
+/// What lies here is read for nothing; what is read back from a provider costs, and takes the uplink.
+fn scrub_days_default(url: &Url) -> u32 {
+    if url.scheme() == "s3" { 0 } else { 30 }
 }
 
 fn cap(section: Section<'_>) -> Option<Cap> {
