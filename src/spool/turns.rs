@@ -12,23 +12,28 @@ use tracing::warn;
 use super::anew::remove_if_there;
 use super::seal::blocking;
 use super::{Spool, SpoolError, lock};
+use crate::config::Shared;
 use crate::index::{Change, IndexError, PackRow, PackState};
 use crate::machine;
 use crate::pack::PackTable;
 use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
 
-/// For so long a pack of rank 0 is fresh after its end, and a look after it was made. Gateways of other ranks wait
-/// longer before they store it in its place.
-const FRESH: Duration = Duration::from_secs(60);
+/// For so long at most a pack of rank 0 is fresh after its end, and a look after it was made.
+const FRESH_MAX: Duration = Duration::from_secs(60);
+
+/// Gateways of other ranks wait much longer before they store a pack in another's place.
+fn fresh(shared: &Shared) -> Duration {
+    FRESH_MAX.min(shared.wait / 4)
+}
 
 impl Spool {
     /// Whether a sealed pack that ends here must not be sent yet.
     pub fn waits_its_turn(&self, camera: &CameraKey, pack: PackId, end: WallTime) -> bool {
         let Some(shared) = self.0.store.shared(camera) else { return false };
-        let now = self.0.clock.read();
-        let fresh = now.wall.since(end) <= Ticks90k::from_duration(FRESH);
-        let is_free = || lock(&self.0.free).get(&pack).is_some_and(|at| now.mono.saturating_sub(*at) <= FRESH);
-        let goes = (shared.rank == 0 && fresh) || is_free();
+        let (now, fresh) = (self.0.clock.read(), fresh(shared));
+        let is_fresh = now.wall.since(end) <= Ticks90k::from_duration(fresh);
+        let is_free = || lock(&self.0.free).get(&pack).is_some_and(|at| now.mono.saturating_sub(*at) <= fresh);
+        let goes = (shared.rank == 0 && is_fresh) || is_free();
         !goes
     }
 
@@ -36,10 +41,10 @@ impl Spool {
     pub fn free_to_go(&self, camera: &CameraKey, packs: impl IntoIterator<Item = PackId>) {
         let now = self.0.clock.read().mono;
         let mut free = lock(&self.0.free);
-        free.retain(|_, at| now.saturating_sub(*at) <= FRESH);
-        let before = free.len();
-        free.extend(packs.into_iter().map(|pack| (pack, now)));
-        if free.len() > before {
+        free.retain(|_, at| now.saturating_sub(*at) <= FRESH_MAX);
+        let mut any = false;
+        free.extend(packs.into_iter().inspect(|_| any = true).map(|pack| (pack, now)));
+        if any {
             self.wake_drain(camera);
         }
     }

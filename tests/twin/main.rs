@@ -3,5 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
 
 mod adopting;
+mod real;
 mod rig;
+#[path = "../support/seaweed.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod seaweed;
 mod storing;
