@@ -208,18 +208,20 @@ impl Gateway {
             let (spool, every, stop) = (spool.clone(), config.recording.durability, stop_flushing.clone());
             tokio::spawn(async move { spool.flush_until(every, stop).await })
         };
+        let all = camera_rows(config).into_iter().map(|row| row.key);
+        let twin =
+            Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
         let sweeper = {
+            let known = twin.clone();
             let (disk, reserve_bytes, spool_max) = (spool.clone(), config.disk_reserve_bytes, config.spool_bytes_max);
             let zone = config.time_zone.clone();
             let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
             let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
             let storage = retention::sweep::Storage::new(packs.clone(), free_bytes).relieved_by(reliever);
+            let storage = storage.when(Arc::new(move |pack| known.may_delete(&pack.camera, pack.id)));
             let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };
-        let all = camera_rows(config).into_iter().map(|row| row.key);
-        let twin =
-            Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
         let twin = tokio::spawn(twin.run(stop_flushing.clone()));
         let scrubbers = {
             let parts = (index.clone(), spool.clone(), store.clone(), packs.clone());
@@ -372,6 +374,7 @@ fn policy(config: &Config, store: &Store) -> Policy {
         store_on_disk: store.ids().any(|id| store.is_local(id)),
         stored_elsewhere: cameras.filter(|camera| !store.is_local(store.home(camera))).collect(),
         time_zone: config.time_zone.clone(),
+        shared: store.is_shared().then(|| store.clone()),
     }
 }
 

@@ -130,6 +130,23 @@ impl Packs {
         }
     }
 
+    /// As [`Packs::tables`], but packs that another gateway wrote and that are gone have none: it destroys them when it
+    /// sees fit, and this one hears of it later.
+    pub async fn tables_there(&self, packs: &[PackRef]) -> Result<Vec<Option<Arc<PackTable>>>, ReadError> {
+        match self.tables(packs).await {
+            Err(ReadError::NotFound(_)) if packs.iter().any(|pack| self.is_foreign(&pack.camera, pack.id)) => {}
+            tables => return Ok(tables?.into_iter().map(Some).collect()),
+        }
+        let mut tables = Vec::with_capacity(packs.len());
+        for pack in packs {
+            match self.table(pack).await {
+                Err(ReadError::NotFound(_)) if self.is_foreign(&pack.camera, pack.id) => tables.push(None),
+                table => tables.push(Some(table?)),
+            }
+        }
+        Ok(tables)
+    }
+
     /// The tables of several packs, in their order. Those that lie here are opened, read and decoded in one go: a day's
     /// clip needs hundreds, and a trip to another thread for each costs more than its decoding.
     pub async fn tables(&self, packs: &[PackRef]) -> Result<Vec<Arc<PackTable>>, ReadError> {

@@ -229,6 +229,11 @@ impl Store {
         self.bucket(camera).shared()
     }
 
+    /// Whether other gateways write into any of them.
+    pub fn is_shared(&self) -> bool {
+        self.0.buckets.iter().any(|bucket| bucket.shared().is_some())
+    }
+
     /// Whether another gateway wrote this pack.
     pub fn is_foreign(&self, camera: &CameraKey, pack: PackId) -> bool {
         self.shared(camera).is_some_and(|shared| shared.rank != pack.writer())

@@ -10,8 +10,9 @@
 //! Bounds: [`UNREADABLE_MAX`] packs remembered as unreadable, [`WAITING_MAX`] waiting packs compared in a look; the names
 //! of one day of one camera in memory.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -112,6 +113,10 @@ struct Inner {
     cameras: Vec<CameraKey>,
     /// Packs that are not adopted, with the size that they had.
     left_out: Mutex<HashMap<PackId, u64>>,
+    /// Packs that refer to packs that are not known: another look may know them. Bounded as `left_out`.
+    postponed: Mutex<HashSet<PackId>>,
+    /// All that there is was looked through since the start.
+    looked: AtomicBool,
 }
 
 impl Twin {
@@ -128,8 +133,25 @@ impl Twin {
         let cameras: Vec<CameraKey> = cameras.into_iter().filter(|camera| store.shared(camera).is_some()).collect();
         let now = clock.wall();
         let patient_since = Mutex::new(cameras.iter().map(|camera| (camera.clone(), now)).collect());
-        let left_out = Mutex::default();
-        Self(Arc::new(Inner { index, spool, store, packs, keys, clock, patient_since, cameras, left_out }))
+        Self(Arc::new(Inner {
+            index,
+            spool,
+            store,
+            packs,
+            keys,
+            clock,
+            patient_since,
+            cameras,
+            left_out: Mutex::default(),
+            postponed: Mutex::default(),
+            looked: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether this pack may be deleted as far as others go. One that another gateway wrote may hold bytes of others that
+    /// it wrote: these have to be known.
+    pub fn may_delete(&self, camera: &CameraKey, pack: PackId) -> bool {
+        !self.0.store.is_foreign(camera, pack) || self.0.looked.load(Ordering::Relaxed)
     }
 
     /// Looks at the interval of the configuration until told to stop.
@@ -156,6 +178,17 @@ impl Twin {
 
     /// One look at every camera. False when one of them failed.
     pub async fn look_at_all(&self, depth: Depth) -> bool {
+        let mut good = self.look_once(depth).await;
+        if good && !lock(&self.0.postponed).is_empty() {
+            good = self.look_once(depth).await;
+        }
+        if good && depth == Depth::All {
+            self.0.looked.store(true, Ordering::Relaxed);
+        }
+        good
+    }
+
+    async fn look_once(&self, depth: Depth) -> bool {
         let looks = self.0.cameras.iter().map(|camera| async move {
             let looked = self.look(camera, depth).await;
             looked.inspect_err(|error| warn!(%camera, %error, "others' footage is not known")).is_ok()
@@ -172,7 +205,7 @@ impl Twin {
         let waiting = self.0.index.sealed_packs(camera, WAITING_MAX).await?;
         let looked = self.look_through(camera, depth, &shared, waiting.first()).await;
         if looked.as_ref().map_or(true, |looked| looked.late > 0) {
-            let mut patient_since = self.0.patient_since.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut patient_since = lock(&self.0.patient_since);
             patient_since.insert(camera.clone(), began);
         }
         let looked = looked?;
@@ -199,6 +232,9 @@ impl Twin {
         let late = now.saturating_sub(Ticks90k::from_duration(shared.wait * 2));
         let mut looked = Looked::default();
         for day in days {
+            if depth == Depth::All {
+                self.forget_gone(camera, shared, day).await?;
+            }
             let Looked { adopted, late } = self.adopt_day(camera, day, late).await?;
             looked = Looked { adopted: looked.adopted + adopted, late: looked.late + late };
         }
@@ -250,7 +286,7 @@ impl Twin {
         waiting: Vec<PackRow>,
     ) -> Result<(), TwinError> {
         let patient_since = {
-            let patient_since = self.0.patient_since.lock().unwrap_or_else(PoisonError::into_inner);
+            let patient_since = lock(&self.0.patient_since);
             patient_since.get(camera).copied().unwrap_or(looked_at)
         };
         let patience = Ticks90k::from_duration(shared.wait * u32::from(shared.rank));
@@ -354,6 +390,31 @@ impl Twin {
         }
     }
 
+    /// Forgets what others wrote on this day and what is no longer there.
+    async fn forget_gone(&self, camera: &CameraKey, shared: &Shared, day: PackId) -> Result<(), TwinError> {
+        let known = self.0.index.foreign_packs_of_day(camera, shared.rank, day).await?;
+        if known.is_empty() {
+            return Ok(());
+        }
+        let listed = self.0.store.list_day(camera, day).await?;
+        let there: HashSet<PackId> = listed.into_iter().filter_map(|listed| Some(listed.pack?.1)).collect();
+        for pack in known.into_iter().filter(|pack| !there.contains(pack)) {
+            if self.0.store.pack_bytes(camera, pack).await?.is_some() {
+                continue;
+            }
+            warn!(%camera, %pack, "what another gateway stored is gone");
+            let detail = format!(
+                "pack {pack}, which another gateway stored, is gone before its time here: that gateway destroyed it, or \
+                 the store lost it"
+            );
+            let (at, tenant) = (self.0.clock.wall(), Some(camera.tenant.clone()));
+            let event = Change::Event { at, tenant, camera: Some(camera.clone()), kind: "foreign_pack_gone", detail };
+            self.0.index.write(vec![Change::Forget { pack }, event]).await?;
+            self.0.packs.forget_table(pack).await;
+        }
+        Ok(())
+    }
+
     /// What the index shall hear of a pack; nothing when it is gone, or is no footage of the camera's timeline.
     async fn read(&self, camera: &CameraKey, listed: Listed) -> Result<Option<(PackId, u64, Vec<Change>)>, TwinError> {
         let Some((_, id)) = listed.pack else { return Ok(None) };
@@ -373,6 +434,9 @@ impl Twin {
             self.remember(id, listed.bytes);
             return Ok(None);
         };
+        if table.is_reference() && self.postpone(&table).await? {
+            return Ok(None);
+        }
         let mut changes = changes_of(&rows);
         changes.extend(places_told(&table, listed.bytes));
         changes.push(Change::SealPack { pack: id, bytes: listed.bytes });
@@ -381,12 +445,21 @@ impl Twin {
         Ok(Some((id, listed.bytes, changes)))
     }
 
+    /// True the first time that a pack refers to packs that are not known: the index would leave these out.
+    async fn postpone(&self, table: &PackTable) -> Result<bool, TwinError> {
+        let hosts = table.hosts().iter().map(|host| host.pack).collect();
+        let knows_all = self.0.index.unknown_packs(hosts).await?.is_empty();
+        let mut postponed = lock(&self.0.postponed);
+        let seen = postponed.remove(&table.header.pack);
+        Ok(!knows_all && !seen && postponed.len() < UNREADABLE_MAX && postponed.insert(table.header.pack))
+    }
+
     fn is_left_out(&self, pack: PackId, bytes: u64) -> bool {
-        self.0.left_out.lock().unwrap_or_else(PoisonError::into_inner).get(&pack) == Some(&bytes)
+        lock(&self.0.left_out).get(&pack) == Some(&bytes)
     }
 
     fn remember(&self, pack: PackId, bytes: u64) -> bool {
-        let mut left_out = self.0.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = lock(&self.0.left_out);
         if left_out.len() >= UNREADABLE_MAX {
             return false;
         }
@@ -411,6 +484,11 @@ impl Twin {
             Change::Event { at: self.0.clock.wall(), tenant, camera: of, kind: "foreign_pack_unusable", detail };
         Ok(self.0.index.write(vec![event]).await?)
     }
+}
+
+/// Locks even after a panic elsewhere: every critical section here leaves its data whole at each step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The least ids from this instant on, one for each day (UTC).

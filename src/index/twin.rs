@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::query::{PACKS, one, pack_row, rows};
 use super::{Index, IndexError, PackRow};
-use crate::units::{CameraKey, PackId, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 impl Index {
     /// Those of these packs that the index does not know, in any state.
@@ -37,6 +37,25 @@ impl Index {
             );
             let from = range.start().saturating_sub(longest).0;
             rows(db, &sql, params![camera, from, range.end().0, range.start().0, [rank].as_slice()], pack_row)
+        })
+        .await
+    }
+
+    /// Packs of a camera with ids from this one on and of the same day (UTC) that others than the gateway of this rank
+    /// wrote and that are stored.
+    pub async fn foreign_packs_of_day(
+        &self,
+        key: &CameraKey,
+        rank: u8,
+        day: PackId,
+    ) -> Result<Vec<PackId>, IndexError> {
+        const DAY: i64 = 86_400 * TICKS_PER_SECOND;
+        let end = PackId::least_at(WallTime((day.made_at().0.div_euclid(DAY) + 1) * DAY));
+        self.of_camera(key, move |db, camera| {
+            let sql =
+                "SELECT pack FROM pack WHERE pack >= ?1 AND pack < ?2 AND camera = ?3 AND state = 2 AND hold IS NULL
+                       AND substr(pack, 16, 1) <> ?4";
+            rows(db, sql, params![day.0, end.0, camera, [rank].as_slice()], |row| row.get(0).map(PackId))
         })
         .await
     }

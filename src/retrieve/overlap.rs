@@ -8,7 +8,6 @@
 //! Absent on purpose: a look at ids. What was cut short or lost packets has other ids, and is the same footage all the same.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::walk::TABLES_TOGETHER;
 use crate::index::{PackState, SegmentRow};
@@ -93,8 +92,9 @@ async fn groups(packs: &Packs, camera: &CameraKey, rows: Vec<SegmentRow>) -> Res
     for together in of_packs.chunks(TABLES_TOGETHER) {
         let pack = |rows: &Vec<SegmentRow>| PackRef { id: rows[0].pack, camera: camera.clone(), state: rows[0].state };
         let wanted: Vec<PackRef> = together.iter().map(pack).collect();
-        let tables: Vec<Arc<PackTable>> = packs.tables(&wanted).await?;
-        together.iter().zip(tables).for_each(|(rows, table)| split(rows, &table, &mut groups));
+        let tables = packs.tables_there(&wanted).await?;
+        let there = together.iter().zip(tables).filter_map(|(rows, table)| Some((rows, table?)));
+        there.for_each(|(rows, table)| split(rows, &table, &mut groups));
     }
     groups.sort_by_key(|group| (group.start, group.pack, group.first));
     Ok(groups)

@@ -56,13 +56,15 @@ pub(super) async fn for_each_pack(
         .chunks(TABLES_TOGETHER)
         .map(|together| async move {
             let (packs, rows): (Vec<_>, Vec<_>) = together.into_iter().unzip();
-            let tables = footage.packs.tables(&packs).await?;
+            let tables = footage.packs.tables_there(&packs).await?;
             Ok::<_, RetrieveError>(packs.into_iter().zip(rows).zip(tables))
         })
         .buffered(READS_AT_ONCE);
     while let Some(together) = packs.next().await {
         for ((pack, rows), table) in together? {
-            visit(PackRows { pack, rows, table })?;
+            if let Some(table) = table {
+                visit(PackRows { pack, rows, table })?;
+            }
         }
     }
     Ok(())
