@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
 
 mod adopting;
+mod expiring;
 mod real;
 mod rig;
 #[path = "../support/seaweed.rs"]

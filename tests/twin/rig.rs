@@ -10,12 +10,15 @@ use object_store::memory::InMemory;
 use tempfile::TempDir;
 use vigie::clock::{Clock, Reading, SimClock};
 use vigie::config::{Shared, StoreConfig};
+use vigie::dedup::Dedup;
 use vigie::fsck::{Finding, Fsck};
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
 use vigie::keys::Keys;
 use vigie::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::{PackHeader, Stamp};
 use vigie::packs::Packs;
+use vigie::retention::relieve::Reliever;
+use vigie::retention::{Policy, sweep};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::retrieve::timeline::{Timeline, timeline};
@@ -26,7 +29,7 @@ use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRan
 
 /// When the scene begins.
 pub(crate) const NOON: WallTime = WallTime(1_772_539_200 * TICKS_PER_SECOND);
-const DAY: i64 = 86_400;
+pub(crate) const DAY: i64 = 86_400;
 /// A group of pictures, in fragments of a second.
 pub(crate) const GOP: u32 = 2;
 /// Pictures of a second.
@@ -36,6 +39,8 @@ const PICTURES: usize = 4;
 pub(crate) struct Town {
     pub(crate) objects: Arc<InMemory>,
     pub(crate) clock: Arc<SimClock>,
+    /// For how many days the footage of each camera stays. Their tenants share one domain.
+    cameras: Vec<(&'static str, i64)>,
 }
 
 /// One gateway.
@@ -47,11 +52,14 @@ pub(crate) struct Side {
     pub(crate) packs: Packs,
     pub(crate) store: Store,
     pub(crate) twin: Twin,
+    keys: Keys,
     pub(crate) clock: Arc<SimClock>,
     /// Its own clock is ahead by so much.
     ahead: Ticks90k,
+    cameras: Vec<(&'static str, i64)>,
     tasks: Option<Tasks>,
     runs: u64,
+    sweeper: Option<sweep::Sweeper>,
 }
 
 fn params() -> Arc<Params> {
@@ -114,12 +122,17 @@ pub(crate) fn camera() -> CameraKey {
 /// A run of a gateway that is being recorded.
 pub(crate) struct Run {
     id: RunId,
+    camera: CameraKey,
     first: u32,
 }
 
 impl Town {
     pub(crate) fn new() -> Self {
-        Self { objects: Arc::new(InMemory::new()), clock: Arc::new(SimClock::starting_at(at(600))) }
+        Self::with_cameras(vec![("town/gate", 30)])
+    }
+
+    pub(crate) fn with_cameras(cameras: Vec<(&'static str, i64)>) -> Self {
+        Self { objects: Arc::new(InMemory::new()), clock: Arc::new(SimClock::starting_at(at(600))), cameras }
     }
 
     /// A gateway whose clock is ahead by so many milliseconds.
@@ -143,44 +156,57 @@ impl Side {
     async fn in_folder(town: &Town, dir: TempDir, rank: u8, ahead_ms: i64) -> Self {
         let clock = town.clock.clone();
         let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
-        let row = CameraRow {
-            key: camera(),
-            name: "gate".to_owned(),
+        let row = |(name, days): &(&str, i64)| CameraRow {
+            key: name.parse().unwrap(),
+            name: (*name).to_owned(),
             place: String::new(),
             configured: true,
-            retention_max: Ticks90k(30 * DAY * TICKS_PER_SECOND),
+            retention_max: Ticks90k(days * DAY * TICKS_PER_SECOND),
             retention_min: Ticks90k::ZERO,
         };
-        index.write(vec![Change::Configure(vec![row])]).await.unwrap();
+        let rows: Vec<CameraRow> = town.cameras.iter().map(row).collect();
+        let keys: Vec<CameraKey> = rows.iter().map(|row| row.key.clone()).collect();
+        index.write(vec![Change::Configure(rows)]).await.unwrap();
         let shared = Some(Shared::of_rank(rank));
         let config = StoreConfig { shared, ..StoreConfig::at("memory:///".parse().unwrap()) };
         let store = Store::over_config(town.objects.clone(), &config, &(clock.clone() as Arc<dyn Clock>));
-        let keys = Keys::from_secret([7; 32]);
+        let domains = keys.iter().map(|key| (key.tenant.clone(), "together".parse().unwrap()));
+        let all = keys.clone();
+        let keys = Keys::from_secret([7; 32]).with_domains(domains);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
         let packs = Packs::new(spool.clone(), store.clone());
         let twin =
-            Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys, clock.clone(), [camera()]);
+            Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
+        let dedup = Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone());
+        spool.reduce_with(Arc::new(dedup));
         let tasks = Some(spool.start().unwrap());
         spool.recover().await.unwrap();
         let ahead = Ticks90k(ahead_ms * TICKS_PER_SECOND / 1_000);
-        Self { dir, rank, index, spool, packs, store, twin, clock, ahead, tasks, runs: 0 }
+        let cameras = town.cameras.clone();
+        Self { dir, rank, index, spool, packs, store, twin, keys, clock, ahead, cameras, tasks, runs: 0, sweeper: None }
     }
 
     /// A session begins with this second of the scene.
     pub(crate) async fn connect(&mut self, first: u32) -> Run {
+        self.connect_to("town/gate", first).await
+    }
+
+    /// The same of one of several cameras.
+    pub(crate) async fn connect_to(&mut self, camera: &str, first: u32) -> Run {
+        let camera: CameraKey = camera.parse().unwrap();
         self.runs += 1;
         let mut id = RunId([self.rank; 16]);
         id.0[8..].copy_from_slice(&self.runs.to_be_bytes());
         let start = at(first.into()).saturating_add(self.ahead);
-        self.index.write(vec![Change::BeginRun { camera: camera(), run: id, start }]).await.unwrap();
-        Run { id, first }
+        self.index.write(vec![Change::BeginRun { camera: camera.clone(), run: id, start }]).await.unwrap();
+        Run { id, camera, first }
     }
 
     /// A pack of these seconds is sealed; of the last of them only some pictures came, where that is said.
     pub(crate) async fn seal(&mut self, run: &Run, seconds: Range<u32>, last_pictures: Option<usize>) -> PackId {
         let begins = at(seconds.start.into()).saturating_add(self.ahead);
-        let id = self.spool.new_pack_id(&camera(), begins);
-        let header = PackHeader { pack: id, camera: camera(), run: run.id, params: params(), hold: None };
+        let id = self.spool.new_pack_id(&run.camera, begins);
+        let header = PackHeader { pack: id, camera: run.camera.clone(), run: run.id, params: params(), hold: None };
         let pack = self.spool.open_pack(header).unwrap();
         let last = seconds.end - 1;
         for n in seconds {
@@ -203,7 +229,7 @@ impl Side {
     pub(crate) async fn record(&mut self, run: &Run, seconds: Range<u32>, last_pictures: Option<usize>) -> PackId {
         let id = self.seal(run, seconds, last_pictures).await;
         // Somebody asks for it: it need not wait its turn.
-        self.spool.send_first(&camera(), range(-DAY..DAY)).await.unwrap();
+        self.spool.send_first(&run.camera, range(-DAY..DAY)).await.unwrap();
         self.comes_to(id, PackState::Stored).await;
         id
     }
@@ -247,15 +273,52 @@ impl Side {
         self.twin.look(&camera(), Depth::All).await.unwrap().adopted
     }
 
+    /// Looks at all cameras, as a gateway does by itself.
+    pub(crate) async fn look_at_all(&self) {
+        assert!(self.twin.look_at_all(Depth::All).await);
+    }
+
     /// The sample bytes of a clip of these seconds, in order.
     pub(crate) async fn samples(&self, seconds: Range<i64>) -> Vec<u8> {
-        let range = range(seconds);
-        let clip = Clip::new(&self.footage(), &camera(), range).await.unwrap();
+        self.samples_of("town/gate", seconds).await.expect("footage")
+    }
+
+    /// The same of one of several cameras; nothing where it has nothing.
+    pub(crate) async fn samples_of(&self, camera: &str, seconds: Range<i64>) -> Option<Vec<u8>> {
+        let clip = Clip::new(&self.footage(), &camera.parse().unwrap(), range(seconds)).await.ok()?;
         let parts: Vec<Bytes> = clip.body(0..clip.len()).try_collect().await.unwrap();
         let all = parts.concat();
         let at = all.windows(4).position(|w| w == b"mdat").expect("a clip has samples") + 4;
         // A box of over 4 GiB has a longer head; these are short.
-        all[at..].to_vec()
+        Some(all[at..].to_vec())
+    }
+
+    /// What is due by now goes.
+    pub(crate) async fn sweep(&mut self) {
+        if self.sweeper.is_none() {
+            let (index, spool, packs) = (self.index.clone(), self.spool.clone(), self.packs.clone());
+            let zone = jiff::tz::TimeZone::UTC;
+            let reliever = Reliever::new(index, spool, packs, self.keys.clone(), zone);
+            let storage = sweep::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX))).relieved_by(reliever);
+            let known = self.twin.clone();
+            let storage = storage.when(Arc::new(move |pack| known.may_delete(&pack.camera, pack.id)));
+            let sweeper = sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, self.policy());
+            self.sweeper = Some(sweeper);
+        }
+        let sweeper = self.sweeper.as_mut().unwrap();
+        while sweeper.sweep().await.unwrap().more {}
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            interval: Duration::from_secs(60),
+            grace: Duration::from_secs(60),
+            disk_reserve_bytes: 0,
+            store_on_disk: false,
+            stored_elsewhere: self.cameras.iter().map(|(name, _)| name.parse().unwrap()).collect(),
+            time_zone: jiff::tz::TimeZone::UTC,
+            shared: Some(self.store.clone()),
+        }
     }
 
     pub(crate) async fn timeline(&self, seconds: Range<i64>) -> Timeline {
