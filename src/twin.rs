@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::Shared;
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::Keys;
+use crate::pack::writer::PackWriter;
 use crate::pack::{PackHeader, PackTable};
 use crate::packs::{PackRef, Packs, ReadError};
 use crate::spool::recover::changes_of;
@@ -263,7 +264,7 @@ impl Twin {
             match self.0.index.write(changes).await {
                 Ok(()) => {
                     looked.adopted += 1;
-                    looked.late += usize::from(pack.made_at() < late);
+                    looked.late += usize::from(pack.created() < late);
                 }
                 Err(error @ (IndexError::Refused(_) | IndexError::Unknown(_))) => {
                     self.leave_out(camera, pack, bytes, &error).await?;
@@ -368,17 +369,21 @@ impl Twin {
         groups: &[std::ops::Range<usize>],
     ) -> Result<bool, TwinError> {
         let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
-        let header = PackHeader { pack: part_id(row.id), ..table.header.clone() };
-        let draft = self.0.spool.draft_path(&row.camera, header.pack)?;
+        let id = part_id(row.id);
+        let header = PackHeader { pack: id, ..table.header.clone() };
+        let draft = self.0.spool.draft_path(&row.camera, id)?;
         let key = self.0.keys.domain(&row.camera.tenant);
-        let part = match self.0.packs.write_groups(header, &pack, table, groups, &key, &draft).await {
+        // A shared store is not encrypted.
+        let (path, writer_key) = (draft.clone(), key.clone());
+        let create = move || PackWriter::create(&path, header, writer_key);
+        let part = match self.0.packs.write_groups(&pack, table, groups, &key, &draft, create).await {
             Ok(part) => part,
             Err((error, _)) => {
                 warn!(camera = %row.camera, pack = %row.id, %error, "a pack is stored whole: it could not be cut down");
                 return Ok(true);
             }
         };
-        let (id, fragments) = (part.header.pack, part.fragments.len());
+        let fragments = part.fragments.len();
         match self.0.spool.replace_by_part(row, &part, draft).await {
             Ok(()) => {
                 let of = table.fragments.len();

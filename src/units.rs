@@ -359,6 +359,12 @@ id_type!(
     32
 );
 
+id_type!(
+    /// A day key ([`crate::keys::vault`]): random, so that it tells neither whose nor of which day it is.
+    KeyId,
+    16
+);
+
 fn time_ordered(at: WallTime) -> [u8; 16] {
     let mut id: [u8; 16] = crate::machine::random();
     id[..6].copy_from_slice(&millis_of(at));
@@ -396,10 +402,12 @@ impl PackId {
         Self(id)
     }
 
-    /// When it was made, by its first 48 bits.
-    pub fn made_at(&self) -> WallTime {
-        let millis = self.0[..6].iter().fold(0i64, |millis, byte| millis << 8 | i64::from(*byte));
-        WallTime(millis * (TICKS_PER_SECOND / 1_000))
+    /// When it was made, to the millisecond.
+    pub fn created(&self) -> WallTime {
+        let mut millis = [0u8; 8];
+        millis[2..].copy_from_slice(&self.0[..6]);
+        // 48 bits of milliseconds are 2.5e16 ticks at most.
+        WallTime(i64::from_be_bytes(millis) * (TICKS_PER_SECOND / 1_000))
     }
 }
 
@@ -407,6 +415,13 @@ impl HoldId {
     /// A new id, unique by its random part, ordered by `at`.
     pub fn generate(at: WallTime) -> Self {
         Self(time_ordered(at))
+    }
+}
+
+impl KeyId {
+    /// A new id, unique because it is random.
+    pub fn generate() -> Self {
+        Self(crate::machine::random())
     }
 }
 
@@ -456,7 +471,7 @@ mod tests {
         assert!(early < late);
         let least = PackId::least_at(WallTime(1_001 * TICKS_PER_SECOND));
         assert!(early < least && least <= late);
-        assert_eq!(least.made_at(), WallTime(1_001 * TICKS_PER_SECOND));
-        assert_eq!((late.written_by(3).writer(), late.written_by(3).made_at()), (3, late.made_at()));
+        assert_eq!(least.created(), WallTime(1_001 * TICKS_PER_SECOND));
+        assert_eq!((late.written_by(3).writer(), late.written_by(3).created()), (3, late.created()));
     }
 }

@@ -19,6 +19,8 @@ pub struct StoreConfig {
     pub s3: S3,
     /// Which of the packs that wait goes first.
     pub order: SendOrder,
+    /// Packs are encrypted before they leave the gateway's process, and named so that nothing is told by it.
+    pub encrypt: bool,
     /// What is read back of a pack that was sent.
     pub verify: Verify,
     /// Every byte is read and checked once in this many days; 0: never.
@@ -50,9 +52,10 @@ impl Shared {
 impl StoreConfig {
     /// The default store at this address, everything else as the defaults have it.
     pub fn at(url: Url) -> Self {
-        let (order, verify, scrub_days) = (SendOrder::default(), Verify::default(), scrub_days_default(&url));
         let (name, s3, caps, shared) = (DEFAULT_STORE.to_owned(), S3::default(), Vec::new(), None);
-        Self { name, url, s3, order, verify, scrub_days, caps, shared }
+        let (order, verify, scrub_days) = (SendOrder::default(), Verify::default(), scrub_days_default(&url));
+        let encrypt = encrypt_default(&url);
+        Self { name, url, s3, order, encrypt, verify, scrub_days, caps, shared }
     }
 }
 
@@ -224,7 +227,13 @@ fn store(
     let scrub_days = section.count("scrub_days", 0..=3_650).and_then(|days| u32::try_from(days).ok());
     let url = url?;
     let scrub_days = scrub_days.unwrap_or_else(|| scrub_days_default(&url));
-    Some(StoreConfig { name: name?, url, s3, order, verify, scrub_days, caps, shared })
+    let encrypt = section.flag("encrypt").unwrap_or_else(|| encrypt_default(&url));
+    if shared.is_some() && encrypt {
+        let key = if section.has("encrypt") { "encrypt" } else { "rank" };
+        let advice = "an encrypted store cannot be shared: each gateway has its own keys of packs; set encrypt = false";
+        section.refuse(key, advice);
+    }
+    Some(StoreConfig { name: name?, url, s3, order, encrypt, verify, scrub_days, caps, shared })
 }
 
 /// `rank` and what goes with it.
@@ -250,6 +259,11 @@ fn shared(section: &Section<'_>, recording: &Recording) -> Option<Shared> {
         section.refuse(key, advice);
     }
     Some(Shared { rank: rank as u8, look, wait })
+}
+
+/// An S3 store is most often somebody else's.
+fn encrypt_default(url: &Url) -> bool {
+    url.scheme() == "s3"
 }
 
 /// What lies here is read for nothing; what is read back from a provider costs, and takes the uplink.

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use super::{HoldError, Holds, copy_id};
 use crate::index::hold::HoldRow;
-use crate::pack::{FragmentEntry, PackHeader, PackTable};
+use crate::machine;
+use crate::pack::writer::PackWriter;
+use crate::pack::{FragmentEntry, PackError, PackHeader, PackTable};
 use crate::packs::PackRef;
+use crate::spool::SpoolError;
 use crate::units::TimeRange;
 
 /// A pack of a hold, written and flushed.
@@ -54,8 +57,9 @@ impl Holds {
             if groups.is_empty() {
                 return Ok(Copied { table: None, draft, lost });
             }
+            let create = self.create(header.clone(), table, draft.clone()).await?;
             let key = self.0.keys.domain(&pack.camera.tenant);
-            match self.0.packs.write_groups(header.clone(), pack, table, &groups, &key, &draft).await {
+            match self.0.packs.write_groups(pack, table, &groups, &key, &draft, create).await {
                 Ok(written) => return Ok(Copied { table: Some(written), draft, lost }),
                 Err((error, damaged)) => {
                     let Some(n) = damaged else { return Err(error.into()) };
@@ -70,5 +74,24 @@ impl Holds {
                 }
             }
         }
+    }
+
+    /// Begins the copy's file, sealed where its camera's packs are: under a key that lasts as long as the hold.
+    async fn create(
+        &self,
+        header: PackHeader,
+        table: &PackTable,
+        draft: PathBuf,
+    ) -> Result<impl FnOnce() -> Result<PackWriter, PackError> + Send + 'static, HoldError> {
+        let key = self.0.keys.domain(&header.camera.tenant);
+        let until = header.hold.as_ref().map_or(table.header.pack.created(), |hold| hold.until);
+        let (keys, camera) = (self.0.keys.clone(), header.camera.clone());
+        let sealing = machine::spawn_blocking(move || keys.sealing_until(&camera, until)).await;
+        let io = |e| SpoolError::Io { path: draft.clone(), source: std::io::Error::other(e) };
+        let day = sealing.map_err(io)?.map_err(SpoolError::Key)?;
+        Ok(move || match day {
+            Some(day) => PackWriter::create_sealed(&draft, header, key, day),
+            None => PackWriter::create(&draft, header, key),
+        })
     }
 }

@@ -50,7 +50,7 @@ impl Index {
         day: PackId,
     ) -> Result<Vec<PackId>, IndexError> {
         const DAY: i64 = 86_400 * TICKS_PER_SECOND;
-        let end = PackId::least_at(WallTime((day.made_at().0.div_euclid(DAY) + 1) * DAY));
+        let end = PackId::least_at(WallTime((day.created().0.div_euclid(DAY) + 1) * DAY));
         self.of_camera(key, move |db, camera| {
             let sql =
                 "SELECT pack FROM pack WHERE pack >= ?1 AND pack < ?2 AND camera = ?3 AND state = 2 AND hold IS NULL

@@ -12,24 +12,24 @@ use crate::keys::DomainKey;
 use crate::machine;
 use crate::media::Fragment;
 use crate::pack::writer::PackWriter;
-use crate::pack::{FragmentEntry, PackHeader, PackTable, reader};
+use crate::pack::{FragmentEntry, PackTable, reader};
 
 impl Packs {
-    /// Writes, flushed, a pack with this header and these groups of another pack, as numbers of fragments. Each
-    /// fragment is checked against its id, which stays. The file did not exist.
+    /// Writes, flushed, a pack of these groups of another pack, as numbers of fragments, into the file that `create` begins
+    /// at `to`. Each fragment is checked against its id, which stays.
     ///
     /// # Errors
     /// On an error that is the footage's own, says which fragment has it. What is written of the file is removed.
     pub async fn write_groups(
         &self,
-        header: PackHeader,
         pack: &PackRef,
         table: &PackTable,
         groups: &[Range<usize>],
         key: &DomainKey,
         to: &Path,
+        create: impl FnOnce() -> Result<PackWriter, PackError> + Send + 'static,
     ) -> Result<PackTable, (ReadError, Option<usize>)> {
-        let written = self.copy_groups(header, pack, table, groups, key, to).await;
+        let written = self.copy_groups(pack, table, groups, key, create).await;
         if written.is_err() {
             // What failed is the news; a left-over is removed by the next attempt.
             let _ = machine::remove_file(to);
@@ -39,17 +39,14 @@ impl Packs {
 
     async fn copy_groups(
         &self,
-        header: PackHeader,
         pack: &PackRef,
         table: &PackTable,
         groups: &[Range<usize>],
         key: &DomainKey,
-        to: &Path,
+        create: impl FnOnce() -> Result<PackWriter, PackError> + Send + 'static,
     ) -> Result<PackTable, (ReadError, Option<usize>)> {
         let own = |error: ReadError| (error, None);
-        let (path, writer_key) = (to.to_owned(), key.clone());
-        let create = move || Ok(PackWriter::create(&path, header, writer_key)?);
-        let mut writer = blocking(pack.id, create).await.map_err(own)?;
+        let mut writer = blocking(pack.id, move || Ok(create()?)).await.map_err(own)?;
         let numbers: Vec<usize> = groups.iter().cloned().flatten().collect();
         let ranges = numbers.iter().map(|&n| &table.fragments[n]).map(|entry| entry.data_offset()..entry.end());
         let mut bytes = self.stream(pack, ranges.collect());

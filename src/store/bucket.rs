@@ -18,6 +18,7 @@ use super::upload::{self, Upload, read_range};
 use super::{Listed, PART_BYTES, PARTS_IN_FLIGHT, StoreError, s3};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{DEFAULT_STORE, SendOrder, Shared, StoreConfig, Verify};
+use crate::keys::names::Names;
 use crate::machine::Folders;
 use crate::units::{CameraId, CameraKey, PackId, TenantId, WallTime};
 
@@ -30,6 +31,10 @@ pub(super) struct Bucket {
     /// The same, where uploads can be resumed.
     parts: Option<Arc<dyn MultipartStore>>,
     prefix: Path,
+    /// Whether new packs are named so that nothing is told by it.
+    opaque: bool,
+    /// For such names. Where a gateway has no keys of sealed packs there are none.
+    names: Option<Names>,
     /// Root folder of a store that is a local directory.
     local_root: Option<PathBuf>,
     /// Those of a local directory.
@@ -79,7 +84,13 @@ impl Bucket {
     pub(super) fn configured(mut self, config: &StoreConfig, zone: &TimeZone, clock: &Arc<dyn Clock>) -> Self {
         self.name.clone_from(&config.name);
         self.shaper = Shaper::new(config.caps.clone(), zone.clone(), clock.clone());
-        (self.order, self.verify, self.shared) = (config.order, config.verify, config.shared);
+        (self.order, self.verify, self.opaque) = (config.order, config.verify, config.encrypt);
+        self.shared = config.shared;
+        self
+    }
+
+    pub(super) fn with_names(mut self, names: Option<Names>) -> Self {
+        self.names = names;
         self
     }
 
@@ -89,6 +100,8 @@ impl Bucket {
             objects,
             parts,
             prefix: Path::default(),
+            opaque: false,
+            names: None,
             local_root: None,
             folders: Arc::default(),
             shaper: Shaper::new(Vec::new(), TimeZone::UTC, Arc::new(SystemClock::default())),
@@ -135,8 +148,21 @@ impl Bucket {
         self.local_root.as_deref()
     }
 
-    pub(super) fn object_path(&self, camera: &CameraKey, pack: PackId) -> Path {
-        let day = pack.made_at().to_timestamp().strftime("%Y-%m-%d").to_string();
+    /// Where a new pack goes, and where one may lie from before the store was encrypted, or was no longer.
+    pub(super) fn object_paths(&self, camera: &CameraKey, pack: PackId) -> impl Iterator<Item = Path> + use<> {
+        let plain = self.plain_path(camera, pack);
+        let named =
+            |names: &Names| self.prefix.clone().join(names.folder(&camera.tenant)).join(names.file(camera, pack));
+        let (now, before) = match (self.names.as_ref().map(named), self.opaque) {
+            (None, _) => (plain, None),
+            (Some(opaque), true) => (opaque, Some(plain)),
+            (Some(opaque), false) => (plain, Some(opaque)),
+        };
+        std::iter::once(now).chain(before)
+    }
+
+    fn plain_path(&self, camera: &CameraKey, pack: PackId) -> Path {
+        let day = pack.created().to_timestamp().strftime("%Y-%m-%d").to_string();
         self.folder_of(camera).join(day).join(format!("{pack}.mp4"))
     }
 
@@ -147,10 +173,10 @@ impl Bucket {
     /// The camera's packs whose ids are `after` this one and of the same day (UTC), in order. One request, or one for
     /// each thousand of them.
     pub(super) async fn list_day(&self, camera: &CameraKey, after: PackId) -> Result<Vec<Listed>, Error> {
-        let offset = self.object_path(camera, after);
+        let offset = self.plain_path(camera, after);
         let mut day = offset.clone();
         day = day.parts().take(day.parts().count().saturating_sub(1)).collect();
-        let listed = self.objects.list_with_offset(Some(&day), &offset).map(|item| listed(&self.prefix, item));
+        let listed = self.objects.list_with_offset(Some(&day), &offset).map(|item| listed(&self.prefix, None, item));
         let mut packs: Vec<Listed> = listed.try_collect().await?;
         packs.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(packs)
@@ -170,9 +196,9 @@ impl Bucket {
         Ok(days)
     }
 
-    pub(super) fn local_file(&self, camera: &CameraKey, pack: PackId) -> Option<PathBuf> {
-        let root = self.local_root.as_ref()?;
-        Some(root.join(self.object_path(camera, pack).as_ref()))
+    /// An object's file in a local directory.
+    pub(super) fn local_file(&self, object: &Path) -> Option<PathBuf> {
+        Some(self.local_root.as_ref()?.join(object.as_ref()))
     }
 
     /// Sends a file, whole, and looks at what the store makes of it.
@@ -289,15 +315,15 @@ impl Bucket {
 
     pub(super) fn list(&self) -> BoxStream<'static, Result<Listed, Error>> {
         let prefix = (!self.prefix.as_ref().is_empty()).then(|| self.prefix.clone());
-        let under = self.prefix.clone();
-        self.objects.list(prefix.as_ref()).map(move |item| listed(&under, item)).boxed()
+        let (under, names) = (self.prefix.clone(), self.names.clone());
+        self.objects.list(prefix.as_ref()).map(move |item| listed(&under, names.as_ref(), item)).boxed()
     }
 }
 
-fn listed(prefix: &Path, item: Result<ObjectMeta, Error>) -> Result<Listed, Error> {
+fn listed(prefix: &Path, names: Option<&Names>, item: Result<ObjectMeta, Error>) -> Result<Listed, Error> {
     let meta = item.map_err(s3::without_secrets)?;
     Ok(Listed {
-        pack: pack_named(prefix, &meta.location),
+        pack: pack_named(prefix, names, &meta.location),
         location: meta.location.to_string(),
         bytes: meta.size,
         modified: WallTime(meta.last_modified.timestamp() * crate::units::TICKS_PER_SECOND),
@@ -305,8 +331,12 @@ fn listed(prefix: &Path, item: Result<ObjectMeta, Error>) -> Result<Listed, Erro
 }
 
 /// Which pack an object is, if its name is a pack's.
-fn pack_named(prefix: &Path, location: &Path) -> Option<(CameraKey, PackId)> {
+fn pack_named(prefix: &Path, names: Option<&Names>, location: &Path) -> Option<(CameraKey, PackId)> {
     let mut parts = location.prefix_match(prefix)?;
+    let all: Vec<_> = location.prefix_match(prefix)?.collect();
+    if let ([folder, file], Some(names)) = (&all[..], names) {
+        return names.read(folder.as_ref(), file.as_ref());
+    }
     let tenant: TenantId = parts.next()?.as_ref().parse().ok()?;
     let camera: CameraId = parts.next()?.as_ref().parse().ok()?;
     let _day = parts.next()?;

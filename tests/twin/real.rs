@@ -44,7 +44,7 @@ impl Side {
         std::fs::write(dir.join("keys").join("gateway.key"), [7; 32]).unwrap();
         let text = format!(
             "[data]\ndir = \"{dir}\"\ndisk_reserve_mib = 64\n\
-             [store]\n{store}\nrank = {rank}\nlook_seconds = 1\nwait_seconds = 8\n\
+             [store]\n{store}\nencrypt = false\nrank = {rank}\nlook_seconds = 1\nwait_seconds = 8\n\
              [http]\nlisten = \"127.0.0.1:0\"\n\
              [recording]\npack_seconds_max = 5\ntick_ms = 20\ndurability_ms = 200\n\
              [[tenant]]\nid = \"town\"\n[[tenant.camera]]\nid = \"yard\"\nplace = \"the yard\"\nurl = \"{rtsp}\"\n",
