@@ -251,9 +251,8 @@ impl Twin {
         for listed in self.0.store.list_day(camera, after).await? {
             match listed.pack {
                 Some((ref of, pack)) if of == camera && self.0.store.is_foreign(camera, pack) => {
-                    if !self.is_left_out(pack, listed.bytes) {
-                        foreign.insert(pack, listed);
-                    }
+                    let known = self.is_left_out(pack, listed.bytes);
+                    (!known).then(|| foreign.insert(pack, listed));
                 }
                 Some((_, pack)) => own.push(pack),
                 None => {}
