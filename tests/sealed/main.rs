@@ -19,9 +19,13 @@ use vigie::store::Listed;
 use vigie::units::{PackId, Ticks90k, TimeRange};
 
 mod losing;
+mod real;
 #[allow(dead_code, reason = "the deduplication tests need more of it")]
 #[path = "../dedup/rig.rs"]
 mod rig;
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "../support/seaweed.rs"]
+mod seaweed;
 
 use rig::{DAY, NOON, Options, Rig, at, key, second};
 
