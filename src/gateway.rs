@@ -192,8 +192,8 @@ impl Gateway {
 
         let (stop_flushing, stop_serving) = (CancellationToken::new(), CancellationToken::new());
         let flusher = {
-            let (spool, every, stop) = (spool.clone(), config.recording.durability, stop_flushing.clone());
-            tokio::spawn(async move { spool.flush_until(every, stop).await })
+            let (spool, within, stop) = (spool.clone(), config.recording.durability, stop_flushing.clone());
+            tokio::spawn(async move { spool.flush_until(within, stop).await })
         };
         let sweeper = {
             let (disk, reserve_bytes) = (spool.clone(), config.disk_reserve_bytes);

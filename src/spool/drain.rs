@@ -24,8 +24,8 @@ use crate::pack::{PackError, PackHeader, PackTable, reader, writer::PackWriter};
 use crate::store::Kept;
 use crate::units::{CameraKey, PackId, WallTime};
 
-/// Packs sealed at a time.
-const SEALS_AT_ONCE: usize = 4;
+/// Packs sealed at a time: most of it is waiting for the disk, whose journal commits what comes together together.
+const SEALS_AT_ONCE: usize = 32;
 /// Packs sent to the store at a time.
 const SENDS_AT_ONCE: usize = 4;
 /// Packs that wait for the store, read at a time.
