@@ -77,7 +77,7 @@ fn key() -> DomainKey {
 
 fn create(path: &Path) -> PackWriter {
     let camera = "town/square".parse().expect("a camera");
-    let header = PackHeader { pack: PackId([1; 16]), camera, run: RunId([2; 16]), params: params() };
+    let header = PackHeader { pack: PackId([1; 16]), camera, run: RunId([2; 16]), params: params(), hold: None };
     PackWriter::create(path, header, key()).expect("a new pack")
 }
 

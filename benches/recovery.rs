@@ -97,7 +97,8 @@ async fn leave_open(dir: &Path, cameras: &[CameraKey]) -> Result<(), Failure> {
     let mut packs = Vec::new();
     for (n, camera) in cameras.iter().enumerate() {
         let (pack, run) = (PackId::generate(WallTime(BEGINNING)), RunId::generate(WallTime(BEGINNING)));
-        let pack = spool.open_pack(PackHeader { pack, camera: camera.clone(), run, params: params.clone() })?;
+        let pack =
+            spool.open_pack(PackHeader { pack, camera: camera.clone(), run, params: params.clone(), hold: None })?;
         let begin = Change::BeginRun { camera: camera.clone(), run, start: WallTime(BEGINNING) };
         pack.note(vec![begin]);
         for second in 0..SECONDS - 1 {

@@ -104,8 +104,13 @@ impl Recording {
         let (params, run) = (params(), RunId::generate(self.start));
         for first in (0..self.seconds).step_by(PACK_SECONDS as usize) {
             let at = WallTime(self.start.0 + first * TICKS_PER_SECOND);
-            let header =
-                PackHeader { pack: PackId::generate(at), camera: self.key.clone(), run, params: params.clone() };
+            let header = PackHeader {
+                pack: PackId::generate(at),
+                camera: self.key.clone(),
+                run,
+                params: params.clone(),
+                hold: None,
+            };
             let pack = spool.open_pack(header)?;
             if first == 0 {
                 pack.note(vec![Change::BeginRun { camera: self.key.clone(), run, start: at }]);

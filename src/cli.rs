@@ -98,6 +98,9 @@ pub(crate) struct CheckConfig {
     /// Bit rate of one camera that the sizing assumes, in Mb/s
     #[arg(long, default_value_t = 4.0, value_name = "MBPS", value_parser = mbps)]
     pub(crate) camera_mbps: f64,
+    /// Ask each store for what Vigie needs of it, with a small object that is removed again
+    #[arg(long)]
+    pub(crate) probe: bool,
 }
 
 #[derive(Debug, Args)]
@@ -188,7 +191,7 @@ fn range(config: &Config, start: &str, end: &str) -> Result<TimeRange, Failure> 
 pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Bench(args) => bench::run(args),
-        Command::CheckConfig(args) => check_config::run(&args),
+        Command::CheckConfig(args) => block_on(check_config::run(&args)),
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => block_on(run::run(args)),
         Command::Export(args) => block_on(export::run(args)),

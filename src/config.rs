@@ -19,12 +19,14 @@ use url::Url;
 pub use self::local_time::BadLocalTime;
 pub use self::secret::Surroundings;
 use self::section::{Report, Section};
+pub use self::store::{Cap, DEFAULT_STORE, SendOrder, StoreChoice, StoreConfig, Verify};
 use crate::units::{CameraId, DomainId, TenantId};
 
 mod build;
 mod local_time;
 mod secret;
 mod section;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -40,13 +42,13 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where packs grow: `data_dir/spool` unless said.
     pub spool_dir: PathBuf,
-    /// `file:///…` or `s3://bucket/prefix`: `data_dir/store` unless said.
-    pub store_url: Url,
-    /// How an `s3://` store is reached.
-    pub s3: S3,
+    /// The default store, `data_dir/store` unless said, and after it those with a name; never empty.
+    pub stores: Vec<StoreConfig>,
     /// Bytes to keep free on the spool's (and a local store's) file system; below it, packs beyond their guaranteed
     /// time go first.
     pub disk_reserve_bytes: u64,
+    /// Bytes that whole packs in the spool may have, waiting and cached; none: as many as the disk holds.
+    pub spool_bytes_max: Option<u64>,
     /// `[http] listen`.
     pub http_listen: SocketAddr,
     /// Recording constants.
@@ -130,6 +132,8 @@ pub struct Tenant {
     pub name: String,
     /// What its operators present; without it, the gateway listens on loopback only and has one tenant only.
     pub access_token: Option<SecretString>,
+    /// Where its packs go.
+    pub store: StoreChoice,
     /// The deduplication domain that it shares with the tenants that name the same; without it, none.
     pub dedup_domain: Option<DomainId>,
     /// Its cameras.
@@ -159,6 +163,8 @@ pub struct Camera {
     pub audio_legal_basis: Option<String>,
     /// A session that yields nothing for this long is given up.
     pub silence_max: Duration,
+    /// Where its packs go, if not where the tenant's go.
+    pub store: StoreChoice,
 }
 
 impl Camera {
@@ -193,6 +199,12 @@ impl Default for Retention {
 }
 
 impl Config {
+    /// What `[store]` says.
+    pub fn default_store(&self) -> &StoreConfig {
+        // A configuration that exists was validated: the default store is always there, and first.
+        &self.stores[0]
+    }
+
     /// Room that the maximum needs above the minimum. A pack goes whole: its youngest picture is guaranteed for the
     /// minimum while its oldest must be gone by the maximum, and the sweep condemns so early that a failed round or a
     /// slow store does not make it late.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use url::Url;
 
-use crate::config::{Camera, Config, Recording, Retention, S3, Sweep, Tenant, Transport};
+use crate::config::{Camera, Config, Recording, Retention, StoreChoice, StoreConfig, Sweep, Tenant, Transport};
 use crate::gateway::{Gateway, GatewayError};
 use crate::simulate::{self, Server};
 use crate::units::{CameraId, TenantId};
@@ -74,6 +74,7 @@ pub fn camera(id: CameraId, name: &str, url: Url) -> Camera {
         retention: Retention::default(),
         audio_legal_basis: None,
         silence_max: Camera::SILENCE_MAX,
+        store: StoreChoice::default(),
     }
 }
 
@@ -82,10 +83,10 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<Camera>) -> Resu
     let bad = || DemoError::DataDir(data_dir.display().to_string());
     Ok(Config {
         spool_dir: data_dir.join("spool"),
-        store_url: Url::from_directory_path(data_dir.join("store")).map_err(|()| bad())?,
+        stores: vec![StoreConfig::at(Url::from_directory_path(data_dir.join("store")).map_err(|()| bad())?)],
         data_dir: data_dir.to_owned(),
-        s3: S3::default(),
         disk_reserve_bytes: RESERVE_BYTES,
+        spool_bytes_max: None,
         http_listen: listen,
         recording: Recording::default(),
         retention: Sweep::default(),
@@ -94,6 +95,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<Camera>) -> Resu
             id: "demo".parse::<TenantId>().expect("a plain word is a name"),
             name: "Ville de démonstration".to_owned(),
             access_token: None,
+            store: StoreChoice::default(),
             dedup_domain: None,
             cameras,
         }],

@@ -16,11 +16,12 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Camera, Config, Transport};
 use crate::dedup::Dedup;
+use crate::hold::Holds;
 use crate::http::{self, Access};
 use crate::index::{CameraRow, Change, Index, IndexError};
 use crate::keys::{Keys, KeysError};
@@ -33,6 +34,7 @@ use crate::retrieve::Footage;
 use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
+use crate::store::probe::Verdict;
 use crate::store::{Store, StoreError};
 use crate::units::{CameraKey, Ticks90k, TimeRange, WallTime};
 
@@ -93,6 +95,8 @@ pub struct Gateway {
     shards: Vec<thread::JoinHandle<()>>,
     flusher: JoinHandle<()>,
     sweeper: JoinHandle<()>,
+    prober: JoinHandle<()>,
+    holder: JoinHandle<()>,
     server: JoinHandle<()>,
     stop_recording: CancellationToken,
     stop_flushing: CancellationToken,
@@ -137,8 +141,9 @@ pub async fn open(config: &Config, read_only: bool) -> Result<Opened, GatewayErr
 pub fn parts(config: &Config) -> Result<(Keys, Store, Arc<dyn Clock>), GatewayError> {
     let shared = config.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.dedup_domain.clone()?)));
     let keys = Keys::load_or_create(&config.data_dir.join("keys").join("gateway.key"))?.with_domains(shared);
-    let store = Store::open(&config.store_url, &config.s3)?;
-    Ok((keys, store, Arc::new(SystemClock::default())))
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let store = Store::of_config(config, &clock)?;
+    Ok((keys, store, clock))
 }
 
 /// Keeps a second gateway out of the data folder for as long as the file is held.
@@ -171,6 +176,7 @@ impl Gateway {
         let Opened { index, spool, store, packs, clock, keys } = open(config, false).await?;
         spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
         let spool_tasks = spool.start()?;
+        let prober = tokio::spawn(probe_stores(store.clone(), index.clone(), clock.clone()));
         index.write(vec![Change::Configure(camera_rows(config))]).await?;
         spool.recover().await?;
 
@@ -196,17 +202,20 @@ impl Gateway {
             tokio::spawn(async move { spool.flush_until(within, stop).await })
         };
         let sweeper = {
-            let (disk, reserve_bytes) = (spool.clone(), config.disk_reserve_bytes);
+            let (disk, reserve_bytes, spool_max) = (spool.clone(), config.disk_reserve_bytes, config.spool_bytes_max);
             let zone = config.time_zone.clone();
-            let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys, zone);
-            let free_bytes = Arc::new(move || disk.free_bytes(reserve_bytes));
+            let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
+            let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
             let storage = retention::sweep::Storage::new(packs.clone(), free_bytes).relieved_by(reliever);
             let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };
+        let zone = config.time_zone.clone();
+        let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys, clock.clone(), zone);
+        let holder = tokio::spawn(holds.clone().run(stop_flushing.clone()));
         let footage = Footage::new(index.clone(), packs, clock);
         let server = {
-            let service = http::Service::new(footage.clone(), access, &config.time_zone, status);
+            let service = http::Service::new(footage.clone(), holds, access, &config.time_zone, status);
             let stop = stop_serving.clone();
             let until = async move { stop.cancelled().await };
             tokio::spawn(http::serve(listener, http::router(service), http::Limits::default(), until))
@@ -221,6 +230,8 @@ impl Gateway {
             shards,
             flusher,
             sweeper,
+            prober,
+            holder,
             server,
             stop_recording,
             stop_flushing,
@@ -251,7 +262,8 @@ impl Gateway {
             warn!("a recording thread ended badly: the next start recovers what it left");
         }
         self.stop_flushing.cancel();
-        for task in [self.flusher, self.sweeper] {
+        self.prober.abort();
+        for task in [self.flusher, self.sweeper, self.holder] {
             if let Err(e) = task.await {
                 warn!(error = %e, "a task ended badly");
             }
@@ -276,6 +288,28 @@ impl Gateway {
     }
 }
 
+/// Says of each store what it lacks, in the log and as events. Recording does not wait for it.
+async fn probe_stores(store: Store, index: Index, clock: Arc<dyn Clock>) {
+    for id in store.ids() {
+        let report = store.probe(id, &*clock).await;
+        let mut events = Vec::new();
+        for finding in report.complaints() {
+            let name = &report.store;
+            match finding.verdict {
+                Verdict::Refused => error!(store = %name, "{finding}"),
+                _ => warn!(store = %name, "{finding}"),
+            }
+            let detail = format!("store {name}: {finding}");
+            events.push(Change::Event { at: clock.wall(), tenant: None, camera: None, kind: "store_probe", detail });
+        }
+        if events.is_empty() {
+            info!(store = %report.store, "the store does all that is asked of it");
+        } else if let Err(error) = index.write(events).await {
+            warn!(%error, "the index did not take what was found out about a store");
+        }
+    }
+}
+
 /// The configuration's cameras as the index keeps them.
 pub fn camera_rows(config: &Config) -> Vec<CameraRow> {
     let of_tenant = |tenant: &crate::config::Tenant| {
@@ -294,11 +328,13 @@ pub fn camera_rows(config: &Config) -> Vec<CameraRow> {
 }
 
 fn policy(config: &Config, store: &Store) -> Policy {
+    let cameras = camera_rows(config).into_iter().map(|row| row.key);
     Policy {
         interval: config.retention.interval,
         grace: config.retention.grace,
         disk_reserve_bytes: config.disk_reserve_bytes,
-        store_on_disk: store.local_root().is_some(),
+        store_on_disk: store.ids().any(|id| store.is_local(id)),
+        stored_elsewhere: cameras.filter(|camera| !store.is_local(store.home(camera))).collect(),
         time_zone: config.time_zone.clone(),
     }
 }

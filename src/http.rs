@@ -7,7 +7,8 @@
 //!
 //! Invariants: every route but `/healthz` lies behind [`auth`]; every error is a problem of [`problem`]; every route is
 //! in the OpenAPI document, because a route is registered with its description or not at all.
-//! Absent on purpose: no request changes anything, and no request body is read.
+//! Absent on purpose: no request changes footage or configuration; holds alone are placed and released, and theirs is the
+//! only body that is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use utoipa_axum::routes;
 pub use self::auth::{Access, TokenMissing};
 use self::problem::{Kind, Problem};
 pub use self::serve::{Limits, serve};
+use crate::hold::Holds;
 use crate::retrieve::Footage;
 use crate::status::StatusBoard;
 
@@ -33,6 +35,7 @@ mod clip;
 mod description;
 mod events;
 mod hls;
+mod holds;
 mod page;
 mod params;
 mod problem;
@@ -40,7 +43,7 @@ mod range;
 mod serve;
 mod stats;
 
-/// Longest request body that is let pass unread; a longer one is refused.
+/// Longest request body; a longer one is refused.
 const BODY_BYTES_MAX: u64 = 4096;
 
 /// Longest time to the head of an answer. Bodies take as long as they take.
@@ -53,6 +56,7 @@ pub struct Service(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     footage: Footage,
+    holds: Holds,
     access: Access,
     time_zone: String,
     status: StatusBoard,
@@ -61,13 +65,23 @@ struct Inner {
 
 impl Service {
     /// `time_zone` is what people read times in: its IANA name goes to the page; UTC when it has none.
-    pub fn new(footage: Footage, access: Access, time_zone: &jiff::tz::TimeZone, status: StatusBoard) -> Self {
+    pub fn new(
+        footage: Footage,
+        holds: Holds,
+        access: Access,
+        time_zone: &jiff::tz::TimeZone,
+        status: StatusBoard,
+    ) -> Self {
         let time_zone = time_zone.iana_name().unwrap_or("UTC").to_owned();
-        Self(Arc::new(Inner { footage, access, time_zone, status, clips: clip::Clips::default() }))
+        Self(Arc::new(Inner { footage, holds, access, time_zone, status, clips: clip::Clips::default() }))
     }
 
     fn footage(&self) -> &Footage {
         &self.0.footage
+    }
+
+    fn holds(&self) -> &Holds {
+        &self.0.holds
     }
 
     fn access(&self) -> &Access {
@@ -89,6 +103,10 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(hls::vod))
         .routes(routes!(hls::init))
         .routes(routes!(hls::segment))
+        .routes(routes!(holds::place))
+        .routes(routes!(holds::list))
+        .routes(routes!(holds::one, holds::release))
+        .routes(routes!(holds::clip))
         .routes(routes!(events::events))
         .routes(routes!(stats::stats))
         .routes(routes!(page::index))
@@ -102,7 +120,9 @@ pub fn router(service: Service) -> Router {
     let document = page::Document::new(&api);
     let not_here =
         || async { Problem::new(Kind::NotFound, "no such path: GET /api/openapi.json describes those there are") };
-    let not_so = || async { Problem::new(Kind::MethodNotAllowed, "only GET and HEAD are answered here") };
+    let not_so = || async {
+        Problem::new(Kind::MethodNotAllowed, "the path is there, and takes other methods: Allow names them")
+    };
     protected
         .fallback(not_here)
         .method_not_allowed_fallback(not_so)
@@ -117,7 +137,11 @@ pub fn router(service: Service) -> Router {
 async fn frame(request: Request, next: Next) -> Response {
     let instance = request.uri().path().to_owned();
     let response = if request.body().size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX) {
-        Problem::new(Kind::BodyTooLarge, "no route reads a body: send none").into_response()
+        Problem::new(
+            Kind::BodyTooLarge,
+            "the body is too large, or of a length that nobody announced: no route takes more than 4096 bytes",
+        )
+        .into_response()
     } else {
         tokio::time::timeout(ANSWER_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
             Problem::new(Kind::TimedOut, "the store or the disk is slow: try again, or ask for less").into_response()

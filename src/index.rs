@@ -4,11 +4,14 @@
 //! readers apart, on read-only connections, which never wait for it (WAL). Every query names its tenant: there is no
 //! function that reads across tenants except those that retention, `fsck` and the drain use, which are marked so.
 //! A row says `stored` only after the store acknowledged; a pack row is forgotten only after its object is gone.
+//! A pack that a hold covers is neither condemned nor doomed before it is copied: both are asked of the one writer, so
+//! that a hold that was acknowledged is respected by whatever comes after it.
 //! Every change but an event may be written twice: the second time changes nothing.
 //!
-//! After a power cut the last changes may be missing: the packs in the spool hold what is needed to find them again. Two
+//! After a power cut the last changes may be missing: the packs in the spool hold what is needed to find them again. Some
 //! are synced before they are acknowledged: that a pack is sealed, so that none leaves the spool before its row is sure
-//! to stay; and a condemnation, so that no object is deleted under a row that comes back.
+//! to stay; and a condemnation, so that no object is deleted under a row that comes back. So are
+//! a hold, and that a pack is doomed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +20,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::media::{Gap, GapCause};
-use crate::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
+use crate::pack::HoldFacts;
+use crate::units::{CameraKey, HoldId, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
 mod apply;
 pub mod carry;
 mod database;
 pub mod dedup;
+pub mod hold;
 pub mod query;
 #[cfg(test)]
 mod tests;
@@ -115,6 +120,8 @@ pub enum Reason {
     Expired = 1,
     /// The disk was full and it was the oldest beyond its guaranteed time.
     DiskFull = 2,
+    /// The hold that it stayed for is over, or was released.
+    HoldEnded = 3,
 }
 
 impl Reason {
@@ -123,12 +130,13 @@ impl Reason {
         match self {
             Self::Expired => "expired",
             Self::DiskFull => "disk_full",
+            Self::HoldEnded => "hold_ended",
         }
     }
 
     /// From the number that rows hold.
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Expired, Self::DiskFull].into_iter().find(|r| *r as u8 == code)
+        [Self::Expired, Self::DiskFull, Self::HoldEnded].into_iter().find(|r| *r as u8 == code)
     }
 }
 
@@ -346,7 +354,8 @@ pub enum Change {
         /// Which pack.
         pack: PackId,
     },
-    /// Nobody shall read them any more: their segments go at once, their rows stay until the objects are gone.
+    /// Nobody shall read them any more: their segments go at once, their rows stay until the objects are gone. Packs
+    /// that a hold covers and has not copied stay as they are.
     Condemn {
         /// Which packs.
         packs: Vec<PackId>,
@@ -354,6 +363,45 @@ pub enum Change {
         at: WallTime,
         /// Why.
         reason: Reason,
+    },
+    /// The bytes of these condemned packs are destroyed from now on, but for packs that a hold covers and has not
+    /// copied: [`Index::doomed`] says which.
+    Doom {
+        /// Which packs.
+        packs: Vec<PackId>,
+    },
+    /// What it covers stays from now on. A hold that is known stays as it is.
+    PlaceHold {
+        /// Whose footage.
+        camera: CameraKey,
+        /// What and why.
+        hold: Arc<HoldFacts>,
+    },
+    /// The hold is over: its packs go, and it keeps nothing else. One that is over stays as it is.
+    EndHold {
+        /// Which hold.
+        hold: HoldId,
+        /// When.
+        at: WallTime,
+    },
+    /// Holds whose time is over end, each with an event, `hold_ended`.
+    EndHoldsBefore {
+        /// Now.
+        at: WallTime,
+    },
+    /// The pack stays for this hold and shows in no timeline but the hold's. Before its segments are put.
+    KeepFor {
+        /// Which pack.
+        pack: PackId,
+        /// Which hold.
+        hold: HoldId,
+    },
+    /// All that the hold covers of this pack is in packs of its own, or cannot be had.
+    Copied {
+        /// Which hold.
+        hold: HoldId,
+        /// Which pack.
+        pack: PackId,
     },
     /// The object and the spool file are gone: forget the pack and its segments, and runs left without packs.
     Forget {

@@ -7,7 +7,7 @@
 //!                                                             │                     │
 //!                                                             └────── index ←───────┘ receipts
 //! HTTP ← retrieve (timeline, MP4, HLS, snapshot) ← index + packs (spool first, then store)
-//! retention, fsck, rebuild: set the index and the store against each other
+//! retention, hold, fsck, rebuild: set the index and the store against each other
 //! ```
 
 pub mod clock;
@@ -17,6 +17,7 @@ pub mod demo;
 pub mod fragment;
 pub mod fsck;
 pub mod gateway;
+pub mod hold;
 pub mod http;
 pub mod index;
 pub mod keys;

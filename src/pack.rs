@@ -3,7 +3,7 @@
 //! ```text
 //! ftyp                          ISO/IEC 14496-12 §4.3, brands iso6 mp41, cmfc without sound
 //! moov                          §8.2.1: one video trak (id 1), with sound a second trak (id 2), mvex/trex
-//! uuid  pack header             ours: pack, tenant, camera, run
+//! uuid  pack header             ours: pack, tenant, camera, run, and the hold that it is kept by
 //! ┌ uuid  fragment record       ours: id, wall time, camera time, gaps before it, wall duration
 //! │ prft                        §8.16.5: NTP time of the first video sample
 //! │ moof  mfhd traf…            §8.8.4: one traf a track, default-base-is-moof
@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use self::reference::Place;
 use crate::media::{Gap, Params, Sample};
-use crate::units::{CameraKey, FragmentId, PackId, RunId, Ticks90k, WallTime};
+use crate::units::{CameraKey, FragmentId, HoldId, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 mod format;
 pub mod reader;
@@ -45,6 +45,28 @@ pub struct PackHeader {
     pub run: RunId,
     /// Sample descriptions of all its samples.
     pub params: Arc<Params>,
+    /// The hold that it was copied for and is kept by; `None` for footage as it was recorded.
+    pub hold: Option<Arc<HoldFacts>>,
+}
+
+/// A legal hold on a stretch of one camera's footage. Each pack that it keeps tells all of it, so that the index can be
+/// made anew with its holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldFacts {
+    /// Its id.
+    pub id: HoldId,
+    /// The footage that it covers.
+    pub range: TimeRange,
+    /// What keeps it lawful: the requisition's number. Empty for a hold that keeps nothing beyond a month.
+    pub reference: String,
+    /// Who asked for it.
+    pub requester: String,
+    /// Why.
+    pub reason: String,
+    /// The footage is kept until then.
+    pub until: WallTime,
+    /// When it was placed.
+    pub placed: WallTime,
 }
 
 /// What the recorder knows of a fragment beyond its media: where it lies in wall-clock time.

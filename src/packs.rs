@@ -128,6 +128,36 @@ impl Packs {
         }
     }
 
+    /// The tables of several packs, in their order. Those that lie here are opened, read and decoded in one go: a day's
+    /// clip needs hundreds, and a trip to another thread for each costs more than its decoding.
+    pub async fn tables(&self, packs: &[PackRef]) -> Result<Vec<Arc<PackTable>>, ReadError> {
+        let mut unknown = Vec::new();
+        for (place, pack) in packs.iter().enumerate() {
+            if pack.state != PackState::Open && !self.tables.contains_key(&pack.id) {
+                unknown.push((place, pack.id, self.opener(pack)));
+            }
+        }
+        let mut here: Vec<Option<(PackTable, u64)>> = Vec::new();
+        here.resize_with(packs.len(), || None);
+        if let Some(&(_, id, _)) = unknown.first() {
+            here = blocking(id, move || {
+                for (place, id, open) in unknown {
+                    // What is not here or is damaged is asked for alone, which says what is wrong with it.
+                    here[place] = open().ok().flatten().and_then(|(file, _)| table_of(file, id).ok());
+                }
+                Ok(here)
+            })
+            .await?;
+        }
+        let each = packs.iter().zip(here).map(|(pack, here)| async move {
+            match here {
+                Some((table, file_bytes)) => Ok(self.keep(pack, table, file_bytes).await?.table),
+                None => self.table(pack).await,
+            }
+        });
+        futures::future::try_join_all(each).await
+    }
+
     /// What is known of a whole pack, or is found out now.
     async fn whole(&self, pack: &PackRef) -> Result<Whole, ReadError> {
         match self.tables.get(&pack.id).await {
@@ -139,11 +169,18 @@ impl Packs {
         }
     }
 
+    /// The table of a whole pack of which the store has an object of this size, for once: nothing is kept of it, and the
+    /// store is not asked for the size again.
+    pub async fn table_for_once(&self, pack: &PackRef, object_bytes: u64) -> Result<PackTable, ReadError> {
+        let (table, _) = match self.read_local_table(pack).await? {
+            Some(read) => read,
+            None => self.read_object_table(pack, object_bytes).await?,
+        };
+        is_of(pack, table)
+    }
+
     async fn keep(&self, pack: &PackRef, table: PackTable, file_bytes: u64) -> Result<Whole, ReadError> {
-        if table.header.camera != pack.camera || table.header.pack != pack.id {
-            let what = format!("it says that it is pack {} of {}", table.header.pack, table.header.camera);
-            return Err(PackError::Malformed { offset: 0, what }.into());
-        }
+        let table = is_of(pack, table)?;
         let whole = Whole { table: Arc::new(table), file_bytes };
         self.tables.insert(pack.id, whole.clone()).await;
         Ok(whole)
@@ -162,14 +199,23 @@ impl Packs {
 
     /// With the size of the file that it is the table of.
     async fn read_table(&self, pack: &PackRef) -> Result<(PackTable, u64), ReadError> {
-        let (id, open) = (pack.id, self.opener(pack));
-        // Opened, read and decoded in one go: a day's clip needs hundreds of tables, on all cores at once.
-        let local = blocking(id, move || open()?.map(|(file, _)| table_of(file, id)).transpose()).await?;
-        if let Some(read) = local {
+        if let Some(read) = self.read_local_table(pack).await? {
             return Ok(read);
         }
+        let id = pack.id;
         let bytes = self.store.pack_bytes(&pack.camera, id).await;
         let bytes = bytes.map_err(|source| ReadError::Store { pack: id, source })?.ok_or(ReadError::NotFound(id))?;
+        self.read_object_table(pack, bytes).await
+    }
+
+    /// `None` where only a store elsewhere can have the pack.
+    async fn read_local_table(&self, pack: &PackRef) -> Result<Option<(PackTable, u64)>, ReadError> {
+        let (id, open) = (pack.id, self.opener(pack));
+        // Opened, read and decoded in one go: a day's clip needs hundreds of tables, on all cores at once.
+        blocking(id, move || open()?.map(|(file, _)| table_of(file, id)).transpose()).await
+    }
+
+    async fn read_object_table(&self, pack: &PackRef, bytes: u64) -> Result<(PackTable, u64), ReadError> {
         let mut want = TAIL_BYTES.min(bytes);
         loop {
             let tail = self.object_bytes(pack, bytes, bytes - want..bytes).await?;
@@ -274,7 +320,7 @@ impl Packs {
     /// Deletes a pack's object from the store and its file from the spool, and says so only when both are gone for good
     /// (absent already counts as gone).
     pub async fn delete(&self, pack: &PackRef) -> Result<(), ReadError> {
-        let _busy = self.spool.busy(pack.id).await;
+        let _busy = self.spool.busy_deleting(pack.id).await;
         self.tables.invalidate(&pack.id).await;
         self.store.delete(&pack.camera, pack.id).await.map_err(|source| ReadError::Store { pack: pack.id, source })?;
         let files = self.spool.files(&pack.camera, pack.id);
@@ -311,6 +357,15 @@ async fn whole_range(
 fn table_of(file: File, pack: PackId) -> Result<(PackTable, u64), ReadError> {
     let file_bytes = file.metadata().map_err(|source| ReadError::Io { pack, source })?.len();
     Ok((reader::table_of(file, pack)?, file_bytes))
+}
+
+/// Refuses another pack's table.
+fn is_of(pack: &PackRef, table: PackTable) -> Result<PackTable, ReadError> {
+    if table.header.camera == pack.camera && table.header.pack == pack.id {
+        return Ok(table);
+    }
+    let what = format!("it says that it is pack {} of {}", table.header.pack, table.header.camera);
+    Err(PackError::Malformed { offset: 0, what }.into())
 }
 
 fn short(at: u64) -> ReadError {

@@ -1,7 +1,13 @@
 //! Makes the index anew from the packs alone.
 //!
 //! Invariant: the index that is there is not written to and not replaced before the new one is whole; it is kept beside
-//! it. What cannot be read is reported and left out.
+//! it. What cannot be read is reported and left out. A pack of the store costs one request, or two where its fragment table
+//! is long; memory grows with runs and reference packs, not with packs.
+//!
+//! What packs do not tell comes from the old index where that can be read (`index::carry`): events, the register of
+//! destructions, gaps that no footage follows, that a hold was released, holds without footage. What nobody tells
+//! is found again: condemned packs are condemned anew by the next sweep, and a run whose first packs are gone begins with
+//! the first that is left.
 //! Absent on purpose: anything that needs a running gateway; the caller holds its lock.
 
 use std::collections::BTreeMap;
@@ -194,7 +200,11 @@ fn spooled<'a>(
 
 /// Everything that a pack says to the index.
 async fn read(packs: &Packs, pack: PackRef, bytes: u64, what: String) -> Read {
-    let table = match packs.table(&pack).await {
+    let table = match pack.state {
+        PackState::Stored => packs.table_for_once(&pack, bytes).await.map(Arc::new),
+        _ => packs.table(&pack).await,
+    };
+    let table = match table {
         Ok(table) => table,
         Err(e) => return Read::Unreadable(Unreadable { what, why: e.to_string() }),
     };

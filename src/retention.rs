@@ -5,8 +5,10 @@
 //! Invariants: a pack's object is gone before its oldest frame is older than the maximum; footage within its guaranteed
 //! time is never chosen to make room. A policy that asks for both where both cannot be is an alarm, and the maximum
 //! wins: it is the law (Code de la sécurité intérieure, L252-5). A step of the wall clock makes nothing due at once ([`trusted`]).
-//! Absent on purpose: holds. What a requisition covers is copied into packs of its own and not kept here.
+//! Absent on purpose: the copying for holds ([`crate::hold`]). What a requisition covers waits here until it is copied into
+//! packs of its own, and those go when their hold is over.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::ToSpan;
@@ -40,11 +42,18 @@ pub struct Policy {
     /// The store lies on that disk too, so that deleting what is stored makes room. Otherwise only packs that still
     /// wait for the store do.
     pub store_on_disk: bool,
+    /// Cameras whose store lies elsewhere all the same.
+    pub stored_elsewhere: HashSet<CameraKey>,
     /// Whose calendar says how long a month is.
     pub time_zone: TimeZone,
 }
 
 impl Policy {
+    /// Whether deleting what is stored of this camera makes room.
+    pub(crate) fn on_disk(&self, camera: &CameraKey) -> bool {
+        self.store_on_disk && !self.stored_elsewhere.contains(camera)
+    }
+
     /// How long before its deadline a pack is condemned, so that it is gone in time. The sweep may have just missed it,
     /// then waits the grace time, and may just miss its end; each time one sweep more may fail.
     pub fn margin(&self) -> Ticks90k {
@@ -182,7 +191,7 @@ fn max_of(camera: &CameraRow) -> Ticks90k {
 
 /// Whether deleting this pack makes room on the disk.
 fn frees_disk(policy: &Policy, pack: &PackRow) -> bool {
-    policy.store_on_disk || pack.state == PackState::Sealed
+    policy.on_disk(&pack.camera) || pack.state == PackState::Sealed
 }
 
 /// Condemned packs to delete now. One that was condemned in the future was so before the clock stepped back, and has

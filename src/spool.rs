@@ -12,7 +12,7 @@
 //! Queues: packs to seal, bounded by [`SEALS_QUEUED_MAX`]; past it the recorder waits, and its camera's TCP window
 //! with it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -31,15 +31,16 @@ use crate::machine::{self, Folders};
 use crate::media::Fragment;
 use crate::pack::writer::PackWriter;
 use crate::pack::{PackError, PackHeader, PackTable, Stamp};
-use crate::store::Store;
+use crate::store::{Store, StoreError, StoreId};
 use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
 
 mod anew;
 mod busy;
 mod cache;
 mod delay;
-mod drain;
+pub mod drain;
 pub mod recover;
+mod seal;
 pub mod segments;
 
 pub use delay::Delays;
@@ -75,6 +76,9 @@ pub enum SpoolError {
     /// The spool is shutting down.
     #[error("the spool has stopped")]
     Stopped,
+    /// The store did not take a pack.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The index did not answer.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -134,7 +138,11 @@ struct Inner {
     growing: Mutex<BTreeMap<PackId, Arc<Growing>>>,
     live: Mutex<HashMap<CameraKey, PackId>>,
     seals: Mutex<Option<mpsc::Sender<Arc<Growing>>>>,
-    sealed: Notify,
+    /// For each store: something waits for it.
+    sealed: HashMap<StoreId, Notify>,
+    /// Packs that somebody waits for, and that there are more of them.
+    asked: Mutex<VecDeque<(CameraKey, PackId)>>,
+    asked_more: Notify,
     closing: CancellationToken,
     reduce: OnceLock<Arc<dyn Reduce>>,
     /// Shared while a pack is sent to the store, taken whole while one is written anew.
@@ -173,7 +181,7 @@ pub struct Growing {
 struct State {
     /// Taken by sealing.
     writer: Option<PackWriter>,
-    /// The table when the writer is gone.
+    /// The table as somebody asked for it since the last fragment; the whole one when the writer is gone.
     table: Option<Arc<PackTable>>,
     segments: Segments,
     /// Index changes that become true with the next flush.
@@ -214,6 +222,7 @@ impl Growing {
         let bytes = writer.bytes();
         let first = writer.table().fragments.first().map_or(entry.decode_time, |f| f.decode_time);
         let end = entry.decode_time.0.saturating_add(fragment.duration.0);
+        state.table = None;
         state.segments.push(&entry);
         state.pending.extend(changes);
         state.dirty = true;
@@ -230,11 +239,11 @@ impl Growing {
 
     /// All that is written so far.
     pub fn table(&self) -> Option<Arc<PackTable>> {
-        let state = lock(&self.state);
-        match &state.writer {
-            Some(writer) => Some(Arc::new(writer.table().clone())),
-            None => state.table.clone(),
+        let State { writer, table, .. } = &mut *lock(&self.state);
+        if let (None, Some(writer)) = (&table, writer) {
+            *table = Some(Arc::new(writer.table().clone()));
         }
+        table.clone()
     }
 
     /// Index changes that are true once the file as it is now is flushed; `None` when there is nothing to flush.
@@ -304,6 +313,7 @@ impl Spool {
     /// The spool in this folder. Nothing is sealed before [`Spool::start`]: beside a gateway that runs on the same
     /// folder, it can be read.
     pub fn new(dir: &Path, store: Store, index: Index, clock: Arc<dyn Clock>, keys: Keys) -> Self {
+        let sealed = store.ids().map(|id| (id, Notify::new())).collect();
         Self(Arc::new(Inner {
             dir: dir.to_owned(),
             folders: Folders::default(),
@@ -315,7 +325,9 @@ impl Spool {
             growing: Mutex::default(),
             live: Mutex::default(),
             seals: Mutex::new(None),
-            sealed: Notify::new(),
+            sealed,
+            asked: Mutex::default(),
+            asked_more: Notify::new(),
             closing: CancellationToken::new(),
             reduce: OnceLock::new(),
             sending: RwLock::default(),
@@ -335,9 +347,12 @@ impl Spool {
         let (seals, queue) = mpsc::channel(SEALS_QUEUED_MAX);
         *lock(&self.0.seals) = Some(seals);
         let stop = CancellationToken::new();
-        let sealer = tokio::spawn(drain::seal_queue(self.clone(), queue));
-        let drain = tokio::spawn(drain::drain(self.clone(), stop.clone()));
-        Ok(Tasks { sealer, drain, stop })
+        let sealer = tokio::spawn(seal::seal_queue(self.clone(), queue));
+        let drain = |id| tokio::spawn(drain::drain(self.clone(), id, stop.clone()));
+        let mut drains: Vec<_> = self.0.store.ids().map(drain).collect();
+        drains.push(tokio::spawn(drain::drain_asked(self.clone(), stop.clone())));
+        drains.push(tokio::spawn(drain::give_up_stale(self.clone(), stop.clone())));
+        Ok(Tasks { sealer, drains, stop })
     }
 
     /// From now on packs are made smaller by this. Only the first call counts.
@@ -528,7 +543,7 @@ fn flush_of(pack: &Arc<Growing>) -> Option<(Grown, Flush)> {
 #[derive(Debug)]
 pub struct Tasks {
     sealer: tokio::task::JoinHandle<()>,
-    drain: tokio::task::JoinHandle<()>,
+    drains: Vec<tokio::task::JoinHandle<()>>,
     stop: CancellationToken,
 }
 
@@ -540,8 +555,10 @@ impl Tasks {
             error!(error = %e, "the sealer ended badly; the next start seals what it left");
         }
         self.stop.cancel();
-        if let Err(e) = self.drain.await {
-            error!(error = %e, "the drain ended badly; the next start goes on");
+        for drain in self.drains {
+            if let Err(e) = drain.await {
+                error!(error = %e, "a drain ended badly; the next start goes on");
+            }
         }
     }
 }

@@ -1,31 +1,41 @@
-//! The object store behind its seam: where whole packs live.
+//! The object stores behind their seam: where whole packs live.
 //!
-//! Invariant: a pack is one object, written once, with one PUT or one multipart upload; its name follows from its
-//! camera and id alone. `put_pack` returns only after the store acknowledged the size.
+//! A router: each camera has a home, the store that its packs go to, and perhaps former homes where earlier ones still
+//! lie. Reading asks the home first; deleting asks each.
+//! Invariant: a pack is one object, written with one PUT or one multipart upload; its name follows from its camera and
+//! id alone. `put_pack` returns only after the store handed back the pack's end as it was sent.
 //! Absent on purpose: retries over minutes. The drain decides when to try again; the client retries for seconds only.
 
+use std::collections::HashMap;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::aws::{AmazonS3Builder, Checksum};
-use object_store::local::LocalFileSystem;
+use futures::{StreamExt, stream};
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{
-    BackoffConfig, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig, WriteMultipart,
-};
-use secrecy::ExposeSecret;
-use tokio::io::AsyncReadExt;
+use object_store::{Error as ObjectError, ObjectStore};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::config::S3;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, S3, SendOrder, StoreChoice, StoreConfig};
 use crate::machine::{self, Folders};
-use crate::units::{CameraId, CameraKey, PackId, TenantId, WallTime};
+use crate::units::{CameraKey, PackId, WallTime};
+
+mod bucket;
+pub mod count;
+pub mod fault;
+pub mod probe;
+mod s3;
+pub mod shape;
+pub mod upload;
+
+use bucket::Bucket;
+use shape::{Lane, Way};
 
 /// Packs up to this size go up as one PUT; larger ones in parts of this size.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+pub const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts in flight of one pack.
 const PARTS_IN_FLIGHT: usize = 4;
 
@@ -51,6 +61,21 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Somebody waits to delete the pack: it is not sent.
+    #[error("the pack is to be deleted: it is not sent")]
+    GivenUp,
+    /// The store took the object and hands back other bytes: it is not counted as stored.
+    #[error(
+        "object {object}: the store hands back other bytes than were sent, between {from} and {until}; see to the store before anything else"
+    )]
+    BytesDiffer {
+        /// Which object.
+        object: String,
+        /// First byte of the stretch that differs.
+        from: u64,
+        /// Its end.
+        until: u64,
+    },
     /// The store took the object and shows another size: it is not counted as stored.
     #[error("object {object} has {got} bytes in the store, {want} were sent")]
     SizeDiffers {
@@ -63,6 +88,18 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The store is there and does not let us in: nothing gets better by waiting.
+    pub fn refuses_credentials(&self) -> bool {
+        matches!(self, Self::Request(ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. }))
+    }
+
+    /// The store does not keep what it is sent.
+    pub fn lies(&self) -> bool {
+        matches!(self, Self::BytesDiffer { .. } | Self::SizeDiffers { .. })
+    }
+}
+
 /// Where a pack's bytes are after it was handed to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
@@ -72,97 +109,174 @@ pub enum Kept {
     Cached,
 }
 
-/// A store of packs; cheap to clone.
+/// Every store of the gateway, and who uses which; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Store {
-    objects: Arc<dyn ObjectStore>,
-    prefix: Path,
-    /// Root folder of a store that is a local directory.
-    local_root: Option<PathBuf>,
-    /// Those of a local directory.
-    folders: Arc<Folders>,
+pub struct Store(Arc<Router>);
+
+#[derive(Debug)]
+struct Router {
+    /// The default first.
+    buckets: Vec<Bucket>,
+    cameras: HashMap<CameraKey, Homes>,
 }
 
+/// By their place among the buckets.
+#[derive(Clone, Debug)]
+struct Homes {
+    now: usize,
+    former: Vec<usize>,
+}
+
+/// One of the stores, by its place in the configuration; 0 is the default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StoreId(usize);
+
 impl Store {
-    /// Opens `file:///folder` (created if absent) or `s3://bucket/prefix`; what `s3` leaves open is taken from the usual
-    /// `AWS_*` environment variables and then from the machine's instance profile.
-    pub fn open(url: &Url, s3: &S3) -> Result<Self, StoreError> {
-        let unusable = |what: String| StoreError::Unusable { url: url.to_string(), what };
-        match url.scheme() {
-            "file" => {
-                let root = url.to_file_path().map_err(|()| unusable("write file:///absolute/folder".into()))?;
-                std::fs::create_dir_all(&root).map_err(|source| StoreError::Io { path: root.clone(), source })?;
-                let objects = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true).with_automatic_cleanup(true);
-                Ok(Self {
-                    objects: Arc::new(objects),
-                    prefix: Path::default(),
-                    local_root: Some(root),
-                    folders: Arc::default(),
-                })
+    /// Opens every store of the configuration. No request is made.
+    pub fn of_config(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let open = |store: &StoreConfig| Bucket::open(store, &config.time_zone, clock);
+        let buckets: Vec<Bucket> = config.stores.iter().map(open).collect::<Result<_, _>>()?;
+        let place = |name: &String| buckets.iter().position(|bucket| bucket.name() == name);
+        let mut cameras = HashMap::new();
+        for tenant in &config.tenants {
+            for camera in &tenant.cameras {
+                let choices: [&StoreChoice; 2] = [&camera.store, &tenant.store];
+                let now = choices.iter().find_map(|choice| choice.store.as_ref().and_then(place)).unwrap_or(0);
+                let mut former: Vec<usize> = choices
+                    .iter()
+                    .flat_map(|choice| &choice.former)
+                    .filter_map(place)
+                    .filter(|at| *at != now)
+                    .collect();
+                former.sort_unstable();
+                former.dedup();
+                let key = CameraKey { tenant: tenant.id.clone(), camera: camera.id.clone() };
+                cameras.insert(key, Homes { now, former });
             }
-            "s3" => {
-                let bucket = url.host_str().ok_or_else(|| unusable("write s3://bucket/prefix".into()))?;
-                let objects = bucket_client(bucket, s3)?;
-                let prefix = Path::from_url_path(url.path()).map_err(|e| unusable(e.to_string()))?;
-                Ok(Self { objects: Arc::new(objects), prefix, local_root: None, folders: Arc::default() })
-            }
-            other => Err(unusable(format!("{other}: is not a store; write file:///folder or s3://bucket/prefix"))),
         }
+        Ok(Self(Arc::new(Router { buckets, cameras })))
     }
 
-    /// Any other object store: in memory, or wrapped for tests.
+    /// One store for all: `file:///folder` (created if absent), `s3://bucket/prefix` or `memory:///`; what `s3` leaves
+    /// open is taken from the usual `AWS_*` environment variables and then from the machine's instance profile.
+    pub fn open(url: &Url, s3: &S3) -> Result<Self, StoreError> {
+        let config = StoreConfig { s3: s3.clone(), ..StoreConfig::at(url.clone()) };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        Ok(Self::only(Bucket::open(&config, &jiff::tz::TimeZone::UTC, &clock)?))
+    }
+
+    /// Any other object store: wrapped for tests. Its uploads cannot be resumed.
     pub fn over(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects, prefix: Path::default(), local_root: None, folders: Arc::default() }
+        Self::only(Bucket::over(objects, None))
+    }
+
+    /// Any other object store whose uploads can be resumed.
+    pub fn over_parts<S: ObjectStore + MultipartStore>(objects: Arc<S>) -> Self {
+        Self::only(Bucket::over(objects.clone(), Some(objects)))
+    }
+
+    /// The same with what else a configuration says of it.
+    pub fn over_config<S: ObjectStore + MultipartStore>(
+        objects: Arc<S>,
+        config: &StoreConfig,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let bucket = Bucket::over(objects.clone(), Some(objects));
+        Self::only(bucket.configured(config, &jiff::tz::TimeZone::UTC, clock))
     }
 
     /// The same for a local directory: whole packs are renamed into it.
     pub fn over_folder(objects: Arc<dyn ObjectStore>, root: PathBuf) -> Self {
-        Self { objects, prefix: Path::default(), local_root: Some(root), folders: Arc::default() }
+        Self::only(Bucket::over(objects, None).in_folder(root))
     }
 
-    /// The folder of a store that is a local directory.
-    pub fn local_root(&self) -> Option<&FilePath> {
-        self.local_root.as_deref()
+    fn only(bucket: Bucket) -> Self {
+        Self(Arc::new(Router { buckets: vec![bucket], cameras: HashMap::new() }))
     }
 
-    /// Where a pack lies: `tenant/camera/YYYY-MM-DD/id.mp4`, the day (UTC) being that of its id.
+    /// Every store, the default first.
+    pub fn ids(&self) -> impl Iterator<Item = StoreId> + use<> {
+        (0..self.0.buckets.len()).map(StoreId)
+    }
+
+    /// The store that this camera's packs go to.
+    pub fn home(&self, camera: &CameraKey) -> StoreId {
+        StoreId(self.0.cameras.get(camera).map_or(0, |homes| homes.now))
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self, store: StoreId) -> &str {
+        self.0.buckets[store.0].name()
+    }
+
+    /// Which of the packs that wait for it goes first.
+    pub fn order(&self, store: StoreId) -> SendOrder {
+        self.0.buckets[store.0].order()
+    }
+
+    /// Whether it is a directory of this machine.
+    pub fn is_local(&self, store: StoreId) -> bool {
+        self.0.buckets[store.0].local_root().is_some()
+    }
+
+    /// Asks it for everything that Vigie needs of a store; see [`probe`].
+    pub async fn probe(&self, store: StoreId, clock: &dyn Clock) -> probe::Report {
+        probe::run(&self.0.buckets[store.0], clock).await
+    }
+
+    fn bucket(&self, camera: &CameraKey) -> &Bucket {
+        &self.0.buckets[self.home(camera).0]
+    }
+
+    /// The home first, then where earlier packs may lie. A camera that is no longer configured may have been anywhere.
+    fn places(&self, camera: &CameraKey) -> Vec<&Bucket> {
+        let all = &self.0.buckets;
+        match self.0.cameras.get(camera) {
+            Some(homes) => std::iter::once(&homes.now).chain(&homes.former).map(|at| &all[*at]).collect(),
+            None => all.iter().collect(),
+        }
+    }
+
+    /// The folder of this camera's store, if that is a local directory.
+    pub fn local_root(&self, camera: &CameraKey) -> Option<&FilePath> {
+        self.bucket(camera).local_root()
+    }
+
+    /// Where a pack of this camera will lie: `tenant/camera/YYYY-MM-DD/id.mp4`, the day (UTC) being that of its id.
     pub fn object_path(&self, camera: &CameraKey, pack: PackId) -> Path {
-        let mut millis = [0u8; 8];
-        millis[2..].copy_from_slice(&pack.0[..6]);
-        let day = jiff::Timestamp::from_millisecond(i64::from_be_bytes(millis))
-            .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-            .strftime("%Y-%m-%d")
-            .to_string();
-        self.prefix
-            .clone()
-            .join(camera.tenant.as_str())
-            .join(camera.camera.as_str())
-            .join(day)
-            .join(format!("{pack}.mp4"))
-    }
-
-    /// Which pack an object is, if its name is a pack's.
-    fn parse_path(&self, location: &Path) -> Option<(CameraKey, PackId)> {
-        let mut parts = location.prefix_match(&self.prefix)?;
-        let tenant: TenantId = parts.next()?.as_ref().parse().ok()?;
-        let camera: CameraId = parts.next()?.as_ref().parse().ok()?;
-        let _day = parts.next()?;
-        let pack = parts.next()?.as_ref().strip_suffix(".mp4")?.parse().ok()?;
-        parts.next().is_none().then_some((CameraKey { tenant, camera }, pack))
+        self.bucket(camera).object_path(camera, pack)
     }
 
     /// The file of a pack in a local store.
     pub fn local_file(&self, camera: &CameraKey, pack: PackId) -> Option<PathBuf> {
-        let root = self.local_root.as_ref()?;
-        Some(root.join(self.object_path(camera, pack).as_ref()))
+        let places = self.places(camera);
+        let mut files = places.iter().filter_map(|bucket| bucket.local_file(camera, pack));
+        let first = files.next()?;
+        if first.exists() {
+            return Some(first);
+        }
+        Some(files.find(|file| file.exists()).unwrap_or(first))
     }
 
     /// Hands over a whole pack that lies, flushed, at `file`. Into a local store on the same file system by renaming it
-    /// (no second write); otherwise its bytes are sent and the size that the store then shows is compared.
+    /// (no second write); otherwise its bytes are sent, and the end that the store then hands back is compared.
     pub async fn put_pack(&self, camera: &CameraKey, pack: PackId, file: &FilePath) -> Result<Kept, StoreError> {
-        if let Some(target) = self.local_file(camera, pack) {
+        let way = Way { lane: Lane::Backlog, given_up: &CancellationToken::new() };
+        self.put_pack_in(&way, camera, pack, file).await
+    }
+
+    /// As [`Store::put_pack`], on this way.
+    pub async fn put_pack_in(
+        &self,
+        way: &Way<'_>,
+        camera: &CameraKey,
+        pack: PackId,
+        file: &FilePath,
+    ) -> Result<Kept, StoreError> {
+        let bucket = self.bucket(camera);
+        if let Some(target) = bucket.local_file(camera, pack) {
             let from = file.to_owned();
-            let (root, folders) = (self.local_root.clone().unwrap_or_default(), self.folders.clone());
+            let (root, folders) = (bucket.local_root().unwrap_or(file).to_owned(), bucket.folders());
             let moved = machine::spawn_blocking(move || move_durably(&from, &target, &root, &folders))
                 .await
                 .map_err(|e| StoreError::Io { path: file.to_owned(), source: std::io::Error::other(e) })??;
@@ -170,47 +284,28 @@ impl Store {
                 return Ok(Kept::Moved);
             }
         }
-        self.send(&self.object_path(camera, pack), file).await?;
+        bucket.send(&bucket.object_path(camera, pack), file, way).await?;
         Ok(Kept::Cached)
     }
 
-    async fn send(&self, location: &Path, file: &FilePath) -> Result<(), StoreError> {
-        let io = |source| StoreError::Io { path: file.to_owned(), source };
-        let want = std::fs::metadata(file).map_err(io)?.len();
-        if want <= PART_BYTES as u64 {
-            let from = file.to_owned();
-            let all = machine::spawn_blocking(move || std::fs::read(from)).await;
-            let all = all.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(io)?;
-            self.objects.put(location, PutPayload::from(all)).await?;
-        } else {
-            let mut source = tokio::fs::File::open(file).await.map_err(io)?;
-            let upload = self.objects.put_multipart(location).await?;
-            let mut parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-            let outcome = copy_parts(&mut source, &mut parts).await;
-            if let Err(e) = outcome {
-                // The parts already there would be billed for ever: drop them, then say what failed.
-                parts.abort().await?;
-                return Err(match e {
-                    PartError::Read(source) => io(source),
-                    PartError::Send(e) => StoreError::Request(e),
-                });
+    /// Gives up the upload that a note in the spool tells of, and removes the note.
+    pub async fn abort_upload(&self, note: &FilePath) -> Result<(), StoreError> {
+        for bucket in &self.0.buckets {
+            if bucket.abort_upload(note).await? {
+                break;
             }
-            parts.finish().await?;
-        }
-        let got = self.objects.head(location).await?.size;
-        if got != want {
-            return Err(StoreError::SizeDiffers { object: location.to_string(), want, got });
         }
         Ok(())
     }
 
     /// Size of a pack's object; `None` when there is none.
-    pub async fn pack_bytes(&self, camera: &CameraKey, pack: PackId) -> Result<Option<u64>, object_store::Error> {
-        match self.objects.head(&self.object_path(camera, pack)).await {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(e),
+    pub async fn pack_bytes(&self, camera: &CameraKey, pack: PackId) -> Result<Option<u64>, ObjectError> {
+        for bucket in self.places(camera) {
+            if let Some(bytes) = bucket.object_bytes(&bucket.object_path(camera, pack)).await? {
+                return Ok(Some(bytes));
+            }
         }
+        Ok(None)
     }
 
     /// Some of a pack's bytes, as they come.
@@ -219,7 +314,7 @@ impl Store {
         camera: &CameraKey,
         pack: PackId,
         range: std::ops::Range<u64>,
-    ) -> Result<BoxStream<'static, Result<bytes::Bytes, object_store::Error>>, object_store::Error> {
+    ) -> Result<BoxStream<'static, Result<bytes::Bytes, ObjectError>>, ObjectError> {
         Ok(self.get_stream_sized(camera, pack, range).await?.1)
     }
 
@@ -229,10 +324,15 @@ impl Store {
         camera: &CameraKey,
         pack: PackId,
         range: std::ops::Range<u64>,
-    ) -> Result<(u64, BoxStream<'static, Result<bytes::Bytes, object_store::Error>>), object_store::Error> {
-        let options = object_store::GetOptions { range: Some(range.into()), ..Default::default() };
-        let got = self.objects.get_opts(&self.object_path(camera, pack), options).await?;
-        Ok((got.meta.size, got.into_stream()))
+    ) -> Result<(u64, BoxStream<'static, Result<bytes::Bytes, ObjectError>>), ObjectError> {
+        let mut missing = None;
+        for bucket in self.places(camera) {
+            match bucket.get_stream(&bucket.object_path(camera, pack), range.clone()).await {
+                Err(e @ ObjectError::NotFound { .. }) => missing = missing.or(Some(e)),
+                other => return other,
+            }
+        }
+        Err(missing.unwrap_or(ObjectError::NotImplemented { operation: "get".into(), implementer: "no store".into() }))
     }
 
     /// Some of a pack's bytes, whole.
@@ -241,63 +341,34 @@ impl Store {
         camera: &CameraKey,
         pack: PackId,
         range: std::ops::Range<u64>,
-    ) -> Result<bytes::Bytes, object_store::Error> {
-        self.objects.get_range(&self.object_path(camera, pack), range).await
-    }
-
-    /// Deletes a pack's object for good; an absent one counts as deleted.
-    pub async fn delete(&self, camera: &CameraKey, pack: PackId) -> Result<(), object_store::Error> {
-        match self.objects.delete(&self.object_path(camera, pack)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(e) => return Err(e),
+    ) -> Result<bytes::Bytes, ObjectError> {
+        let mut stream = self.get_stream(camera, pack, range).await?;
+        let mut bytes = bytes::BytesMut::new();
+        while let Some(piece) = stream.next().await {
+            bytes.extend_from_slice(&piece?);
         }
-        let Some(file) = self.local_file(camera, pack) else { return Ok(()) };
-        // The file system may still bring back a name that was removed: nobody would look for it then.
-        let synced = machine::spawn_blocking(move || machine::sync_absence(&file)).await;
-        let synced = synced.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-        synced.map_err(|e| object_store::Error::Generic { store: "local folder", source: e.into() })
+        Ok(bytes.freeze())
     }
 
-    /// Every object under the prefix, with the pack that its name says.
-    pub fn list(&self) -> BoxStream<'static, Result<Listed, object_store::Error>> {
+    /// Deletes a pack's object for good, wherever it may lie; an absent one counts as deleted.
+    pub async fn delete(&self, camera: &CameraKey, pack: PackId) -> Result<(), ObjectError> {
+        for bucket in self.places(camera) {
+            bucket.delete(&bucket.object_path(camera, pack)).await?;
+            if let Some(file) = bucket.local_file(camera, pack) {
+                // The file system may still bring back a name that was removed: nobody would look for it then.
+                let synced = machine::spawn_blocking(move || machine::sync_absence(&file)).await;
+                let synced = synced.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+                synced.map_err(|e| ObjectError::Generic { store: "local folder", source: e.into() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every object under the prefixes, with the pack that its name says.
+    pub fn list(&self) -> BoxStream<'static, Result<Listed, ObjectError>> {
         let this = self.clone();
-        let prefix = (!self.prefix.as_ref().is_empty()).then(|| self.prefix.clone());
-        self.objects
-            .list(prefix.as_ref())
-            .map(move |item| {
-                let meta: ObjectMeta = item?;
-                Ok(Listed {
-                    pack: this.parse_path(&meta.location),
-                    location: meta.location.to_string(),
-                    bytes: meta.size,
-                    modified: WallTime(meta.last_modified.timestamp() * crate::units::TICKS_PER_SECOND),
-                })
-            })
-            .boxed()
+        stream::iter(0..self.0.buckets.len()).flat_map(move |at| this.0.buckets[at].list()).boxed()
     }
-}
-
-fn bucket_client(bucket: &str, s3: &S3) -> Result<impl ObjectStore, object_store::Error> {
-    let retry =
-        RetryConfig { backoff: BackoffConfig::default(), max_retries: 3, retry_timeout: Duration::from_secs(30) };
-    let options = ClientOptions::new().with_timeout(Duration::from_secs(120)).with_allow_http(true);
-    // The server checks each part against its SHA-256 before it acknowledges it.
-    let mut builder = AmazonS3Builder::from_env()
-        .with_bucket_name(bucket)
-        .with_checksum_algorithm(Checksum::SHA256)
-        .with_client_options(options)
-        .with_retry(retry)
-        .with_virtual_hosted_style_request(!s3.path_style);
-    if let Some(region) = &s3.region {
-        builder = builder.with_region(region);
-    }
-    if let Some(endpoint) = &s3.endpoint {
-        builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/'));
-    }
-    if let (Some(id), Some(secret)) = (&s3.access_key_id, &s3.secret_access_key) {
-        builder = builder.with_access_key_id(id.expose_secret()).with_secret_access_key(secret.expose_secret());
-    }
-    builder.build()
 }
 
 /// One object of the store.
@@ -311,25 +382,6 @@ pub struct Listed {
     pub bytes: u64,
     /// When the store says it was written.
     pub modified: WallTime,
-}
-
-enum PartError {
-    Read(std::io::Error),
-    Send(object_store::Error),
-}
-
-async fn copy_parts(source: &mut tokio::fs::File, parts: &mut WriteMultipart) -> Result<(), PartError> {
-    loop {
-        parts.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(PartError::Send)?;
-        let mut part = bytes::BytesMut::with_capacity(PART_BYTES);
-        while part.len() < PART_BYTES {
-            if source.read_buf(&mut part).await.map_err(PartError::Read)? == 0 {
-                parts.put(part.freeze());
-                return Ok(());
-            }
-        }
-        parts.put(part.freeze());
-    }
 }
 
 /// Renames and flushes both folders; `false` when the target is on another file system.

@@ -349,6 +349,11 @@ id_type!(
     16
 );
 id_type!(
+    /// A legal hold: built as a [`PackId`] is.
+    HoldId,
+    16
+);
+id_type!(
     /// A fragment: keyed BLAKE3 of its sample bytes, the key being the deduplication domain's.
     FragmentId,
     32
@@ -362,6 +367,13 @@ fn time_ordered(at: WallTime) -> [u8; 16] {
 }
 
 impl PackId {
+    /// A new id, unique by its random part, ordered by `at`.
+    pub fn generate(at: WallTime) -> Self {
+        Self(time_ordered(at))
+    }
+}
+
+impl HoldId {
     /// A new id, unique by its random part, ordered by `at`.
     pub fn generate(at: WallTime) -> Self {
         Self(time_ordered(at))

@@ -95,7 +95,8 @@ fn fragment(second: i64) -> Fragment {
 fn grow(spool: &Spool, camera: &CameraKey, n: u8, seconds: Range<i64>, gaps: &[Gap]) -> Arc<Growing> {
     let run = RunId([n; 16]);
     let params = fragment(0).params;
-    let pack = spool.open_pack(PackHeader { pack: pack_id(n), camera: camera.clone(), run, params }).unwrap();
+    let pack =
+        spool.open_pack(PackHeader { pack: pack_id(n), camera: camera.clone(), run, params, hold: None }).unwrap();
     let mut changes = vec![Change::BeginRun { camera: camera.clone(), run, start: at(seconds.start) }];
     changes.extend(gaps.iter().map(|&gap| Change::PutGap { camera: camera.clone(), gap }));
     write_second(&pack, seconds.start, gaps.to_vec(), changes);
@@ -168,7 +169,7 @@ impl Site {
     }
 
     fn object(&self, n: u8) -> PathBuf {
-        let store = Store::open(&self.config.store_url, &self.config.s3).unwrap();
+        let store = Store::open(&self.config.default_store().url, &self.config.default_store().s3).unwrap();
         store.local_file(&key("town/gate"), pack_id(n)).unwrap()
     }
 

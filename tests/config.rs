@@ -65,7 +65,7 @@ fn sound_file_is_read() {
     let config = loaded.config;
     assert_eq!(config.tenants.len(), 2);
     assert_eq!(config.tenants[0].cameras.len(), 2);
-    assert_eq!(config.store_url.as_str(), "file:///srv/vigie");
+    assert_eq!(config.default_store().url.as_str(), "file:///srv/vigie");
     assert_eq!(config.spool_dir, Path::new("/var/lib/vigie/spool"));
 }
 

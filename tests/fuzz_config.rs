@@ -119,7 +119,7 @@ fn sound(config: &Config) {
     assert!(!config.tenants.is_empty());
     assert!(config.recording.shards >= 1);
     assert!(config.data_dir.is_absolute() && config.spool_dir.is_absolute());
-    assert!(matches!(config.store_url.scheme(), "file" | "s3"));
+    assert!(matches!(config.default_store().url.scheme(), "file" | "s3" | "memory"));
     let open = !config.http_listen.ip().is_loopback() || config.tenants.len() > 1;
     let ids: HashSet<_> = config.tenants.iter().map(|t| &t.id).collect();
     assert_eq!(ids.len(), config.tenants.len(), "two tenants of one id");

@@ -66,6 +66,7 @@ fn header() -> PackHeader {
         camera: "town/hall".parse().expect("a camera key"),
         run: RunId([4; 16]),
         params: Arc::new(Params { video, audio: Some(audio) }),
+        hold: None,
     }
 }
 

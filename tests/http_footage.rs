@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use vigie::clock::{Clock, Reading};
+use vigie::hold::{Holds, Request as HoldRequest};
 use vigie::http::{Access, Limits, Service, router, serve};
 use vigie::index::{CameraRow, Change, Index};
 use vigie::keys::Keys;
@@ -26,7 +27,7 @@ use vigie::retrieve::Footage;
 use vigie::spool::{Growing, Spool, Tasks};
 use vigie::status::StatusBoard;
 use vigie::store::Store;
-use vigie::units::{CameraKey, PackId, RunId, Ticks90k, WallTime};
+use vigie::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 /// When recordings begin, on a Tuesday.
 const NOON: WallTime = WallTime(1_772_539_200 * 90_000);
@@ -94,6 +95,7 @@ impl Clock for PastNoon {
 /// A gateway whose recorder is the test.
 struct Gateway {
     spool: Spool,
+    holds: Holds,
     tasks: Option<Tasks>,
     packs: u8,
     client: Client,
@@ -121,18 +123,22 @@ impl Gateway {
         let store_url = url::Url::from_directory_path(&store_dir).unwrap();
         let store = Store::open(&store_url, &vigie::config::S3::default()).unwrap();
         let keys = Keys::from_secret([7; 32]);
-        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), Arc::new(PastNoon), keys);
+        let clock = Arc::new(PastNoon);
+        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
         let tasks = spool.start().unwrap();
-        let footage = Footage::new(index, Packs::new(spool.clone(), store), Arc::new(PastNoon));
+        let packs = Packs::new(spool.clone(), store);
+        let utc = jiff::tz::TimeZone::UTC;
+        let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys, clock.clone(), utc.clone());
+        let footage = Footage::new(index, packs, clock);
         let access = Access::new([(&camera().tenant, None)]).unwrap();
-        let service = Service::new(footage, access, &jiff::tz::TimeZone::UTC, StatusBoard::default());
+        let service = Service::new(footage, holds.clone(), access, &utc, StatusBoard::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/api/cameras/gate", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(serve(listener, router(service), Limits::default(), async {
             let _ = stopped.await;
         }));
-        Self { spool, tasks: Some(tasks), packs: 0, client: Client::new(), base, dir, _stop: stop }
+        Self { spool, holds, tasks: Some(tasks), packs: 0, client: Client::new(), base, dir, _stop: stop }
     }
 
     /// Twelve seconds in two packs, from noon on.
@@ -149,7 +155,7 @@ impl Gateway {
     async fn open(&mut self, fragments: &[Fragment]) -> Arc<Growing> {
         self.packs += 1;
         let params = fragments[0].params.clone();
-        let header = PackHeader { pack: PackId([self.packs; 16]), camera: camera(), run: RUN, params };
+        let header = PackHeader { pack: PackId([self.packs; 16]), camera: camera(), run: RUN, params, hold: None };
         let pack = self.spool.open_pack(header).unwrap();
         self.append(&pack, fragments).await;
         pack
@@ -366,4 +372,31 @@ async fn a_damaged_pack_is_a_problem_that_tells_no_path() {
         let shown = problem(gateway.get(&path, &[]).await, 500).await;
         assert!(shown.contains("damaged") && !shown.contains(gateway.dir.path().to_str().unwrap()), "{path}: {shown}");
     }
+}
+
+#[tokio::test]
+async fn a_hold_s_clip_is_that_of_the_timeline_byte_for_byte() {
+    let gateway = Gateway::of_two_packs().await;
+    let request = HoldRequest {
+        camera: camera(),
+        range: TimeRange::new(at(3), at(9)).unwrap(),
+        reference: "PV 117".into(),
+        requester: "Major Durand".into(),
+        reason: "theft".into(),
+        until: at(86_400),
+    };
+    let hold = gateway.holds.place(request).await.unwrap().hold.facts.id;
+    let mut copied = 0;
+    while copied < 2 {
+        copied += gateway.holds.copy_all().await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let of_hold = format!("../../holds/{hold}/clip.mp4");
+    let timeline = gateway.get(&clip(3, 9), &[]).await.bytes().await.unwrap();
+    let held = gateway.get(&of_hold, &[]).await.bytes().await.unwrap();
+    assert!(held == timeline, "{} bytes, {} in the timeline", held.len(), timeline.len());
+    let part =
+        gateway.get(&format!("{of_hold}?start={}&end={}", at(4), at(20)), &[(header::RANGE, "bytes=5-104")]).await;
+    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+    assert!(part.bytes().await.unwrap() == gateway.get(&clip(4, 9), &[]).await.bytes().await.unwrap()[5..105]);
 }

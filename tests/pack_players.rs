@@ -183,6 +183,7 @@ fn write_pack(path: &Path, source: &Source) -> PackTable {
         camera: "town/hall".parse().expect("a camera key"),
         run: RunId([4; 16]),
         params: source.params.clone(),
+        hold: None,
     };
     let mut writer = PackWriter::create(path, header, key()).expect("a pack");
     for fragment in fragments(source) {

@@ -3,25 +3,55 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use vigie::config::{Config, Loaded, Retention, Tenant, Transport};
+use vigie::clock::{Clock, SystemClock};
+use vigie::config::{Config, DEFAULT_STORE, Loaded, Retention, Tenant, Transport};
+use vigie::store::Store;
+use vigie::store::probe::Verdict;
 
 use super::{CheckConfig, Failure};
 
 /// Prints the summary; the configuration's mistakes are the error.
-pub(super) fn run(args: &CheckConfig) -> Result<(), Failure> {
+pub(super) async fn run(args: &CheckConfig) -> Result<(), Failure> {
     let loaded = Config::load(&args.config.config)?;
     let failed = |e: std::io::Error| Failure::Failed(format!("standard output: {e}"));
     let free = |path: &Path| free_bytes(path).map_err(|e| Failure::Failed(format!("{}: {e}", path.display())));
     let summary = summary(&loaded, args.camera_mbps, free(&local_disk(&loaded.config))?);
-    std::io::stdout().write_all(summary.as_bytes()).map_err(failed)
+    std::io::stdout().write_all(summary.as_bytes()).map_err(failed)?;
+    if args.probe { probe(&loaded.config).await } else { Ok(()) }
+}
+
+/// Asks each store for what Vigie needs of it; a store that is away or refuses is a failure.
+async fn probe(config: &Config) -> Result<(), Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let stores = Store::of_config(config, &clock).map_err(|e| Failure::Failed(e.to_string()))?;
+    let mut failed = Vec::new();
+    for id in stores.ids() {
+        let report = stores.probe(id, &*clock).await;
+        let mut text = format!("store {}:\n", report.store);
+        for finding in &report.findings {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {finding}");
+        }
+        std::io::stdout().write_all(text.as_bytes()).map_err(|e| Failure::Failed(format!("standard output: {e}")))?;
+        if report.verdict() > Verdict::Lacking {
+            failed.push(report.store);
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Failed(format!("stores that cannot be used: {}", failed.join(", "))))
+    }
 }
 
 /// The directory whose disk fills first: the store when that is local, otherwise the spool, which fills while the
 /// store is away.
 fn local_disk(config: &Config) -> std::path::PathBuf {
-    let local_store = if config.store_url.scheme() == "file" { config.store_url.to_file_path().ok() } else { None };
+    let url = &config.default_store().url;
+    let local_store = if url.scheme() == "file" { url.to_file_path().ok() } else { None };
     local_store.unwrap_or_else(|| config.spool_dir.clone())
 }
 
@@ -49,7 +79,13 @@ fn summary(loaded: &Loaded, camera_mbps: f64, free_bytes: u64) -> String {
     line(format!("{}: sound", loaded.file));
     line(format!("  data        {}", config.data_dir.display()));
     line(format!("  spool       {}", config.spool_dir.display()));
-    line(format!("  store       {}", config.store_url));
+    for store in &config.stores {
+        line(format!(
+            "  store       {}{}",
+            store.url,
+            if store.name == DEFAULT_STORE { String::new() } else { format!(" ({})", store.name) }
+        ));
+    }
     line(format!("  http        {}", config.http_listen));
     line(format!("  time zone   {}", config.time_zone.iana_name().unwrap_or("without a name")));
     line(format!("  threads     {}", config.recording.shards));
@@ -123,8 +159,11 @@ fn sizing(config: &Config, camera_mbps: f64, free_bytes: u64, line: &mut impl Fn
         return;
     }
     let days = room / day;
-    if config.store_url.scheme() == "s3" {
-        line(format!("  the spool holds {days:.1} days while the store is away"));
+    if config.stores.iter().any(|store| store.url.scheme() == "s3") {
+        let bound = config.spool_bytes_max.map_or(f64::MAX, |max| max as f64) / day;
+        line(format!("  the spool holds {:.1} days while the store is away", days.min(bound)));
+    }
+    if config.default_store().url.scheme() != "file" {
         return;
     }
     line(format!("  the disk holds {days:.1} more days"));

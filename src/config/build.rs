@@ -17,22 +17,25 @@ const TOKEN_CHARS_MIN: usize = 16;
 /// `None` only after a problem was noted.
 pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> {
     let time_zone = time_zone(&root);
-    let (data_dir, spool_dir, disk_reserve_bytes) = data(root.table("data"));
-    let (store_url, s3) = store(root.table("store"), &data_dir, &spool_dir, around);
+    let Data { data_dir, spool_dir, disk_reserve_bytes, spool_bytes_max } = data(root.table("data"));
+    let stores = store::stores(&root, &data_dir, &spool_dir, around);
     let http_section = root.table("http");
     let http_listen = listen(&http_section);
     http_section.close();
     let recording = recording(root.table("recording"));
     let (retention, retention_default) = sweep(root.table("retention"), &recording);
     let margin = Config::retention_margin(&recording, &retention);
-    let tenants = tenants(&root, TenantContext { default: retention_default, margin, http_listen, around });
+    let tenants = tenants(
+        &root,
+        TenantContext { default: retention_default, margin, http_listen, stores: stores.as_deref(), around },
+    );
     root.close();
     Some(Config {
         data_dir,
         spool_dir,
-        store_url: store_url?,
-        s3,
+        stores: stores?,
         disk_reserve_bytes,
+        spool_bytes_max,
         http_listen,
         recording,
         retention,
@@ -58,7 +61,15 @@ fn time_zone(root: &Section<'_>) -> Option<jiff::tz::TimeZone> {
     }
 }
 
-fn data(section: Section<'_>) -> (PathBuf, PathBuf, u64) {
+/// `[data]`.
+struct Data {
+    data_dir: PathBuf,
+    spool_dir: PathBuf,
+    disk_reserve_bytes: u64,
+    spool_bytes_max: Option<u64>,
+}
+
+fn data(section: Section<'_>) -> Data {
     let data_dir = path(&section, "dir").unwrap_or_else(|| PathBuf::from("/var/lib/vigie"));
     let spool_dir = path(&section, "spool_dir").unwrap_or_else(|| data_dir.join("spool"));
     if data_dir.starts_with(&spool_dir) {
@@ -66,8 +77,14 @@ fn data(section: Section<'_>) -> (PathBuf, PathBuf, u64) {
         section.refuse(key, "holds the data directory, and must lie in it or apart from it");
     }
     let reserve_mib = section.count("disk_reserve_mib", 64..=100 << 20).unwrap_or(5_120);
+    let spool_mib_max = section.count("spool_mib_max", 64..=1 << 40);
     section.close();
-    (data_dir, spool_dir, reserve_mib << 20)
+    Data {
+        data_dir,
+        spool_dir,
+        disk_reserve_bytes: reserve_mib << 20,
+        spool_bytes_max: spool_mib_max.map(|mib| mib << 20),
+    }
 }
 
 /// An absolute path without `..`, so that paths can be compared as texts.
@@ -84,107 +101,6 @@ fn path(section: &Section<'_>, key: &str) -> Option<PathBuf> {
     };
     section.refuse(key, wrong);
     None
-}
-
-fn store(section: Section<'_>, data: &Path, spool: &Path, around: &Surroundings<'_>) -> (Option<Url>, S3) {
-    let problems_before = section.report().problem_count();
-    let url = match section.text("url") {
-        Some(text) => store_url(&section, &text),
-        // An absolute path without `..` always makes a URL.
-        None => Url::from_file_path(data.join("store")).ok(),
-    };
-    let endpoint = section.text("endpoint").and_then(|text| endpoint(&section, &text));
-    let s3 = S3 {
-        region: section.text("region"),
-        endpoint,
-        path_style: section.flag("path_style").unwrap_or(false),
-        access_key_id: secret(&section, "access_key_id", around),
-        secret_access_key: secret(&section, "secret_access_key", around),
-    };
-    if section.report().problem_count() == problems_before
-        && let Some(url) = &url
-    {
-        check_store(&section, url, &s3, spool);
-    }
-    section.close();
-    (url, s3)
-}
-
-fn store_url(section: &Section<'_>, text: &str) -> Option<Url> {
-    const FORMS: &str = "write file:///srv/vigie or s3://bucket/prefix";
-    let Ok(url) = Url::parse(text) else {
-        section.refuse("url", format!("is not a URL: {FORMS}"));
-        return None;
-    };
-    let wrong = if !url.username().is_empty() || url.password().is_some() {
-        "holds credentials: take them out, and set access_key_id_file and secret_access_key_file".to_owned()
-    } else if url.query().is_some() || url.fragment().is_some() {
-        format!("holds a `?` or `#` part, which a store has not: {FORMS}")
-    } else {
-        match url.scheme() {
-            "file" if url.host().is_some() => {
-                "names a host: a local directory has three slashes, file:///srv/vigie".into()
-            }
-            "file" if url.path() == "/" => "is the root directory: name a directory of its own".into(),
-            "s3" if !url.host_str().is_some_and(is_bucket_name) => {
-                "names no bucket: write s3://bucket/prefix; 3 to 63 of a-z, 0-9, `-` and `.`".into()
-            }
-            "s3" if url.port().is_some() => "holds a port: set endpoint = \"https://host:port\" instead".into(),
-            "file" | "s3" => return Some(url),
-            _ => format!("is neither a directory nor S3: {FORMS}"),
-        }
-    };
-    section.refuse("url", wrong);
-    None
-}
-
-fn is_bucket_name(name: &str) -> bool {
-    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    (3..=63).contains(&name.len())
-        && name.bytes().all(|b| legal(b) || b == b'-' || b == b'.')
-        && name.bytes().next().is_some_and(legal)
-}
-
-fn endpoint(section: &Section<'_>, text: &str) -> Option<Url> {
-    let wrong = match Url::parse(text) {
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            "holds credentials: take them out, and set access_key_id_file and secret_access_key_file"
-        }
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => return Some(url),
-        _ => "is not a web address: write https://s3.example.org, or http://host:port on a network of your own",
-    };
-    section.refuse("endpoint", wrong);
-    None
-}
-
-fn check_store(section: &Section<'_>, url: &Url, s3: &S3, spool: &Path) {
-    if let Ok(dir) = url.to_file_path()
-        && url.scheme() == "file"
-    {
-        if dir.starts_with(spool) || spool.starts_with(&dir) {
-            section.refuse("url", format!("{} and the spool {} lie in one another", dir.display(), spool.display()));
-        }
-        for key in ["endpoint", "region", "path_style"] {
-            if section.has(key) {
-                section.refuse(key, "is for s3:// only: take it out, or set url = \"s3://bucket/prefix\"");
-            }
-        }
-    }
-    if s3.access_key_id.is_some() != s3.secret_access_key.is_some() {
-        section.refuse("access_key_id", "goes with secret_access_key: set both, or neither to use the environment");
-    }
-    if s3.endpoint.as_ref().is_some_and(|e| e.scheme() == "http" && !is_loopback(e)) {
-        section.warn("endpoint", "footage travels in the clear: use https unless this network is your own");
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 fn listen(section: &Section<'_>) -> SocketAddr {
@@ -301,6 +217,7 @@ struct TenantContext<'a> {
     default: Retention,
     margin: Duration,
     http_listen: SocketAddr,
+    stores: Option<&'a [StoreConfig]>,
     around: &'a Surroundings<'a>,
 }
 
@@ -332,6 +249,7 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
         let retention_section = section.table("retention");
         let retention = retention(&retention_section, context.default, Some(context.margin));
         retention_section.close();
+        let store = store::choice(&section, context.stores);
         let cameras = cameras(&section, retention, &context);
         let name = section.text("name");
         let dedup_domain = section
@@ -339,7 +257,7 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
             .and_then(|text| text.parse::<DomainId>().map_err(|e| section.refuse("dedup_domain", e.to_string())).ok());
         if let Some(id) = id {
             let name = name.unwrap_or_else(|| id.to_string());
-            tenants.push(Tenant { id, name, access_token: token, dedup_domain, cameras });
+            tenants.push(Tenant { id, name, access_token: token, store, dedup_domain, cameras });
         }
         section.close();
     }
@@ -433,6 +351,7 @@ fn camera(
     let retention_section = section.table("retention");
     let retention = retention(&retention_section, inherited, Some(context.margin));
     retention_section.close();
+    let store = store::choice(section, context.stores);
     let audio_legal_basis = section.text("audio_legal_basis");
     let silence_max = seconds(section, "silence_seconds", 2..=600).unwrap_or(Camera::SILENCE_MAX);
     let id = id?;
@@ -447,6 +366,7 @@ fn camera(
         retention,
         audio_legal_basis,
         silence_max,
+        store,
     })
 }
 

@@ -166,6 +166,35 @@ impl<'a> Section<'a> {
         count
     }
 
+    /// A number inside bounds, with or without a fraction; `None` when it is not set, or refused.
+    pub(super) fn number(&self, key: &str, bounds: RangeInclusive<f64>) -> Option<f64> {
+        let number = match self.value(key)? {
+            DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix()).ok().map(|n| n as f64),
+            DeValue::Float(f) => f.as_str().parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|n| bounds.contains(n));
+        if number.is_none() {
+            self.refuse(key, format!("needs a number from {} to {}", bounds.start(), bounds.end()));
+        }
+        number
+    }
+
+    /// A list of texts; empty when it is not set, or refused.
+    pub(super) fn texts(&self, key: &str) -> Vec<String> {
+        let texts = match self.value(key) {
+            None => return Vec::new(),
+            Some(DeValue::Array(items)) => {
+                items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+            }
+            Some(_) => None,
+        };
+        texts.unwrap_or_else(|| {
+            self.refuse(key, "needs a list of texts: write [\"one\", \"another\"]");
+            Vec::new()
+        })
+    }
+
     /// `true` or `false`; `None` when it is not set, or refused.
     pub(super) fn flag(&self, key: &str) -> Option<bool> {
         match self.value(key)? {

@@ -27,7 +27,7 @@ struct Look {
 
 impl Fsck {
     pub(super) async fn check_packs(&self, tally: &mut Tally<'_>) -> Result<(), FsckError> {
-        let scratch = match self.read_data && self.store.local_root().is_none() {
+        let scratch = match self.read_data && !self.store.ids().all(|store| self.store.is_local(store)) {
             true => Some(Scratch::create()?),
             false => None,
         };

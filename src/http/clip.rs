@@ -20,7 +20,7 @@ use super::range::{Answer, continues, evaluate};
 use super::{REVALIDATED, Service};
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
 use crate::retrieve::{Footage, RetrieveError};
-use crate::units::{CameraKey, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, HoldId, Ticks90k, TimeRange, WallTime};
 
 /// Memory for layouts, all clips together.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
@@ -37,7 +37,7 @@ const SETTLED_AFTER: Ticks90k = Ticks90k(60 * 90_000);
 
 /// Clips laid out lately.
 #[derive(Debug)]
-pub(super) struct Clips(Cache<(CameraKey, TimeRange), Arc<Clip>>);
+pub(super) struct Clips(Cache<(CameraKey, Option<HoldId>, TimeRange), Arc<Clip>>);
 
 impl Default for Clips {
     fn default() -> Self {
@@ -63,15 +63,22 @@ impl Clips {
         &self,
         footage: &Footage,
         camera: &CameraKey,
+        hold: Option<HoldId>,
         range: TimeRange,
         continues: bool,
     ) -> Result<Arc<Clip>, Problem> {
-        let key = (camera.clone(), range);
-        let settled = range.end() < footage.clock.wall().saturating_sub(SETTLED_AFTER);
+        let key = (camera.clone(), hold, range);
+        // What a hold keeps is copied whenever its turn comes.
+        let settled = hold.is_none() && range.end() < footage.clock.wall().saturating_sub(SETTLED_AFTER);
         if !settled && !continues {
             self.0.invalidate(&key).await;
         }
-        let layout = Clip::new(footage, camera, range);
+        let layout = async {
+            match hold {
+                None => Clip::new(footage, camera, range).await,
+                Some(hold) => Clip::of_hold(footage, camera, hold, range).await,
+            }
+        };
         self.0.try_get_with(key, layout).await.map_err(|error: Arc<RetrieveError>| error.as_ref().into())
     }
 }
@@ -101,13 +108,25 @@ pub(super) async fn clip(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let range = between.range(CLIP_HOURS_MAX)?;
-    let clip = service.0.clips.get(service.footage(), &key, range, continues(&headers)).await?;
+    answer(&service, &key, None, range, &method, &headers).await
+}
+
+/// A clip, of the camera's timeline or of a hold on it, as the request's conditions and ranges want it.
+pub(super) async fn answer(
+    service: &Service,
+    key: &CameraKey,
+    hold: Option<HoldId>,
+    range: TimeRange,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let clip = service.0.clips.get(service.footage(), key, hold, range, continues(headers)).await?;
     let len = clip.len();
-    let mut response = match evaluate(&method, &headers, clip.etag(), len) {
-        Answer::Whole => body(StatusCode::OK, &clip, 0..len, &method),
+    let mut response = match evaluate(method, headers, clip.etag(), len) {
+        Answer::Whole => body(StatusCode::OK, &clip, 0..len, method),
         Answer::Part(part) => {
             let content_range = content_range(&format!("{}-{}", part.start, part.end - 1), len);
-            let mut response = body(StatusCode::PARTIAL_CONTENT, &clip, part, &method);
+            let mut response = body(StatusCode::PARTIAL_CONTENT, &clip, part, method);
             response.headers_mut().insert(header::CONTENT_RANGE, content_range);
             response
         }
@@ -129,7 +148,7 @@ pub(super) async fn clip(
     if let Ok(etag) = HeaderValue::try_from(clip.etag()) {
         headers.insert(header::ETAG, etag);
     }
-    if let Ok(disposition) = HeaderValue::try_from(format!("inline; filename=\"{}\"", file_name(&key, clip.covers()))) {
+    if let Ok(disposition) = HeaderValue::try_from(format!("inline; filename=\"{}\"", file_name(key, clip.covers()))) {
         headers.insert(header::CONTENT_DISPOSITION, disposition);
     }
     Ok(response)

@@ -44,8 +44,8 @@ impl Modify for Basic {
 /// Says of every answer what its status means, and of every error, those included that any route can give, that it is
 /// a problem.
 pub(super) fn complete(api: &mut OpenApi) {
-    for operation in api.paths.paths.values_mut().filter_map(|item| item.get.as_mut()) {
-        complete_operation(operation);
+    for item in api.paths.paths.values_mut() {
+        [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten().for_each(complete_operation);
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::auth::TenantScope;
 use super::problem::Problem;
-use crate::units::{CameraId, CameraKey, PackId, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraId, CameraKey, HoldId, PackId, Ticks90k, TimeRange, WallTime};
 
 /// The camera of the path, inside the tenant's own scope.
 pub(super) struct Camera(pub(super) CameraKey);
@@ -32,6 +32,17 @@ impl<S: Sync> FromRequestParts<S> for Pack {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         path_param(parts, "pack").await.map(Self)
+    }
+}
+
+/// The hold of the path.
+pub(super) struct Hold(pub(super) HoldId);
+
+impl<S: Sync> FromRequestParts<S> for Hold {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        path_param(parts, "hold").await.map(Self)
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) enum Kind {
     NotFound,
     NoCamera,
     NoFootage,
+    NoHold,
     MethodNotAllowed,
     PreconditionFailed,
     BodyTooLarge,
@@ -45,6 +46,7 @@ impl Kind {
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
             Self::NoCamera => (StatusCode::NOT_FOUND, "no-camera", "There is no such camera"),
             Self::NoFootage => (StatusCode::NOT_FOUND, "no-footage", "There is no footage at that time"),
+            Self::NoHold => (StatusCode::NOT_FOUND, "no-hold", "There is no such hold"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here")
             }

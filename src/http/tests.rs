@@ -15,17 +15,20 @@ use serde_json::Value;
 
 use super::{Access, Service, router};
 use crate::clock::{Clock, Reading};
+use crate::hold::Holds;
 use crate::index::{CameraRow, Change, Index};
 use crate::keys::Keys;
 use crate::media::{Gap, GapCause};
+use crate::pack::HoldFacts;
 use crate::packs::Packs;
 use crate::retrieve::Footage;
 use crate::spool::Spool;
 use crate::status::{CameraState, StatusBoard};
 use crate::store::Store;
-use crate::units::{CameraKey, TenantId, Ticks90k, WallTime};
+use crate::units::{CameraKey, HoldId, TenantId, Ticks90k, TimeRange, WallTime};
 
 mod fuzz;
+mod holds;
 mod tenants;
 
 /// A gateway without footage, two towns and three cameras.
@@ -78,6 +81,19 @@ fn key(text: &str) -> CameraKey {
     text.parse().unwrap()
 }
 
+/// On the gate of `north`.
+fn hold() -> HoldFacts {
+    HoldFacts {
+        id: HoldId([6; 16]),
+        range: TimeRange::new(at("2026-03-01T09:00:00Z"), at("2026-03-01T11:00:00Z")).unwrap(),
+        reference: "north PV 117".to_owned(),
+        requester: "Major Durand".to_owned(),
+        reason: "theft by night".to_owned(),
+        until: at("2026-05-01T00:00:00Z"),
+        placed: at("2026-03-01T11:30:00Z"),
+    }
+}
+
 impl Gateway {
     async fn start(tokens: &[(&str, Option<&str>)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -110,6 +126,7 @@ impl Gateway {
             event("north/gate"),
             event("north/square"),
             event("south/harbour"),
+            Change::PlaceHold { camera: key("north/gate"), hold: Arc::new(hold()) },
         ];
         index.write(changes).await.unwrap();
         let tenants: Vec<(TenantId, Option<SecretString>)> =
@@ -118,11 +135,13 @@ impl Gateway {
         let clock = Arc::new(Stopped(at("2026-03-01T12:00:00Z")));
         let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
         let keys = Keys::from_secret([7; 32]);
-        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys);
-        let footage = Footage::new(index, Packs::new(spool, store), clock);
+        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
+        let packs = Packs::new(spool.clone(), store);
         let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
+        let holds = Holds::new(index.clone(), spool, packs.clone(), keys, clock.clone(), zone.clone());
+        let footage = Footage::new(index, packs, clock);
         let status = StatusBoard::default();
-        let router = TowerToHyperService::new(router(Service::new(footage, access, &zone, status.clone())));
+        let router = TowerToHyperService::new(router(Service::new(footage, holds, access, &zone, status.clone())));
         Self { router, status, _dir: dir }
     }
 
@@ -329,17 +348,18 @@ async fn the_description_names_the_api_and_its_errors() {
     assert!(api["openapi"].as_str().unwrap().starts_with("3."));
     assert_eq!(api["components"]["securitySchemes"]["basic"]["scheme"], "basic");
     let schemas = api["components"]["schemas"].as_object().unwrap();
-    for schema in ["Camera", "CameraStatus", "Timeline", "GapSpan", "GapCause", "Event", "ProblemDetails"] {
+    for schema in ["Camera", "CameraStatus", "Timeline", "GapSpan", "GapCause", "Event", "Hold", "ProblemDetails"] {
         assert!(schemas.contains_key(schema), "{schema} is not in {:?}", schemas.keys());
     }
     let mut names = std::collections::BTreeSet::new();
     for (path, item) in api["paths"].as_object().unwrap() {
-        let operation = &item["get"];
-        assert!(names.insert(operation["operationId"].to_string()), "{path} has another's name");
-        for (status, response) in operation["responses"].as_object().unwrap() {
-            assert!(response["description"].as_str().is_some_and(|d| !d.is_empty()), "{path} {status}");
-            if status.starts_with(['4', '5', 'd']) {
-                assert!(response["content"]["application/problem+json"].is_object(), "{path} {status}");
+        for (method, operation) in item.as_object().unwrap() {
+            assert!(names.insert(operation["operationId"].to_string()), "{method} {path} has another's name");
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                assert!(response["description"].as_str().is_some_and(|d| !d.is_empty()), "{path} {status}");
+                if status.starts_with(['4', '5', 'd']) {
+                    assert!(response["content"]["application/problem+json"].is_object(), "{path} {status}");
+                }
             }
         }
     }

@@ -42,6 +42,12 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
         Change::Condemn { packs, at, reason } => {
             packs.iter().try_for_each(|pack| Pack::find(db, *pack)?.condemn(db, *at, *reason))
         }
+        Change::Doom { packs } => super::hold::doom(db, packs),
+        Change::PlaceHold { camera, hold } => super::hold::place(db, known_camera(db, camera)?, hold),
+        Change::EndHold { hold, at } => super::hold::end(db, *hold, *at),
+        Change::EndHoldsBefore { at } => super::hold::end_before(db, *at),
+        Change::KeepFor { pack, hold } => super::hold::keep_for(db, Pack::find(db, *pack)?.id, *hold),
+        Change::Copied { hold, pack } => super::hold::copied(db, Pack::find(db, *pack)?.id, *hold),
         Change::Forget { pack } => Pack::find(db, *pack)?.forget(db),
         Change::Destroyed { pack, at } => {
             let found = Pack::find(db, *pack)?;
@@ -190,7 +196,9 @@ fn put_segment(db: &Connection, camera: &CameraKey, segment: &SegmentRow, bytes:
         segment.fragments
     ];
     let key = params![number_of_camera, start];
-    if pack.state != PackState::Open {
+    if let Some(hold) = pack.hold {
+        super::hold::put_segment(db, hold, values)?;
+    } else if pack.state != PackState::Open {
         exec(db, "DELETE FROM open_segment WHERE camera = ?1 AND start = ?2", key)?;
         exec(db, PUT_WHOLE, values)?;
     } else if exec(db, UPDATE_OPEN, values)? == 0 {
@@ -210,11 +218,12 @@ struct Pack {
     start: i64,
     until: i64,
     bytes: i64,
+    hold: Option<i64>,
 }
 
 impl Pack {
     fn find(db: &Connection, pack: PackId) -> Result<Self, IndexError> {
-        let sql = "SELECT p.id, p.camera, p.run, r.run, p.state, p.start, p.until, p.bytes
+        let sql = "SELECT p.id, p.camera, p.run, r.run, p.state, p.start, p.until, p.bytes, p.hold
                    FROM pack p JOIN run r ON r.id = p.run WHERE p.pack = ?1";
         let found = find(db, sql, [pack.0], |row| {
             Ok(Self {
@@ -226,6 +235,7 @@ impl Pack {
                 start: row.get(5)?,
                 until: row.get(6)?,
                 bytes: row.get(7)?,
+                hold: row.get(8)?,
             })
         })?;
         found.ok_or_else(|| IndexError::Unknown(format!("pack {pack}")))
@@ -256,7 +266,9 @@ impl Pack {
     }
 
     fn condemn(&self, db: &Connection, at: WallTime, reason: Reason) -> Result<(), IndexError> {
-        if self.state == PackState::Condemned {
+        // What stays for a hold goes when that is over, and for no other reason.
+        let others = self.hold.is_some() != (reason == Reason::HoldEnded);
+        if self.state == PackState::Condemned || others || super::hold::covers(db, self.id)? {
             return Ok(());
         }
         let sql = "UPDATE pack SET state = 3, condemned_at = ?2, reason = ?3 WHERE id = ?1";
@@ -267,6 +279,7 @@ impl Pack {
     fn forget(&self, db: &Connection) -> Result<(), IndexError> {
         self.delete_segments(db)?;
         super::dedup::forget(db, self.id)?;
+        super::hold::forget(db, self.id)?;
         exec(db, "DELETE FROM pack WHERE id = ?1", [self.id])?;
         exec(db, "UPDATE run SET packs = packs - 1 WHERE id = ?1", [self.run_number])?;
         // A run that goes on may still get packs. One without an end that has a successor was cut off by a crash.
@@ -279,7 +292,11 @@ impl Pack {
     /// A pack's segments lie inside its bounds: no index by pack is needed to find them.
     fn delete_segments(&self, db: &Connection) -> Result<(), IndexError> {
         let sql = "DELETE FROM segment WHERE camera = ?1 AND start >= ?2 AND start < ?3 AND pack = ?4";
-        exec(db, sql, params![self.camera, self.start, self.until, self.id])?;
+        let of_pack = params![self.camera, self.start, self.until, self.id];
+        if let Some(hold) = self.hold {
+            return super::hold::delete_segments(db, hold, &of_pack[1..]);
+        }
+        exec(db, sql, of_pack)?;
         self.delete_open_segments(db)
     }
 
@@ -326,7 +343,7 @@ fn put_gap(db: &Connection, camera: &CameraKey, gap: &Gap) -> Result<(), IndexEr
     Ok(())
 }
 
-fn event(
+pub(super) fn event(
     db: &Connection,
     at: WallTime,
     tenant: Option<&TenantId>,
@@ -356,12 +373,18 @@ fn forget_events(db: &Connection, before: WallTime) -> Result<(), IndexError> {
     let sql = "DELETE FROM deletion WHERE (camera, day, reason) IN
                (SELECT camera, day, reason FROM deletion WHERE last_at < ?1 LIMIT ?2)";
     exec(db, sql, bound)?;
+    exec(
+        db,
+        "DELETE FROM hold WHERE closed < ?1 AND NOT EXISTS (SELECT 1 FROM pack WHERE pack.hold = hold.id)",
+        [before.0],
+    )?;
     let sql = "DELETE FROM camera WHERE configured = 0
                AND NOT EXISTS (SELECT 1 FROM pack WHERE pack.camera = camera.id)
                AND NOT EXISTS (SELECT 1 FROM run WHERE run.camera = camera.id)
                AND NOT EXISTS (SELECT 1 FROM gap WHERE gap.camera = camera.id)
                AND NOT EXISTS (SELECT 1 FROM event WHERE event.camera = camera.id)
                AND NOT EXISTS (SELECT 1 FROM deletion WHERE deletion.camera = camera.id)
+               AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.camera = camera.id)
                AND NOT EXISTS (SELECT 1 FROM open_gap WHERE open_gap.camera = camera.id)";
     exec(db, sql, [])?;
     Ok(())

@@ -39,6 +39,7 @@ pub fn carry_over(from: &Path, to: &Path) -> Result<Carried, IndexError> {
 fn copy(db: &Connection, carried: &mut Carried) -> Result<(), IndexError> {
     db.execute_batch(SAME_CAMERAS)?;
     carried.deletions = db.execute(DELETIONS, [])?;
+    db.execute(HOLDS, [])?;
     carried.gaps = db.execute(GAPS, [])? + db.execute(OPEN_GAPS, [])?;
     carried.events = db.execute(EVENTS, [])?;
     Ok(())
@@ -52,6 +53,13 @@ const SAME_CAMERAS: &str = "INSERT INTO tenant (name) SELECT name FROM old.tenan
          SELECT o.id AS then_id, n.id AS now_id FROM old.camera o JOIN same_tenant t ON t.then_id = o.tenant
          JOIN main.camera n ON n.tenant = t.now_id AND n.camera = o.camera;
      CREATE UNIQUE INDEX temp.same_camera_by_then ON same_camera (then_id);";
+
+/// Holds are in their packs, but for those that have none yet, and that some are over.
+const HOLDS: &str = "INSERT INTO main.hold
+         (hold, camera, start, until, reference, requester, reason, ends, placed, closed)
+     SELECT h.hold, c.now_id, h.start, h.until, h.reference, h.requester, h.reason, h.ends, h.placed, h.closed
+     FROM old.hold h JOIN same_camera c ON c.then_id = h.camera WHERE true
+     ON CONFLICT (hold) DO UPDATE SET closed = excluded.closed";
 
 const DELETIONS: &str = "INSERT INTO main.deletion
      SELECT c.now_id, d.day, d.reason, d.start, d.until, d.packs, d.bytes, d.first_at, d.last_at

@@ -78,7 +78,7 @@ impl Index {
             let near = |comparison: &str, order: &str| {
                 let sql = format!(
                     "SELECT p.pack FROM pack of JOIN pack p ON p.camera = of.camera AND p.start {comparison} of.start
-                     WHERE of.pack = ?1 AND of.camera = ?2 AND p.state IN (1, 2) ORDER BY p.start {order} LIMIT 1"
+                     WHERE of.pack = ?1 AND of.camera = ?2 AND p.state IN (1, 2) AND p.hold IS NULL ORDER BY p.start {order} LIMIT 1"
                 );
                 one(db, &sql, params![pack.0, camera], |row| row.get(0).map(PackId))
             };

@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, types};
 
+use super::hold::COVERED;
 use super::{
     CameraRow, DeletionRow, EventRow, GapRow, Index, IndexError, PackRow, PackState, Reason, RunRow,
     SEGMENT_DURATION_MAX, SegmentRow, SteadyClock,
@@ -113,10 +114,10 @@ impl Index {
         .await
     }
 
-    /// A pack of this camera that readers may see; `None` for another camera's.
+    /// A pack of this camera's timeline that readers may see; `None` for another camera's, or what stays for a hold.
     pub async fn pack(&self, key: &CameraKey, pack: PackId) -> Result<Option<PackRow>, IndexError> {
         self.of_camera(key, move |db, camera| {
-            let sql = format!("{PACKS} WHERE p.pack = ?1 AND p.camera = ?2 AND p.state < 3");
+            let sql = format!("{PACKS} WHERE p.pack = ?1 AND p.camera = ?2 AND p.state < 3 AND p.hold IS NULL");
             one(db, &sql, params![pack.0, camera], pack_row)
         })
         .await
@@ -132,6 +133,29 @@ impl Index {
             .await
     }
 
+    /// Across tenants, for the drain: packs that wait for a store, oldest start first, from after the start and id of
+    /// `after` on.
+    pub async fn sealed_after(
+        &self,
+        after: Option<(WallTime, PackId)>,
+        limit: u32,
+    ) -> Result<Vec<PackRow>, IndexError> {
+        self.readers.read(move |db| packs_not_stored(db, PackState::Sealed, after, limit)).await
+    }
+
+    /// Across tenants, for retention: packs that wait for the store and that no hold has a say in, oldest start first.
+    pub async fn waiting_packs(&self, limit: u32) -> Result<Vec<PackRow>, IndexError> {
+        self.readers
+            .read(move |db| {
+                let sql = format!(
+                    "{PACKS} WHERE p.state = 1 AND p.state <> 2 AND p.hold IS NULL AND NOT {COVERED}
+                     ORDER BY p.start, p.pack LIMIT ?1"
+                );
+                rows(db, &sql, [limit], pack_row)
+            })
+            .await
+    }
+
     /// Across tenants, for retention: condemned packs, oldest start first, from after the start and id of `after` on.
     pub async fn condemned_after(
         &self,
@@ -141,17 +165,16 @@ impl Index {
         self.readers.read(move |db| packs_not_stored(db, PackState::Condemned, after, limit)).await
     }
 
-    /// For retention: whole packs (sealed or stored) of a camera that start before `before`, oldest first.
+    /// For retention: whole packs (sealed or stored) of a camera that start before `before`, oldest first, but for those
+    /// that holds have a say in.
     pub async fn packs_starting_before(
         &self,
         key: &CameraKey,
         before: WallTime,
         limit: u32,
     ) -> Result<Vec<PackRow>, IndexError> {
-        self.of_camera(key, move |db, camera| {
-            rows(db, &format!("{PACKS} {WHOLE_BEFORE}"), params![camera, before.0, limit], pack_row)
-        })
-        .await
+        self.of_camera(key, move |db, camera| rows(db, &whole_before(), params![camera, before.0, limit], pack_row))
+            .await
     }
 
     /// Across tenants, for retention, start-up and `fsck`: every camera that the index knows.
@@ -229,7 +252,13 @@ pub(super) const PACKS: &str =
 const IN_STATE: &str = "WHERE p.state = ?1 AND p.state <> 2 AND (p.start, p.pack) > (?2, ?3)
      ORDER BY p.start, p.pack LIMIT ?4";
 
-const WHOLE_BEFORE: &str = "WHERE p.camera = ?1 AND p.start < ?2 AND p.state IN (1, 2) ORDER BY p.start, p.id LIMIT ?3";
+/// Of what stays for a hold the hold decides, and what a hold has yet to copy waits for that.
+fn whole_before() -> String {
+    format!(
+        "{PACKS} WHERE p.camera = ?1 AND p.start < ?2 AND p.state IN (1, 2) AND p.hold IS NULL AND NOT {COVERED}
+         ORDER BY p.start, p.id LIMIT ?3"
+    )
+}
 
 const EVENTS: &str = "SELECT e.id, e.at, t.name, c.camera, e.kind, e.detail FROM event e
      LEFT JOIN camera c ON c.id = e.camera LEFT JOIN tenant t ON t.id = c.tenant";
@@ -258,7 +287,9 @@ const SEGMENTS_IN_RANGE: &str = "WITH found AS (
 const SEGMENTS_OF_PACK: &str = "WITH of AS (SELECT * FROM pack WHERE pack = ?1), found AS (
          SELECT s.* FROM of CROSS JOIN segment s
              ON s.camera = of.camera AND s.start >= of.start AND s.start < of.until AND s.pack = of.id
-         UNION ALL SELECT s.* FROM of CROSS JOIN open_segment s ON s.camera = of.camera AND s.pack = of.id)
+         UNION ALL SELECT s.* FROM of CROSS JOIN open_segment s ON s.camera = of.camera AND s.pack = of.id
+         UNION ALL SELECT s.* FROM of CROSS JOIN held_segment s
+             ON s.hold = of.hold AND s.start >= of.start AND s.start < of.until AND s.pack = of.id)
      SELECT s.start, s.start + s.duration, r.run, s.decode_time, p.pack, p.state, s.first_fragment, s.fragments
      FROM found s CROSS JOIN pack p ON p.id = s.pack CROSS JOIN run r ON r.id = p.run ORDER BY s.first_fragment, s.start";
 
@@ -281,7 +312,7 @@ const GAPS_IN_RANGE: &str = "SELECT start, until, cause, lost_packets FROM gap
          WHERE camera = ?1 AND start < ?3 AND until - start > 81000000 AND until > ?2
      UNION ALL SELECT start, NULL, cause, 0 FROM open_gap WHERE camera = ?1 AND start < ?3";
 
-fn range_params(camera: i64, range: TimeRange) -> [i64; 4] {
+pub(super) fn range_params(camera: i64, range: TimeRange) -> [i64; 4] {
     // Clamped, so that the arithmetic in SQL stays exact.
     let clamp = |at: WallTime| at.0.clamp(i64::MIN / 4, i64::MAX / 4);
     [camera, clamp(range.start()), clamp(range.end()), SEGMENT_DURATION_MAX.0]
@@ -338,7 +369,7 @@ fn foreign(column: usize, what: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, types::Type::Null, what.into())
 }
 
-fn time_range(start: i64, end: i64) -> rusqlite::Result<TimeRange> {
+pub(super) fn time_range(start: i64, end: i64) -> rusqlite::Result<TimeRange> {
     TimeRange::new(WallTime(start), WallTime(end)).ok_or_else(|| foreign(0, format!("an empty range at {start}")))
 }
 
@@ -348,7 +379,7 @@ pub(super) fn pack_state(row: &Row<'_>, column: usize) -> rusqlite::Result<PackS
     PackState::from_code(code).ok_or_else(|| foreign(column, format!("pack state {code}")))
 }
 
-fn camera_key(row: &Row<'_>, tenant: usize, camera: usize) -> rusqlite::Result<CameraKey> {
+pub(super) fn camera_key(row: &Row<'_>, tenant: usize, camera: usize) -> rusqlite::Result<CameraKey> {
     let name = |column: usize| -> rusqlite::Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
     Ok(CameraKey {
         tenant: name(tenant)?.parse().map_err(|e| foreign(tenant, format!("{e}")))?,
@@ -367,7 +398,7 @@ fn camera_row(row: &Row<'_>) -> rusqlite::Result<CameraRow> {
     })
 }
 
-fn segment_row(row: &Row<'_>) -> rusqlite::Result<SegmentRow> {
+pub(super) fn segment_row(row: &Row<'_>) -> rusqlite::Result<SegmentRow> {
     Ok(SegmentRow {
         range: time_range(row.get(0)?, row.get(1)?)?,
         run: RunId(row.get(2)?),
@@ -447,6 +478,6 @@ pub(super) fn plans() -> Vec<(String, usize)> {
         (EVENTS_OF_TENANT.to_owned(), 3),
         (format!("{PACKS} WHERE p.pack = ?1"), 1),
         (format!("{PACKS} {IN_STATE}"), 4),
-        (format!("{PACKS} {WHOLE_BEFORE}"), 3),
+        (whole_before(), 3),
     ]
 }

@@ -45,8 +45,10 @@ CREATE TABLE pack (
     start INTEGER NOT NULL,
     until INTEGER NOT NULL,
     condemned_at INTEGER,
-    -- Why it was condemned: 1 expired, 2 disk full.
+    -- Why it was condemned: 1 expired, 2 disk full, 3 its hold ended.
     reason INTEGER,
+    -- The hold that it was copied for and stays for; without one it is footage as recorded.
+    hold INTEGER,
     -- Bytes of samples that lie in other packs.
     lent_bytes INTEGER NOT NULL DEFAULT 0,
     -- Its rows of `hook`, six bytes each, so that they are found when it goes.
@@ -55,6 +57,37 @@ CREATE TABLE pack (
 CREATE INDEX pack_by_camera ON pack (camera, start);
 -- Nearly every pack is stored: what is left is small whatever the size of the index.
 CREATE INDEX pack_not_stored ON pack (state, start) WHERE state <> 2;
+CREATE INDEX pack_by_hold ON pack (hold) WHERE hold IS NOT NULL;
+
+-- Legal holds. What one covers is not destroyed before it is copied into packs that stay for the hold.
+CREATE TABLE hold (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    hold BLOB NOT NULL UNIQUE,
+    camera INTEGER NOT NULL REFERENCES camera,
+    -- The footage that it covers.
+    start INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    reference TEXT NOT NULL,
+    requester TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    ends INTEGER NOT NULL,
+    placed INTEGER NOT NULL,
+    -- When it was released, or was found over.
+    closed INTEGER
+) STRICT;
+CREATE INDEX hold_by_camera ON hold (camera);
+
+-- Of these packs the hold has copied all that it covers: they may go.
+CREATE TABLE copied (
+    pack INTEGER NOT NULL,
+    hold INTEGER NOT NULL,
+    PRIMARY KEY (pack, hold)
+) STRICT, WITHOUT ROWID;
+
+-- Condemned packs whose bytes are being destroyed: no hold saves them any more.
+CREATE TABLE doomed (
+    pack INTEGER PRIMARY KEY
+) STRICT;
 
 -- Which packs have a fragment whose id begins so. Of the ids one in 64 is here, and the least of each pack.
 CREATE TABLE hook (
@@ -118,6 +151,18 @@ CREATE TABLE open_segment (
     first_fragment INTEGER NOT NULL,
     fragments INTEGER NOT NULL,
     PRIMARY KEY (camera, start)
+) STRICT, WITHOUT ROWID;
+
+-- Segments of packs that stay for a hold, which are no part of the camera's own timeline.
+CREATE TABLE held_segment (
+    hold INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    duration INTEGER NOT NULL,
+    decode_time INTEGER NOT NULL,
+    pack INTEGER NOT NULL,
+    first_fragment INTEGER NOT NULL,
+    fragments INTEGER NOT NULL,
+    PRIMARY KEY (hold, start)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE gap (

@@ -105,9 +105,10 @@ pub(super) fn commit(
 }
 
 /// What is done on the strength of an acknowledgement and cannot be found again: whoever deletes an object has seen its
-/// condemnation; a pack leaves the spool, where recovery looks, once its row says that it is sealed.
+/// condemnation; a pack leaves the spool, where recovery looks, once its row says that it is sealed; who placed a hold
+/// relies on it.
 fn outlives_power_cut(change: &Change) -> bool {
-    matches!(change, Change::Condemn { .. } | Change::SealPack { .. })
+    matches!(change, Change::Condemn { .. } | Change::Doom { .. } | Change::SealPack { .. } | Change::PlaceHold { .. })
 }
 
 /// `BEGIN` to `COMMIT`. Nearly every batch is good throughout and goes without savepoints, under which SQLite keeps

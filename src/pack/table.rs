@@ -10,9 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::reference::{Host, Place};
-use super::{FragmentEntry, PackHeader, Stamp};
+use super::{FragmentEntry, HoldFacts, PackHeader, Stamp};
 use crate::media::{AudioParams, Gap, GapCause, Params, Sample, VideoCodec, VideoParams};
-use crate::units::{CameraKey, FragmentId, PackId, RunId, Ticks90k, WallTime};
+use crate::units::{CameraKey, FragmentId, HoldId, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 /// Version of the coding and of the boxes around it. A reader refuses others.
 const VERSION: u8 = 1;
@@ -97,6 +97,17 @@ pub(super) fn put_header(out: &mut Vec<u8>, header: &PackHeader) {
             put_bytes(out, text.as_bytes());
         }
     }
+    out.push(header.hold.is_some().into());
+    if let Some(hold) = &header.hold {
+        put_hold(out, hold);
+    }
+}
+
+fn put_hold(out: &mut Vec<u8>, hold: &HoldFacts) {
+    let HoldFacts { id, range, reference, requester, reason, until, placed } = hold;
+    out.extend_from_slice(&id.0);
+    [range.start(), range.end(), *until, *placed].iter().for_each(|at| put_signed(out, at.0));
+    [reference, requester, reason].iter().for_each(|text| put_bytes(out, text.as_bytes()));
 }
 
 /// Appends an entry's coding, all but where the fragment lies in the file; gives what the next is written against.
@@ -282,7 +293,17 @@ impl<'a> Input<'a> {
         let run = RunId(self.array()?);
         let camera = CameraKey { tenant: self.name()?, camera: self.name()? };
         let params = Params { video: self.video_params()?, audio: self.audio_params()? };
-        Ok(PackHeader { pack, camera, run, params: Arc::new(params) })
+        let hold = if self.flag()? { Some(Arc::new(self.hold()?)) } else { None };
+        Ok(PackHeader { pack, camera, run, params: Arc::new(params), hold })
+    }
+
+    fn hold(&mut self) -> Decoded<HoldFacts> {
+        let id = HoldId(self.array()?);
+        let mut instant = || self.signed().map(WallTime);
+        let (start, end, until, placed) = (instant()?, instant()?, instant()?, instant()?);
+        let range = TimeRange::new(start, end).ok_or("a hold covers no time")?;
+        let mut text = || self.text().map(str::to_owned);
+        Ok(HoldFacts { id, range, reference: text()?, requester: text()?, reason: text()?, until, placed })
     }
 
     fn video_params(&mut self) -> Decoded<VideoParams> {

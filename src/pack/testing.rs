@@ -37,6 +37,7 @@ pub(crate) fn header() -> PackHeader {
         camera: "town/hall".parse().unwrap(),
         run: RunId([8; 16]),
         params: Arc::new(Params { video, audio: Some(audio) }),
+        hold: None,
     }
 }
 

@@ -235,6 +235,7 @@ impl<'a> Recording<'a> {
                     camera: self.camera.clone(),
                     run: self.run.id,
                     params: self.run.params.clone(),
+                    hold: None,
                 })?;
                 self.run.pack = Some(pack.clone());
                 pack

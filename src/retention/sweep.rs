@@ -1,8 +1,12 @@
 //! The sweep: acts on a plan in an order that a crash may cut anywhere.
 //!
 //! ```text
-//! condemn the row (readers no longer see it) → wait the grace time → delete the object → forget the row, register it
+//! condemn the row (readers no longer see it) → wait the grace time → doom it → delete the object → forget the row,
+//! register it
 //! ```
+//!
+//! What a hold covers and has not copied is neither condemned nor doomed: the index says so at both steps, whenever the
+//! hold was placed.
 //!
 //! Whatever fails is found as it was left by the next sweep: a condemned row whose object is gone already is deleted
 //! again, which changes nothing, and forgotten then.
@@ -20,7 +24,7 @@ use super::relieve::Reliever;
 use super::trusted::{Judgement, TrustedTime};
 use super::{CameraPacks, Inputs, Plan, Policy, due_until, max_of, plan};
 use crate::clock::{Clock, Reading};
-use crate::index::{Change, Index, IndexError, PackRow, PackState, Reason, SteadyClock};
+use crate::index::{Change, Index, IndexError, PackRow, Reason, SteadyClock};
 use crate::machine;
 use crate::packs::{PackRef, Packs, ReadError};
 use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
@@ -95,10 +99,14 @@ pub struct Report {
     pub expired: usize,
     /// Condemned to make room.
     pub early: usize,
+    /// Condemned because their hold was over.
+    pub released: usize,
     /// Packs whose bytes are gone.
     pub deleted: usize,
     /// Packs whose deletion failed and waits for the next sweep.
     pub failed: usize,
+    /// Condemned packs that wait for a hold to copy what it covers.
+    pub held: usize,
     /// See [`Plan::short_bytes`].
     pub short_bytes: u64,
     /// The sweep stopped at its bound with more to do.
@@ -154,9 +162,9 @@ impl Sweeper {
     /// One sweep, told in the log. True when there is more to do at once.
     async fn sweep_and_tell(&mut self) -> bool {
         match self.sweep().await {
-            Ok(Report { expired, early, deleted, failed, more, .. }) => {
-                if expired + early + deleted + failed > 0 {
-                    info!(expired, early, deleted, failed, "swept");
+            Ok(Report { expired, early, released, deleted, failed, held, more, .. }) => {
+                if expired + early + released + deleted + failed + held > 0 {
+                    info!(expired, early, released, deleted, failed, held, "swept");
                 }
                 more
             }
@@ -171,9 +179,9 @@ impl Sweeper {
     pub async fn sweep(&mut self) -> Result<Report, IndexError> {
         let now = self.trusted_now().await?;
         let free_bytes = self.free_bytes().await;
+        let mut report = Report { released: self.end_holds(now).await?, ..Report::default() };
         let mut condemned = self.condemned().await?;
         let all_read = condemned.len() < CONDEMNED_MAX;
-        let mut report = Report::default();
         let plan = loop {
             let cameras = self.whole_packs(now, &condemned, free_bytes).await?;
             let plan =
@@ -193,7 +201,7 @@ impl Sweeper {
         };
         report.short_bytes = plan.short_bytes;
         self.raise_alarms(now, &plan, free_bytes).await?;
-        (report.deleted, report.failed) = self.delete(plan.delete).await?;
+        self.delete(plan.delete, &mut report).await?;
         report.more |= !all_read && report.deleted > 0;
         self.forget(now).await?;
         Ok(report)
@@ -256,6 +264,16 @@ impl Sweeper {
         })
     }
 
+    /// What stayed for a hold goes when the hold is over. Gives how many packs.
+    async fn end_holds(&self, at: WallTime) -> Result<usize, IndexError> {
+        self.index.write(vec![Change::EndHoldsBefore { at }]).await?;
+        let packs = self.index.packs_of_ended_holds(CONDEMNED_PAGE).await?;
+        for part in packs.chunks(CONDEMNED_PER_WRITE) {
+            self.index.write(vec![Change::Condemn { packs: part.to_vec(), at, reason: Reason::HoldEnded }]).await?;
+        }
+        Ok(packs.len())
+    }
+
     async fn condemned(&self) -> Result<Vec<PackRow>, IndexError> {
         let mut condemned: Vec<PackRow> = Vec::new();
         loop {
@@ -280,16 +298,13 @@ impl Sweeper {
         let coming = condemned.iter().fold(free_bytes, |sum, pack| sum.saturating_add(pack.bytes));
         let full = coming < self.policy.disk_reserve_bytes;
         // Beside a store elsewhere these are few, and behind many that would make no room.
-        let waiting = if full && !self.policy.store_on_disk {
-            self.index.packs_in_state(PackState::Sealed, WAITING_MAX).await?
-        } else {
-            Vec::new()
-        };
+        let elsewhere = !self.policy.store_on_disk || !self.policy.stored_elsewhere.is_empty();
+        let waiting = if full && elsewhere { self.index.waiting_packs(WAITING_MAX).await? } else { Vec::new() };
         let mut cameras = Vec::new();
         for camera in self.index.all_cameras().await? {
             let due = due_until(now.saturating_add(self.policy.margin()), max_of(&camera), &self.policy.time_zone);
             let beyond_minimum = now.saturating_sub(camera.retention_min);
-            let until = if full && self.policy.store_on_disk { due.max(beyond_minimum) } else { due };
+            let until = if full && self.policy.on_disk(&camera.key) { due.max(beyond_minimum) } else { due };
             let before = until.saturating_add(Ticks90k(1));
             let mut packs = self.index.packs_starting_before(&camera.key, before, PACKS_PER_CAMERA).await?;
             let more = packs.len() == PACKS_PER_CAMERA as usize;
@@ -346,12 +361,15 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Deletes objects, then forgets their rows. Gives how many are gone and how many are left.
-    async fn delete(&self, packs: Vec<PackRef>) -> Result<(usize, usize), IndexError> {
+    /// Deletes objects, then forgets their rows.
+    async fn delete(&self, packs: Vec<PackRef>, report: &mut Report) -> Result<(), IndexError> {
         let mut failures: HashMap<TenantId, u32> = HashMap::new();
-        let (mut gone, all) = (0, packs.len());
         for chunk in packs.chunks(DELETIONS_PER_WRITE) {
-            let tried = chunk.iter().filter(|pack| {
+            let ids: Vec<PackId> = chunk.iter().map(|pack| pack.id).collect();
+            self.index.write(vec![Change::Doom { packs: ids.clone() }]).await?;
+            let doomed: HashSet<PackId> = self.index.doomed(ids).await?.into_iter().collect();
+            report.held += chunk.len() - doomed.len();
+            let tried = chunk.iter().filter(|pack| doomed.contains(&pack.id)).filter(|pack| {
                 failures.get(&pack.camera.tenant).is_none_or(|failed| *failed < FAILURES_PER_TENANT_MAX)
             });
             let deletions: Vec<_> = tried.map(|pack| self.delete_one(pack.clone())).collect();
@@ -363,12 +381,13 @@ impl Sweeper {
                     Err(tenant) => *failures.entry(tenant).or_default() += 1,
                 }
             }
-            gone += destroyed.len();
+            report.deleted += destroyed.len();
+            report.failed += doomed.len() - destroyed.len();
             if !destroyed.is_empty() {
                 self.index.write(destroyed).await?;
             }
         }
-        Ok((gone, all - gone))
+        Ok(())
     }
 
     /// When it was gone, or whose store failed.

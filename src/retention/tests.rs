@@ -33,6 +33,7 @@ fn policy() -> Policy {
         grace: Duration::from_secs(120),
         disk_reserve_bytes: 0,
         store_on_disk: true,
+        stored_elsewhere: std::collections::HashSet::new(),
         time_zone: paris(),
     }
 }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::walk::{Step, Walk, for_each_pack};
+use super::walk::{FootageOf, Step, Walk, for_each_pack};
 use super::{Footage, RetrieveError, exactly, within_hours_max};
 use crate::pack::{PackTable, reader};
 use crate::packs::{PackRef, ReadError};
@@ -34,7 +34,7 @@ pub async fn vod_playlist(footage: &Footage, camera: &CameraKey, range: TimeRang
     within_hours_max(range)?;
     footage.known(camera).await?;
     let (mut vod, mut walk) = (Vod::new(range), Walk::default());
-    for_each_pack(footage, camera, range, |pack| {
+    for_each_pack(footage, camera, FootageOf::Timeline, range, |pack| {
         walk.steps(&pack.rows, &pack.table).iter().for_each(|step| vod.push(&pack.table, step));
         Ok(())
     })

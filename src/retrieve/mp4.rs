@@ -14,7 +14,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use super::{Footage, RetrieveError, exactly, walk, within_hours_max};
 use crate::packs::{PackRef, Packs, ReadError};
-use crate::units::{CameraKey, TimeRange};
+use crate::units::{CameraKey, HoldId, TimeRange};
 
 mod boxes;
 mod layout;
@@ -29,7 +29,8 @@ pub use super::CLIP_HOURS_MAX;
 /// A clip ready to be sent: its boxes in memory, its samples still in their packs.
 #[derive(Debug)]
 pub struct Clip {
-    head: Bytes,
+    head: Vec<Bytes>,
+    head_bytes: u64,
     samples: Samples,
     etag: String,
     covers: TimeRange,
@@ -43,10 +44,29 @@ impl Clip {
     /// [`RetrieveError::Invalid`] for a range over [`CLIP_HOURS_MAX`], [`RetrieveError::NoFootage`] when no picture of
     /// it is recorded.
     pub async fn new(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Arc<Self>, RetrieveError> {
+        Self::laid_out(footage, camera, walk::FootageOf::Timeline, range).await
+    }
+
+    /// The same of what is kept for a hold on this camera.
+    pub async fn of_hold(
+        footage: &Footage,
+        camera: &CameraKey,
+        hold: HoldId,
+        range: TimeRange,
+    ) -> Result<Arc<Self>, RetrieveError> {
+        Self::laid_out(footage, camera, walk::FootageOf::Hold(hold), range).await
+    }
+
+    async fn laid_out(
+        footage: &Footage,
+        camera: &CameraKey,
+        from: walk::FootageOf,
+        range: TimeRange,
+    ) -> Result<Arc<Self>, RetrieveError> {
         within_hours_max(range)?;
         footage.known(camera).await?;
         let (mut builder, mut walk, mut next) = (Builder::new(range), walk::Walk::default(), Next::More);
-        walk::for_each_pack(footage, camera, range, |walk::PackRows { pack, rows, table }| {
+        walk::for_each_pack(footage, camera, from, range, |walk::PackRows { pack, rows, table }| {
             for step in walk.steps(&rows, &table) {
                 if next == Next::More {
                     next = builder.push(&pack, &table, &step).map_err(ReadError::Pack)?;
@@ -59,18 +79,19 @@ impl Clip {
         Ok(Arc::new(Self::from_layout(layout, camera, footage.packs.clone())))
     }
 
-    fn from_layout(layout: Layout, camera: &CameraKey, packs: Packs) -> Self {
-        let head = Bytes::from(boxes::head(&layout, camera));
+    fn from_layout(mut layout: Layout, camera: &CameraKey, packs: Packs) -> Self {
+        let boxes::Head { pieces: head, small, bytes: head_bytes } = boxes::head(&mut layout, camera);
+        // What the long lists say of the samples follows from which fragments they are of.
         let mut hash = blake3::Hasher::new();
-        hash.update(&layout.content).update(&head);
+        hash.update(&layout.content).update(&small);
         let etag = format!("\"{}\"", &hash.finalize().to_hex()[..32]);
         let samples = Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes };
-        Self { head, samples, etag, covers: layout.covers, packs }
+        Self { head, head_bytes, samples, etag, covers: layout.covers, packs }
     }
 
     /// Exact length in bytes.
     pub fn len(&self) -> u64 {
-        self.head.len() as u64 + self.samples.bytes
+        self.head_bytes + self.samples.bytes
     }
 
     /// A clip has at least its boxes.
@@ -90,10 +111,9 @@ impl Clip {
 
     /// These bytes of it. Past the end there are none.
     pub fn body(self: &Arc<Self>, range: Range<u64>) -> BoxStream<'static, Result<Bytes, RetrieveError>> {
-        let head_bytes = self.head.len() as u64;
+        let head_bytes = self.head_bytes;
         let (start, end) = (range.start.min(self.len()), range.end.min(self.len()));
-        let head =
-            self.head.slice(start.min(head_bytes) as usize..end.clamp(start.min(head_bytes), head_bytes) as usize);
+        let head = self.head(start..end);
         let samples = start.max(head_bytes) - head_bytes..end.max(head_bytes) - head_bytes;
         let clip = Arc::clone(self);
         let from_packs = stream::unfold(clip.samples.cursor(samples), move |mut cursor| {
@@ -103,7 +123,19 @@ impl Clip {
                 Some((exactly(&clip.packs, pack, ranges), cursor))
             }
         });
-        stream::iter((!head.is_empty()).then_some(Ok(head))).chain(from_packs.flatten()).boxed()
+        stream::iter(head.into_iter().map(Ok)).chain(from_packs.flatten()).boxed()
+    }
+
+    /// What of these bytes lies before the samples.
+    fn head(&self, range: Range<u64>) -> Vec<Bytes> {
+        let mut at = 0;
+        let part = |piece: &Bytes| {
+            let (start, end) = (at, at + piece.len() as u64);
+            at = end;
+            let (from, to) = (range.start.clamp(start, end), range.end.clamp(start, end));
+            (from < to).then(|| piece.slice((from - start) as usize..(to - start) as usize))
+        };
+        self.head.iter().filter_map(part).collect()
     }
 }
 

@@ -70,7 +70,7 @@ impl Recording {
     }
 
     pub(super) fn with(params: Arc<Params>) -> Self {
-        let header = PackHeader { pack: PackId([1; 16]), camera: camera(), run: RunId([1; 16]), params };
+        let header = PackHeader { pack: PackId([1; 16]), camera: camera(), run: RunId([1; 16]), params, hold: None };
         Self { header, wall: NOON, decode: 0, fragments: Vec::new() }
     }
 

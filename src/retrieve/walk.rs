@@ -12,10 +12,11 @@ use super::{Footage, RetrieveError};
 use crate::index::SegmentRow;
 use crate::pack::{FragmentEntry, PackTable};
 use crate::packs::PackRef;
-use crate::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, HoldId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
-/// Tables read at once: enough to hide a store's latency, few enough for a small machine.
-const TABLES_AT_ONCE: usize = 16;
+/// Tables read together, and how often at once: enough to hide a store's latency, few enough for a small machine.
+const TABLES_TOGETHER: usize = 8;
+const READS_AT_ONCE: usize = 3;
 
 /// How far before the range to look for a picture that is shown in it but was coded before: longer than any camera
 /// reorders.
@@ -28,23 +29,40 @@ pub(super) struct PackRows {
     pub(super) table: Arc<PackTable>,
 }
 
-/// Visits the packs of a range in order. Tables are read ahead, `TABLES_AT_ONCE` at a time.
+/// Where footage is looked up.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FootageOf {
+    /// In the camera's own timeline.
+    Timeline,
+    /// In what is kept for a hold on it.
+    Hold(HoldId),
+}
+
+/// Visits the packs of a range in order. Tables are read ahead.
 pub(super) async fn for_each_pack(
     footage: &Footage,
     camera: &CameraKey,
+    from: FootageOf,
     range: TimeRange,
     mut visit: impl FnMut(PackRows) -> Result<(), RetrieveError>,
 ) -> Result<(), RetrieveError> {
     let wider = TimeRange::new(range.start().saturating_sub(REORDER_MAX), range.end()).unwrap_or(range);
-    let rows = footage.index.segments(camera, wider).await?;
-    let mut tables = stream::iter(by_pack(rows, camera))
-        .map(|(pack, rows)| async move {
-            let table = footage.packs.table(&pack).await?;
-            Ok::<_, RetrieveError>(PackRows { pack, rows, table })
+    let rows = match from {
+        FootageOf::Timeline => footage.index.segments(camera, wider).await?,
+        FootageOf::Hold(hold) => footage.index.held_segments(camera, hold, wider).await?,
+    };
+    let mut packs = stream::iter(by_pack(rows, camera))
+        .chunks(TABLES_TOGETHER)
+        .map(|together| async move {
+            let (packs, rows): (Vec<_>, Vec<_>) = together.into_iter().unzip();
+            let tables = footage.packs.tables(&packs).await?;
+            Ok::<_, RetrieveError>(packs.into_iter().zip(rows).zip(tables))
         })
-        .buffered(TABLES_AT_ONCE);
-    while let Some(pack_rows) = tables.next().await {
-        visit(pack_rows?)?;
+        .buffered(READS_AT_ONCE);
+    while let Some(together) = packs.next().await {
+        for ((pack, rows), table) in together? {
+            visit(PackRows { pack, rows, table })?;
+        }
     }
     Ok(())
 }

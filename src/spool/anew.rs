@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
-use super::drain::blocking;
-use super::recover::entries;
+use super::recover::{changes_of, entries};
+use super::seal::blocking;
+use super::segments::{places_told, rows_of};
 use super::{Spool, SpoolError};
 use crate::index::{Change, PackState};
 use crate::machine;
+use crate::pack::{PackHeader, PackTable};
 use crate::units::{CameraKey, PackId};
 
 impl Spool {
@@ -62,6 +64,28 @@ impl Spool {
         put.map_err(|e| SpoolError::Io { path: file.to_owned(), source: std::io::Error::other(e) })?;
         // A copy of the former file would be read before the store's.
         blocking(move || [from, whole, cached].iter().try_for_each(|path| remove_if_there(path))).await
+    }
+
+    /// Takes in a whole pack that was written, flushed, as a draft: the index hears these changes together with it, then
+    /// the store gets it. Cut off before the index heard, the next start finds the pack.
+    pub async fn take_in(&self, table: &PackTable, draft: PathBuf, changes: Vec<Change>) -> Result<(), SpoolError> {
+        let PackHeader { pack, camera, .. } = &table.header;
+        let (whole, folder) = (self.whole_path(camera, *pack), self.folder(camera));
+        let bytes = blocking(move || {
+            let io = |source| SpoolError::Io { path: draft.clone(), source };
+            let bytes = std::fs::metadata(&draft).map_err(io)?.len();
+            machine::rename(&draft, &whole).map_err(io)?;
+            machine::sync_folder(&folder).map_err(io)?;
+            Ok(bytes)
+        })
+        .await?;
+        let mut told = rows_of(table, bytes).map_or_else(Vec::new, |rows| changes_of(&rows));
+        told.extend(places_told(table, bytes));
+        told.push(Change::SealPack { pack: *pack, bytes });
+        told.extend(changes);
+        self.0.index.write(told).await?;
+        self.0.sealed[&self.0.store.home(camera)].notify_one();
+        Ok(())
     }
 
     /// Where a pack that is written anew is drafted: on the spool's file system, under a name that is no pack's. What an

@@ -21,6 +21,28 @@ impl Spool {
         }
     }
 
+    /// As [`Spool::free_bytes`], with a bound on what the spool holds: what it has above that counts as missing on the
+    /// disk, so that cached packs go, then those beyond their guaranteed minimum, oldest first; inside the minimum
+    /// recording goes on, with an alarm, for as long as the disk has room.
+    pub fn free_bytes_within(&self, reserve_bytes: u64, spool_bytes_max: Option<u64>) -> io::Result<u64> {
+        let free = self.free_bytes(reserve_bytes)?;
+        let Some(max) = spool_bytes_max else { return Ok(free) };
+        let mut used = used_bytes(self.dir()).map_err(io::Error::other)?;
+        if used > max {
+            for (_, path, bytes) in cached(self.dir()).map_err(io::Error::other)? {
+                if used <= max {
+                    break;
+                }
+                match machine::remove_file(&path) {
+                    Ok(()) => used = used.saturating_sub(bytes),
+                    Err(e) => warn!(path = %path.display(), error = %e, "a cached pack could not be removed"),
+                }
+            }
+        }
+        let over = used.saturating_sub(max);
+        Ok(if over == 0 { free } else { free.min(reserve_bytes.saturating_sub(over)) })
+    }
+
     /// Bytes that may still be written, after cached packs made room for what is missing to `reserve_bytes`. Blocks.
     pub fn free_bytes(&self, reserve_bytes: u64) -> io::Result<u64> {
         let dir = self.dir();
@@ -43,6 +65,18 @@ impl Spool {
         }
         machine::free_bytes(dir)
     }
+}
+
+/// Bytes of all packs of the spool.
+fn used_bytes(dir: &Path) -> Result<u64, SpoolError> {
+    let mut used = 0u64;
+    for tenant in entries(dir)? {
+        for camera in entries(&tenant)? {
+            let sizes = entries(&camera)?.into_iter().filter_map(|path| Some(std::fs::metadata(path).ok()?.len()));
+            used = sizes.fold(used, u64::saturating_add);
+        }
+    }
+    Ok(used)
 }
 
 /// Cache files, oldest pack first, with their sizes.

@@ -1,316 +1,307 @@
-//! From growing to stored: packs are finished, flushed, told to the index, and handed to the store.
+//! From sealed to stored: each store has a drain of its own, so that one that is away holds up no other, and a lane
+//! for what somebody has asked for.
 //!
-//! Invariant: each step can be cut off and taken up again by recovery: a pack is first whole on disk, then in the
-//! store, then stored in the index.
+//! Invariant: each step can be cut off and taken up again: a pack is first in the store, compared, and only then stored
+//! in the index; an upload that was cut off goes on where it was.
+//! Queue: the index's sealed packs, bounded by the spool's room; what was asked for, bounded by [`ASKED_MAX`].
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::recover::changes_of;
-use super::segments::{Segments, rows_of};
-use super::{Growing, Spool, SpoolError, lock};
-use crate::index::{Change, PackState};
-use crate::machine;
-use crate::media::{Gap, GapCause};
-use crate::pack::{PackError, PackHeader, PackTable, reader, writer::PackWriter};
-use crate::store::Kept;
-use crate::units::{CameraKey, PackId, WallTime};
+use super::recover::entries;
+use super::seal::{RETRY_MAX, RETRY_MIN, blocking};
+use super::{Spool, SpoolError, lock};
+use crate::config::SendOrder;
+use crate::index::{Change, PackRow, PackState};
+use crate::store::shape::{Lane, Way};
+use crate::store::{StoreError, StoreId};
+use crate::units::{CameraKey, PackId, TimeRange};
 
-/// Packs sealed at a time: most of it is waiting for the disk, whose journal commits what comes together together.
-const SEALS_AT_ONCE: usize = 32;
-/// Packs sent to the store at a time.
+/// Packs sent to one store at a time.
 const SENDS_AT_ONCE: usize = 4;
-/// Packs that wait for the store, read at a time.
+/// Packs that wait for a store, read at a time.
 const WAITING_PAGE: u32 = 256;
-/// Bytes of a file written again at a time.
-const REWRITE_BYTES: usize = 256 * 1024;
-/// Without news, the store is tried this often.
-const RETRY_MIN: Duration = Duration::from_secs(1);
-/// A store that keeps failing is tried this often.
-const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Packs of a round. The newest change while a round goes on, so that its rounds are short.
+const ROUND_OLDEST: usize = 256;
+const ROUND_NEWEST: usize = 8;
+/// Packs that may be asked for at a time; whoever asks for more is told how many were taken.
+pub const ASKED_MAX: usize = 4_096;
+/// Uploads of packs that are gone are looked for this often.
+const STALE_LOOK: Duration = Duration::from_secs(3_600);
 
-/// Seals what the recorders hand over, until the spool is closed and the queue is empty.
-pub(super) async fn seal_queue(spool: Spool, queue: mpsc::Receiver<Arc<Growing>>) {
-    let packs = futures::stream::unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
-    packs
-        .for_each_concurrent(SEALS_AT_ONCE, |pack| {
-            let spool = spool.clone();
-            async move { spool.seal_now(pack).await }
-        })
-        .await;
+/// How the store did the last time, for its alarms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Good,
+    Away,
+    Refused,
+    Lies,
 }
 
-/// Hands to the store what waits for it, until stopped.
-pub(super) async fn drain(spool: Spool, stop: CancellationToken) {
+/// What a round did.
+#[derive(Debug, Default)]
+struct Round {
+    sent: usize,
+    failed: usize,
+    /// Failures that are the store's, after which the rest of a round need not try.
+    store_failed: usize,
+    first: Option<(Health, String)>,
+    more: bool,
+}
+
+/// Hands to one store what waits for it, until stopped.
+pub(super) async fn drain(spool: Spool, store: StoreId, stop: CancellationToken) {
     let mut wait = RETRY_MIN;
+    let mut health = Health::Good;
     while !stop.is_cancelled() {
-        let waiting = match spool.0.index.packs_in_state(PackState::Sealed, WAITING_PAGE).await {
-            Ok(waiting) => waiting,
-            Err(e) => {
-                error!(error = %e, "the index does not say which packs wait for the store");
-                Vec::new()
-            }
+        let round = match stop.run_until_cancelled(spool.round(store)).await {
+            Some(round) => round,
+            None => return,
         };
-        let more = waiting.len() == WAITING_PAGE as usize;
-        let sent = futures::stream::iter(waiting)
-            .map(|pack| {
-                let spool = spool.clone();
-                async move { spool.store_whole(&pack.camera, pack.id).await }
-            })
-            .buffer_unordered(SENDS_AT_ONCE)
-            .take_until(stop.cancelled());
-        let outcomes: Vec<Result<(), SpoolError>> = sent.collect().await;
-        let failed = outcomes.iter().filter_map(|o| o.as_ref().err()).collect::<Vec<_>>();
-        if let Some(first) = failed.first() {
-            warn!(failed = failed.len(), error = %first, "packs wait in the spool: the store did not take them");
+        let now = round.first.as_ref().map_or(Health::Good, |(health, _)| *health);
+        if now != health {
+            let detail = round.first.as_ref().map_or_else(String::new, |(_, error)| error.clone());
+            spool.tell_health(store, now, &detail).await;
+            health = now;
+        }
+        if let Some((_, error)) = &round.first {
+            let name = spool.0.store.name(store);
+            warn!(store = name, failed = round.failed, %error, "packs wait in the spool: the store did not take them");
             wait = (wait * 2).min(RETRY_MAX);
         } else {
             wait = RETRY_MIN;
-            if more {
+            if round.more && round.sent > 0 {
                 continue;
             }
         }
         // With nothing to do, only a sealed pack wakes it; with failures, time does.
+        let failed = round.failed > 0;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = spool.0.sealed.notified(), if failed.is_empty() => {}
-            () = tokio::time::sleep(wait), if !failed.is_empty() => {}
+            () = spool.0.sealed[&store].notified(), if !failed => {}
+            () = tokio::time::sleep(wait), if failed => {}
         }
     }
+}
+
+/// Hands over what was asked for, before the backlog, until stopped.
+pub(super) async fn drain_asked(spool: Spool, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let asked: Vec<_> = lock(&spool.0.asked).drain(..).collect();
+        let sends = asked.into_iter().map(|(camera, pack)| {
+            let spool = spool.clone();
+            async move {
+                // What fails here waits with the backlog, where it is tried again.
+                if let Err(error) = spool.store_whole(Lane::Asked, &camera, pack).await {
+                    warn!(%pack, %camera, %error, "a pack that was asked for waits: the store did not take it");
+                }
+                spool.wake_drain(&camera);
+            }
+        });
+        let sends: Vec<_> = sends.collect();
+        let all = futures::stream::iter(sends).for_each_concurrent(SENDS_AT_ONCE, |send| send);
+        if stop.run_until_cancelled(all).await.is_none() {
+            return;
+        }
+        if lock(&spool.0.asked).is_empty() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = spool.0.asked_more.notified() => {}
+            }
+        }
+    }
+}
+
+/// Gives up uploads whose packs are gone, now and then, until stopped.
+pub(super) async fn give_up_stale(spool: Spool, stop: CancellationToken) {
+    let looks = async {
+        let mut tick = tokio::time::interval(STALE_LOOK);
+        loop {
+            tick.tick().await;
+            if let Err(error) = spool.abort_stale().await {
+                warn!(%error, "uploads of packs that are gone may be left in the store");
+            }
+        }
+    };
+    stop.run_until_cancelled(looks).await;
 }
 
 impl Spool {
-    /// Seals one pack, trying until it succeeds: a full disk gets room again, an index comes back.
-    pub(super) async fn seal_now(&self, pack: Arc<Growing>) {
-        let id = pack.header.pack;
-        let mut wait = RETRY_MIN;
-        loop {
-            match self.try_seal(&pack).await {
-                Ok(()) => break,
-                Err(e) if self.0.closing.is_cancelled() => {
-                    warn!(pack = %id, error = %e, "a pack is left unsealed: the next start recovers it");
-                    break;
-                }
-                Err(e) => {
-                    error!(pack = %id, camera = %pack.header.camera, error = %e, "sealing failed and will be tried again");
-                    self.0.closing.run_until_cancelled(tokio::time::sleep(wait)).await;
-                    wait = (wait * 2).min(RETRY_MAX);
-                }
+    /// One store's packs, as many as a round takes.
+    async fn round(&self, store: StoreId) -> Round {
+        let mut round = Round::default();
+        let waiting = match self.waiting(store).await {
+            Ok((waiting, more)) => {
+                round.more = more;
+                waiting
             }
-        }
-        lock(&self.0.growing).remove(&id);
-    }
-
-    async fn try_seal(&self, pack: &Arc<Growing>) -> Result<(), SpoolError> {
-        let header = pack.header.clone();
-        let (spool, growing) = (self.clone(), pack.clone());
-        let _turn = pack.turn.lock().await;
-        let (mut whole, mut changes) = blocking(move || spool.finish(&growing)).await?;
-        let compared = match &mut whole {
-            Some(bytes) => self.reduce(&header.camera, header.pack, bytes, &mut changes).await,
-            None => None,
+            Err(e) => {
+                error!(error = %e, "the index does not say which packs wait for the store");
+                round.failed = 1;
+                return round;
+            }
         };
-        let sealed = whole.map(|bytes| Change::SealPack { pack: header.pack, bytes });
-        // Before the pack leaves the spool: an object that no row knows would be found by nobody.
-        if let Err(e) = self.0.index.write(changes.iter().cloned().chain(sealed).collect()).await {
-            pack.give_back(changes);
-            return Err(e.into());
-        }
-        if whole.is_none() {
-            return Ok(());
-        }
-        drop(compared);
-        // Renaming costs nothing and is done at once; sending is the drain's, which has time.
-        if self.0.store.local_root().is_some() {
-            match self.store_whole(&header.camera, header.pack).await {
-                Ok(()) => return Ok(()),
-                Err(e) => {
-                    warn!(pack = %header.pack, error = %e, "the store did not take a pack: it waits in the spool")
+        let sends = waiting.into_iter().map(|pack| {
+            let spool = self.clone();
+            async move { spool.store_whole(Lane::Backlog, &pack.camera, pack.id).await }
+        });
+        let mut sent = futures::stream::iter(sends).buffer_unordered(SENDS_AT_ONCE);
+        while let Some(outcome) = sent.next().await {
+            let e = match outcome {
+                Ok(sent) => {
+                    round.sent += usize::from(sent);
+                    continue;
                 }
-            }
-        }
-        self.0.sealed.notify_one();
-        Ok(())
-    }
-
-    /// Writes the fragment table, flushes, and gives the pack its whole name. Gives its size, `None` when nothing of the
-    /// pack is worth keeping, and what the index must learn.
-    fn finish(&self, pack: &Growing) -> Result<(Option<u64>, Vec<Change>), SpoolError> {
-        let mut state = lock(&pack.state);
-        let (id, camera) = (pack.header.pack, &pack.header.camera);
-        let io = |source| SpoolError::Io { path: pack.path.clone(), source };
-        if let Some(writer) = state.writer.take() {
-            state.table = Some(Arc::new(writer.table().clone()));
-            if writer.table().fragments.is_empty() {
-                drop(writer);
-                machine::remove_file(&pack.path).map_err(io)?;
-                return Ok((None, Vec::new()));
-            }
-            // A pack whose flush failed may not be what was written to it: it is scanned below like one after a crash.
-            if !state.failed {
-                let file = writer.file();
-                let finished = writer.finish().map_err(SpoolError::from);
-                if let Err(e) = finished.and_then(|_| machine::sync_data(&file).map_err(io)) {
-                    state.failed = true;
-                    return Err(e);
-                }
-                self.became_durable(&std::mem::take(&mut state.waiting));
-            }
-        }
-        let whole = self.whole_path(camera, id);
-        let path = [&pack.path, &whole].into_iter().find(|p| p.exists());
-        let Some(path) = path else {
-            // An earlier attempt got further than it heard: the pack is in the store.
-            let gone_to = self.0.store.local_file(camera, id).unwrap_or_else(|| self.cache_path(camera, id));
-            let bytes = std::fs::metadata(gone_to).map_err(io)?.len();
-            return Ok((Some(bytes), pack.take_unflushed(&mut state, bytes)));
-        };
-        if state.failed {
-            let Some(table) = self.mend(path, camera, 0)? else {
-                return Ok((None, lost(pack, &state.segments)));
+                Err(e) => e,
             };
-            let before = state.table.take().map_or(0, |t| t.fragments.len());
-            let bytes = std::fs::metadata(path).map_err(io)?.len();
-            if table.fragments.len() < before {
-                error!(pack = %id, %camera, fragments = before - table.fragments.len(), "a disk that failed to flush lost fragments");
-                let ends =
-                    std::mem::take(&mut state.pending).into_iter().filter(|c| matches!(c, Change::EndRun { .. }));
-                state.pending = retell(&table, bytes, &state.segments).into_iter().chain(ends).collect();
-                state.segments.take_changed();
-                state.announced = true;
+            let (health, of_store) = match &e {
+                SpoolError::Store(e) if e.refuses_credentials() => (Health::Refused, true),
+                SpoolError::Store(e) if e.lies() => (Health::Lies, false),
+                SpoolError::Store(StoreError::Request(_)) => (Health::Away, true),
+                _ => (Health::Away, false),
+            };
+            round.failed += 1;
+            round.store_failed += usize::from(of_store);
+            round.first.get_or_insert((health, e.to_string()));
+            if round.store_failed >= SENDS_AT_ONCE {
+                break;
             }
-            state.table = Some(Arc::new(table));
-            state.failed = false;
         }
-        let bytes = std::fs::metadata(path).map_err(io)?.len();
-        if path != &whole {
-            machine::rename(path, &whole).map_err(io)?;
-            machine::sync_folder(&self.folder(camera)).map_err(io)?;
-        }
-        Ok((Some(bytes), pack.take_unflushed(&mut state, bytes)))
+        round
     }
 
-    /// Cuts a torn pack at its last whole fragment, writes its table and flushes it; `None` (and no file) when it has no
-    /// fragment. The samples of the first `flushed` fragments are known to be on the disk.
-    pub(super) fn mend(&self, path: &Path, camera: &CameraKey, flushed: u32) -> Result<Option<PackTable>, SpoolError> {
-        let io = |source| SpoolError::Io { path: path.to_owned(), source };
-        let key = self.key(camera);
-        let scan = reader::scan_unflushed(path, &key, flushed)?;
-        let Some(table) = scan.table.clone().filter(|table| !table.fragments.is_empty()) else {
-            machine::remove_file(path).map_err(io)?;
-            return Ok(None);
-        };
-        if &table.header.camera != camera {
-            return Err(PackError::Malformed {
-                offset: 0,
-                what: format!("the pack is of camera {}, its folder is of {camera}", table.header.camera),
+    /// The next packs of a store in its order, and whether there are more.
+    async fn waiting(&self, store: StoreId) -> Result<(Vec<PackRow>, bool), SpoolError> {
+        let newest = self.0.store.order(store) == SendOrder::NewestFirst;
+        let mut own = VecDeque::new();
+        let (mut after, mut more) = (None, false);
+        loop {
+            let page = self.0.index.sealed_after(after, WAITING_PAGE).await?;
+            after = page.last().map(|pack| (pack.start, pack.id));
+            let last = page.len() < WAITING_PAGE as usize;
+            for pack in page.into_iter().filter(|pack| self.0.store.home(&pack.camera) == store) {
+                if newest && own.len() == ROUND_NEWEST {
+                    own.pop_front();
+                    more = true;
+                }
+                own.push_back(pack);
             }
-            .into());
+            if last || (!newest && own.len() >= ROUND_OLDEST) {
+                more |= !last;
+                break;
+            }
         }
-        let unsure_from = match table.is_reference() {
-            // Its own fragments lie elsewhere in the file than in the pack.
-            true => 0,
-            false => table.fragments.get(flushed as usize).map_or(scan.whole_bytes, |entry| entry.offset),
-        };
-        let file = rewrite(path, unsure_from).map_err(io)?;
-        if scan.finished {
-            // By whoever wrote the table, who may have ended before it was flushed.
-            machine::sync_data(&file).map_err(io)?;
-            return Ok(Some(table));
+        let mut own: Vec<PackRow> = own.into();
+        if newest {
+            own.reverse();
         }
-        let torn_bytes = scan.file_bytes - scan.whole_bytes;
-        if torn_bytes > 0 {
-            info!(pack = %table.header.pack, %camera, torn_bytes, "cut a torn pack at its last whole fragment");
-        }
-        let writer = PackWriter::resume(path, scan, key)?;
-        let file = writer.file();
-        writer.finish()?;
-        machine::sync_data(&file).map_err(io)?;
-        Ok(Some(table))
+        Ok((own, more))
     }
 
-    /// Hands a whole pack of the spool to the store and tells the index.
-    async fn store_whole(&self, camera: &CameraKey, pack: PackId) -> Result<(), SpoolError> {
-        let _busy = self.busy(pack).await;
+    /// Hands a whole pack of the spool to the store and tells the index; `false` where there is nothing to send.
+    pub(super) async fn store_whole(&self, lane: Lane, camera: &CameraKey, pack: PackId) -> Result<bool, SpoolError> {
+        let busy = self.busy(pack).await;
         // Stored by now, or condemned, or gone: there is nothing to send.
         if self.0.index.any_pack(pack).await?.is_none_or(|row| row.state != PackState::Sealed) {
-            return Ok(());
+            return Ok(false);
         }
+        let _not_replaced = self.0.sending.read().await;
         let whole = self.whole_path(camera, pack);
-        let _sending = self.0.sending.read().await;
-        match self.0.store.put_pack(camera, pack, &whole).await {
-            Ok(Kept::Moved | Kept::Cached) => {}
-            Err(e) => {
-                // A crash or a cut-off write may have left the index behind the store.
-                let there = self.0.store.pack_bytes(camera, pack).await.ok().flatten();
-                if whole.exists() || there.is_none() {
-                    return Err(SpoolError::Io { path: whole, source: std::io::Error::other(e) });
-                }
+        if let Err(e) = self.0.store.put_pack_in(&Way { lane, given_up: busy.given_up() }, camera, pack, &whole).await {
+            if matches!(e, StoreError::GivenUp) {
+                return Ok(false);
+            }
+            // A crash or a cut-off write may have left the index behind the store.
+            if whole.exists() || self.0.store.pack_bytes(camera, pack).await.ok().flatten().is_none() {
+                return Err(e.into());
             }
         }
         self.0.index.write(vec![Change::PackStored { pack }]).await?;
-        self.keep_as_cache(camera, pack).map_err(|source| SpoolError::Io { path: whole, source })
+        self.keep_as_cache(camera, pack).map_err(|source| SpoolError::Io { path: whole, source })?;
+        Ok(true)
     }
-}
 
-/// Writes a file's own bytes over it again from there on. After a flush that failed, whoever asked for it, the kernel
-/// may count pages as written that are not: a later flush would succeed without them.
-fn rewrite(path: &Path, from: u64) -> std::io::Result<File> {
-    let mut file = File::options().read(true).write(true).open(path)?;
-    file.seek(SeekFrom::Start(from))?;
-    let mut part = vec![0; REWRITE_BYTES];
-    loop {
-        let taken = file.read(&mut part)?;
-        if taken == 0 {
-            return Ok(file);
+    /// Somebody waits for this camera's footage of this time to be in its store: what waits goes before the backlog.
+    /// Gives how many packs that is; a lane that is full takes no more.
+    pub async fn send_first(&self, camera: &CameraKey, range: TimeRange) -> Result<usize, SpoolError> {
+        let mut after = None;
+        let mut taken = 0;
+        loop {
+            let page = self.0.index.sealed_after(after, WAITING_PAGE).await?;
+            after = page.last().map(|pack| (pack.start, pack.id));
+            let last = page.len() < WAITING_PAGE as usize;
+            let within =
+                |pack: &&PackRow| pack.camera == *camera && pack.start < range.end() && pack.end > range.start();
+            let mut asked = lock(&self.0.asked);
+            for pack in page.iter().filter(within).take(ASKED_MAX.saturating_sub(asked.len())) {
+                let pack = (camera.clone(), pack.id);
+                if !asked.contains(&pack) {
+                    asked.push_back(pack);
+                }
+                taken += 1;
+            }
+            if last {
+                break;
+            }
         }
-        file.seek(SeekFrom::Current(-(taken as i64)))?;
-        machine::write_all(&file, &part[..taken])?;
+        self.0.asked_more.notify_one();
+        Ok(taken)
     }
-}
 
-/// What the index must learn of a pack that is shorter than it was told: its rows afresh, and a gap for the rest.
-fn retell(table: &PackTable, bytes: u64, told: &Segments) -> Vec<Change> {
-    let Some(rows) = rows_of(table, bytes) else { return Vec::new() };
-    let afresh = changes_of(&rows);
-    // It may not have heard of the pack at all: what is forgotten must be known.
-    let known = afresh.iter().filter(|c| matches!(c, Change::BeginRun { .. } | Change::OpenPack(_))).cloned();
-    let mut changes: Vec<Change> = known.collect();
-    changes.push(Change::Forget { pack: table.header.pack });
-    changes.extend(afresh);
-    let end = told.extent().map_or(rows.pack.end, |(_, end)| end);
-    changes.push(write_failed(&table.header.camera, rows.pack.end, end));
-    changes
-}
+    /// Something of this camera waits for its store.
+    pub(super) fn wake_drain(&self, camera: &CameraKey) {
+        self.0.sealed[&self.0.store.home(camera)].notify_one();
+    }
 
-/// What the index must learn of a pack of which nothing is left.
-fn lost(pack: &Growing, told: &Segments) -> Vec<Change> {
-    let Some((start, end)) = told.extent() else { return Vec::new() };
-    let PackHeader { pack: id, camera, run, .. } = &pack.header;
-    vec![
-        Change::BeginRun { camera: camera.clone(), run: *run, start },
-        Change::OpenPack(pack.row(0, start, end)),
-        Change::Forget { pack: *id },
-        write_failed(camera, start, end),
-    ]
-}
+    /// A store's state has changed: the log and the events say so once.
+    async fn tell_health(&self, store: StoreId, now: Health, detail: &str) {
+        let name = self.0.store.name(store);
+        let (kind, what) = match now {
+            Health::Good => ("store_back", "takes packs again"),
+            Health::Away => ("store_away", "does not take packs, which wait in the spool"),
+            Health::Refused => {
+                ("store_refused", "refuses its credentials: see to the access key; packs wait in the spool")
+            }
+            Health::Lies => {
+                ("store_lies", "hands back other bytes than it was sent: see to it; packs wait in the spool")
+            }
+        };
+        match now {
+            Health::Good => info!(store = name, "the store {what}"),
+            _ => error!(store = name, "the store {what}"),
+        }
+        let colon = if detail.is_empty() { "" } else { ": " };
+        let detail = format!("store {name} {what}{colon}{detail}");
+        let event = Change::Event { at: self.0.clock.wall(), tenant: None, camera: None, kind, detail };
+        if let Err(e) = self.0.index.write(vec![event]).await {
+            warn!(error = %e, "the index did not take an event of the store's");
+        }
+    }
 
-fn write_failed(camera: &CameraKey, start: WallTime, end: WallTime) -> Change {
-    let gap = Gap { start, end, cause: GapCause::WriteFailed, lost_packets: 0 };
-    Change::PutGap { camera: camera.clone(), gap }
-}
-
-/// Runs file work off the runtime's threads.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
-) -> Result<T, SpoolError> {
-    machine::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Stopped))
+    /// Gives up the uploads whose packs are no longer in the spool.
+    async fn abort_stale(&self) -> Result<(), SpoolError> {
+        let dir = self.dir().to_owned();
+        let notes = blocking(move || {
+            let mut notes = Vec::<PathBuf>::new();
+            for tenant in entries(&dir)? {
+                for camera in entries(&tenant)? {
+                    let all = entries(&camera)?.into_iter();
+                    notes.extend(all.filter(|path| path.extension().is_some_and(|e| e == "upload")));
+                }
+            }
+            Ok(notes)
+        })
+        .await?;
+        // The note of `x.mp4` is `x.mp4.upload`.
+        for note in notes.into_iter().filter(|note| !note.with_extension("").exists()) {
+            self.0.store.abort_upload(&note).await?;
+            info!(note = %note.display(), "gave up an upload whose pack is gone");
+        }
+        Ok(())
+    }
 }

@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::anew::remove_drafts;
-use super::drain::blocking;
+use super::seal::blocking;
 use super::segments::{Rows, places_told, rows_of};
 use super::{Spool, SpoolError};
 use crate::index::{Change, IndexError, PackRow, PackState};
@@ -70,7 +71,7 @@ impl Spool {
         }
         report.lost = self.settle_rows().await?;
         if report.sealed > 0 {
-            self.0.sealed.notify_one();
+            self.0.sealed.values().for_each(Notify::notify_one);
         }
         if report != Recovered::default() {
             info!(
@@ -216,7 +217,12 @@ impl Spool {
                 row.id, row.start, row.end
             ),
         };
-        self.0.index.write(vec![Change::Forget { pack: row.id }, Change::PutGap { camera, gap }, event]).await?;
+        let mut changes = vec![Change::Forget { pack: row.id }, event];
+        // The footage that a hold's pack was copied from has a timeline of its own.
+        if self.0.index.hold_of(row.id).await?.is_none() {
+            changes.push(Change::PutGap { camera, gap });
+        }
+        self.0.index.write(changes).await?;
         Ok(())
     }
 }
@@ -233,6 +239,10 @@ pub fn changes_of(rows: &Rows) -> Vec<Change> {
     let camera = &rows.pack.camera;
     let begin = Change::BeginRun { camera: camera.clone(), run: rows.pack.run, start: rows.pack.start };
     let mut changes = vec![begin, Change::OpenPack(rows.pack.clone())];
+    if let Some(hold) = &rows.hold {
+        changes.push(Change::PlaceHold { camera: camera.clone(), hold: hold.clone() });
+        changes.push(Change::KeepFor { pack: rows.pack.id, hold: hold.id });
+    }
     changes.extend(rows.segments.iter().map(|segment| Change::PutSegment {
         camera: camera.clone(),
         segment: segment.clone(),

@@ -1,8 +1,10 @@
 //! From a pack's fragments to its index rows; the recorder and recovery build the same rows through this.
 
+use std::sync::Arc;
+
 use crate::index::{Change, PackRow, PackState, SEGMENT_DURATION_MAX, SegmentRow};
 use crate::media::Gap;
-use crate::pack::{FragmentEntry, PackTable};
+use crate::pack::{FragmentEntry, HoldFacts, PackTable};
 use crate::units::{PackId, RunId, TimeRange, WallTime};
 
 /// The segments of one pack, growing.
@@ -72,8 +74,11 @@ pub struct Rows {
     pub pack: PackRow,
     /// Its segments.
     pub segments: Vec<SegmentRow>,
-    /// Gaps that travel in it.
+    /// Gaps that travel in it. A pack that stays for a hold tells of none: they are told by the packs that it was copied
+    /// from, for as long as the camera's timeline has those.
     pub gaps: Vec<Gap>,
+    /// The hold that it stays for.
+    pub hold: Option<Arc<HoldFacts>>,
 }
 
 /// The rows of a pack of `bytes` bytes; `None` when it has no fragment.
@@ -94,16 +99,20 @@ pub fn rows_of(table: &PackTable, bytes: u64) -> Option<Rows> {
             condemned_at: None,
         },
         segments: segments.rows,
-        gaps: table.fragments.iter().flat_map(|entry| entry.stamp.gaps.iter().copied()).collect(),
+        gaps: match header.hold {
+            None => table.fragments.iter().flat_map(|entry| entry.stamp.gaps.iter().copied()).collect(),
+            Some(_) => Vec::new(),
+        },
+        hold: header.hold.clone(),
     })
 }
 
-/// By what a pack is found again, and where bytes of it lie that are not in its own file of `bytes` bytes.
+/// By what a pack is found again (one that stays for a hold by nothing: no bytes of others shall lie in it), and where bytes of it lie that are not in its own file of `bytes` bytes.
 pub fn places_told(table: &PackTable, bytes: u64) -> Vec<Change> {
     let hosts = table.hosts().iter().map(|host| host.pack).collect();
     let pack = table.header.pack;
     vec![
-        Change::Hook { pack, hooks: table.hooks() },
+        Change::Hook { pack, hooks: if table.header.hold.is_none() { table.hooks() } else { Vec::new() } },
         Change::Refers { pack, bytes, lent_bytes: table.lent_bytes(), hosts },
     ]
 }

@@ -109,6 +109,17 @@ pub(crate) fn key(text: &str) -> CameraKey {
     text.parse().unwrap()
 }
 
+fn camera_row((name, days): (&str, i64)) -> CameraRow {
+    CameraRow {
+        key: key(name),
+        name: name.to_owned(),
+        place: String::new(),
+        configured: true,
+        retention_max: Ticks90k(days * DAY),
+        retention_min: Ticks90k::ZERO,
+    }
+}
+
 impl Rig {
     pub(crate) async fn new(options: Options) -> Self {
         let dir = TempDir::new().unwrap();
@@ -122,14 +133,7 @@ impl Rig {
     }
 
     pub(crate) async fn over(dir: TempDir, index: Index, store: Store, options: Options) -> Self {
-        let rows = options.cameras.iter().map(|(name, days)| CameraRow {
-            key: key(name),
-            name: (*name).to_owned(),
-            place: String::new(),
-            configured: true,
-            retention_max: Ticks90k(days * DAY),
-            retention_min: Ticks90k::ZERO,
-        });
+        let rows = options.cameras.iter().copied().map(camera_row);
         index.write(vec![Change::Configure(rows.collect())]).await.unwrap();
         let domains = options.sharing.iter().map(|tenant| (tenant.parse().unwrap(), "together".parse().unwrap()));
         let keys = Keys::from_secret([7; 32]).with_domains(domains);
@@ -164,7 +168,7 @@ impl Rig {
         id.0[6..].copy_from_slice(&[[0; 2].as_slice(), &self.packs_made.to_be_bytes()].concat());
         let mut run = RunId([9; 16]);
         run.0[..8].copy_from_slice(&blake3::hash(camera.as_bytes()).as_bytes()[..8]);
-        let header = PackHeader { pack: id, camera: key(camera), run, params: params() };
+        let header = PackHeader { pack: id, camera: key(camera), run, params: params(), hold: None };
         let begin = Change::BeginRun { camera: key(camera), run, start: at(0) };
         self.index.write(vec![begin]).await.unwrap();
         let pack = self.spool.open_pack(header).unwrap();
@@ -244,6 +248,7 @@ impl Rig {
             grace: MINUTE,
             disk_reserve_bytes: 0,
             store_on_disk: true,
+            stored_elsewhere: std::collections::HashSet::new(),
             time_zone: jiff::tz::TimeZone::UTC,
         };
         sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, policy)
@@ -294,8 +299,13 @@ impl Rig {
     /// The same packs with an index that was made from them alone.
     pub(crate) async fn rebuilt(self) -> Self {
         self.index.close().await;
-        let path = self.dir.path().join("index.sqlite");
         let cameras = self.index.all_cameras().await.unwrap();
+        self.rebuilt_with(cameras).await
+    }
+
+    /// The same where the configuration has these cameras.
+    pub(crate) async fn rebuilt_with(self, cameras: Vec<CameraRow>) -> Self {
+        let path = self.dir.path().join("index.sqlite");
         let rebuild = Rebuild {
             index: path.clone(),
             cameras,

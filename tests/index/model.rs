@@ -73,6 +73,9 @@ impl Model {
                 row.state = row.state.max(PackState::Sealed);
             }
             Change::Hook { .. } | Change::Claim { .. } | Change::Refers { .. } => {}
+            // The model has no holds: their own tests are in `tests/hold`.
+            Change::Doom { .. } | Change::Copied { .. } | Change::EndHoldsBefore { .. } => {}
+            Change::PlaceHold { .. } | Change::EndHold { .. } | Change::KeepFor { .. } => return Err(Refused),
             Change::PackStored { pack } => {
                 let (row, _) = self.packs.get_mut(&pack).ok_or(Refused)?;
                 row.state = row.state.max(PackState::Stored);

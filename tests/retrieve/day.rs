@@ -39,10 +39,14 @@ async fn a_day() -> Rig {
     rig
 }
 
+/// What one piece of a clip's samples takes in memory at most, whatever the clip's length.
+const PIECE_BYTES_MAX: usize = 1 << 20;
+
 /// Writes the clip to a file as it comes, one chunk in memory.
 async fn save(clip: &Arc<Clip>, mut file: &File) -> u64 {
     let (mut bytes, mut chunks) = (0, clip.body(0..clip.len()));
     while let Some(chunk) = chunks.try_next().await.expect("the packs are there") {
+        assert!(chunk.len() <= PIECE_BYTES_MAX, "{} bytes at once", chunk.len());
         file.write_all(&chunk).expect("room on the disk");
         bytes += chunk.len() as u64;
     }

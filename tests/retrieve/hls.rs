@@ -118,20 +118,20 @@ async fn live_plays_what_is_written_and_follows_the_camera_from_pack_to_pack() {
     rig.flush().await;
     let playlist = live_playlist(&rig.footage, &rig.camera).await.expect("live");
     assert!(!playlist.contains("ENDLIST"));
-    assert_eq!(segments(&playlist), 2, "{playlist}");
-    check_live(&rig, &playlist, "one", &source[..100]).await;
+    assert_eq!(segments(&playlist), 5, "{playlist}");
+    check_live(&rig, &playlist, "one", &source[..125]).await;
 
     // Not flushed: live shows it all the same.
     rig.append(&pack, at(0), &first[5]);
     let playlist = live_playlist(&rig.footage, &rig.camera).await.expect("live");
-    assert_eq!(segments(&playlist), 3, "{playlist}");
+    assert_eq!(segments(&playlist), 6, "{playlist}");
     check_live(&rig, &playlist, "two", &source[..150]).await;
 
     rig.flush().await;
     rig.seal(pack).await;
     rig.open(at(0), second).await;
     let playlist = live_playlist(&rig.footage, &rig.camera).await.expect("live");
-    assert_eq!(segments(&playlist), 6, "{playlist}");
+    assert_eq!(segments(&playlist), 12, "{playlist}");
     assert!(!playlist.contains("#EXT-X-DISCONTINUITY\n"), "the run goes on");
     check_live(&rig, &playlist, "three", &source).await;
 }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use url::Url;
 use vigie::clock::{Clock, SimClock};
 use vigie::config::S3;
+use vigie::hold::Holds;
 use vigie::index::{CameraRow, Change, Index};
 use vigie::keys::Keys;
 use vigie::media::Fragment;
@@ -36,6 +37,7 @@ pub(crate) struct Rig {
     pub(crate) camera: CameraKey,
     pub(crate) dir: TempDir,
     spool: Spool,
+    keys: Keys,
     tasks: Option<Tasks>,
     packs_made: u8,
 }
@@ -61,11 +63,16 @@ impl Rig {
             Store::open(&Url::from_directory_path(&store_dir).expect("absolute"), &S3::default()).expect("a folder");
         let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at(60_000)));
         let keys = Keys::from_secret([7; 32]);
-        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys);
+        let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
         let tasks = spool.start().expect("a spool");
         let packs = Packs::new(spool.clone(), store);
         let footage = Footage::new(index, packs, clock);
-        Self { footage, camera, dir, spool, tasks: Some(tasks), packs_made: 0 }
+        Self { footage, camera, dir, spool, keys, tasks: Some(tasks), packs_made: 0 }
+    }
+
+    pub(crate) fn holds(&self) -> Holds {
+        let Footage { index, packs, clock, .. } = self.footage.clone();
+        Holds::new(index, self.spool.clone(), packs, self.keys.clone(), clock, jiff::tz::TimeZone::UTC)
     }
 
     /// A pack with these fragments, which a run that began at `run_start` sent. It goes on growing.
@@ -78,6 +85,7 @@ impl Rig {
             camera: self.camera.clone(),
             run,
             params: fragments[0].params.clone(),
+            hold: None,
         };
         let begin = Change::BeginRun { camera: self.camera.clone(), run, start: run_start };
         if fragments[0].decode_time == Ticks90k::ZERO {

@@ -83,6 +83,7 @@ impl Plan {
             grace: seconds(random, 2.0, 8.0),
             disk_reserve_bytes: if random.random_bool(0.5) { 0 } else { random.random_range(1_000..60_000) },
             store_on_disk: local,
+            stored_elsewhere: std::collections::HashSet::new(),
             time_zone: jiff::tz::TimeZone::UTC,
         };
         let limits =

@@ -5,9 +5,18 @@ use super::*;
 /// The one route without credentials.
 const OPEN: [&str; 1] = ["/healthz"];
 
+/// One of `north`, and one that does not exist.
+const HOLD: &str = "06060606060606060606060606060606";
+const NO_HOLD: &str = "07070707070707070707070707070707";
+
 /// What stands for each parameter of a path, for a camera of `north`.
 fn filled(path: &str) -> String {
-    let values = [("{camera}", "gate"), ("{pack}", "000102030405060708090a0b0c0d0e0f"), ("{segment}", "0-1.m4s")];
+    let values = [
+        ("{camera}", "gate"),
+        ("{pack}", "000102030405060708090a0b0c0d0e0f"),
+        ("{segment}", "0-1.m4s"),
+        ("{hold}", HOLD),
+    ];
     let filled = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
     assert!(!filled.contains('{'), "say here what stands for the parameter of {path}");
     filled
@@ -33,17 +42,46 @@ fn query(operation: &Value) -> String {
     asked.collect::<Vec<_>>().join("&")
 }
 
-/// Path with query and path as described, for each route.
-async fn routes(gateway: &Gateway) -> Vec<(String, String)> {
+/// What each route that reads a body takes, so that it is not refused for that.
+fn body(method: &Method, described: &str) -> Body {
+    match (method.as_str(), described) {
+        ("POST", "/api/cameras/{camera}/holds") => Body::from(
+            r#"{"start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z", "requester": "Lieutenant Petit",
+                "reason": "theft", "until": "2026-03-20T00:00:00Z"}"#,
+        ),
+        ("GET" | "DELETE", _) => Body::empty(),
+        _ => panic!("say here what {method} {described} takes"),
+    }
+}
+
+/// As this tenant, with its token.
+async fn ask(gateway: &Gateway, tenant: &str, route: &Route, path: &str) -> Answer {
+    let mut asked = request(route.method.clone(), path, Some(&format!("{tenant}:{tenant} token")));
+    asked.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
+    *asked.body_mut() = body(&route.method, &route.described);
+    gateway.send(asked).await
+}
+
+#[derive(Debug)]
+struct Route {
+    method: Method,
+    /// With its query.
+    path: String,
+    described: String,
+}
+
+/// Every method of every path.
+async fn routes(gateway: &Gateway) -> Vec<Route> {
     let api = gateway.ask("north", "/api/openapi.json").await.json();
     let mut routes = Vec::new();
     for (path, item) in api["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            assert_eq!(method, "get", "{path}: a method that changes something needs its own test here");
-            routes.push((format!("{}?{}", filled(path), query(operation)), path.clone()));
+            let method = method.to_uppercase().parse().unwrap();
+            let (path, described) = (format!("{}?{}", filled(path), query(operation)), path.clone());
+            routes.push(Route { method, path, described });
         }
     }
-    assert!(routes.len() >= 17, "{routes:?}");
+    assert!(routes.len() >= 22, "{routes:?}");
     routes
 }
 
@@ -61,9 +99,9 @@ async fn no_route_answers_without_the_right_credentials() {
         Some("north/gate:north token"),
         Some("\u{0}:\u{0}"),
     ];
-    for (path, described) in routes(&gateway).await {
+    for Route { path, described, .. } in routes(&gateway).await {
         for credentials in wrong {
-            for method in [Method::GET, Method::HEAD, Method::POST] {
+            for method in [Method::GET, Method::HEAD, Method::POST, Method::DELETE] {
                 let answer = gateway.send(request(method.clone(), &path, credentials)).await;
                 if OPEN.contains(&described.as_str()) {
                     assert_ne!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
@@ -80,19 +118,38 @@ async fn no_route_answers_without_the_right_credentials() {
 #[tokio::test]
 async fn no_route_shows_a_tenant_what_is_another_s() {
     let gateway = Gateway::mutualised().await;
-    for (path, described) in routes(&gateway).await {
-        let answer = gateway.ask("south", &path).await;
-        if described.starts_with("/api/cameras/{camera}") {
-            // As for a camera that does not exist at all: not even that it exists is told.
-            let nobody = gateway.ask("south", &path.replace("/gate", "/nope")).await;
+    for route in routes(&gateway).await {
+        let path = &route.path;
+        let answer = ask(&gateway, "south", &route, path).await;
+        if ["/api/cameras/{camera}", "/api/holds/{hold}"].iter().any(|start| route.described.starts_with(start)) {
+            // As for a camera or a hold that does not exist at all: not even that it exists is told.
+            let nobody = ask(&gateway, "south", &route, &path.replace("/gate", "/nope").replace(HOLD, NO_HOLD)).await;
             let (problem, expected) = (answer.problem(404), nobody.problem(404));
-            let shown = problem.to_string().replace("gate", "nope");
+            let shown = problem.to_string().replace("gate", "nope").replace(HOLD, NO_HOLD);
             assert_eq!(shown, expected.to_string(), "{path}");
         }
-        for secret in ["north", "square", "place of north"] {
+        for secret in ["north", "square", "place of north", "theft by night", HOLD] {
+            // What was asked may be repeated.
+            if path.contains(secret) {
+                continue;
+            }
             let body = String::from_utf8_lossy(&answer.body);
             assert!(!body.contains(secret), "{path} tells south {secret:?}: {body}");
         }
+    }
+    // What south asked to change is as it was.
+    let holds = gateway.ask("north", "/api/holds").await.json();
+    assert_eq!(holds.as_array().unwrap().len(), 1);
+    assert_eq!((&holds[0]["id"], &holds[0]["closed"]), (&HOLD.into(), &Value::Null));
+}
+
+#[tokio::test]
+async fn each_route_answers_the_tenant_whose_it_is() {
+    let gateway = Gateway::mutualised().await;
+    for route in routes(&gateway).await {
+        let answer = ask(&gateway, "north", &route, &route.path).await;
+        let allowed = [StatusCode::OK, StatusCode::CREATED, StatusCode::NOT_FOUND];
+        assert!(allowed.contains(&answer.status), "{route:?}: {} {:?}", answer.status, answer.body);
     }
 }
 

@@ -83,6 +83,20 @@ proptest! {
     }
 
     #[test]
+    fn a_hold_travels_in_the_header_whole(
+        id: [u8; 16], start in -1i64 << 60..1 << 60, length in 1i64..1 << 60, until: i64, placed: i64,
+        reference in ".{0,40}", requester in ".{0,40}", reason in ".{0,40}",
+    ) {
+        let range = TimeRange::new(WallTime(start), WallTime(start + length)).unwrap();
+        let (until, placed) = (WallTime(until), WallTime(placed));
+        let hold = HoldFacts { id: HoldId(id), range, reference, requester, reason, until, placed };
+        let held = PackHeader { hold: Some(Arc::new(hold)), ..header() };
+        let mut out = Vec::new();
+        put_header(&mut out, &held);
+        prop_assert_eq!(Input(&out).header(), Ok(held));
+    }
+
+    #[test]
     fn fragment_header_encode_then_decode_is_identity(entry in entry(), index: u32) {
         let mut boxes = Vec::new();
         let pack = header().pack;

@@ -38,8 +38,8 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    /// Segments end before a random access point once they are `ticks_min` long, and anywhere once they are
-    /// `ticks_max` long. They also end with their pack and at discontinuities.
+    /// Segments end before a random access point once they are `ticks_min` long or where they do not begin with one
+    /// themselves, and anywhere once they are `ticks_max` long. They also end with their pack and at discontinuities.
     pub(super) fn new(ticks_min: Ticks90k, ticks_max: Ticks90k) -> Self {
         Self { ticks_min, ticks_max, current: None, params: None }
     }
@@ -55,7 +55,8 @@ impl Cutter {
         let described_alike = self.params.as_ref().is_some_and(|known| Arc::ptr_eq(known, params) || known == params);
         let discontinuity = !step.joined || !described_alike;
         let goes_on = |s: &Segment| {
-            let due = s.ticks >= self.ticks_max || (step.entry.random_access && s.ticks >= self.ticks_min);
+            let may_end = s.ticks >= self.ticks_min || !s.random_access;
+            let due = s.ticks >= self.ticks_max || (step.entry.random_access && may_end);
             s.pack == table.header.pack && !discontinuity && !due
         };
         let (ticks, wall_end) = (step.entry.duration(), step.entry.wall_end());

@@ -17,16 +17,15 @@ use super::{Maps, header, target_seconds, write_segments};
 use crate::index::SegmentRow;
 use crate::pack::PackTable;
 use crate::packs::PackRef;
-use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 const fn millis(ms: i64) -> Ticks90k {
     Ticks90k(ms * TICKS_PER_SECOND / 1000)
 }
 
-/// A segment ends before a random access point once it is this long: one second, less what a camera's clock jitters.
-const SEGMENT_MIN: Ticks90k = millis(800);
-/// A segment ends anywhere once it is this long: two fragments of one second.
-const SEGMENT_MAX: Ticks90k = millis(1_500);
+/// A segment is complete once it is this long: one fragment, whatever the distance between random access points, so that
+/// each second is listed as soon as it is there; several of a camera whose random access points lie closer together.
+const SEGMENT_DUE: Ticks90k = millis(800);
 /// At least this much is listed, beginning with a random access point, once there is as much.
 const WINDOW: Ticks90k = millis(20_000);
 /// At most this much is listed, even when no random access point comes.
@@ -34,15 +33,20 @@ const WINDOW_MAX: Ticks90k = millis(60_000);
 /// Footage that ended longer ago than this is not live.
 const STALE: Ticks90k = millis(30_000);
 /// `EXT-X-TARGETDURATION` of a camera that sends a picture a second or more often.
-const TARGET_SECONDS_MIN: u64 = 2;
+const TARGET_SECONDS_MIN: u64 = 1;
 /// Numbers begin at the count of these since the Unix epoch.
-const NUMBER_GRID: Ticks90k = millis(500);
+const NUMBER_GRID: Ticks90k = millis(250);
 
-/// Playlist of what is being recorded now.
+/// Playlist of what is being recorded now. However many ask, it is made once for each fragment that grows.
 ///
 /// # Errors
 /// [`RetrieveError::NoFootage`] when nothing has been recorded lately.
 pub async fn live_playlist(footage: &Footage, camera: &CameraKey) -> Result<String, RetrieveError> {
+    if let Some((pack, table)) = footage.packs.live(camera)
+        && let Some(said) = footage.live.said(camera, Grown::of(&pack, &table))
+    {
+        return Ok(said);
+    }
     footage.known(camera).await?;
     let now = footage.clock.wall();
     let nothing = || {
@@ -60,7 +64,21 @@ pub async fn live_playlist(footage: &Footage, camera: &CameraKey) -> Result<Stri
         tables.push(footage.packs.table(&pack).await?);
     }
     let segments = cut(&tables, live.as_ref().map(|(_, table)| table.as_ref()));
-    footage.live.advance(camera, segments, newest).ok_or_else(nothing)
+    let grown = live.as_ref().map(|(pack, table)| Grown::of(pack, table));
+    footage.live.advance(camera, segments, newest, grown).ok_or_else(nothing)
+}
+
+/// How far a camera's live pack has grown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Grown {
+    pack: PackId,
+    fragments: usize,
+}
+
+impl Grown {
+    fn of(pack: &PackRef, table: &PackTable) -> Self {
+        Self { pack: pack.id, fragments: table.fragments.len() }
+    }
 }
 
 /// Where live footage ends: on the recording's own timeline, which may differ from the clock while a step of it is
@@ -110,7 +128,7 @@ fn packs_before(rows: Vec<SegmentRow>, camera: &CameraKey, live: Option<&(PackRe
 /// All segments of packs that are whole, then those of the live pack that are complete. Tables are cut from their
 /// beginning, so that segments are the same whenever they are asked for.
 pub(super) fn cut(whole: &[Arc<PackTable>], live: Option<&PackTable>) -> Vec<Segment> {
-    let (mut walk, mut cutter) = (Walk::default(), Cutter::new(SEGMENT_MIN, SEGMENT_MAX));
+    let (mut walk, mut cutter) = (Walk::default(), Cutter::new(SEGMENT_DUE, SEGMENT_DUE));
     let mut segments = Vec::new();
     for table in whole {
         segments.extend(walk.table(table).iter().filter_map(|step| cutter.push(table, step)));
@@ -128,11 +146,26 @@ pub(super) fn cut(whole: &[Arc<PackTable>], live: Option<&PackTable>) -> Vec<Seg
 pub(in super::super) struct LiveWindows(Arc<Mutex<HashMap<CameraKey, Window>>>);
 
 impl LiveWindows {
-    fn advance(&self, camera: &CameraKey, segments: Vec<Segment>, newest: WallTime) -> Option<String> {
+    fn advance(
+        &self,
+        camera: &CameraKey,
+        segments: Vec<Segment>,
+        newest: WallTime,
+        grown: Option<Grown>,
+    ) -> Option<String> {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let window = windows.entry(camera.clone()).or_default();
         window.advance(segments, newest);
-        window.playlist()
+        let playlist = window.playlist();
+        window.said = grown.zip(playlist.clone());
+        playlist
+    }
+
+    /// What was last said, when nothing has grown since.
+    fn said(&self, camera: &CameraKey, grown: Grown) -> Option<String> {
+        let windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (then, playlist) = windows.get(camera)?.said.as_ref()?;
+        (*then == grown).then(|| playlist.clone())
     }
 }
 
@@ -146,6 +179,8 @@ pub(super) struct Window {
     discontinuities: u64,
     /// The longest segment so far, which must not change while a client looks (`EXT-X-TARGETDURATION`).
     target_seconds: u64,
+    /// The playlist as it was last said, and of what.
+    said: Option<(Grown, String)>,
 }
 
 impl Window {

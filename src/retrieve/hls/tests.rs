@@ -166,14 +166,43 @@ fn advance(window: &mut Window, whole: &[&Recording], live: &Recording) -> Vec<(
 #[test]
 fn live_lists_only_segments_that_do_not_change_any_more() {
     let (mut window, mut recording) = (Window::default(), Recording::new());
-    recording.gop(3);
-    // 0-1 is long enough; 2 may still be joined by the next fragment.
+    recording.gop(2).fragment(true, &[0; 5]);
+    // 2-2 may still be joined by the next fragment.
     let names = |listed: Vec<(String, u64, u64)>| listed.into_iter().map(|s| s.0).collect::<Vec<_>>();
-    assert_eq!(names(advance(&mut window, &[], &recording)), ["1/0-1.m4s"]);
-    recording.gop(1);
-    assert_eq!(names(advance(&mut window, &[], &recording)), ["1/0-1.m4s", "1/2-2.m4s"]);
+    assert_eq!(names(advance(&mut window, &[], &recording)), ["1/0-0.m4s", "1/1-1.m4s"]);
+    recording.fragment(true, &[0; 5]);
+    assert_eq!(names(advance(&mut window, &[], &recording)), ["1/0-0.m4s", "1/1-1.m4s", "1/2-3.m4s"]);
+    recording.fragment(true, &[0; 5]);
     let next = recording.next_pack();
-    assert_eq!(names(advance(&mut window, &[&recording], &next)), ["1/0-1.m4s", "1/2-2.m4s", "1/3-3.m4s"]);
+    let names = names(advance(&mut window, &[&recording], &next));
+    assert_eq!(names, ["1/0-0.m4s", "1/1-1.m4s", "1/2-3.m4s", "1/4-4.m4s"]);
+}
+
+#[test]
+fn each_second_is_listed_as_soon_as_it_is_recorded_whatever_the_gop() {
+    for gop in [1, 2, 4, 10] {
+        let (mut window, mut recording) = (Window::default(), Recording::new());
+        for second in 0..40 {
+            recording.fragment(second % gop == 0, &[0; 10]);
+            let listed = advance(&mut window, &[], &recording);
+            assert_eq!(listed[listed.len() - 1].0, format!("1/{second}-{second}.m4s"), "every {gop} s");
+        }
+        let playlist = window.playlist().expect("live");
+        assert!(playlist.contains("#EXT-X-TARGETDURATION:1\n"), "players keep three of these behind: {playlist}");
+    }
+}
+
+#[test]
+fn live_segments_begin_with_each_random_access_point_that_no_full_second_follows() {
+    let (mut window, mut recording) = (Window::default(), Recording::new());
+    // Random access points every 1.2 s: a fragment of a second, and the rest.
+    (0..4).for_each(|_| {
+        recording.fragment(true, &[0; 10]).fragment(false, &[0; 2]);
+    });
+    let listed = advance(&mut window, &[], &recording);
+    let names: Vec<_> = listed.iter().map(|s| s.0.as_str()).collect();
+    let expect = ["1/0-0.m4s", "1/1-1.m4s", "1/2-2.m4s", "1/3-3.m4s", "1/4-4.m4s", "1/5-5.m4s", "1/6-6.m4s"];
+    assert_eq!(names, expect);
 }
 
 #[test]

@@ -15,6 +15,7 @@
 //! mdat                                 §8.1.1: each fragment's samples as stored, one after the other
 //! ```
 
+use bytes::Bytes;
 use mp4_atom::{Dinf, Dref, Elst, ElstEntry, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mvhd, Smhd, Tkhd, Url, Vmhd};
 
 use super::layout::{Edit, Layout};
@@ -24,42 +25,113 @@ use crate::units::{CameraKey, TICKS_PER_SECOND, WallTime};
 /// From the epoch of ISO/IEC 14496-12 (1904-01-01) to that of Unix.
 const EPOCH_1904_SECONDS: i64 = 2_082_844_800;
 
-/// `ftyp`, `moov` and the header of `mdat`: every byte of the clip before its samples.
-pub(super) fn head(layout: &Layout, camera: &CameraKey) -> Vec<u8> {
-    let audio = layout.audio.as_ref();
-    let tables = layout.video.encoded_bytes_max() + audio.map_or(0, |a| a.track.encoded_bytes_max());
+/// `ftyp`, `moov` and the header of `mdat`: every byte of the clip before its samples. A day's lists of samples are long:
+/// they stay in the memory that they were gathered in, and the boxes are written around them.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// The bytes, one piece after the other.
+    pub(super) pieces: Vec<Bytes>,
+    /// Those that are no list of durations, offsets or sizes.
+    pub(super) small: Bytes,
+    /// How many in all.
+    pub(super) bytes: u64,
+}
+
+/// Writes the head of a clip, and takes its lists out of the layout.
+pub(super) fn head(layout: &mut Layout, camera: &CameraKey) -> Head {
+    let (mut video, mut audio) = (std::mem::take(&mut layout.video), layout.audio.take());
+    let tables = video.encoded_bytes_max() + audio.as_ref().map_or(0, |a| a.track.encoded_bytes_max());
+    let small = video.small_bytes_max() + audio.as_ref().map_or(0, |a| a.track.small_bytes_max());
     let wide = layout.mdat_bytes + tables as u64 + 4096 > u32::MAX.into();
-    let mut out = Vec::with_capacity(tables + 4096);
-    atom(
-        &mut out,
-        &Ftyp {
-            major_brand: FourCC::new(b"isom"),
-            minor_version: 0x200,
-            compatible_brands: [b"isom", b"iso4", b"mp41"].map(FourCC::new).to_vec(),
-        },
-    );
+    let mut out = Out { small: Vec::with_capacity(small + 4096), lists: Vec::new(), listed: 0 };
+    out.atom(&Ftyp {
+        major_brand: FourCC::new(b"isom"),
+        minor_version: 0x200,
+        compatible_brands: [b"isom", b"iso4", b"mp41"].map(FourCC::new).to_vec(),
+    });
     let mut chunks = ChunkOffsets { wide, places: Vec::new() };
-    boxed(&mut out, b"moov", |out| {
-        atom(out, &mvhd(layout));
+    out.boxed(b"moov", |out| {
+        out.atom(&mvhd(layout));
         let (width, height) = layout.size;
         let picture = Media { id: 1, timescale: TICKS_PER_SECOND as u32, width, height, edit: layout.video_edit };
-        trak(out, layout, &layout.video, &picture, &mut chunks);
-        if let Some(audio) = audio {
+        trak(out, layout, &mut video, &picture, &mut chunks);
+        if let Some(audio) = &mut audio {
             let sound = Media { id: 2, timescale: audio.timescale, width: 0, height: 0, edit: audio.edit };
-            trak(out, layout, &audio.track, &sound, &mut chunks);
+            trak(out, layout, &mut audio.track, &sound, &mut chunks);
         }
         udta(out, camera, layout.covers.start());
     });
     match u32::try_from(layout.mdat_bytes + 8) {
-        Ok(size) => out.extend_from_slice(&size.to_be_bytes()),
-        Err(_) => out.extend_from_slice(&1u32.to_be_bytes()),
+        Ok(size) => out.put(&size.to_be_bytes()),
+        Err(_) => out.put(&1u32.to_be_bytes()),
     }
-    out.extend_from_slice(b"mdat");
+    out.put(b"mdat");
     if layout.mdat_bytes + 8 > u32::MAX.into() {
-        out.extend_from_slice(&(layout.mdat_bytes + 16).to_be_bytes());
+        out.put(&(layout.mdat_bytes + 16).to_be_bytes());
     }
     chunks.add(&mut out);
-    out
+    out.finish()
+}
+
+/// Boxes while they are written.
+struct Out {
+    small: Vec<u8>,
+    /// Lists, and before which byte of `small` each belongs.
+    lists: Vec<(usize, Bytes)>,
+    /// Bytes of all lists.
+    listed: usize,
+}
+
+impl Out {
+    fn len(&self) -> usize {
+        self.small.len() + self.listed
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.small.extend_from_slice(bytes);
+    }
+
+    fn list(&mut self, bytes: Vec<u8>) {
+        self.listed += bytes.len();
+        self.lists.push((self.small.len(), bytes.into()));
+    }
+
+    fn count(&mut self, entries: usize) {
+        self.put(&(entries as u32).to_be_bytes());
+    }
+
+    fn atom(&mut self, atom: &impl Encode) {
+        atom.encode(&mut self.small).expect("writing into memory does not fail, and every field fits its box");
+    }
+
+    /// A box whose body `write` appends.
+    fn boxed(&mut self, kind: &[u8; 4], write: impl FnOnce(&mut Self)) {
+        let (start, place) = (self.len(), self.small.len());
+        self.put(&[0; 4]);
+        self.put(kind);
+        write(self);
+        let size = (self.len() - start) as u32;
+        self.small[place..place + 4].copy_from_slice(&size.to_be_bytes());
+    }
+
+    /// A box with a version, and flags 0 (§4.2).
+    fn full(&mut self, kind: &[u8; 4], version: u8, write: impl FnOnce(&mut Self)) {
+        self.boxed(kind, |out| {
+            out.put(&[version, 0, 0, 0]);
+            write(out);
+        });
+    }
+
+    fn finish(self) -> Head {
+        let bytes = self.len() as u64;
+        let (small, mut pieces, mut at) = (Bytes::from(self.small), Vec::new(), 0);
+        for (place, list) in self.lists {
+            pieces.extend([small.slice(at..place), list]);
+            at = place;
+        }
+        pieces.push(small.slice(at..));
+        Head { pieces, small, bytes }
+    }
 }
 
 /// What differs between the picture's `trak` and the sound's, beside the samples.
@@ -95,46 +167,40 @@ fn creation_time(layout: &Layout) -> u64 {
     u64::try_from(seconds).unwrap_or(0)
 }
 
-fn trak(out: &mut Vec<u8>, layout: &Layout, track: &Track, media: &Media, chunks: &mut ChunkOffsets) {
+fn trak(out: &mut Out, layout: &Layout, track: &mut Track, media: &Media, chunks: &mut ChunkOffsets) {
     let created = creation_time(layout);
-    boxed(out, b"trak", |out| {
-        atom(
-            out,
-            &Tkhd {
+    out.boxed(b"trak", |out| {
+        out.atom(&Tkhd {
+            creation_time: created,
+            modification_time: created,
+            track_id: media.id,
+            duration: media.edit.empty + media.edit.duration,
+            enabled: true,
+            in_movie: true,
+            volume: u8::from(media.is_sound()).into(),
+            width: media.width.into(),
+            height: media.height.into(),
+            ..Tkhd::default()
+        });
+        out.boxed(b"edts", |out| out.atom(&elst(media.edit)));
+        out.boxed(b"mdia", |out| {
+            out.atom(&Mdhd {
                 creation_time: created,
                 modification_time: created,
-                track_id: media.id,
-                duration: media.edit.empty + media.edit.duration,
-                enabled: true,
-                in_movie: true,
-                volume: u8::from(media.is_sound()).into(),
-                width: media.width.into(),
-                height: media.height.into(),
-                ..Tkhd::default()
-            },
-        );
-        boxed(out, b"edts", |out| atom(out, &elst(media.edit)));
-        boxed(out, b"mdia", |out| {
-            atom(
-                out,
-                &Mdhd {
-                    creation_time: created,
-                    modification_time: created,
-                    timescale: media.timescale,
-                    duration: track.ticks,
-                    language: "und".to_owned(),
-                },
-            );
+                timescale: media.timescale,
+                duration: track.ticks,
+                language: "und".to_owned(),
+            });
             let (handler, name) = if media.is_sound() { (b"soun", "sound") } else { (b"vide", "picture") };
-            atom(out, &Hdlr { handler: FourCC::new(handler), name: name.to_owned() });
-            boxed(out, b"minf", |out| {
+            out.atom(&Hdlr { handler: FourCC::new(handler), name: name.to_owned() });
+            out.boxed(b"minf", |out| {
                 if media.is_sound() {
-                    atom(out, &Smhd::default());
+                    out.atom(&Smhd::default());
                 } else {
-                    atom(out, &Vmhd::default());
+                    out.atom(&Vmhd::default());
                 }
                 let here = Url { location: String::new() };
-                atom(out, &Dinf { dref: Dref { entries: vec![here.into()] } });
+                out.atom(&Dinf { dref: Dref { entries: vec![here.into()] } });
                 stbl(out, track, chunks);
             });
         });
@@ -148,47 +214,41 @@ fn elst(edit: Edit) -> Elst {
     Elst { entries: if edit.empty > 0 { vec![nothing, media] } else { vec![media] } }
 }
 
-fn stbl(out: &mut Vec<u8>, track: &Track, chunks: &mut ChunkOffsets) {
-    boxed(out, b"stbl", |out| {
-        full(out, b"stsd", 0, |out| {
-            count(out, track.descriptions.len());
-            track.descriptions.iter().for_each(|entry| out.extend_from_slice(entry));
+fn stbl(out: &mut Out, track: &mut Track, chunks: &mut ChunkOffsets) {
+    out.boxed(b"stbl", |out| {
+        out.full(b"stsd", 0, |out| {
+            out.count(track.descriptions.len());
+            track.descriptions.iter().for_each(|entry| out.put(entry));
         });
-        full(out, b"stts", 0, |out| {
-            count(out, track.durations.0.len());
-            for (samples, duration) in &track.durations.0 {
-                out.extend_from_slice(&samples.to_be_bytes());
-                out.extend_from_slice(&duration.to_be_bytes());
-            }
+        let durations = std::mem::take(&mut track.durations).into_entries();
+        out.full(b"stts", 0, |out| {
+            out.count(durations.len() / 8);
+            out.list(durations);
         });
-        if track.offsets.0.iter().any(|&(_, offset)| offset != 0) {
-            let version = u8::from(track.offsets.0.iter().any(|&(_, offset)| offset < 0));
-            full(out, b"ctts", version, |out| {
-                count(out, track.offsets.0.len());
-                for (samples, offset) in &track.offsets.0 {
-                    out.extend_from_slice(&samples.to_be_bytes());
-                    out.extend_from_slice(&offset.to_be_bytes());
-                }
+        if track.offsets.iter().any(|(_, offset)| offset != 0) {
+            let version = u8::from(track.offsets.iter().any(|(_, offset)| offset.cast_signed() < 0));
+            let offsets = std::mem::take(&mut track.offsets).into_entries();
+            out.full(b"ctts", version, |out| {
+                out.count(offsets.len() / 8);
+                out.list(offsets);
             });
         }
         if track.sync.len() < track.sizes.len() {
-            full(out, b"stss", 0, |out| {
-                count(out, track.sync.len() / 4);
-                out.extend_from_slice(&track.sync);
+            out.full(b"stss", 0, |out| {
+                out.count(track.sync.len() / 4);
+                out.put(&track.sync);
             });
         }
-        full(out, b"stsc", 0, |out| {
-            count(out, track.chunk_runs.len());
+        out.full(b"stsc", 0, |out| {
+            out.count(track.chunk_runs.len());
             for run in &track.chunk_runs {
-                [run.first_chunk, run.samples, run.description]
-                    .iter()
-                    .for_each(|field| out.extend_from_slice(&field.to_be_bytes()));
+                [run.first_chunk, run.samples, run.description].iter().for_each(|field| out.put(&field.to_be_bytes()));
             }
         });
-        full(out, b"stsz", 0, |out| {
-            out.extend_from_slice(&0u32.to_be_bytes());
-            count(out, track.sizes.len() / 4);
-            out.extend_from_slice(&track.sizes);
+        out.full(b"stsz", 0, |out| {
+            out.put(&0u32.to_be_bytes());
+            out.count(track.sizes.len() / 4);
+            out.list(std::mem::take(&mut track.sizes));
         });
         chunks.write(out, &track.chunks);
     });
@@ -204,23 +264,24 @@ struct ChunkOffsets {
 }
 
 impl ChunkOffsets {
-    fn write(&mut self, out: &mut Vec<u8>, chunks: &[u64]) {
-        full(out, if self.wide { b"co64" } else { b"stco" }, 0, |out| {
-            count(out, chunks.len());
-            self.places.push((out.len(), chunks.len()));
+    fn write(&mut self, out: &mut Out, chunks: &[u64]) {
+        out.full(if self.wide { b"co64" } else { b"stco" }, 0, |out| {
+            out.count(chunks.len());
+            self.places.push((out.small.len(), chunks.len()));
             for &chunk in chunks {
                 if self.wide {
-                    out.extend_from_slice(&chunk.to_be_bytes());
+                    out.put(&chunk.to_be_bytes());
                 } else {
-                    out.extend_from_slice(&(chunk as u32).to_be_bytes());
+                    out.put(&(chunk as u32).to_be_bytes());
                 }
             }
         });
     }
 
     /// Adds the length of everything before the samples.
-    fn add(&self, out: &mut [u8]) {
+    fn add(&self, out: &mut Out) {
         let before = out.len() as u64;
+        let out = &mut out.small;
         for &(start, chunks) in &self.places {
             if self.wide {
                 let fields = out[start..start + chunks * 8].as_chunks_mut::<8>().0;
@@ -234,12 +295,12 @@ impl ChunkOffsets {
 }
 
 /// Camera and start as players show them: iTunes-style metadata, which every player of today reads.
-fn udta(out: &mut Vec<u8>, camera: &CameraKey, start: WallTime) {
-    boxed(out, b"udta", |out| {
-        full(out, b"meta", 0, |out| {
+fn udta(out: &mut Out, camera: &CameraKey, start: WallTime) {
+    out.boxed(b"udta", |out| {
+        out.full(b"meta", 0, |out| {
             // Handler `mdir` with the vendor `appl` in its first reserved word.
-            full(out, b"hdlr", 0, |out| out.extend_from_slice(b"\0\0\0\0mdirappl\0\0\0\0\0\0\0\0\0"));
-            boxed(out, b"ilst", |out| {
+            out.full(b"hdlr", 0, |out| out.put(b"\0\0\0\0mdirappl\0\0\0\0\0\0\0\0\0"));
+            out.boxed(b"ilst", |out| {
                 text(out, b"\xa9nam", &camera.to_string());
                 text(out, b"\xa9day", &start.to_string());
             });
@@ -247,37 +308,11 @@ fn udta(out: &mut Vec<u8>, camera: &CameraKey, start: WallTime) {
     });
 }
 
-fn text(out: &mut Vec<u8>, kind: &[u8; 4], value: &str) {
-    boxed(out, kind, |out| {
-        boxed(out, b"data", |out| {
-            out.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0]); // UTF-8, no locale
-            out.extend_from_slice(value.as_bytes());
+fn text(out: &mut Out, kind: &[u8; 4], value: &str) {
+    out.boxed(kind, |out| {
+        out.boxed(b"data", |out| {
+            out.put(&[0, 0, 0, 1, 0, 0, 0, 0]); // UTF-8, no locale
+            out.put(value.as_bytes());
         });
-    });
-}
-
-fn count(out: &mut Vec<u8>, entries: usize) {
-    out.extend_from_slice(&(entries as u32).to_be_bytes());
-}
-
-fn atom(out: &mut Vec<u8>, atom: &impl Encode) {
-    atom.encode(out).expect("writing into memory does not fail, and every field fits its box");
-}
-
-/// A box whose body `write` appends.
-fn boxed(out: &mut Vec<u8>, kind: &[u8; 4], write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(kind);
-    write(out);
-    let size = (out.len() - start) as u32;
-    out[start..start + 4].copy_from_slice(&size.to_be_bytes());
-}
-
-/// A box with a version, and flags 0 (§4.2).
-fn full(out: &mut Vec<u8>, kind: &[u8; 4], version: u8, write: impl FnOnce(&mut Vec<u8>)) {
-    boxed(out, kind, |out| {
-        out.extend_from_slice(&[version, 0, 0, 0]);
-        write(out);
     });
 }

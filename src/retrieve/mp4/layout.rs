@@ -60,7 +60,7 @@ pub(super) struct Layout {
     pub(super) audio: Option<Audio>,
     /// Wall-clock time from the first picture shown to the end of the last.
     pub(super) covers: TimeRange,
-    /// The fragments' ids, in order.
+    /// Pack and number of each fragment, in order: they name its bytes and their timing for good.
     pub(super) content: Vec<u8>,
 }
 
@@ -94,7 +94,7 @@ struct Content {
     audio_start: i64,
     /// Where the media time that goes on now began: on the clip's timeline, and on the run's.
     origin: (u64, Ticks90k),
-    ids: Vec<u8>,
+    content: Vec<u8>,
 }
 
 impl Builder {
@@ -131,9 +131,9 @@ impl Builder {
         let (last, last_end) = self.shown.last?;
         let end = self.shown.next.filter(|&next| next > last.at).unwrap_or(last_end).max(last.at + 1);
         let covers = TimeRange::new(first.wall, last.wall.saturating_add(Ticks90k(end - last.at)))?;
-        let content = self.content;
-        let audio_edit = content.audio_edit(first.at, end);
-        let Content { packs, parts, mdat_bytes, video, size, audio, audio_timescale, ids, .. } = content;
+        let gathered = self.content;
+        let audio_edit = gathered.audio_edit(first.at, end);
+        let Content { packs, parts, mdat_bytes, video, size, audio, audio_timescale, content, .. } = gathered;
         Some(Layout {
             packs,
             parts,
@@ -144,7 +144,7 @@ impl Builder {
             size,
             audio: audio_edit.map(|edit| Audio { track: audio, timescale: audio_timescale, edit }),
             covers,
-            content: ids,
+            content,
         })
     }
 }
@@ -178,7 +178,8 @@ impl Content {
         let (bytes, pack) = (entry.data_bytes, self.packs.len() as u32 - 1);
         self.parts.push(Part { at, offset: entry.data_offset(), bytes, pack });
         self.mdat_bytes += u64::from(bytes);
-        self.ids.extend_from_slice(&entry.id.0);
+        self.content.extend_from_slice(&table.header.pack.0);
+        self.content.extend_from_slice(&step.index.to_be_bytes());
 
         self.video.begin_chunk(at, entry.video.len(), &params.video.sample_entry);
         self.video.push_pictures(&entry.video, entry.random_access);

@@ -4,35 +4,59 @@ use bytes::Bytes;
 
 use crate::media::Sample;
 
-/// Equal values in a row, counted: the shape of `stts` and `ctts` (ISO/IEC 14496-12 §8.6.1).
-#[derive(Debug)]
-pub(super) struct Runs<T>(pub(super) Vec<(u32, T)>);
-
-impl<T> Default for Runs<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
+/// Equal values in a row, counted: the entries of `stts` and `ctts` (ISO/IEC 14496-12 §8.6.1), as they are written.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    /// Count and value of each run but the last, big-endian.
+    written: Vec<u8>,
+    /// How many samples, and the value of each; none before the first.
+    last: Option<(u32, u32)>,
 }
 
-impl<T: PartialEq> Runs<T> {
-    fn push(&mut self, value: T) {
-        match self.0.last_mut() {
+impl Runs {
+    fn push(&mut self, value: u32) {
+        match &mut self.last {
             Some((count, last)) if *last == value => *count += 1,
-            _ => self.0.push((1, value)),
+            last => {
+                let run = last.replace((1, value));
+                self.write(run);
+            }
         }
     }
 
-    fn pop(&mut self) -> Option<T>
-    where
-        T: Copy,
-    {
-        let (count, value) = self.0.last_mut()?;
-        let value = *value;
-        *count -= 1;
-        if *count == 0 {
-            self.0.pop();
-        }
+    fn pop(&mut self) -> Option<u32> {
+        let (count, value) = self.last?;
+        self.last = match count {
+            1 => self.unwrite(),
+            _ => Some((count - 1, value)),
+        };
         Some(value)
+    }
+
+    fn write(&mut self, run: Option<(u32, u32)>) {
+        if let Some((count, value)) = run {
+            self.written.extend_from_slice(&(u64::from(count) << 32 | u64::from(value)).to_be_bytes());
+        }
+    }
+
+    fn unwrite(&mut self) -> Option<(u32, u32)> {
+        let run = u64::from_be_bytes(*self.written.last_chunk()?);
+        self.written.truncate(self.written.len() - 8);
+        Some(((run >> 32) as u32, run as u32))
+    }
+
+    /// Every run, as count and value.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
+        let field = |bytes: [u8; 8]| (u64::from_be_bytes(bytes) >> 32, u64::from_be_bytes(bytes) as u32);
+        let written = self.written.as_chunks::<8>().0.iter().map(move |bytes| field(*bytes));
+        written.map(|(count, value)| (count as u32, value)).chain(self.last)
+    }
+
+    /// The entries as the box holds them.
+    pub(super) fn into_entries(mut self) -> Vec<u8> {
+        let run = self.last.take();
+        self.write(run);
+        self.written
     }
 }
 
@@ -48,9 +72,9 @@ pub(super) struct ChunkRun {
 #[derive(Debug, Default)]
 pub(super) struct Track {
     /// Decode durations.
-    pub(super) durations: Runs<u32>,
-    /// Presentation minus decode times.
-    pub(super) offsets: Runs<i32>,
+    pub(super) durations: Runs,
+    /// Presentation minus decode times, as two's complement.
+    pub(super) offsets: Runs,
     /// Sizes, big-endian as in `stsz`.
     pub(super) sizes: Vec<u8>,
     /// Numbers of the random access points, big-endian as in `stss`; samples are numbered from 1.
@@ -87,7 +111,7 @@ impl Track {
         self.samples += 1;
         self.ticks += u64::from(sample.duration);
         self.durations.push(sample.duration);
-        self.offsets.push(sample.composition_offset);
+        self.offsets.push(sample.composition_offset.cast_unsigned());
         self.sizes.extend_from_slice(&sample.size.to_be_bytes());
         if random_access {
             self.sync.extend_from_slice(&self.samples.to_be_bytes());
@@ -102,7 +126,7 @@ impl Track {
         self.samples += samples.len() as u32;
         self.ticks += samples.iter().map(|s| u64::from(s.duration)).sum::<u64>();
         samples.iter().for_each(|s| self.durations.push(s.duration));
-        samples.iter().for_each(|s| self.offsets.push(s.composition_offset));
+        samples.iter().for_each(|s| self.offsets.push(s.composition_offset.cast_unsigned()));
         self.sizes.extend(samples.iter().flat_map(|s| s.size.to_be_bytes()));
     }
 
@@ -127,11 +151,16 @@ impl Track {
         (0..shortest).for_each(|_| self.durations.push(1));
     }
 
-    /// About how many bytes its boxes take: not less than they do.
+    /// Not less than its boxes take.
     pub(super) fn encoded_bytes_max(&self) -> usize {
-        let rows = self.durations.0.len() * 8 + self.offsets.0.len() * 8 + self.chunk_runs.len() * 12;
+        let listed = self.durations.written.len() + self.offsets.written.len() + 16 + self.sizes.len();
+        listed + self.small_bytes_max()
+    }
+
+    /// The same without the lists of durations, offsets and sizes.
+    pub(super) fn small_bytes_max(&self) -> usize {
         let described: usize = self.descriptions.iter().map(Bytes::len).sum();
-        2048 + rows + self.sizes.len() + self.sync.len() + self.chunks.len() * 8 + described
+        2048 + self.chunk_runs.len() * 12 + self.sync.len() + self.chunks.len() * 8 + described
     }
 }
 
@@ -150,7 +179,7 @@ mod tests {
     fn check(durations: &[u32], end: u64, expect: &[(u32, u32)]) {
         let mut track = track(durations);
         track.end_at(end);
-        assert_eq!(track.durations.0, expect);
+        assert_eq!(track.durations.iter().collect::<Vec<_>>(), expect);
         assert_eq!(track.ticks, expect.iter().map(|&(n, d)| u64::from(n) * u64::from(d)).sum::<u64>());
     }
 

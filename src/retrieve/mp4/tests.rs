@@ -209,7 +209,7 @@ fn sound_keeps_step_with_the_picture_across_a_gap() {
 /// Decode time of a sample, from the run-length table.
 fn decode_time(track: &Track, sample: u32) -> u64 {
     let (mut at, mut left) = (0, sample);
-    for &(count, duration) in &track.durations.0 {
+    for (count, duration) in track.durations.iter() {
         let taken = count.min(left);
         at += u64::from(taken) * u64::from(duration);
         left -= taken;
@@ -218,12 +218,19 @@ fn decode_time(track: &Track, sample: u32) -> u64 {
 }
 
 /// The boxes of a clip, and everything after them made of what the packs hold.
-fn whole(layout: Layout) -> (Vec<u8>, usize, Samples) {
-    let mut bytes = boxes::head(&layout, &camera());
+fn whole(mut layout: Layout) -> (Vec<u8>, usize, Samples) {
+    let mut bytes = head(&mut layout);
     let head = bytes.len();
     let samples = Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes };
     bytes.extend(read(&samples, 0..samples.bytes));
     (bytes, head, samples)
+}
+
+fn head(layout: &mut Layout) -> Vec<u8> {
+    let head = boxes::head(layout, &camera());
+    let bytes = head.pieces.concat();
+    assert_eq!(bytes.len() as u64, head.bytes);
+    bytes
 }
 
 fn read(samples: &Samples, range: Range<u64>) -> Vec<u8> {
@@ -288,8 +295,8 @@ fn a_clip_over_four_gibibytes_has_wide_offsets_and_a_wide_mdat() {
         *fragment = entry.into();
     }
     let table = Arc::new(table);
-    let layout = build([(table.clone(), rows)], between(0, 3_000)).expect("footage");
-    let head = boxes::head(&layout, &camera());
+    let mut layout = build([(table.clone(), rows)], between(0, 3_000)).expect("footage");
+    let head = head(&mut layout);
     assert!(layout.mdat_bytes > u64::from(u32::MAX));
     assert_eq!(head[head.len() - 16..][..8], *b"\0\0\0\x01mdat");
     assert_eq!(head[head.len() - 8..], (layout.mdat_bytes + 16).to_be_bytes());
@@ -301,7 +308,7 @@ fn a_clip_over_four_gibibytes_has_wide_offsets_and_a_wide_mdat() {
 
 #[test]
 fn equal_clips_have_equal_bytes_and_other_ranges_others() {
-    let head = |range| boxes::head(&lay_out(&[&eight_seconds()], range).expect("footage"), &camera());
+    let head = |range| head(&mut lay_out(&[&eight_seconds()], range).expect("footage"));
     assert_eq!(head(between(0, 2_000)), head(between(0, 2_000)));
     assert_ne!(head(between(0, 2_000)), head(between(100, 2_000)));
 }

@@ -1,0 +1,334 @@
+//! Stores: the default one, named ones, and who uses which.
+
+use std::collections::HashMap;
+
+use super::secret::secret;
+use super::*;
+
+/// Name of the store that `[store]` describes.
+pub const DEFAULT_STORE: &str = "default";
+
+/// `[store]`, or one of `[[stores]]`.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// [`DEFAULT_STORE`] for `[store]`.
+    pub name: String,
+    /// `file:///…`, `s3://bucket/prefix`, or `memory:///` for trials.
+    pub url: Url,
+    /// How an `s3://` store is reached.
+    pub s3: S3,
+    /// Which of the packs that wait goes first.
+    pub order: SendOrder,
+    /// What is read back of a pack that was sent.
+    pub verify: Verify,
+    /// The uplink's timetable: the first that covers a time holds; without one, nothing is held back.
+    pub caps: Vec<Cap>,
+}
+
+impl StoreConfig {
+    /// The default store at this address, everything else as the defaults have it.
+    pub fn at(url: Url) -> Self {
+        let (order, verify) = (SendOrder::default(), Verify::default());
+        Self { name: DEFAULT_STORE.to_owned(), url, s3: S3::default(), order, verify, caps: Vec::new() }
+    }
+}
+
+/// Which of the packs that wait for a store goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SendOrder {
+    /// What was filmed first: the store's footage has no holes.
+    #[default]
+    OldestFirst,
+    /// What was filmed last: the latest events are soon outside the building, the backlog follows.
+    NewestFirst,
+}
+
+/// What is read back of a pack before it counts as stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Its last bytes, and with them its size.
+    #[default]
+    End,
+    /// All of it, for a store that is not trusted: as many bytes come down as went up.
+    Whole,
+}
+
+/// `[[store.cap]]`: how fast bytes may go to the store at some hours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cap {
+    /// Monday first, in [`Config::time_zone`].
+    pub days: [bool; 7],
+    /// Minutes of the local day: from the first up to, and not with, the second.
+    pub minutes: std::ops::Range<u16>,
+    /// 0 sends nothing.
+    pub bits_per_s: u64,
+}
+
+impl Cap {
+    /// Whether it holds at this local time.
+    pub fn covers(&self, at: jiff::civil::DateTime) -> bool {
+        let minute = at.hour() as u16 * 60 + at.minute() as u16;
+        self.days[at.weekday().to_monday_zero_offset() as usize] && self.minutes.contains(&minute)
+    }
+}
+
+/// Which store a tenant's or a camera's packs go to, and where earlier ones may still lie; names of stores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreChoice {
+    /// `None`: as the level above says, in the end [`DEFAULT_STORE`].
+    pub store: Option<String>,
+    /// Stores that had its packs before: they are read and deleted there too.
+    pub former: Vec<String>,
+}
+
+/// Every store of the file, the default one first; `None` after a problem was noted.
+pub(super) fn stores(
+    root: &Section<'_>,
+    data: &Path,
+    spool: &Path,
+    around: &Surroundings<'_>,
+) -> Option<Vec<StoreConfig>> {
+    let mut sections = vec![(Some(DEFAULT_STORE.to_owned()), root.table("store"))];
+    sections.extend(root.tables("stores").into_iter().map(|section| (None, section)));
+    let (mut names, mut places) = (HashMap::new(), HashMap::new());
+    let mut stores = Some(Vec::new());
+    for (name, section) in sections {
+        let name = name.or_else(|| store_name(&section)).filter(|name| {
+            let taken = names.insert(name.clone(), section.line_of("name"));
+            if let Some(line) = taken {
+                section.refuse("name", format!("is the name of line {line} too: choose another"));
+            }
+            taken.is_none()
+        });
+        let read = store(&section, name, data, spool, around);
+        if let Some(read) = &read {
+            let place = (read.url.clone(), read.s3.endpoint.clone());
+            if let Some(line) = places.insert(place, section.line_of("url"))
+                && read.url.scheme() != "memory"
+            {
+                section.refuse("url", format!("is the store of line {line} too: name one store for both"));
+            }
+        }
+        section.close();
+        match (&mut stores, read) {
+            (Some(stores), Some(read)) => stores.push(read),
+            _ => stores = None,
+        }
+    }
+    stores
+}
+
+fn store_name(section: &Section<'_>) -> Option<String> {
+    let name = section.required_text("name", "cloud")?;
+    if name.len() <= 63 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Some(name);
+    }
+    section.refuse("name", "is not a store's name: up to 63 of a-z, 0-9 and `-`");
+    None
+}
+
+/// `store` and `former_stores` of a tenant or a camera.
+pub(super) fn choice(section: &Section<'_>, stores: Option<&[StoreConfig]>) -> StoreChoice {
+    let choice = StoreChoice { store: section.text("store"), former: section.texts("former_stores") };
+    // Where the stores themselves are wrong, their names are not known.
+    let Some(stores) = stores else { return choice };
+    let known = |name: &String| stores.iter().any(|s| s.name == *name);
+    let unknown = |key: &str, name: &str| {
+        let names: Vec<_> = stores.iter().map(|s| s.name.as_str()).collect();
+        section.refuse(key, format!("{name:?} is no store's name: the names are {}", names.join(", ")));
+    };
+    if let Some(name) = choice.store.as_ref().filter(|name| !known(name)) {
+        unknown("store", name);
+    }
+    if let Some(name) = choice.former.iter().find(|name| !known(name)) {
+        unknown("former_stores", name);
+    }
+    choice
+}
+
+fn store(
+    section: &Section<'_>,
+    name: Option<String>,
+    data: &Path,
+    spool: &Path,
+    around: &Surroundings<'_>,
+) -> Option<StoreConfig> {
+    let problems_before = section.report().problem_count();
+    let url = match section.text("url") {
+        Some(text) => store_url(section, &text),
+        None if name.as_deref() == Some(DEFAULT_STORE) || section.has("url") => {
+            // An absolute path without `..` always makes a URL.
+            Url::from_file_path(data.join("store")).ok()
+        }
+        None => {
+            section.refuse("url", "is missing: write file:///srv/vigie or s3://bucket/prefix");
+            None
+        }
+    };
+    let endpoint = section.text("endpoint").and_then(|text| endpoint(section, &text));
+    let s3 = S3 {
+        region: section.text("region"),
+        endpoint,
+        path_style: section.flag("path_style").unwrap_or(false),
+        access_key_id: secret(section, "access_key_id", around),
+        secret_access_key: secret(section, "secret_access_key", around),
+    };
+    let order = match section.text("order").as_deref() {
+        None | Some("oldest-first") => SendOrder::OldestFirst,
+        Some("newest-first") => SendOrder::NewestFirst,
+        Some(_) => {
+            section.refuse("order", "is neither \"oldest-first\" nor \"newest-first\"");
+            SendOrder::OldestFirst
+        }
+    };
+    let verify = match section.text("verify").as_deref() {
+        None | Some("end") => Verify::End,
+        Some("whole") => Verify::Whole,
+        Some(_) => {
+            section.refuse("verify", "is neither \"end\" nor \"whole\"");
+            Verify::End
+        }
+    };
+    let caps = section.tables("cap").into_iter().filter_map(cap).collect();
+    if section.report().problem_count() == problems_before
+        && let Some(url) = &url
+    {
+        check_store(section, url, &s3, spool);
+    }
+    Some(StoreConfig { name: name?, url: url?, s3, order, verify, caps })
+}
+
+fn cap(section: Section<'_>) -> Option<Cap> {
+    let problems_before = section.report().problem_count();
+    let days = section.text("days").map_or(Some([true; 7]), |text| days(&section, &text));
+    let from = section.text("from").map_or(Some(0), |text| time_of_day(&section, "from", &text));
+    let to = section.text("to").map_or(Some(24 * 60), |text| time_of_day(&section, "to", &text));
+    let mbit_s = section.number("mbit_s", 0.0..=100_000.0);
+    if !section.has("mbit_s") {
+        section.refuse("mbit_s", "is missing: add a line such as mbit_s = 4, or 0 to send nothing");
+    }
+    if let (Some(from), Some(to)) = (from, to)
+        && section.report().problem_count() == problems_before
+        && from >= to
+    {
+        section.refuse(
+            "to",
+            "is not after `from`: for a night write two caps, one up to \"24:00\" and one from \"00:00\"",
+        );
+    }
+    section.close();
+    Some(Cap { days: days?, minutes: from?..to?, bits_per_s: (mbit_s? * 1e6) as u64 })
+}
+
+/// `mon-fri`, `sat,sun`, or both kinds together.
+fn days(section: &Section<'_>, text: &str) -> Option<[bool; 7]> {
+    const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let day = |name: &str| NAMES.iter().position(|n| *n == name.trim());
+    let mut days = [false; 7];
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (Some(first), Some(last)) = (day(first), day(last)) else {
+            section.refuse("days", "is not a list of days: write \"mon-fri\", \"sat,sun\" or \"mon,wed-fri\"");
+            return None;
+        };
+        // `sat-mon` goes over the end of the week.
+        for offset in 0..=(last + 7 - first) % 7 {
+            days[(first + offset) % 7] = true;
+        }
+    }
+    Some(days)
+}
+
+/// Minutes since midnight; `24:00` is the end of the day.
+fn time_of_day(section: &Section<'_>, key: &str, text: &str) -> Option<u16> {
+    let number = |text: &str| (text.len() == 2).then(|| text.parse::<u16>().ok()).flatten();
+    let read = text.split_once(':').and_then(|(h, m)| Some((number(h)?, number(m)?)));
+    match read {
+        Some((hour, minute)) if minute < 60 && hour * 60 + minute <= 24 * 60 => Some(hour * 60 + minute),
+        _ => {
+            section.refuse(key, "is not a time of day: write \"08:00\", or \"24:00\" for the day's end");
+            None
+        }
+    }
+}
+
+fn store_url(section: &Section<'_>, text: &str) -> Option<Url> {
+    const FORMS: &str = "write file:///srv/vigie or s3://bucket/prefix";
+    let Ok(url) = Url::parse(text) else {
+        section.refuse("url", format!("is not a URL: {FORMS}"));
+        return None;
+    };
+    let wrong = if !url.username().is_empty() || url.password().is_some() {
+        "holds credentials: take them out, and set access_key_id_file and secret_access_key_file".to_owned()
+    } else if url.query().is_some() || url.fragment().is_some() {
+        format!("holds a `?` or `#` part, which a store has not: {FORMS}")
+    } else {
+        match url.scheme() {
+            "file" if url.host().is_some() => {
+                "names a host: a local directory has three slashes, file:///srv/vigie".into()
+            }
+            "file" if url.path() == "/" => "is the root directory: name a directory of its own".into(),
+            "s3" if !url.host_str().is_some_and(is_bucket_name) => {
+                "names no bucket: write s3://bucket/prefix; 3 to 63 of a-z, 0-9, `-` and `.`".into()
+            }
+            "s3" if url.port().is_some() => "holds a port: set endpoint = \"https://host:port\" instead".into(),
+            "memory" => {
+                section.warn("url", "footage in memory is gone when the gateway stops: for trials only");
+                return Some(url);
+            }
+            "file" | "s3" => return Some(url),
+            _ => format!("is neither a directory nor S3: {FORMS}"),
+        }
+    };
+    section.refuse("url", wrong);
+    None
+}
+
+fn is_bucket_name(name: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|b| legal(b) || b == b'-' || b == b'.')
+        && name.bytes().next().is_some_and(legal)
+}
+
+fn endpoint(section: &Section<'_>, text: &str) -> Option<Url> {
+    let wrong = match Url::parse(text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            "holds credentials: take them out, and set access_key_id_file and secret_access_key_file"
+        }
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => return Some(url),
+        _ => "is not a web address: write https://s3.example.org, or http://host:port on a network of your own",
+    };
+    section.refuse("endpoint", wrong);
+    None
+}
+
+fn check_store(section: &Section<'_>, url: &Url, s3: &S3, spool: &Path) {
+    if let Ok(dir) = url.to_file_path()
+        && url.scheme() == "file"
+    {
+        if dir.starts_with(spool) || spool.starts_with(&dir) {
+            section.refuse("url", format!("{} and the spool {} lie in one another", dir.display(), spool.display()));
+        }
+        for key in ["endpoint", "region", "path_style"] {
+            if section.has(key) {
+                section.refuse(key, "is for s3:// only: take it out, or set url = \"s3://bucket/prefix\"");
+            }
+        }
+    }
+    if s3.access_key_id.is_some() != s3.secret_access_key.is_some() {
+        section.refuse("access_key_id", "goes with secret_access_key: set both, or neither to use the environment");
+    }
+    if s3.endpoint.as_ref().is_some_and(|e| e.scheme() == "http" && !is_loopback(e)) {
+        section.warn("endpoint", "footage travels in the clear: use https unless this network is your own");
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}

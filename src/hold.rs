@@ -1,0 +1,445 @@
+//! Legal holds: what a requisition covers is kept apart, and only that.
+//!
+//! ```text
+//! place: one row, synced → from then on the index lets no pack go that the hold covers and has not copied
+//! copy:  the covered groups of pictures → a pack of the hold's own (its header tells the hold) → the original may go
+//! end:   the hold's time is over, or it is released → its packs are condemned and destroyed as any others
+//! ```
+//!
+//! Invariants: footage that a placed hold is said to protect stays until the hold ends, whatever the sweep was doing
+//! when it was placed; a pack of a hold holds nothing but groups of pictures that the hold covers. A copy has an id that
+//! follows from the hold and the pack that it is of: copying again, after any crash, makes the same pack again.
+//! Absent on purpose: who may place a hold (`http` decides), and footage that is damaged: it is left out, and said.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::index::hold::HoldRow;
+use crate::index::{Change, Index, IndexError, PackRow};
+use crate::keys::Keys;
+use crate::media::GapCause;
+use crate::pack::{HoldFacts, PackError};
+use crate::packs::{PackRef, Packs, ReadError};
+use crate::retention::deadline;
+use crate::spool::{Spool, SpoolError};
+use crate::units::{CameraKey, HoldId, PackId, TenantId, Ticks90k, TimeRange, WallTime};
+
+mod copy;
+
+/// A tenant's holds that may be in force at a time.
+const HOLDS_MAX: u32 = 1_000;
+/// Characters of a reference, a requester, a reason.
+const TEXT_CHARS_MAX: usize = 200;
+/// Days that one hold may cover.
+const RANGE_DAYS_MAX: i64 = 31;
+/// Days that a hold may last: longer is a mistake.
+const HOLD_DAYS_MAX: i64 = 3_660;
+/// Packs looked up at a time.
+const PAGE: u32 = 64;
+/// Footage this recent may not be in the index yet.
+const NOT_FLUSHED_MAX: Ticks90k = Ticks90k(30 * crate::units::TICKS_PER_SECOND);
+/// How often footage is looked for that came into a hold's range since.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+const DAY: i64 = 86_400 * crate::units::TICKS_PER_SECOND;
+
+/// Why a hold was not placed, not found, or not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    /// It cannot be placed as asked; says what to ask.
+    #[error("{0}")]
+    Invalid(String),
+    /// The tenant has no such camera.
+    #[error("no camera {0}")]
+    NoCamera(CameraKey),
+    /// The tenant has no such hold.
+    #[error("no hold {0}")]
+    NoHold(HoldId),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The copy could not be written: it is tried again.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The original could not be read: it is tried again.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The copy could not be written: it is tried again.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Whose footage.
+    pub camera: CameraKey,
+    /// Which; some of it may be yet to come.
+    pub range: TimeRange,
+    /// The requisition's number. May be empty where nothing is kept beyond a month.
+    pub reference: String,
+    /// Who asks.
+    pub requester: String,
+    /// Why.
+    pub reason: String,
+    /// Kept until then.
+    pub until: WallTime,
+}
+
+/// A stretch of a hold's range without footage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// From, to.
+    pub range: TimeRange,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why footage is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is being destroyed, or was: no hold brings it back.
+    Destroyed,
+    /// Nothing was recorded.
+    Gap(GapCause),
+    /// Nothing is recorded there, and nothing says why: before the camera's first footage, or a loss of a moment.
+    NotRecorded,
+}
+
+/// A hold, and what there is of what it covers, at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldState {
+    /// The hold.
+    pub hold: HoldRow,
+    /// Footage that stays for it. What is yet to come is not in it.
+    pub protected: Vec<TimeRange>,
+    /// The part of that which is in packs of the hold's own.
+    pub copied: Vec<TimeRange>,
+    /// What is absent of the past.
+    pub absent: Vec<Absent>,
+}
+
+/// Places holds and copies what they cover; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Holds(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    index: Index,
+    spool: Spool,
+    packs: Packs,
+    keys: Keys,
+    clock: Arc<dyn Clock>,
+    time_zone: TimeZone,
+    wake: Notify,
+    /// Holds of which it was said that they cannot be copied for now.
+    told: Mutex<HashSet<HoldId>>,
+}
+
+impl Holds {
+    /// Over this index and these packs. The zone says how long a month is.
+    pub fn new(
+        index: Index,
+        spool: Spool,
+        packs: Packs,
+        keys: Keys,
+        clock: Arc<dyn Clock>,
+        time_zone: TimeZone,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            index,
+            spool,
+            packs,
+            keys,
+            clock,
+            time_zone,
+            wake: Notify::new(),
+            told: Mutex::default(),
+        }))
+    }
+
+    /// Places a hold. When this returns, what it says to be protected stays until the hold ends.
+    ///
+    /// # Errors
+    /// [`HoldError::Invalid`] says what to ask instead. On any other error the hold may have been placed or not:
+    /// [`Index::holds`] tells.
+    pub async fn place(&self, request: Request) -> Result<HoldState, HoldError> {
+        let Inner { index, clock, wake, .. } = &*self.0;
+        let now = clock.wall();
+        let request = checked(request, now, &self.0.time_zone).map_err(HoldError::Invalid)?;
+        let Request { camera, range, reference, requester, reason, until } = request;
+        if index.camera(&camera).await?.is_none() {
+            return Err(HoldError::NoCamera(camera));
+        }
+        if index.holds_in_force(&camera.tenant).await? >= HOLDS_MAX {
+            let what = format!("{HOLDS_MAX} holds are in force already: release those that are no longer needed");
+            return Err(HoldError::Invalid(what));
+        }
+        let facts = HoldFacts { id: HoldId::generate(now), range, reference, requester, reason, until, placed: now };
+        let event = Change::Event {
+            at: now,
+            tenant: None,
+            camera: Some(camera.clone()),
+            kind: "hold_placed",
+            detail: format!(
+                "hold {} by {} ({}), reference {}, on {} to {}, until {until}",
+                facts.id,
+                facts.requester,
+                facts.reason,
+                if facts.reference.is_empty() { "none" } else { &facts.reference },
+                range.start(),
+                range.end()
+            ),
+        };
+        let hold = HoldRow { camera: camera.clone(), facts: facts.clone(), closed: None };
+        index.write(vec![Change::PlaceHold { camera, hold: Arc::new(facts) }, event]).await?;
+        wake.notify_one();
+        self.state(hold).await
+    }
+
+    /// Ends a hold before its time: its packs are destroyed by the next sweeps. One that is over stays so.
+    pub async fn release(&self, tenant: &TenantId, id: HoldId) -> Result<HoldRow, HoldError> {
+        let Inner { index, clock, .. } = &*self.0;
+        let hold = self.known(tenant, id).await?;
+        if hold.closed.is_some() {
+            return Ok(hold);
+        }
+        let at = clock.wall();
+        let event = Change::Event {
+            at,
+            tenant: None,
+            camera: Some(hold.camera.clone()),
+            kind: "hold_released",
+            detail: format!("hold {id} by {} was released: what was kept for it is destroyed", hold.facts.requester),
+        };
+        index.write(vec![Change::EndHold { hold: id, at }, event]).await?;
+        self.known(tenant, id).await
+    }
+
+    async fn known(&self, tenant: &TenantId, id: HoldId) -> Result<HoldRow, HoldError> {
+        self.0.index.hold(tenant, id).await?.ok_or(HoldError::NoHold(id))
+    }
+
+    /// A hold of the tenant, and what there is of its footage now.
+    pub async fn get(&self, tenant: &TenantId, id: HoldId) -> Result<HoldState, HoldError> {
+        self.state(self.known(tenant, id).await?).await
+    }
+
+    async fn state(&self, hold: HoldRow) -> Result<HoldState, HoldError> {
+        let Inner { index, clock, .. } = &*self.0;
+        // A hold that is over has no say in what is recorded and what is not.
+        if hold.closed.is_some() {
+            return Ok(HoldState { hold, protected: Vec::new(), copied: Vec::new(), absent: Vec::new() });
+        }
+        let coverage = index.hold_coverage(&hold).await?;
+        let gaps = index.gaps(&hold.camera, hold.facts.range).await?;
+        let register = index.deletions(&hold.camera, hold.facts.range).await?;
+        // What was filmed a moment ago may not be flushed yet, unless a gap says otherwise.
+        let now = clock.wall();
+        let past = match gaps.iter().any(|gap| gap.end.is_none()) {
+            true => now,
+            false => now.saturating_sub(NOT_FLUSHED_MAX),
+        };
+        let known = TimeRange::new(hold.facts.range.start(), hold.facts.range.end().min(past));
+        let mut holes = known.map_or_else(Vec::new, |known| holes(known, &coverage.present));
+        let mut absent = Vec::new();
+        let going = coverage.doomed.iter().map(|span| (*span, Why::Destroyed));
+        let gaps = gaps
+            .iter()
+            .filter_map(|gap| Some((TimeRange::new(gap.start, gap.end.unwrap_or(past))?, Why::Gap(gap.cause))));
+        let gone = register.iter().map(|entry| (entry.range, Why::Destroyed));
+        for (span, why) in going.chain(gaps).chain(gone) {
+            explain(&mut holes, span, why, &mut absent);
+        }
+        absent.extend(holes.into_iter().map(|range| Absent { range, why: Why::NotRecorded }));
+        absent.sort_by_key(|part| part.range.start());
+        Ok(HoldState { hold, protected: coverage.present, copied: coverage.copied, absent })
+    }
+
+    /// Copies what holds cover until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let copying = async {
+            loop {
+                if let Err(error) = self.copy_all().await {
+                    error!(%error, "what holds cover could not be looked up and will be tried again");
+                }
+                tokio::select! {
+                    () = self.0.wake.notified() => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
+            }
+        };
+        // Cut off at any await: the next start goes on from there.
+        stop.run_until_cancelled(copying).await;
+    }
+
+    /// Copies all that holds in force cover and that is whole. Gives how many packs are done with.
+    pub async fn copy_all(&self) -> Result<usize, HoldError> {
+        let mut done = 0;
+        for hold in self.0.index.all_holds_in_force().await? {
+            loop {
+                let page = self.0.index.to_copy(&hold, PAGE).await?;
+                let mut copied = 0;
+                for pack in &page {
+                    copied += usize::from(self.copy_or_tell(&hold, pack).await);
+                }
+                done += copied;
+                // What failed is at the head of the next page too.
+                if page.len() < PAGE as usize || copied == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// True when the pack is done with.
+    async fn copy_or_tell(&self, hold: &HoldRow, pack: &PackRow) -> bool {
+        let id = hold.facts.id;
+        let told = || self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.copy_one(hold, pack).await {
+            Ok(()) => {
+                told().remove(&id);
+                true
+            }
+            Err(error) => {
+                warn!(%error, hold = %id, camera = %hold.camera, pack = %pack.id, "a hold could not copy a pack, which stays meanwhile");
+                if told().insert(id) {
+                    let detail = format!(
+                        "hold {id} cannot copy what it covers for now ({error}): the footage stays, and so do its neighbours, until it can"
+                    );
+                    self.tell(hold, "hold_waits", detail).await;
+                }
+                false
+            }
+        }
+    }
+
+    async fn copy_one(&self, hold: &HoldRow, row: &PackRow) -> Result<(), HoldError> {
+        let Inner { index, packs, .. } = &*self.0;
+        let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
+        let done = Change::Copied { hold: hold.facts.id, pack: row.id };
+        if index.any_pack(copy_id(hold.facts.id, row.id)).await?.is_some() {
+            return Ok(index.write(vec![done]).await?);
+        }
+        let table = match packs.table(&pack).await {
+            Ok(table) => table,
+            Err(error @ (ReadError::NotFound(_) | ReadError::Pack(PackError::Malformed { .. }))) => {
+                let (start, end) = (row.start, row.end);
+                let detail = format!("hold {}: {error}; footage from {start} to {end} is not kept", hold.facts.id);
+                self.tell(hold, "hold_damaged", detail).await;
+                return Ok(index.write(vec![done]).await?);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // What other holds keep may be here already, from the footage as recorded.
+        let own = index.held_segments(&hold.camera, hold.facts.id, hold.facts.range).await?;
+        let own: Vec<TimeRange> = own.iter().map(|segment| segment.range).collect();
+        let wanted = copy::wanted(&table, hold.facts.range, &own);
+        if wanted.is_empty() {
+            return Ok(index.write(vec![done]).await?);
+        }
+        let copy::Copied { table, draft, lost } = self.write_copy(hold, &pack, &table, wanted).await?;
+        for what in lost {
+            self.tell(hold, "hold_damaged", format!("hold {}: {what}", hold.facts.id)).await;
+        }
+        match table {
+            Some(table) => {
+                self.0.spool.take_in(&table, draft, vec![done]).await?;
+                info!(hold = %hold.facts.id, pack = %row.id, camera = %hold.camera, copy = %table.header.pack, "copied for a hold");
+                Ok(())
+            }
+            None => Ok(index.write(vec![done]).await?),
+        }
+    }
+
+    async fn tell(&self, hold: &HoldRow, kind: &'static str, detail: String) {
+        let (at, camera) = (self.0.clock.wall(), Some(hold.camera.clone()));
+        let event = Change::Event { at, tenant: None, camera, kind, detail };
+        if let Err(error) = self.0.index.write(vec![event]).await {
+            error!(%error, hold = %hold.facts.id, kind, "an event of a hold was lost");
+        }
+    }
+}
+
+/// The copy's own id: its time is the original's, so that names in the store sort by footage.
+fn copy_id(hold: HoldId, pack: PackId) -> PackId {
+    let mut id = pack;
+    let hash = blake3::Hasher::new_derive_key("vigie 2026 copy for a hold").update(&hold.0).update(&pack.0).finalize();
+    id.0[6..].copy_from_slice(&hash.as_bytes()[..10]);
+    id
+}
+
+/// The request, trimmed; or what to ask instead.
+fn checked(request: Request, now: WallTime, zone: &TimeZone) -> Result<Request, String> {
+    let text = |what: &str, text: &str| {
+        let text = text.trim().to_owned();
+        match text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
+            true => Err(format!("{what} is one line of at most {TEXT_CHARS_MAX} characters")),
+            false => Ok(text),
+        }
+    };
+    let reference = text("the reference", &request.reference)?;
+    let requester = text("the requester", &request.requester)?;
+    let reason = text("the reason", &request.reason)?;
+    if requester.is_empty() || reason.is_empty() {
+        return Err("a hold says who asks for it (requester) and why (reason)".to_owned());
+    }
+    let Request { range, until, .. } = request;
+    if range.duration().0 > RANGE_DAYS_MAX * DAY {
+        return Err(format!("one hold covers at most {RANGE_DAYS_MAX} days: place several"));
+    }
+    if until <= now {
+        return Err(format!("the hold would be over already: it is to be kept until after {now}"));
+    }
+    if until < range.end() {
+        return Err(
+            "the hold would be over before the footage that it covers is: keep it at least until its end".into()
+        );
+    }
+    if until.since(now).0 > HOLD_DAYS_MAX * DAY || range.end().since(now).0 > HOLD_DAYS_MAX * DAY {
+        return Err(format!("a hold lasts at most {} years: place another when it ends", HOLD_DAYS_MAX / 366));
+    }
+    // Beyond a month only for an enquiry or an investigation (Code de la sécurité intérieure, L252-5).
+    let month = deadline(range.start(), Ticks90k(i64::MAX), zone);
+    if reference.is_empty() && until > month {
+        return Err(format!(
+            "footage is kept beyond a month ({month}) for an enquiry or an investigation only: give its reference"
+        ));
+    }
+    Ok(Request { reference, requester, reason, ..request })
+}
+
+/// What of a range lies in none of these, which are sorted and apart.
+fn holes(range: TimeRange, present: &[TimeRange]) -> Vec<TimeRange> {
+    let mut out = Vec::new();
+    let mut from = range.start();
+    for span in present {
+        out.extend(TimeRange::new(from, span.start().min(range.end())));
+        from = from.max(span.end());
+    }
+    out.extend(TimeRange::new(from, range.end()));
+    out
+}
+
+/// Takes out of the holes what this span explains of them.
+fn explain(holes: &mut Vec<TimeRange>, span: TimeRange, why: Why, absent: &mut Vec<Absent>) {
+    let mut left = Vec::new();
+    for hole in holes.drain(..) {
+        let Some(range) = hole.intersection(&span) else {
+            left.push(hole);
+            continue;
+        };
+        absent.push(Absent { range, why });
+        left.extend(TimeRange::new(hole.start(), range.start()));
+        left.extend(TimeRange::new(range.end(), hole.end()));
+    }
+    *holes = left;
+}

@@ -1,0 +1,271 @@
+//! Legal holds of a tenant: placed, listed, released, and their footage.
+
+use axum::Json;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Service;
+use super::auth::TenantScope;
+use super::clip::answer;
+use super::params::{Asked, Camera, Hold, Instant, range};
+use super::problem::{Kind, Problem};
+use crate::hold::{self, HoldError, HoldState, Why};
+use crate::index::hold::HoldRow;
+use crate::pack::HoldFacts;
+use crate::retrieve::mp4::CLIP_HOURS_MAX;
+use crate::retrieve::timeline::Span;
+use crate::units::TimeRange;
+
+/// Holds in one answer.
+const HOLDS_MAX: u32 = 1_000;
+/// No bound of this module's own: a hold's is said where it is placed.
+const HOURS_MAX: i64 = 24 * 366 * 1_000;
+
+/// A body of JSON, whole and known: what is missing, misspelt or malformed is refused. A browser sends another site's
+/// JSON to nobody without asking first, and nobody answers that here: so no page places holds behind an operator's back.
+pub(super) struct Told<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Told<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Json(told) = Json::from_request(request, state).await.map_err(|e| {
+            Problem::invalid(format!("{}; the body is JSON, with Content-Type: application/json", e.body_text()))
+        })?;
+        Ok(Self(told))
+    }
+}
+
+/// What to hold, and why.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HoldRequest {
+    /// First instant of the footage, RFC 3339 with offset.
+    #[schema(value_type = String, format = DateTime, example = "2026-03-01T14:30:00Z")]
+    start: Instant,
+    /// First instant after it. It may lie ahead: footage is then held as it is recorded.
+    #[schema(value_type = String, format = DateTime, example = "2026-03-01T14:40:00Z")]
+    end: Instant,
+    /// The requisition's reference: needed for what is kept beyond a month.
+    #[serde(default)]
+    #[schema(example = "PV 2026/117")]
+    reference: String,
+    /// Who asks for it.
+    #[schema(example = "Major Durand, judicial police")]
+    requester: String,
+    /// Why.
+    reason: String,
+    /// Kept until then, and destroyed after.
+    #[schema(value_type = String, format = DateTime, example = "2026-09-01T00:00:00Z")]
+    until: Instant,
+}
+
+/// A stretch of a hold's time without footage.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(super) struct AbsentSpan {
+    #[serde(flatten)]
+    span: Span,
+    /// `destroyed`, `not_recorded`, or the cause of a gap.
+    why: &'static str,
+}
+
+fn span(range: &TimeRange) -> Span {
+    Span { start: range.start().to_string(), end: range.end().to_string() }
+}
+
+/// A legal hold.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Hold)]
+pub(super) struct HoldView {
+    /// Its id.
+    id: String,
+    /// On which camera.
+    camera: String,
+    /// First instant of the footage that it covers.
+    start: String,
+    /// First instant after it.
+    end: String,
+    /// The requisition's reference; empty where none was given.
+    reference: String,
+    /// Who asked for it.
+    requester: String,
+    /// Why.
+    reason: String,
+    /// When it was placed.
+    placed: String,
+    /// What it keeps is destroyed after this.
+    until: String,
+    /// When it was released, or was over; absent while it is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<String>,
+}
+
+/// A legal hold, and what there is of its footage now.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = HoldState)]
+pub(super) struct HoldStateView {
+    #[serde(flatten)]
+    hold: HoldView,
+    /// Footage that stays until the hold ends. What is yet to come is not in it, and is held as it is recorded.
+    protected: Vec<Span>,
+    /// The part of it that is in packs of the hold's own: what its clips show.
+    copied: Vec<Span>,
+    /// What is absent of the past, and why.
+    absent: Vec<AbsentSpan>,
+}
+
+impl From<HoldRow> for HoldView {
+    fn from(HoldRow { camera, facts, closed }: HoldRow) -> Self {
+        let HoldFacts { id, range, reference, requester, reason, until, placed } = facts;
+        Self {
+            id: id.to_string(),
+            camera: camera.camera.to_string(),
+            start: range.start().to_string(),
+            end: range.end().to_string(),
+            reference,
+            requester,
+            reason,
+            placed: placed.to_string(),
+            until: until.to_string(),
+            closed: closed.map(|at| at.to_string()),
+        }
+    }
+}
+
+impl From<HoldState> for HoldStateView {
+    fn from(HoldState { hold, protected, copied, absent }: HoldState) -> Self {
+        let spans = |ranges: &[TimeRange]| ranges.iter().map(span).collect();
+        let why = |why| match why {
+            Why::Destroyed => "destroyed",
+            Why::Gap(cause) => cause.as_str(),
+            Why::NotRecorded => "not_recorded",
+        };
+        Self {
+            hold: hold.into(),
+            protected: spans(&protected),
+            copied: spans(&copied),
+            absent: absent.iter().map(|a| AbsentSpan { span: span(&a.range), why: why(a.why) }).collect(),
+        }
+    }
+}
+
+impl From<HoldError> for Problem {
+    fn from(error: HoldError) -> Self {
+        match error {
+            HoldError::Invalid(what) => Self::invalid(what),
+            HoldError::NoCamera(key) => {
+                Self::new(Kind::NoCamera, format!("no camera {}: GET /api/cameras lists them", key.camera))
+            }
+            HoldError::NoHold(id) => Self::new(Kind::NoHold, format!("no hold {id}: GET /api/holds lists them")),
+            HoldError::Index(error) => error.into(),
+            error @ (HoldError::Spool(_) | HoldError::Read(_) | HoldError::Pack(_)) => {
+                tracing::error!(%error, "a hold failed");
+                Self::new(Kind::Internal, "the gateway failed at a hold: see its log")
+            }
+        }
+    }
+}
+
+/// Places a hold on a camera's footage. What the answer says to be protected stays until the hold ends.
+#[utoipa::path(
+    post, path = "/api/cameras/{camera}/holds", tag = "holds", operation_id = "place_hold",
+    params(("camera" = String, Path, description = "Camera id")), request_body = HoldRequest,
+    responses((status = CREATED, body = HoldStateView), (status = BAD_REQUEST), (status = NOT_FOUND))
+)]
+pub(super) async fn place(
+    Camera(camera): Camera,
+    State(service): State<Service>,
+    Told(asked): Told<HoldRequest>,
+) -> Result<(StatusCode, Json<HoldStateView>), Problem> {
+    let HoldRequest { start, end, reference, requester, reason, until: Instant(until) } = asked;
+    let range = range(start, end, HOURS_MAX)?;
+    let state = service.holds().place(hold::Request { camera, range, reference, requester, reason, until }).await?;
+    Ok((StatusCode::CREATED, Json(state.into())))
+}
+
+/// The tenant's holds, the newest first; those that are over too, for as long as events are kept.
+#[utoipa::path(get, path = "/api/holds", tag = "holds", operation_id = "list_holds",
+    responses((status = OK, body = Vec<HoldView>)))]
+pub(super) async fn list(scope: TenantScope, State(service): State<Service>) -> Result<Json<Vec<HoldView>>, Problem> {
+    let rows = service.footage().index.holds(scope.tenant(), HOLDS_MAX).await?;
+    Ok(Json(rows.into_iter().map(HoldView::from).collect()))
+}
+
+/// A hold, and what there is of its footage now.
+#[utoipa::path(
+    get, path = "/api/holds/{hold}", tag = "holds", operation_id = "hold",
+    params(("hold" = String, Path, description = "Hold id")),
+    responses((status = OK, body = HoldStateView), (status = BAD_REQUEST), (status = NOT_FOUND))
+)]
+pub(super) async fn one(
+    scope: TenantScope,
+    Hold(id): Hold,
+    State(service): State<Service>,
+) -> Result<Json<HoldStateView>, Problem> {
+    Ok(Json(service.holds().get(scope.tenant(), id).await?.into()))
+}
+
+/// Ends a hold before its time: what only it keeps is destroyed. Twice is once.
+#[utoipa::path(
+    delete, path = "/api/holds/{hold}", tag = "holds", operation_id = "release_hold",
+    params(("hold" = String, Path, description = "Hold id")),
+    responses((status = OK, body = HoldView), (status = BAD_REQUEST), (status = NOT_FOUND))
+)]
+pub(super) async fn release(
+    scope: TenantScope,
+    Hold(id): Hold,
+    State(service): State<Service>,
+) -> Result<Json<HoldView>, Problem> {
+    Ok(Json(service.holds().release(scope.tenant(), id).await?.into()))
+}
+
+/// Which part of a hold's footage: all of it where nothing is said.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Part {
+    /// First instant, RFC 3339 with offset.
+    #[param(value_type = Option<String>, format = DateTime)]
+    start: Option<Instant>,
+    /// First instant after, RFC 3339 with offset.
+    #[param(value_type = Option<String>, format = DateTime)]
+    end: Option<Instant>,
+}
+
+/// What a hold keeps, as one MP4 file: `moov` first, exact length, byte ranges.
+#[utoipa::path(
+    get, path = "/api/holds/{hold}/clip.mp4", tag = "holds", operation_id = "hold_clip",
+    params(
+        ("hold" = String, Path, description = "Hold id"), Part,
+        ("range" = Option<String>, Header, description = "One range of bytes (RFC 9110 §14.2); several are answered with the whole")
+    ),
+    responses(
+        (status = OK, content_type = "video/mp4", body = Vec<u8>),
+        (status = PARTIAL_CONTENT, content_type = "video/mp4", body = Vec<u8>),
+        (status = NOT_MODIFIED), (status = BAD_REQUEST), (status = NOT_FOUND),
+        (status = PRECONDITION_FAILED), (status = RANGE_NOT_SATISFIABLE),
+        (status = SERVICE_UNAVAILABLE)
+    )
+)]
+pub(super) async fn clip(
+    scope: TenantScope,
+    Hold(id): Hold,
+    Asked(part): Asked<Part>,
+    State(service): State<Service>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let footage = service.footage();
+    let hold = footage.index.hold(scope.tenant(), id).await?.ok_or_else(|| Problem::from(HoldError::NoHold(id)))?;
+    let whole = hold.facts.range;
+    let start = part.start.unwrap_or(Instant(whole.start()));
+    let end = part.end.unwrap_or(Instant(whole.end()));
+    let asked = range(start, end, CLIP_HOURS_MAX)?;
+    let outside =
+        || Problem::invalid(format!("the hold covers {} to {}: ask for a part of that", whole.start(), whole.end()));
+    let asked = asked.intersection(&whole).ok_or_else(outside)?;
+    answer(&service, &hold.camera, Some(id), asked, &method, &headers).await
+}

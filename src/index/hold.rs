@@ -1,0 +1,345 @@
+//! Legal holds: what stays for them, and what they have not copied yet.
+//!
+//! Invariants: a pack with footage that a hold in force covers is neither condemned nor doomed before the hold has
+//! copied it; a pack that stays for a hold is found through that hold alone.
+
+use rusqlite::{Connection, Row, ToSql, params};
+
+use super::apply::exec;
+use super::query::{PACKS, camera_key, one, pack_row, range_params, rows, segment_row, tenant_id, time_range};
+use super::{Index, IndexError, PackRow, SegmentRow};
+use crate::pack::HoldFacts;
+use crate::units::{CameraKey, HoldId, PackId, TenantId, TimeRange, WallTime};
+
+/// A hold as the index knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldRow {
+    /// Whose footage.
+    pub camera: CameraKey,
+    /// What and why.
+    pub facts: HoldFacts,
+    /// When it was released, or found over; `None` while it is in force.
+    pub closed: Option<WallTime>,
+}
+
+/// What there is of the footage that a hold covers; each sorted and without overlaps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Footage that stays for the hold: copied, or kept from being destroyed until it is.
+    pub present: Vec<TimeRange>,
+    /// The part of it that is copied into packs of the hold's own.
+    pub copied: Vec<TimeRange>,
+    /// Footage whose destruction has begun and is not in the register yet.
+    pub doomed: Vec<TimeRange>,
+}
+
+impl Index {
+    /// The tenant's holds, the newest first.
+    pub async fn holds(&self, tenant: &TenantId, limit: u32) -> Result<Vec<HoldRow>, IndexError> {
+        let tenant = tenant.clone();
+        self.readers
+            .read(move |db| {
+                let Some(tenant) = tenant_id(db, &tenant)? else { return Ok(Vec::new()) };
+                let sql = format!("{HOLDS} WHERE c.tenant = ?1 ORDER BY h.id DESC LIMIT ?2");
+                rows(db, &sql, params![tenant, limit], hold_row)
+            })
+            .await
+    }
+
+    /// How many of the tenant's holds are in force.
+    pub async fn holds_in_force(&self, tenant: &TenantId) -> Result<u32, IndexError> {
+        let tenant = tenant.clone();
+        self.readers
+            .read(move |db| {
+                let Some(tenant) = tenant_id(db, &tenant)? else { return Ok(0) };
+                let sql = "SELECT count(*) FROM camera c JOIN hold h ON h.camera = c.id
+                           WHERE c.tenant = ?1 AND h.closed IS NULL";
+                Ok(one(db, sql, [tenant], |row| row.get(0))?.unwrap_or(0))
+            })
+            .await
+    }
+
+    /// One hold of the tenant.
+    pub async fn hold(&self, tenant: &TenantId, hold: HoldId) -> Result<Option<HoldRow>, IndexError> {
+        let tenant = tenant.clone();
+        self.readers
+            .read(move |db| {
+                let sql = format!("{HOLDS} WHERE h.hold = ?1 AND t.name = ?2");
+                one(db, &sql, params![hold.0, tenant.as_str()], hold_row)
+            })
+            .await
+    }
+
+    /// Segments of the hold's own packs that share an instant with the range, by start.
+    pub async fn held_segments(
+        &self,
+        key: &CameraKey,
+        hold: HoldId,
+        range: TimeRange,
+    ) -> Result<Vec<SegmentRow>, IndexError> {
+        self.of_camera(key, move |db, camera| {
+            let [_, start, end, longest] = range_params(camera, range);
+            rows(db, HELD_IN_RANGE, params![camera, start, end, longest, hold.0], segment_row)
+        })
+        .await
+    }
+
+    /// What there is of a hold's footage at one instant.
+    pub async fn hold_coverage(&self, hold: &HoldRow) -> Result<Coverage, IndexError> {
+        let (range, id) = (hold.facts.range, hold.facts.id);
+        self.of_camera(&hold.camera, move |db, camera| {
+            // One state of the index for all of it.
+            let db = db.unchecked_transaction()?;
+            let [_, start, end, longest] = range_params(camera, range);
+            let values = params![camera, start, end, longest];
+            let of_range = |sql: &str, values: &[&dyn ToSql]| {
+                let spans = rows(&db, sql, values, |row| time_range(row.get(0)?, row.get(1)?))?;
+                Ok::<_, IndexError>(spans.into_iter().filter_map(|span| span.intersection(&range)).collect::<Vec<_>>())
+            };
+            let copied = united(of_range(HELD_SPANS, params![camera, start, end, longest, id.0])?);
+            let mut present = of_range(PRESENT_SPANS, values)?;
+            present.extend(&copied);
+            let doomed = united(of_range(DOOMED_SPANS, &values[..3])?);
+            Ok(Coverage { present: united(present), copied, doomed })
+        })
+        .await
+    }
+
+    /// Across tenants, for the copying of what holds cover: holds in force.
+    pub async fn all_holds_in_force(&self) -> Result<Vec<HoldRow>, IndexError> {
+        self.readers.read(|db| rows(db, &format!("{HOLDS} WHERE h.closed IS NULL ORDER BY h.id"), [], hold_row)).await
+    }
+
+    /// For the copying of what holds cover: whole packs with footage that the hold covers and has not copied. Footage as
+    /// recorded comes first, what stays for other holds last.
+    pub async fn to_copy(&self, hold: &HoldRow, limit: u32) -> Result<Vec<PackRow>, IndexError> {
+        let (range, id) = (hold.facts.range, hold.facts.id);
+        self.of_camera(&hold.camera, move |db, camera| {
+            let [_, start, end, longest] = range_params(camera, range);
+            rows(db, &to_copy(), params![camera, start, end, longest, id.0, limit], pack_row)
+        })
+        .await
+    }
+
+    /// For retention: those of these packs that are doomed.
+    pub async fn doomed(&self, packs: Vec<PackId>) -> Result<Vec<PackId>, IndexError> {
+        self.readers
+            .read(move |db| {
+                let sql = "SELECT 1 FROM doomed d JOIN pack p ON p.id = d.pack WHERE p.pack = ?1";
+                let mut doomed = Vec::new();
+                for pack in packs {
+                    doomed.extend(one(db, sql, [pack.0], |_| Ok(()))?.map(|()| pack));
+                }
+                Ok(doomed)
+            })
+            .await
+    }
+
+    /// Across tenants, for retention: whole packs whose hold is over.
+    pub async fn packs_of_ended_holds(&self, limit: u32) -> Result<Vec<PackId>, IndexError> {
+        self.readers
+            .read(move |db| {
+                let sql = format!(
+                    "SELECT p.pack FROM pack p JOIN hold h ON h.id = p.hold
+                     WHERE p.hold IS NOT NULL AND h.closed IS NOT NULL AND p.state IN (1, 2) AND NOT {COVERED} LIMIT ?1"
+                );
+                rows(db, &sql, [limit], |row| row.get(0).map(PackId))
+            })
+            .await
+    }
+
+    /// Across tenants, for recovery and repair: the hold that a pack stays for.
+    pub async fn hold_of(&self, pack: PackId) -> Result<Option<HoldRow>, IndexError> {
+        self.readers
+            .read(move |db| {
+                let sql = format!("{HOLDS} WHERE h.id = (SELECT hold FROM pack WHERE pack = ?1)");
+                one(db, &sql, [pack.0], hold_row)
+            })
+            .await
+    }
+}
+
+const HOLDS: &str = "SELECT t.name, c.camera, h.hold, h.start, h.until, h.reference, h.requester, h.reason, h.ends,
+     h.placed, h.closed FROM hold h JOIN camera c ON c.id = h.camera JOIN tenant t ON t.id = c.tenant";
+
+/// Whether a hold in force covers footage of the pack `p` and has not copied it. A condemned pack has no segments any
+/// more, and those of other holds' packs are elsewhere: of these the bounds count.
+pub(super) const COVERED: &str = "EXISTS (SELECT 1 FROM hold h WHERE h.camera = p.camera AND h.closed IS NULL
+     AND h.start < p.until AND h.until > p.start AND h.id IS NOT p.hold
+     AND NOT EXISTS (SELECT 1 FROM copied c WHERE c.pack = p.id AND c.hold = h.id)
+     AND (p.state = 3 OR p.hold IS NOT NULL OR EXISTS (SELECT 1 FROM segment s
+          WHERE s.camera = p.camera AND s.start >= p.start AND s.start < min(p.until, h.until)
+          AND s.start + s.duration > h.start AND s.pack = p.id)))";
+
+/// `?1` to `?4` as for the camera's own segments, `?5` the hold.
+const HELD_IN_RANGE: &str = "SELECT s.start, s.start + s.duration, r.run, s.decode_time, p.pack, p.state,
+     s.first_fragment, s.fragments FROM hold h
+     CROSS JOIN held_segment s ON s.hold = h.id AND s.start > ?2 - ?4 AND s.start < ?3 AND s.start + s.duration > ?2
+     CROSS JOIN pack p ON p.id = s.pack CROSS JOIN run r ON r.id = p.run
+     WHERE h.hold = ?5 AND h.camera = ?1 ORDER BY s.start";
+
+const HELD_SPANS: &str = "SELECT s.start, s.start + s.duration FROM hold h CROSS JOIN held_segment s
+     ON s.hold = h.id AND s.start > ?2 - ?4 AND s.start < ?3 AND s.start + s.duration > ?2
+     WHERE h.hold = ?5 AND h.camera = ?1 ORDER BY s.start";
+
+/// What readers may see, what is condemned and can be saved, and what other holds keep.
+const PRESENT_SPANS: &str = "SELECT start, start + duration FROM segment
+         WHERE camera = ?1 AND start > ?2 - ?4 AND start < ?3 AND start + duration > ?2
+     UNION ALL SELECT start, start + duration FROM open_segment
+         WHERE camera = ?1 AND start > ?2 - ?4 AND start < ?3 AND start + duration > ?2
+     UNION ALL SELECT start, until FROM pack
+         WHERE state = 3 AND state <> 2 AND camera = ?1 AND start < ?3 AND until > ?2 AND until > start
+         AND NOT EXISTS (SELECT 1 FROM doomed WHERE doomed.pack = pack.id)
+     UNION ALL SELECT s.start, s.start + s.duration FROM hold h CROSS JOIN held_segment s
+         ON s.hold = h.id AND s.start > ?2 - ?4 AND s.start < ?3 AND s.start + s.duration > ?2 WHERE h.camera = ?1";
+
+const DOOMED_SPANS: &str = "SELECT p.start, p.until FROM doomed d CROSS JOIN pack p ON p.id = d.pack
+     WHERE p.camera = ?1 AND p.start < ?3 AND p.until > ?2 AND p.until > p.start AND p.hold IS NULL";
+
+fn to_copy() -> String {
+    format!(
+        "{PACKS} WHERE p.id IN (
+             SELECT pack FROM segment WHERE camera = ?1 AND start > ?2 - ?4 AND start < ?3 AND start + duration > ?2
+             UNION SELECT id FROM pack WHERE state = 3 AND state <> 2 AND camera = ?1 AND start < ?3 AND until > ?2
+             UNION SELECT id FROM pack WHERE hold IS NOT NULL AND camera = ?1 AND start < ?3 AND until > ?2)
+         AND p.hold IS NOT (SELECT id FROM hold WHERE hold = ?5) AND p.state > 0
+         AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.pack = p.id)
+         AND NOT EXISTS (SELECT 1 FROM copied c JOIN hold h ON h.id = c.hold WHERE c.pack = p.id AND h.hold = ?5)
+         ORDER BY p.hold IS NOT NULL, p.start, p.id LIMIT ?6"
+    )
+}
+
+fn hold_row(row: &Row<'_>) -> rusqlite::Result<HoldRow> {
+    let instant = |column: usize| row.get(column).map(WallTime);
+    Ok(HoldRow {
+        camera: camera_key(row, 0, 1)?,
+        facts: HoldFacts {
+            id: HoldId(row.get(2)?),
+            range: time_range(row.get(3)?, row.get(4)?)?,
+            reference: row.get(5)?,
+            requester: row.get(6)?,
+            reason: row.get(7)?,
+            until: instant(8)?,
+            placed: instant(9)?,
+        },
+        closed: row.get::<_, Option<i64>>(10)?.map(WallTime),
+    })
+}
+
+/// Sorted, and what touches joined.
+fn united(mut ranges: Vec<TimeRange>) -> Vec<TimeRange> {
+    ranges.sort_unstable_by_key(|range| (range.start(), range.end()));
+    let mut out: Vec<TimeRange> = Vec::new();
+    for range in ranges {
+        match out.last_mut() {
+            Some(last) if range.start() <= last.end() => {
+                *last = TimeRange::new(last.start(), last.end().max(range.end())).unwrap_or(*last);
+            }
+            _ => out.push(range),
+        }
+    }
+    out
+}
+
+/// Whether a hold keeps this pack from being condemned.
+pub(super) fn covers(db: &Connection, pack: i64) -> Result<bool, IndexError> {
+    let sql = format!("SELECT 1 FROM pack p WHERE p.id = ?1 AND {COVERED}");
+    Ok(one(db, &sql, [pack], |_| Ok(()))?.is_some())
+}
+
+pub(super) fn doom(db: &Connection, packs: &[PackId]) -> Result<(), IndexError> {
+    let sql = format!(
+        "INSERT OR IGNORE INTO doomed SELECT p.id FROM pack p WHERE p.pack = ?1 AND p.state = 3 AND NOT {COVERED}"
+    );
+    packs.iter().try_for_each(|pack| exec(db, &sql, [pack.0]).map(drop))
+}
+
+pub(super) fn place(db: &Connection, camera: i64, hold: &HoldFacts) -> Result<(), IndexError> {
+    let HoldFacts { id, range, reference, requester, reason, until, placed } = hold;
+    let sql = "INSERT INTO hold (hold, camera, start, until, reference, requester, reason, ends, placed)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
+    let (start, end) = (range.start().0, range.end().0);
+    if exec(db, sql, params![id.0, camera, start, end, reference, requester, reason, until.0, placed.0])? == 1 {
+        return Ok(());
+    }
+    match one(db, "SELECT camera FROM hold WHERE hold = ?1", [id.0], |row| row.get::<_, i64>(0))? {
+        Some(known) if known == camera => Ok(()),
+        _ => Err(IndexError::Refused(format!("hold {id} is on another camera"))),
+    }
+}
+
+pub(super) fn end(db: &Connection, hold: HoldId, at: WallTime) -> Result<(), IndexError> {
+    let id = known_hold(db, hold)?;
+    exec(db, "UPDATE hold SET closed = ?2 WHERE id = ?1 AND closed IS NULL", params![id, at.0])?;
+    exec(db, "DELETE FROM copied WHERE hold = ?1", [id])?;
+    Ok(())
+}
+
+pub(super) fn end_before(db: &Connection, at: WallTime) -> Result<(), IndexError> {
+    let over = rows(db, &format!("{HOLDS} WHERE h.closed IS NULL AND h.ends <= ?1"), [at.0], hold_row)?;
+    for HoldRow { camera, facts, .. } in over {
+        end(db, facts.id, at)?;
+        let HoldFacts { range, requester, .. } = &facts;
+        let detail = format!(
+            "hold {} by {requester}, on {} to {}, is over: what was kept for it is destroyed",
+            facts.id,
+            range.start(),
+            range.end()
+        );
+        super::apply::event(db, at, None, Some(&camera), "hold_ended", &detail)?;
+    }
+    Ok(())
+}
+
+pub(super) fn keep_for(db: &Connection, pack: i64, hold: HoldId) -> Result<(), IndexError> {
+    let id = known_hold(db, hold)?;
+    let sql = "UPDATE pack SET hold = ?2 WHERE id = ?1 AND camera = (SELECT camera FROM hold WHERE id = ?2)";
+    if exec(db, sql, params![pack, id])? == 0 {
+        return Err(IndexError::Refused(format!("hold {hold} is on another camera than the pack that is kept for it")));
+    }
+    Ok(())
+}
+
+pub(super) fn copied(db: &Connection, pack: i64, hold: HoldId) -> Result<(), IndexError> {
+    let sql = "INSERT OR IGNORE INTO copied (pack, hold) SELECT ?1, id FROM hold WHERE hold = ?2 AND closed IS NULL";
+    exec(db, sql, params![pack, hold.0])?;
+    Ok(())
+}
+
+/// `values`: start, duration, … as of the camera's own segments, the camera before them.
+pub(super) fn put_segment(db: &Connection, hold: i64, values: &[&dyn ToSql]) -> Result<(), IndexError> {
+    let sql = "INSERT OR REPLACE INTO held_segment
+               (hold, start, duration, decode_time, pack, first_fragment, fragments) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let mut values = values.to_vec();
+    values[0] = &hold;
+    exec(db, sql, &*values)?;
+    Ok(())
+}
+
+/// `bounds`: start and end of the pack, and its number.
+pub(super) fn delete_segments(db: &Connection, hold: i64, bounds: &[&dyn ToSql]) -> Result<(), IndexError> {
+    let sql = "DELETE FROM held_segment WHERE hold = ?4 AND start >= ?1 AND start < ?2 AND pack = ?3";
+    let mut values = bounds.to_vec();
+    values.push(&hold);
+    exec(db, sql, &*values)?;
+    Ok(())
+}
+
+/// The pack is forgotten. When it stayed for a hold in force, its bytes were lost: what is left of the footage elsewhere
+/// is to be copied again.
+pub(super) fn forget(db: &Connection, pack: i64) -> Result<(), IndexError> {
+    let sql = "SELECT h.id FROM pack p JOIN hold h ON h.id = p.hold WHERE p.id = ?1 AND h.closed IS NULL";
+    if let Some(hold) = one(db, sql, [pack], |row| row.get::<_, i64>(0))? {
+        let sql = "DELETE FROM copied WHERE hold = ?2 AND pack IN (SELECT p.id FROM pack lost JOIN pack p
+                   ON p.camera = lost.camera AND p.start < lost.until AND p.until > lost.start WHERE lost.id = ?1)";
+        exec(db, sql, params![pack, hold])?;
+    }
+    exec(db, "DELETE FROM copied WHERE pack = ?1", [pack])?;
+    exec(db, "DELETE FROM doomed WHERE pack = ?1", [pack])?;
+    Ok(())
+}
+
+fn known_hold(db: &Connection, hold: HoldId) -> Result<i64, IndexError> {
+    let id = one(db, "SELECT id FROM hold WHERE hold = ?1", [hold.0], |row| row.get(0))?;
+    id.ok_or_else(|| IndexError::Unknown(format!("hold {hold}")))
+}

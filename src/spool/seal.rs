@@ -1,0 +1,249 @@
+//! From growing to sealed: packs are finished, flushed, told to the index, and left for the store.
+//!
+//! Invariant: each step can be cut off and taken up again by recovery: a pack is first whole on disk, then in the
+//! store, then stored in the index.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::recover::changes_of;
+use super::segments::{Segments, rows_of};
+use super::{Growing, Spool, SpoolError, lock};
+use crate::index::Change;
+use crate::machine;
+use crate::media::{Gap, GapCause};
+use crate::pack::{PackError, PackHeader, PackTable, reader, writer::PackWriter};
+use crate::store::shape::Lane;
+use crate::units::{CameraKey, WallTime};
+
+/// Packs sealed at a time: most of it is waiting for the disk, whose journal commits what comes together together.
+const SEALS_AT_ONCE: usize = 32;
+/// Bytes of a file written again at a time.
+const REWRITE_BYTES: usize = 256 * 1024;
+/// Without news, the store is tried this often.
+pub(super) const RETRY_MIN: Duration = Duration::from_secs(1);
+/// A store that keeps failing is tried this often.
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Seals what the recorders hand over, until the spool is closed and the queue is empty.
+pub(super) async fn seal_queue(spool: Spool, queue: mpsc::Receiver<Arc<Growing>>) {
+    let packs = futures::stream::unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
+    packs
+        .for_each_concurrent(SEALS_AT_ONCE, |pack| {
+            let spool = spool.clone();
+            async move { spool.seal_now(pack).await }
+        })
+        .await;
+}
+
+impl Spool {
+    /// Seals one pack, trying until it succeeds: a full disk gets room again, an index comes back.
+    pub(super) async fn seal_now(&self, pack: Arc<Growing>) {
+        let id = pack.header.pack;
+        let mut wait = RETRY_MIN;
+        loop {
+            match self.try_seal(&pack).await {
+                Ok(()) => break,
+                Err(e) if self.0.closing.is_cancelled() => {
+                    warn!(pack = %id, error = %e, "a pack is left unsealed: the next start recovers it");
+                    break;
+                }
+                Err(e) => {
+                    error!(pack = %id, camera = %pack.header.camera, error = %e, "sealing failed and will be tried again");
+                    self.0.closing.run_until_cancelled(tokio::time::sleep(wait)).await;
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
+            }
+        }
+        lock(&self.0.growing).remove(&id);
+    }
+
+    async fn try_seal(&self, pack: &Arc<Growing>) -> Result<(), SpoolError> {
+        let header = pack.header.clone();
+        let (spool, growing) = (self.clone(), pack.clone());
+        let _turn = pack.turn.lock().await;
+        let (mut whole, mut changes) = blocking(move || spool.finish(&growing)).await?;
+        let compared = match &mut whole {
+            Some(bytes) => self.reduce(&header.camera, header.pack, bytes, &mut changes).await,
+            None => None,
+        };
+        let sealed = whole.map(|bytes| Change::SealPack { pack: header.pack, bytes });
+        // Before the pack leaves the spool: an object that no row knows would be found by nobody.
+        if let Err(e) = self.0.index.write(changes.iter().cloned().chain(sealed).collect()).await {
+            pack.give_back(changes);
+            return Err(e.into());
+        }
+        if whole.is_none() {
+            return Ok(());
+        }
+        drop(compared);
+        // Renaming costs nothing and is done at once; sending is the drain's, which has time.
+        if self.0.store.local_root(&header.camera).is_some() {
+            match self.store_whole(Lane::Backlog, &header.camera, header.pack).await {
+                Ok(_) => return Ok(()),
+                Err(e) => {
+                    warn!(pack = %header.pack, error = %e, "the store did not take a pack: it waits in the spool")
+                }
+            }
+        }
+        self.wake_drain(&header.camera);
+        Ok(())
+    }
+
+    /// Writes the fragment table, flushes, and gives the pack its whole name. Gives its size, `None` when nothing of the
+    /// pack is worth keeping, and what the index must learn.
+    fn finish(&self, pack: &Growing) -> Result<(Option<u64>, Vec<Change>), SpoolError> {
+        let mut state = lock(&pack.state);
+        let (id, camera) = (pack.header.pack, &pack.header.camera);
+        let io = |source| SpoolError::Io { path: pack.path.clone(), source };
+        if let Some(writer) = state.writer.take() {
+            state.table = Some(Arc::new(writer.table().clone()));
+            if writer.table().fragments.is_empty() {
+                drop(writer);
+                machine::remove_file(&pack.path).map_err(io)?;
+                return Ok((None, Vec::new()));
+            }
+            // A pack whose flush failed may not be what was written to it: it is scanned below like one after a crash.
+            if !state.failed {
+                let file = writer.file();
+                let finished = writer.finish().map_err(SpoolError::from);
+                if let Err(e) = finished.and_then(|_| machine::sync_data(&file).map_err(io)) {
+                    state.failed = true;
+                    return Err(e);
+                }
+                self.became_durable(&std::mem::take(&mut state.waiting));
+            }
+        }
+        let whole = self.whole_path(camera, id);
+        let path = [&pack.path, &whole].into_iter().find(|p| p.exists());
+        let Some(path) = path else {
+            // An earlier attempt got further than it heard: the pack is in the store.
+            let gone_to = self.0.store.local_file(camera, id).unwrap_or_else(|| self.cache_path(camera, id));
+            let bytes = std::fs::metadata(gone_to).map_err(io)?.len();
+            return Ok((Some(bytes), pack.take_unflushed(&mut state, bytes)));
+        };
+        if state.failed {
+            let Some(table) = self.mend(path, camera, 0)? else {
+                return Ok((None, lost(pack, &state.segments)));
+            };
+            let before = state.table.take().map_or(0, |t| t.fragments.len());
+            let bytes = std::fs::metadata(path).map_err(io)?.len();
+            if table.fragments.len() < before {
+                error!(pack = %id, %camera, fragments = before - table.fragments.len(), "a disk that failed to flush lost fragments");
+                let ends =
+                    std::mem::take(&mut state.pending).into_iter().filter(|c| matches!(c, Change::EndRun { .. }));
+                state.pending = retell(&table, bytes, &state.segments).into_iter().chain(ends).collect();
+                state.segments.take_changed();
+                state.announced = true;
+            }
+            state.table = Some(Arc::new(table));
+            state.failed = false;
+        }
+        let bytes = std::fs::metadata(path).map_err(io)?.len();
+        if path != &whole {
+            machine::rename(path, &whole).map_err(io)?;
+            machine::sync_folder(&self.folder(camera)).map_err(io)?;
+        }
+        Ok((Some(bytes), pack.take_unflushed(&mut state, bytes)))
+    }
+
+    /// Cuts a torn pack at its last whole fragment, writes its table and flushes it; `None` (and no file) when it has no
+    /// fragment. The samples of the first `flushed` fragments are known to be on the disk.
+    pub(super) fn mend(&self, path: &Path, camera: &CameraKey, flushed: u32) -> Result<Option<PackTable>, SpoolError> {
+        let io = |source| SpoolError::Io { path: path.to_owned(), source };
+        let key = self.key(camera);
+        let scan = reader::scan_unflushed(path, &key, flushed)?;
+        let Some(table) = scan.table.clone().filter(|table| !table.fragments.is_empty()) else {
+            machine::remove_file(path).map_err(io)?;
+            return Ok(None);
+        };
+        if &table.header.camera != camera {
+            return Err(PackError::Malformed {
+                offset: 0,
+                what: format!("the pack is of camera {}, its folder is of {camera}", table.header.camera),
+            }
+            .into());
+        }
+        let unsure_from = match table.is_reference() {
+            // Its own fragments lie elsewhere in the file than in the pack.
+            true => 0,
+            false => table.fragments.get(flushed as usize).map_or(scan.whole_bytes, |entry| entry.offset),
+        };
+        let file = rewrite(path, unsure_from).map_err(io)?;
+        if scan.finished {
+            // By whoever wrote the table, who may have ended before it was flushed.
+            machine::sync_data(&file).map_err(io)?;
+            return Ok(Some(table));
+        }
+        let torn_bytes = scan.file_bytes - scan.whole_bytes;
+        if torn_bytes > 0 {
+            info!(pack = %table.header.pack, %camera, torn_bytes, "cut a torn pack at its last whole fragment");
+        }
+        let writer = PackWriter::resume(path, scan, key)?;
+        let file = writer.file();
+        writer.finish()?;
+        machine::sync_data(&file).map_err(io)?;
+        Ok(Some(table))
+    }
+}
+
+/// Writes a file's own bytes over it again from there on. After a flush that failed, whoever asked for it, the kernel
+/// may count pages as written that are not: a later flush would succeed without them.
+fn rewrite(path: &Path, from: u64) -> std::io::Result<File> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut part = vec![0; REWRITE_BYTES];
+    loop {
+        let taken = file.read(&mut part)?;
+        if taken == 0 {
+            return Ok(file);
+        }
+        file.seek(SeekFrom::Current(-(taken as i64)))?;
+        machine::write_all(&file, &part[..taken])?;
+    }
+}
+
+/// What the index must learn of a pack that is shorter than it was told: its rows afresh, and a gap for the rest.
+fn retell(table: &PackTable, bytes: u64, told: &Segments) -> Vec<Change> {
+    let Some(rows) = rows_of(table, bytes) else { return Vec::new() };
+    let afresh = changes_of(&rows);
+    // It may not have heard of the pack at all: what is forgotten must be known.
+    let known = afresh.iter().filter(|c| matches!(c, Change::BeginRun { .. } | Change::OpenPack(_))).cloned();
+    let mut changes: Vec<Change> = known.collect();
+    changes.push(Change::Forget { pack: table.header.pack });
+    changes.extend(afresh);
+    let end = told.extent().map_or(rows.pack.end, |(_, end)| end);
+    changes.push(write_failed(&table.header.camera, rows.pack.end, end));
+    changes
+}
+
+/// What the index must learn of a pack of which nothing is left.
+fn lost(pack: &Growing, told: &Segments) -> Vec<Change> {
+    let Some((start, end)) = told.extent() else { return Vec::new() };
+    let PackHeader { pack: id, camera, run, .. } = &pack.header;
+    vec![
+        Change::BeginRun { camera: camera.clone(), run: *run, start },
+        Change::OpenPack(pack.row(0, start, end)),
+        Change::Forget { pack: *id },
+        write_failed(camera, start, end),
+    ]
+}
+
+fn write_failed(camera: &CameraKey, start: WallTime, end: WallTime) -> Change {
+    let gap = Gap { start, end, cause: GapCause::WriteFailed, lost_packets: 0 };
+    Change::PutGap { camera: camera.clone(), gap }
+}
+
+/// Runs file work off the runtime's threads.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
+) -> Result<T, SpoolError> {
+    machine::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Stopped))
+}

@@ -1,0 +1,290 @@
+//! One store: a local directory, a bucket, or memory.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use jiff::tz::TimeZone;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::multipart::MultipartStore;
+use object_store::path::Path;
+use object_store::{Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+
+use super::shape::{Shaper, Way};
+use super::upload::{self, Upload, read_range};
+use super::{Listed, PART_BYTES, PARTS_IN_FLIGHT, StoreError, s3};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{DEFAULT_STORE, SendOrder, StoreConfig, Verify};
+use crate::machine::Folders;
+use crate::units::{CameraId, CameraKey, PackId, TenantId, WallTime};
+
+/// Read back of each pack: its fragment table is there, and most often nothing else.
+const END_BYTES: u64 = 64 * 1024;
+
+pub(super) struct Bucket {
+    name: String,
+    objects: Arc<dyn ObjectStore>,
+    /// The same, where uploads can be resumed.
+    parts: Option<Arc<dyn MultipartStore>>,
+    prefix: Path,
+    /// Root folder of a store that is a local directory.
+    local_root: Option<PathBuf>,
+    /// Those of a local directory.
+    folders: Arc<Folders>,
+    shaper: Shaper,
+    order: SendOrder,
+    verify: Verify,
+}
+
+/// The client's own `Debug` shows its access key.
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bucket").field("name", &self.name).field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Bucket {
+    pub(super) fn open(config: &StoreConfig, zone: &TimeZone, clock: &Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let url = &config.url;
+        let unusable = |what: String| StoreError::Unusable { url: url.to_string(), what };
+        let bucket = match url.scheme() {
+            "file" => {
+                let root = url.to_file_path().map_err(|()| unusable("write file:///absolute/folder".into()))?;
+                std::fs::create_dir_all(&root).map_err(|source| StoreError::Io { path: root.clone(), source })?;
+                let objects = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true).with_automatic_cleanup(true);
+                Self::over(Arc::new(objects), None).in_folder(root)
+            }
+            "s3" => {
+                let name = url.host_str().ok_or_else(|| unusable("write s3://bucket/prefix".into()))?;
+                let objects = Arc::new(s3::client(name, &config.s3)?);
+                let mut bucket = Self::over(objects.clone(), Some(objects));
+                bucket.prefix = Path::from_url_path(url.path()).map_err(|e| unusable(e.to_string()))?;
+                bucket
+            }
+            "memory" => {
+                let objects = Arc::new(InMemory::new());
+                Self::over(objects.clone(), Some(objects))
+            }
+            other => {
+                return Err(unusable(format!("{other}: is not a store; write file:///folder or s3://bucket/prefix")));
+            }
+        };
+        Ok(bucket.configured(config, zone, clock))
+    }
+
+    pub(super) fn configured(mut self, config: &StoreConfig, zone: &TimeZone, clock: &Arc<dyn Clock>) -> Self {
+        self.name.clone_from(&config.name);
+        self.shaper = Shaper::new(config.caps.clone(), zone.clone(), clock.clone());
+        (self.order, self.verify) = (config.order, config.verify);
+        self
+    }
+
+    pub(super) fn over(objects: Arc<dyn ObjectStore>, parts: Option<Arc<dyn MultipartStore>>) -> Self {
+        Self {
+            name: DEFAULT_STORE.to_owned(),
+            objects,
+            parts,
+            prefix: Path::default(),
+            local_root: None,
+            folders: Arc::default(),
+            shaper: Shaper::new(Vec::new(), TimeZone::UTC, Arc::new(SystemClock::default())),
+            order: SendOrder::default(),
+            verify: Verify::default(),
+        }
+    }
+
+    pub(super) fn in_folder(mut self, root: PathBuf) -> Self {
+        self.local_root = Some(root);
+        self
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn order(&self) -> SendOrder {
+        self.order
+    }
+
+    pub(super) fn objects(&self) -> &dyn ObjectStore {
+        &*self.objects
+    }
+
+    pub(super) fn parts(&self) -> Option<&dyn MultipartStore> {
+        self.parts.as_deref()
+    }
+
+    pub(super) fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    pub(super) fn folders(&self) -> Arc<Folders> {
+        self.folders.clone()
+    }
+
+    pub(super) fn local_root(&self) -> Option<&FilePath> {
+        self.local_root.as_deref()
+    }
+
+    pub(super) fn object_path(&self, camera: &CameraKey, pack: PackId) -> Path {
+        let mut millis = [0u8; 8];
+        millis[2..].copy_from_slice(&pack.0[..6]);
+        let day = jiff::Timestamp::from_millisecond(i64::from_be_bytes(millis))
+            .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+            .strftime("%Y-%m-%d")
+            .to_string();
+        self.prefix
+            .clone()
+            .join(camera.tenant.as_str())
+            .join(camera.camera.as_str())
+            .join(day)
+            .join(format!("{pack}.mp4"))
+    }
+
+    pub(super) fn local_file(&self, camera: &CameraKey, pack: PackId) -> Option<PathBuf> {
+        let root = self.local_root.as_ref()?;
+        Some(root.join(self.object_path(camera, pack).as_ref()))
+    }
+
+    /// Sends a file, whole, and looks at what the store makes of it.
+    pub(super) async fn send(&self, object: &Path, file: &FilePath, way: &Way<'_>) -> Result<(), StoreError> {
+        let io = |source| StoreError::Io { path: file.to_owned(), source };
+        let bytes = std::fs::metadata(file).map_err(io)?.len();
+        self.send_bytes(object, file, way, bytes).await.map_err(|e| match e {
+            StoreError::Request(e) => StoreError::Request(s3::without_secrets(e)),
+            other => other,
+        })?;
+        self.compare(object, file, bytes).await
+    }
+
+    async fn send_bytes(&self, object: &Path, file: &FilePath, way: &Way<'_>, bytes: u64) -> Result<(), StoreError> {
+        if bytes <= PART_BYTES as u64 {
+            self.shaper.pay_on(bytes, way).await?;
+            let all = read_range(file.to_owned(), 0, bytes).await?;
+            self.objects.put(object, PutPayload::from(all)).await?;
+            return Ok(());
+        }
+        let Some(parts) = &self.parts else {
+            return self.send_at_once(object, file, way, bytes).await;
+        };
+        let (store, parts, shaper) = (self.name.as_str(), &**parts, &self.shaper);
+        Upload { store, parts, shaper, way, object, file, bytes }.run().await
+    }
+
+    /// Where uploads cannot be resumed: what fails is given up, and sent again from its beginning.
+    async fn send_at_once(&self, object: &Path, file: &FilePath, way: &Way<'_>, bytes: u64) -> Result<(), StoreError> {
+        let mut parts = WriteMultipart::new_with_chunk_size(self.objects.put_multipart(object).await?, PART_BYTES);
+        for start in (0..bytes).step_by(PART_BYTES) {
+            let part = (bytes - start).min(PART_BYTES as u64);
+            let ready = match self.shaper.pay_on(part, way).await {
+                Ok(()) => parts.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(StoreError::Request),
+                Err(e) => Err(e),
+            };
+            let read = match ready {
+                Ok(()) => read_range(file.to_owned(), start, part).await,
+                Err(e) => Err(e),
+            };
+            match read {
+                Ok(read) => parts.put(read),
+                Err(e) => {
+                    // The parts already there would be billed for ever: drop them, then say what failed.
+                    parts.abort().await?;
+                    return Err(e);
+                }
+            }
+        }
+        parts.finish().await?;
+        Ok(())
+    }
+
+    /// What the store hands back against what was sent: the size, and the end or the whole.
+    async fn compare(&self, object: &Path, file: &FilePath, bytes: u64) -> Result<(), StoreError> {
+        let from = match self.verify {
+            Verify::End => bytes.saturating_sub(END_BYTES),
+            Verify::Whole => 0,
+        };
+        let options = GetOptions { range: Some((from..bytes).into()), ..Default::default() };
+        let got = self.objects.get_opts(object, options).await.map_err(s3::without_secrets)?;
+        if got.meta.size != bytes {
+            return Err(StoreError::SizeDiffers { object: object.to_string(), want: bytes, got: got.meta.size });
+        }
+        let mut pieces = got.into_stream();
+        let mut at = from;
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(s3::without_secrets)?;
+            let until = at + piece.len() as u64;
+            let same = until <= bytes && read_range(file.to_owned(), at, piece.len() as u64).await? == piece;
+            if !same {
+                return Err(StoreError::BytesDiffer { object: object.to_string(), from: at, until });
+            }
+            at = until;
+        }
+        if at < bytes {
+            return Err(StoreError::BytesDiffer { object: object.to_string(), from: at, until: bytes });
+        }
+        Ok(())
+    }
+
+    /// True when the note was of this store's, or of nobody's.
+    pub(super) async fn abort_upload(&self, note: &FilePath) -> Result<bool, StoreError> {
+        match self.parts() {
+            Some(parts) => upload::abort(parts, note, &self.name).await,
+            None => Ok(false),
+        }
+    }
+
+    pub(super) async fn object_bytes(&self, object: &Path) -> Result<Option<u64>, Error> {
+        match self.objects.head(object).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(s3::without_secrets(e)),
+        }
+    }
+
+    pub(super) async fn get_stream(
+        &self,
+        object: &Path,
+        range: std::ops::Range<u64>,
+    ) -> Result<(u64, BoxStream<'static, Result<Bytes, Error>>), Error> {
+        let options = GetOptions { range: Some(range.into()), ..Default::default() };
+        let got = self.objects.get_opts(object, options).await.map_err(s3::without_secrets)?;
+        Ok((got.meta.size, got.into_stream()))
+    }
+
+    pub(super) async fn delete(&self, object: &Path) -> Result<(), Error> {
+        match self.objects.delete(object).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(s3::without_secrets(e)),
+        }
+    }
+
+    pub(super) fn list(&self) -> BoxStream<'static, Result<Listed, Error>> {
+        let prefix = (!self.prefix.as_ref().is_empty()).then(|| self.prefix.clone());
+        let under = self.prefix.clone();
+        self.objects
+            .list(prefix.as_ref())
+            .map(move |item| {
+                let meta: ObjectMeta = item.map_err(s3::without_secrets)?;
+                Ok(Listed {
+                    pack: pack_named(&under, &meta.location),
+                    location: meta.location.to_string(),
+                    bytes: meta.size,
+                    modified: WallTime(meta.last_modified.timestamp() * crate::units::TICKS_PER_SECOND),
+                })
+            })
+            .boxed()
+    }
+}
+
+/// Which pack an object is, if its name is a pack's.
+fn pack_named(prefix: &Path, location: &Path) -> Option<(CameraKey, PackId)> {
+    let mut parts = location.prefix_match(prefix)?;
+    let tenant: TenantId = parts.next()?.as_ref().parse().ok()?;
+    let camera: CameraId = parts.next()?.as_ref().parse().ok()?;
+    let _day = parts.next()?;
+    let pack = parts.next()?.as_ref().strip_suffix(".mp4")?.parse().ok()?;
+    parts.next().is_none().then_some((CameraKey { tenant, camera }, pack))
+}
