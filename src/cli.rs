@@ -143,6 +143,9 @@ pub(crate) struct Fsck {
     /// Read every byte of footage and check it against its fragment's id
     #[arg(long)]
     pub(crate) read_data: bool,
+    /// Mend what is damaged from copies first, and make a gap of what nobody has any more; the gateway must be stopped
+    #[arg(long, requires = "read_data")]
+    pub(crate) repair: bool,
 }
 
 fn mbps(text: &str) -> Result<f64, String> {

@@ -139,7 +139,9 @@ impl Dedup {
             }
         }
         let mut seen = std::collections::HashSet::new();
-        candidates.retain(|host| host.pack != own.pack && seen.insert(host.pack));
+        candidates.retain(|host| {
+            host.pack != own.pack && self.packs.share_a_store(&host.camera, &own.camera) && seen.insert(host.pack)
+        });
         candidates.truncate(CANDIDATES_MAX);
         Ok(candidates)
     }

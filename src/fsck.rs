@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::index::{Index, IndexError, PackState};
 use crate::media::GapCause;
 use crate::packs::Packs;
+use crate::packs::check::Scratch;
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
 use crate::units::{CameraKey, PackId, TimeRange, WallTime};
@@ -227,6 +228,12 @@ impl Tally<'_> {
 }
 
 impl Fsck {
+    /// For objects of stores elsewhere, on their way through.
+    fn scratch(&self) -> Result<Scratch, FsckError> {
+        let path = std::env::temp_dir().join(format!("vigie-fsck-{}", std::process::id()));
+        Scratch::create(path.clone()).map_err(|source| FsckError::Scratch { path, source })
+    }
+
     /// Checks everything; `found` hears of each finding as it is made.
     pub async fn check(&self, found: &mut (dyn FnMut(Finding) + Send)) -> Result<Report, FsckError> {
         let mut tally = Tally { report: Report::default(), found };

@@ -31,6 +31,7 @@ use crate::record::{Continuity, Limits, Recorder, Shared};
 use crate::retention::relieve::Reliever;
 use crate::retention::{self, Policy};
 use crate::retrieve::Footage;
+use crate::scrub::Scrubber;
 use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
@@ -82,6 +83,9 @@ pub enum GatewayError {
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The scrub.
+    #[error(transparent)]
+    Scrub(#[from] crate::scrub::ScrubError),
 }
 
 /// A running gateway.
@@ -97,6 +101,7 @@ pub struct Gateway {
     sweeper: JoinHandle<()>,
     prober: JoinHandle<()>,
     holder: JoinHandle<()>,
+    scrubbers: Vec<JoinHandle<()>>,
     server: JoinHandle<()>,
     stop_recording: CancellationToken,
     stop_flushing: CancellationToken,
@@ -210,6 +215,10 @@ impl Gateway {
             let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };
+        let scrubbers = {
+            let parts = (index.clone(), spool.clone(), store.clone(), packs.clone());
+            start_scrubs(config, parts, &keys, &clock, &stop_flushing)?
+        };
         let zone = config.time_zone.clone();
         let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys, clock.clone(), zone);
         let holder = tokio::spawn(holds.clone().run(stop_flushing.clone()));
@@ -232,6 +241,7 @@ impl Gateway {
             sweeper,
             prober,
             holder,
+            scrubbers,
             server,
             stop_recording,
             stop_flushing,
@@ -263,7 +273,7 @@ impl Gateway {
         }
         self.stop_flushing.cancel();
         self.prober.abort();
-        for task in [self.flusher, self.sweeper, self.holder] {
+        for task in [self.flusher, self.sweeper, self.holder].into_iter().chain(self.scrubbers) {
             if let Err(e) = task.await {
                 warn!(error = %e, "a task ended badly");
             }
@@ -286,6 +296,24 @@ impl Gateway {
         );
         info!("stopped");
     }
+}
+
+/// One task for each store that is read and checked.
+fn start_scrubs(
+    config: &Config,
+    parts: (Index, Spool, Store, Packs),
+    keys: &Keys,
+    clock: &Arc<dyn Clock>,
+    stop: &CancellationToken,
+) -> Result<Vec<JoinHandle<()>>, GatewayError> {
+    let store = parts.2.clone();
+    let scrubber = Arc::new(Scrubber::new(parts, keys.clone(), clock.clone(), config.data_dir.join("scrub"))?);
+    let tasks = store.ids().zip(&config.stores).filter(|(_, of)| of.scrub_days > 0).map(|(id, of)| {
+        let (scrubber, stop) = (scrubber.clone(), stop.clone());
+        let every = Duration::from_secs(u64::from(of.scrub_days) * 86_400);
+        tokio::spawn(async move { scrubber.run(id, every, stop).await })
+    });
+    Ok(tasks.collect())
 }
 
 /// Says of each store what it lacks, in the log and as events. Recording does not wait for it.

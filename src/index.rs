@@ -25,6 +25,7 @@ use crate::units::{CameraKey, HoldId, PackId, RunId, TenantId, Ticks90k, TimeRan
 
 mod apply;
 pub mod carry;
+pub mod damage;
 mod database;
 pub mod dedup;
 pub mod hold;
@@ -321,6 +322,27 @@ pub enum Change {
         pack: PackId,
         /// Its size.
         bytes: u64,
+    },
+    /// What of a whole pack is lost, all of it: in place of what was known. Nothing, when it was repaired. Nothing happens
+    /// to a condemned pack.
+    Damage {
+        /// Which pack.
+        pack: PackId,
+        /// First instant after its footage, lost or not: a pack that was cut short ends earlier from then on.
+        end: WallTime,
+        /// Fragments, by number.
+        lost: damage::Lost,
+        /// Its segments without them.
+        segments: Vec<SegmentRow>,
+        /// In their place.
+        gaps: Vec<Gap>,
+    },
+    /// How far the scrub of a store has got.
+    Scrubbed {
+        /// The store's name.
+        store: String,
+        /// How far.
+        row: damage::ScrubRow,
     },
     /// By these the pack is found again from a fragment of it ([`crate::pack::PackTable::hooks`]). A pack has them once.
     Hook {

@@ -7,7 +7,7 @@
 //!                                                             │                     │
 //!                                                             └────── index ←───────┘ receipts
 //! HTTP ← retrieve (timeline, MP4, HLS, snapshot) ← index + packs (spool first, then store)
-//! retention, hold, fsck, rebuild: set the index and the store against each other
+//! retention, hold, scrub, fsck, rebuild: set the index and the store against each other
 //! ```
 
 pub mod clock;
@@ -29,6 +29,7 @@ pub mod rebuild;
 pub mod record;
 pub mod retention;
 pub mod retrieve;
+pub mod scrub;
 pub mod simulate;
 pub mod source;
 pub mod spool;

@@ -24,7 +24,8 @@ use crate::store::Store;
 use crate::units::{CameraKey, PackId};
 
 mod assemble;
-mod rewrite;
+pub mod check;
+pub mod rewrite;
 
 /// Bytes read from a local file at a time.
 const READ_BYTES: u64 = 1024 * 1024;
@@ -305,6 +306,16 @@ impl Packs {
     /// One small range of an object's own bytes.
     async fn object_bytes(&self, pack: &PackRef, object_bytes: u64, range: Range<u64>) -> Result<Bytes, ReadError> {
         whole_range(self.stream_object(pack.clone(), object_bytes, vec![range.clone()]), range).await
+    }
+
+    /// Whether both cameras' packs go to one store: bytes of the one may lie in the other's.
+    pub fn share_a_store(&self, one: &CameraKey, other: &CameraKey) -> bool {
+        self.store.home(one) == self.store.home(other)
+    }
+
+    /// Reads the pack by this table from now on, that of its own being damaged.
+    pub async fn read_by(&self, pack: PackId, table: PackTable, file_bytes: u64) {
+        self.tables.insert(pack, Whole { table: Arc::new(table), file_bytes }).await;
     }
 
     /// Size of a whole pack's file.

@@ -5,12 +5,13 @@
 //! is long; memory grows with runs and reference packs, not with packs.
 //!
 //! What packs do not tell comes from the old index where that can be read (`index::carry`): events, the register of
-//! destructions, gaps that no footage follows, that a hold was released, holds without footage. What nobody tells
+//! destructions, gaps that no footage follows, that a hold was released, holds without footage, and which footage is damaged
+//! beyond repair. What nobody tells
 //! is found again: condemned packs are condemned anew by the next sweep, and a run whose first packs are gone begins with
 //! the first that is left.
 //! Absent on purpose: anything that needs a running gateway; the caller holds its lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,15 +20,18 @@ use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use crate::clock::Clock;
 use crate::config::Retention;
 use crate::index::carry::{Carried, carry_over};
+use crate::index::damage::{Lost, all_lost};
 use crate::index::{CameraRow, Change, Index, IndexError, PackState};
 use crate::keys::Keys;
 use crate::machine;
+use crate::media::GapCause;
+use crate::pack::PackTable;
 use crate::packs::{PackRef, Packs};
 use crate::spool::recover::changes_of;
-use crate::spool::segments::{places_told, rows_of};
+use crate::spool::segments::{places_told, rows_of, rows_without};
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
-use crate::units::{CameraKey, RunId, Ticks90k, WallTime};
+use crate::units::{CameraKey, PackId, RunId, Ticks90k, WallTime};
 
 /// Packs whose tables are read at a time.
 const TABLES_AT_ONCE: usize = 16;
@@ -116,9 +120,10 @@ impl Rebuild {
         let spool =
             Spool::new(&self.spool_dir, self.store.clone(), index.clone(), self.clock.clone(), self.keys.clone());
         let packs = Packs::new(spool.clone(), self.store.clone());
-        builder.take(stored(&self.store, &packs)).await?;
+        let lost = self.known_lost().await;
+        builder.take(stored(&self.store, &packs, &lost)).await?;
         let files = spool.pack_files().await?;
-        builder.take(spooled(files, &spool, &index, &packs)).await?;
+        builder.take(spooled(files, &spool, &index, &packs, &lost)).await?;
         let mut report = builder.finish().await?;
         index.close().await;
         drop((index, spool, packs));
@@ -133,6 +138,13 @@ impl Rebuild {
         })
         .await
         .unwrap_or(Err(RebuildError::Index(IndexError::Stopped)))
+    }
+
+    /// What the old index knows to be damaged beyond repair; nothing where it cannot be read: the scrub finds it again.
+    async fn known_lost(&self) -> AllLost {
+        let old = self.index.clone();
+        let lost = machine::spawn_blocking(move || all_lost(&old)).await;
+        lost.ok().and_then(Result::ok).unwrap_or_default().into_iter().collect()
     }
 
     /// The configuration's cameras, and those that the old index remembers, where it can still be read.
@@ -170,10 +182,14 @@ struct RunEnd {
     camera_clock_offset: Option<Ticks90k>,
 }
 
-fn stored<'a>(store: &Store, packs: &'a Packs) -> impl Stream<Item = Result<Read, RebuildError>> + Send + 'a {
+fn stored<'a>(
+    store: &Store,
+    packs: &'a Packs,
+    lost: &'a AllLost,
+) -> impl Stream<Item = Result<Read, RebuildError>> + Send + 'a {
     let read = move |listed: crate::store::Listed| async move {
         let Some((camera, id)) = listed.pack else { return Ok(Read::Foreign) };
-        Ok(read(packs, PackRef { id, camera, state: PackState::Stored }, listed.bytes, listed.location).await)
+        Ok(read(packs, lost, PackRef { id, camera, state: PackState::Stored }, listed.bytes, listed.location).await)
     };
     store.list().map_err(RebuildError::from).map_ok(read).try_buffer_unordered(TABLES_AT_ONCE)
 }
@@ -183,6 +199,7 @@ fn spooled<'a>(
     spool: &'a Spool,
     index: &'a Index,
     packs: &'a Packs,
+    lost: &'a AllLost,
 ) -> impl Stream<Item = Result<Read, RebuildError>> + Send + 'a {
     let read = move |file: crate::spool::recover::Found| async move {
         if index.any_pack(file.pack).await?.is_some() {
@@ -193,13 +210,13 @@ fn spooled<'a>(
         let meta =
             std::fs::metadata(&file.path).map_err(|source| RebuildError::Io { path: file.path.clone(), source })?;
         let pack = PackRef { id: file.pack, camera: file.camera, state };
-        Ok(read(packs, pack, meta.len(), file.path.display().to_string()).await)
+        Ok(read(packs, lost, pack, meta.len(), file.path.display().to_string()).await)
     };
     stream::iter(files).map(read).buffer_unordered(TABLES_AT_ONCE)
 }
 
 /// Everything that a pack says to the index.
-async fn read(packs: &Packs, pack: PackRef, bytes: u64, what: String) -> Read {
+async fn read(packs: &Packs, lost: &AllLost, pack: PackRef, bytes: u64, what: String) -> Read {
     let table = match pack.state {
         PackState::Stored => packs.table_for_once(&pack, bytes).await.map(Arc::new),
         _ => packs.table(&pack).await,
@@ -219,9 +236,21 @@ async fn read(packs: &Packs, pack: PackRef, bytes: u64, what: String) -> Read {
     if pack.state == PackState::Stored {
         changes.push(Change::PackStored { pack: pack.id });
     }
+    changes.extend(lost.get(&pack.id).and_then(|lost| damage(&table, bytes, lost)));
     let told = table.fragments.iter().rev().find_map(|f| Some(f.stamp.camera_time?.since(f.stamp.wall_start)));
     let end = RunEnd { camera: pack.camera, run: rows.pack.run, end: rows.pack.end, camera_clock_offset: told };
     Read::Pack { state: pack.state, changes, refers, end }
+}
+
+/// What of which packs is damaged beyond repair.
+type AllLost = HashMap<PackId, Lost>;
+
+/// What is known to be lost of the pack has no segment in the new index either.
+fn damage(table: &PackTable, bytes: u64, lost: &Lost) -> Option<Change> {
+    let rows = rows_without(table, bytes, lost)?;
+    let gaps = rows.gaps.into_iter().filter(|gap| gap.cause == GapCause::Corrupt).collect();
+    let (pack, end) = (table.header.pack, rows.pack.end);
+    Some(Change::Damage { pack, end, lost: lost.clone(), segments: rows.segments, gaps })
 }
 
 /// The new index in the making.

@@ -278,6 +278,32 @@ async fn fsck_names_each_kind_of_damage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fsck_mends_what_follows_from_the_rest_and_makes_a_gap_of_what_does_not() {
+    let repair = &["fsck", "--read-data", "--repair"][..];
+    let site = Site::recorded().await;
+    let before = std::fs::read(site.object(2)).unwrap();
+    let mut damaged = before.clone();
+    let table = damaged.len() - 30;
+    damaged[table] ^= 1;
+    std::fs::write(site.object(2), damaged).unwrap();
+    flip(&site.object(1));
+    let (code, out, err) = site.vigie(repair).await;
+    assert_eq!(code, 1, "what is lost stays a complaint: {out}{err}");
+    let said = |start: &str| out.lines().any(|line| line.starts_with(start));
+    assert!(said("lost: pack ") && said("mended: pack ") && out.contains("its fragment table"), "{out}");
+    assert!(std::fs::read(site.object(2)).unwrap() == before);
+    let rows = site.rows().await;
+    assert!(rows.gaps.iter().any(|gap| gap.cause == GapCause::Corrupt), "{rows:?}");
+
+    let (code, _, err) = site.vigie(&["fsck", "--repair"]).await;
+    assert_eq!(code, 2, "{err}");
+    let held = vigie::gateway::lock(&site.config).unwrap();
+    let (code, _, err) = site.vigie(repair).await;
+    drop(held);
+    assert!(code == 1 && err.contains("is in use by another Vigie"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fsck_names_what_the_index_has_wrong_by_itself() {
     let camera = key("town/gate");
     let gap = |cause, lost_packets| {

@@ -21,6 +21,8 @@ pub struct StoreConfig {
     pub order: SendOrder,
     /// What is read back of a pack that was sent.
     pub verify: Verify,
+    /// Every byte is read and checked once in this many days; 0: never.
+    pub scrub_days: u32,
     /// The uplink's timetable: the first that covers a time holds; without one, nothing is held back.
     pub caps: Vec<Cap>,
 }
@@ -28,8 +30,8 @@ pub struct StoreConfig {
 impl StoreConfig {
     /// The default store at this address, everything else as the defaults have it.
     pub fn at(url: Url) -> Self {
-        let (order, verify) = (SendOrder::default(), Verify::default());
-        Self { name: DEFAULT_STORE.to_owned(), url, s3: S3::default(), order, verify, caps: Vec::new() }
+        let (order, verify, scrub_days) = (SendOrder::default(), Verify::default(), scrub_days_default(&url));
+        Self { name: DEFAULT_STORE.to_owned(), url, s3: S3::default(), order, verify, scrub_days, caps: Vec::new() }
     }
 }
 
@@ -195,7 +197,15 @@ fn store(
     {
         check_store(section, url, &s3, spool);
     }
-    Some(StoreConfig { name: name?, url: url?, s3, order, verify, caps })
+    let scrub_days = section.count("scrub_days", 0..=3_650).and_then(|days| u32::try_from(days).ok());
+    let url = url?;
+    let scrub_days = scrub_days.unwrap_or_else(|| scrub_days_default(&url));
+    Some(StoreConfig { name: name?, url, s3, order, verify, scrub_days, caps })
+}
+
+/// What lies here is read for nothing; what is read back from a provider costs, and takes the uplink.
+fn scrub_days_default(url: &Url) -> u32 {
+    if url.scheme() == "s3" { 0 } else { 30 }
 }
 
 fn cap(section: Section<'_>) -> Option<Cap> {

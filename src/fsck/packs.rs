@@ -1,13 +1,15 @@
 //! Each pack row against the pack.
 
+use std::ops::Range;
+
 use futures::{StreamExt, stream};
 
-use super::data::Scratch;
 use super::{Complaint, Fsck, FsckError, Tally};
 use crate::index::{PackRow, PackState, SegmentRow};
 use crate::pack::PackTable;
+use crate::packs::check::Scratch;
 use crate::packs::{PackRef, ReadError};
-use crate::spool::segments::{Rows, rows_of};
+use crate::spool::segments::{Rows, rows_without};
 
 /// Rows read at a time.
 const PAGE: u32 = 1_024;
@@ -27,10 +29,7 @@ struct Look {
 
 impl Fsck {
     pub(super) async fn check_packs(&self, tally: &mut Tally<'_>) -> Result<(), FsckError> {
-        let scratch = match self.read_data && !self.store.ids().all(|store| self.store.is_local(store)) {
-            true => Some(Scratch::create()?),
-            false => None,
-        };
+        let scratch = if self.read_data { Some(self.scratch()?) } else { None };
         let at_once = if self.read_data { DATA_AT_ONCE } else { TABLES_AT_ONCE };
         let mut after = None;
         loop {
@@ -89,13 +88,13 @@ impl Fsck {
         let segments = self.index.segments_of_pack(row.id).await?;
         let table = self.packs.table(&PackRef { id: pack, camera: camera.clone(), state: row.state }).await;
         let mut look = match table {
-            Ok(table) => match difference(row, &segments, &table) {
+            Ok(table) => match difference(row, &segments, &table, &self.index.lost(row.id).await?) {
                 Some(what) => one(Complaint::Rows { pack, camera: camera.clone(), what }),
                 None => Look { complaints: self.references(row, &table).await?, checked_bytes: 0 },
             },
             Err(e) => one(unreadable(row, &e)),
         };
-        if self.read_data && row.state != PackState::Open {
+        if let Some(scratch) = scratch.filter(|_| row.state != PackState::Open) {
             match self.damage(row, scratch).await {
                 Ok(()) => look.checked_bytes = row.bytes,
                 Err(damage) => look.complaints.extend(damage),
@@ -124,8 +123,8 @@ fn unreadable(row: &PackRow, error: &ReadError) -> Complaint {
 }
 
 /// What the rows say otherwise than the pack.
-fn difference(row: &PackRow, segments: &[SegmentRow], table: &PackTable) -> Option<String> {
-    let Some(Rows { pack, segments: told, .. }) = rows_of(table, row.bytes) else {
+fn difference(row: &PackRow, segments: &[SegmentRow], table: &PackTable, lost: &[Range<u32>]) -> Option<String> {
+    let Some(Rows { pack, segments: told, .. }) = rows_without(table, row.bytes, lost) else {
         return Some("it has no footage".to_owned());
     };
     if (&pack.camera, pack.run) != (&row.camera, row.run) {

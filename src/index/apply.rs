@@ -1,5 +1,7 @@
 //! What each change does to the rows. Runs inside the writer's transaction.
 
+use std::ops::Range;
+
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::query::camera_id;
@@ -38,6 +40,10 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
         Change::Refers { pack, bytes, lent_bytes, hosts } => {
             super::dedup::refers(db, Pack::find(db, *pack)?.id, *bytes, *lent_bytes, hosts)
         }
+        Change::Damage { pack, end, lost, segments, gaps } => {
+            Pack::find(db, *pack)?.damage(db, *end, lost, segments, gaps)
+        }
+        Change::Scrubbed { store, row } => super::damage::scrubbed(db, store, row),
         Change::PackStored { pack } => Pack::find(db, *pack)?.advance(db, PackState::Stored),
         Change::Condemn { packs, at, reason } => {
             packs.iter().try_for_each(|pack| Pack::find(db, *pack)?.condemn(db, *at, *reason))
@@ -196,11 +202,11 @@ fn put_segment(db: &Connection, camera: &CameraKey, segment: &SegmentRow, bytes:
         segment.fragments
     ];
     let key = params![number_of_camera, start];
-    if let Some(hold) = pack.hold {
-        super::hold::put_segment(db, hold, values)?;
+    if pack.hold.is_some() {
+        pack.put_whole(db, segment)?;
     } else if pack.state != PackState::Open {
         exec(db, "DELETE FROM open_segment WHERE camera = ?1 AND start = ?2", key)?;
-        exec(db, PUT_WHOLE, values)?;
+        pack.put_whole(db, segment)?;
     } else if exec(db, UPDATE_OPEN, values)? == 0 {
         exec(db, "DELETE FROM segment WHERE camera = ?1 AND start = ?2", key)?;
         exec(db, INSERT_OPEN, values)?;
@@ -276,8 +282,40 @@ impl Pack {
         self.delete_segments(db)
     }
 
+    fn damage(
+        &self,
+        db: &Connection,
+        end: WallTime,
+        lost: &[Range<u32>],
+        segments: &[SegmentRow],
+        gaps: &[Gap],
+    ) -> Result<(), IndexError> {
+        if !matches!(self.state, PackState::Sealed | PackState::Stored) {
+            return Ok(());
+        }
+        super::damage::note(db, self.id, lost)?;
+        self.delete_segments(db)?;
+        exec(db, "UPDATE pack SET until = ?2 WHERE id = ?1", params![self.id, end.0])?;
+        for segment in segments {
+            self.put_whole(db, segment)?;
+        }
+        gaps.iter().try_for_each(|gap| insert_gap(db, self.camera, gap))
+    }
+
+    /// A segment of a whole pack.
+    fn put_whole(&self, db: &Connection, segment: &SegmentRow) -> Result<(), IndexError> {
+        let (range, place) = (segment.range, (segment.first_fragment, segment.fragments));
+        let values =
+            params![self.camera, range.start().0, range.duration().0, segment.decode_time.0, self.id, place.0, place.1];
+        match self.hold {
+            Some(hold) => super::hold::put_segment(db, hold, values),
+            None => exec(db, PUT_WHOLE, values).map(|_| ()),
+        }
+    }
+
     fn forget(&self, db: &Connection) -> Result<(), IndexError> {
         self.delete_segments(db)?;
+        super::damage::forget(db, self.id)?;
         super::dedup::forget(db, self.id)?;
         super::hold::forget(db, self.id)?;
         exec(db, "DELETE FROM pack WHERE id = ?1", [self.id])?;
@@ -338,8 +376,12 @@ fn put_gap(db: &Connection, camera: &CameraKey, gap: &Gap) -> Result<(), IndexEr
         return Err(IndexError::Refused(format!("a gap of camera {camera} ends before it starts, at {}", gap.start)));
     }
     exec(db, "DELETE FROM open_gap WHERE camera = ?1 AND start = ?2", params![number_of_camera, gap.start.0])?;
+    insert_gap(db, number_of_camera, gap)
+}
+
+fn insert_gap(db: &Connection, camera: i64, gap: &Gap) -> Result<(), IndexError> {
     let sql = "INSERT OR REPLACE INTO gap (camera, start, until, cause, lost_packets) VALUES (?1, ?2, ?3, ?4, ?5)";
-    exec(db, sql, params![number_of_camera, gap.start.0, gap.end.0, gap.cause.code(), gap.lost_packets])?;
+    exec(db, sql, params![camera, gap.start.0, gap.end.0, gap.cause.code(), gap.lost_packets])?;
     Ok(())
 }
 

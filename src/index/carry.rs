@@ -42,6 +42,7 @@ fn copy(db: &Connection, carried: &mut Carried) -> Result<(), IndexError> {
     db.execute(HOLDS, [])?;
     carried.gaps = db.execute(GAPS, [])? + db.execute(OPEN_GAPS, [])?;
     carried.events = db.execute(EVENTS, [])?;
+    db.execute_batch(CLOCK_AND_SCRUB)?;
     Ok(())
 }
 
@@ -80,6 +81,10 @@ const OPEN_GAPS: &str = "INSERT INTO main.open_gap SELECT c.now_id, g.start, g.c
      WHERE NOT EXISTS (SELECT 1 FROM main.segment s WHERE s.camera = c.now_id AND s.start >= g.start)
      AND NOT EXISTS (SELECT 1 FROM main.open_segment s WHERE s.camera = c.now_id AND s.start >= g.start)
      ON CONFLICT DO NOTHING";
+
+/// What retention goes by, and how far the search for damage has got.
+const CLOCK_AND_SCRUB: &str = "INSERT OR REPLACE INTO main.steady_clock SELECT * FROM old.steady_clock;
+     INSERT OR REPLACE INTO main.scrub SELECT * FROM old.scrub;";
 
 const EVENTS: &str = "INSERT INTO main.event (id, at, tenant, camera, kind, detail)
      SELECT e.id, e.at, coalesce(t.now_id, 0), c.now_id, e.kind, e.detail FROM old.event e

@@ -132,9 +132,12 @@ const REFER: &str = "INSERT OR IGNORE INTO reference (host, referrer) SELECT id,
 
 pub(super) fn claim(db: &Connection, pack: i64, hosts: &[PackId]) -> Result<(), IndexError> {
     for host in hosts {
-        let sql = "SELECT 1 FROM pack WHERE pack = ?1 AND state IN (1, 2)";
+        let sql = "SELECT 1 FROM pack p WHERE p.pack = ?1 AND p.state IN (1, 2)
+                   AND NOT EXISTS (SELECT 1 FROM damage d WHERE d.pack = p.id)";
         if one(db, sql, [host.0], |_| Ok(()))?.is_none() {
-            return Err(IndexError::Refused(format!("pack {host} does not stay: no bytes of others can lie in it")));
+            return Err(IndexError::Refused(format!(
+                "pack {host} does not stay, or is damaged: no bytes of others can lie in it"
+            )));
         }
         exec(db, REFER, params![pack, host.0])?;
     }

@@ -89,6 +89,23 @@ CREATE TABLE doomed (
     pack INTEGER PRIMARY KEY
 ) STRICT;
 
+-- Fragments that were found damaged beyond repair: no segment has them, a gap (cause 15) stands in their place.
+CREATE TABLE damage (
+    pack INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    fragments INTEGER NOT NULL,
+    PRIMARY KEY (pack, first)
+) STRICT, WITHOUT ROWID;
+
+-- How far the search for damage has got in each store.
+CREATE TABLE scrub (
+    store TEXT PRIMARY KEY,
+    began INTEGER NOT NULL,
+    -- Every pack up to this one was checked; empty at the beginning.
+    after BLOB NOT NULL,
+    bytes INTEGER NOT NULL
+) STRICT;
+
 -- Which packs have a fragment whose id begins so. Of the ids one in 64 is here, and the least of each pack.
 CREATE TABLE hook (
     hook INTEGER NOT NULL,

@@ -108,7 +108,7 @@ fn scan_reference(pack: &PackFile, key: &DomainKey) -> Result<Option<Scan>, Pack
         Err(e @ PackError::Io { .. }) => return Err(e),
         _ => return Ok(None),
     };
-    let damage = damages(pack, &table, key).into_iter().next();
+    let damage = damages(pack, &table, key).into_iter().next().map(|damage| damage.error);
     if let Some(e @ PackError::Io { .. }) = damage {
         return Err(e);
     }
@@ -169,24 +169,74 @@ pub fn verify(entry: &FragmentEntry, data: &[u8], key: &DomainKey) -> Result<(),
     Err(PackError::Corrupt { offset: entry.offset, want: entry.id, got })
 }
 
-/// Checks every byte of a whole local pack: those of its file, not those that lie in other packs. Gives its table, or each place that is damaged: with the fragment table
-/// intact, all of them; without it, the first.
-pub fn verify_pack(path: &Path, key: &DomainKey) -> Result<PackTable, Vec<PackError>> {
-    let table = match read_table(path) {
-        Ok(table) => table,
-        Err(of_table) => {
-            return Err(vec![scan(path, key).map_or_else(|e| e, |found| found.damage.unwrap_or(of_table))]);
-        }
-    };
-    let pack = PackFile::open(path).map_err(|e| vec![e])?;
-    let damaged = damages(&pack, &table, key);
-    if damaged.is_empty() { Ok(table) } else { Err(damaged) }
+/// A part of a pack's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What comes before the first fragment.
+    FirstBoxes,
+    /// The boxes or samples of this fragment, from 0.
+    Fragment(u32),
+    /// The fragment table at the end.
+    Table,
 }
 
-/// Each place of the file that is not what the table says.
-fn damages(pack: &PackFile, table: &PackTable, key: &DomainKey) -> Vec<PackError> {
-    let own = table.own_fragments().map(|(number, at, entry)| check_fragment(pack, table, number, at, entry, key));
-    std::iter::once(check_init(pack, table)).chain(own).filter_map(Result::err).collect()
+/// A part that is not what was written, or cannot be read.
+#[derive(Debug)]
+pub struct Damage {
+    /// Which part.
+    pub part: Part,
+    /// How it shows.
+    pub error: PackError,
+}
+
+/// What a check of each byte found.
+#[derive(Debug)]
+pub struct Checked {
+    /// The fragment table. Where that itself is damaged: what the fragments tell, up to the first that is damaged too.
+    pub table: Option<PackTable>,
+    /// With the fragment table intact, every part that is damaged; without it, the table, and what the first damage is.
+    pub damages: Vec<Damage>,
+    /// Size of the file.
+    pub file_bytes: u64,
+}
+
+/// Checks every byte of a whole local pack: those of its file, not those that lie in other packs.
+///
+/// # Errors
+/// When there is no such file, or it cannot be opened. What cannot be read of it is damage.
+pub fn check_pack(path: &Path, key: &DomainKey) -> Result<Checked, PackError> {
+    let pack = PackFile::open(path)?;
+    let of_table = match pack.table() {
+        Ok(table) => {
+            let damages = damages(&pack, &table, key);
+            return Ok(Checked { table: Some(table), damages, file_bytes: pack.bytes });
+        }
+        Err(error) => error,
+    };
+    let (table, error) = match scan(path, key) {
+        Ok(Scan { table, damage, .. }) => (table, damage.unwrap_or(of_table)),
+        Err(error) => (None, error),
+    };
+    Ok(Checked { table, damages: vec![Damage { part: Part::Table, error }], file_bytes: pack.bytes })
+}
+
+/// The same, as one answer: its table, or what is damaged.
+pub fn verify_pack(path: &Path, key: &DomainKey) -> Result<PackTable, Vec<PackError>> {
+    let Checked { table, damages, .. } = check_pack(path, key).map_err(|e| vec![e])?;
+    match table.filter(|_| damages.is_empty()) {
+        Some(table) => Ok(table),
+        None => Err(damages.into_iter().map(|damage| damage.error).collect()),
+    }
+}
+
+/// Each part of the file that is not what the table says.
+fn damages(pack: &PackFile, table: &PackTable, key: &DomainKey) -> Vec<Damage> {
+    let first = check_init(pack, table).err().map(|error| Damage { part: Part::FirstBoxes, error });
+    let own = table.own_fragments().filter_map(|(number, at, entry)| {
+        let error = check_fragment(pack, table, number, at, entry, key).err()?;
+        Some(Damage { part: Part::Fragment(number), error })
+    });
+    first.into_iter().chain(own).collect()
 }
 
 /// Checks what comes before the first fragment against the fragment table.

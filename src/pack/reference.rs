@@ -152,7 +152,7 @@ impl PackTable {
     }
 
     /// A fragment's boxes, as a pack has them that holds all of its bytes.
-    fn boxes(&self, number: u32, entry: &FragmentEntry) -> Result<Bytes, PackError> {
+    pub(crate) fn boxes(&self, number: u32, entry: &FragmentEntry) -> Result<Bytes, PackError> {
         let mut boxes = Vec::with_capacity(entry.header_bytes as usize);
         format::fragment_header(&mut boxes, self.header.pack, number, entry);
         if boxes.len() != entry.header_bytes as usize {

@@ -1,11 +1,21 @@
 //! A pack's file anew, with its bytes at other places.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{Arc, Bytes, PackError, PackRef, Packs, ReadError, StreamExt, blocking};
+use super::{Arc, BoxStream, Bytes, PackError, PackRef, Packs, Range, ReadError, StreamExt, blocking};
 use crate::keys::DomainKey;
 use crate::machine;
 use crate::pack::{FragmentEntry, PackTable, reader, writer};
+
+/// What a pack is mended with.
+#[derive(Clone, Debug, Default)]
+pub struct Mending {
+    /// Fragments, by number, whose samples are read from another pack, and where in that.
+    pub donors: BTreeMap<u32, (PackRef, Range<u64>)>,
+    /// Fragments whose samples are copied as they are: nobody has those that were written.
+    pub as_they_are: BTreeSet<u32>,
+}
 
 impl Packs {
     /// Writes, flushed, the file of this pack as `table` says it: what the table has as the pack's own is read from
@@ -21,7 +31,19 @@ impl Packs {
         key: &DomainKey,
         to: &Path,
     ) -> Result<u64, ReadError> {
-        let written = self.write_pieces(pack, table, key, to).await;
+        self.write_mended(pack, table, &Mending::default(), key, to).await
+    }
+
+    /// The same, with what it is mended with. Boxes follow from the table: those that are damaged are whole again.
+    pub async fn write_mended(
+        &self,
+        pack: &PackRef,
+        table: &PackTable,
+        mending: &Mending,
+        key: &DomainKey,
+        to: &Path,
+    ) -> Result<u64, ReadError> {
+        let written = self.write_pieces(pack, table, mending, key, to).await;
         if written.is_err() {
             // What failed is the news; a left-over is removed at the next start.
             let _ = machine::remove_file(to);
@@ -33,6 +55,7 @@ impl Packs {
         &self,
         pack: &PackRef,
         table: &PackTable,
+        mending: &Mending,
         key: &DomainKey,
         to: &Path,
     ) -> Result<u64, ReadError> {
@@ -48,19 +71,22 @@ impl Packs {
         let init = writer::first_boxes(&table.header);
         let mut file_bytes = init.len() as u64;
         write(init).await?;
-        let own: Vec<&FragmentEntry> =
-            table.fragments.iter().filter(|entry| entry.place.is_none()).map(AsRef::as_ref).collect();
-        let mut bytes = self.stream(pack, own.iter().map(|entry| entry.offset..entry.end()).collect());
+        let own: Vec<(u32, &FragmentEntry)> =
+            (0..).zip(table.fragments.iter().map(AsRef::as_ref)).filter(|(_, entry)| entry.place.is_none()).collect();
+        let mut samples = self.samples(pack, &own, mending);
         let mut rest = bytes::BytesMut::new();
-        for entry in own {
-            let want = entry.bytes() as usize;
+        for (number, entry) in own {
+            let want = entry.data_bytes as usize;
             while rest.len() < want {
-                rest.extend_from_slice(&bytes.next().await.ok_or_else(|| super::short(entry.offset))??);
+                rest.extend_from_slice(&samples.next().await.ok_or_else(|| super::short(entry.offset))??);
             }
-            let fragment = rest.split_to(want).freeze();
-            let (samples, entry, key) = (fragment.slice(entry.header_bytes as usize..), entry.clone(), key.clone());
-            blocking(id, move || Ok(reader::verify(&entry, &samples, &key)?)).await?;
-            file_bytes += want as u64;
+            let data = rest.split_to(want).freeze();
+            if !mending.as_they_are.contains(&number) {
+                let (data, entry, key) = (data.clone(), entry.clone(), key.clone());
+                blocking(id, move || Ok(reader::verify(&entry, &data, &key)?)).await?;
+            }
+            let fragment: Bytes = [table.boxes(number, entry)?, data].concat().into();
+            file_bytes += fragment.len() as u64;
             write(fragment).await?;
         }
         if file_bytes != table.file_end() {
@@ -73,5 +99,27 @@ impl Packs {
         let file = file.clone();
         blocking(id, move || machine::sync_data(&file).map_err(io)).await?;
         Ok(file_bytes)
+    }
+
+    /// Sample bytes of these fragments one after the other, those of neighbours fetched together.
+    fn samples(
+        &self,
+        pack: &PackRef,
+        own: &[(u32, &FragmentEntry)],
+        mending: &Mending,
+    ) -> BoxStream<'static, Result<Bytes, ReadError>> {
+        let mut runs: Vec<(PackRef, Vec<Range<u64>>)> = Vec::new();
+        for (number, entry) in own {
+            let here = || (pack.clone(), entry.data_offset()..entry.end());
+            let (from, range) = mending.donors.get(number).cloned().unwrap_or_else(here);
+            match runs.last_mut() {
+                Some((last, ranges)) if *last == from && ranges.last().is_some_and(|r| r.end <= range.start) => {
+                    ranges.push(range);
+                }
+                _ => runs.push((from, vec![range])),
+            }
+        }
+        let this = self.clone();
+        futures::stream::iter(runs).flat_map(move |(pack, ranges)| this.stream(&pack, ranges)).boxed()
     }
 }

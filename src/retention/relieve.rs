@@ -21,6 +21,7 @@ use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::Keys;
 use crate::pack::PackTable;
 use crate::pack::reference::{Host, Place};
+use crate::packs::rewrite::Mending;
 use crate::packs::{PackRef, Packs, ReadError};
 use crate::spool::segments::places_told;
 use crate::spool::{Spool, SpoolError};
@@ -107,6 +108,11 @@ impl Reliever {
         held: &mut HashMap<FragmentId, Place>,
     ) -> Result<Vec<Change>, RelieveError> {
         let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
+        // The scrub may be mending it. One that is being sent is refused by the spool instead: that may take long.
+        let _busy = match row.state {
+            PackState::Stored => Some(self.spool.busy(row.id).await),
+            _ => None,
+        };
         // What is known may be older than the file.
         self.packs.forget_table(pack.id).await;
         let table = self.packs.table(&pack).await?;
@@ -115,9 +121,12 @@ impl Reliever {
             true => self.packs.file_bytes(&pack).await?,
             false => self.write(&pack, &table, &now, host).await?,
         };
-        let own = Arc::new(Host { pack: pack.id, camera: pack.camera });
-        for (number, entry) in now.fragments.iter().enumerate().filter(|(_, entry)| entry.place.is_none()) {
-            held.entry(entry.id).or_insert_with(|| Place { host: own.clone(), fragment: number as u32 });
+        // The index lets no bytes of others lie in a pack of which something is lost.
+        if self.index.lost(pack.id).await?.is_empty() {
+            let own = Arc::new(Host { pack: pack.id, camera: pack.camera });
+            for (number, entry) in now.fragments.iter().enumerate().filter(|(_, entry)| entry.place.is_none()) {
+                held.entry(entry.id).or_insert_with(|| Place { host: own.clone(), fragment: number as u32 });
+            }
         }
         Ok(places_told(&now, bytes))
     }
@@ -134,7 +143,10 @@ impl Reliever {
         self.index.write(vec![Change::Claim { pack: pack.id, hosts }]).await?;
         let draft = self.spool.draft_path(&pack.camera, pack.id)?;
         let key = self.keys.domain(&pack.camera.tenant);
-        let bytes = self.packs.write_anew(pack, now, &key, &draft).await?;
+        // What is known to be lost is no reason to lose the rest.
+        let as_they_are = self.index.lost(pack.id).await?.into_iter().flatten().collect();
+        let mending = Mending { as_they_are, ..Mending::default() };
+        let bytes = self.packs.write_mended(pack, now, &mending, &key, &draft).await?;
         self.spool.replace(&pack.camera, pack.id, &draft).await?;
         self.packs.forget_table(pack.id).await;
         let lent_bytes = now.lent_bytes();

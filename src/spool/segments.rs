@@ -1,9 +1,11 @@
 //! From a pack's fragments to its index rows; the recorder and recovery build the same rows through this.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::index::{Change, PackRow, PackState, SEGMENT_DURATION_MAX, SegmentRow};
-use crate::media::Gap;
+use crate::media::{Gap, GapCause};
 use crate::pack::{FragmentEntry, HoldFacts, PackTable};
 use crate::units::{PackId, RunId, TimeRange, WallTime};
 
@@ -22,6 +24,11 @@ impl Segments {
     /// For a new pack.
     pub fn new(run: RunId, pack: PackId) -> Self {
         Self { run, pack, rows: Vec::new(), fragments: 0, changed_from: 0 }
+    }
+
+    /// The next fragment is there, and is lost.
+    fn skip(&mut self) {
+        self.fragments += 1;
     }
 
     /// Takes the next fragment: it extends the last segment where it follows without a break, else it starts one.
@@ -83,10 +90,22 @@ pub struct Rows {
 
 /// The rows of a pack of `bytes` bytes; `None` when it has no fragment.
 pub fn rows_of(table: &PackTable, bytes: u64) -> Option<Rows> {
+    rows_without(table, bytes, &[])
+}
+
+/// The same, where these fragments are lost: no segment has them, and a gap stands in their place.
+pub fn rows_without(table: &PackTable, bytes: u64, lost: &[Range<u32>]) -> Option<Rows> {
     let header = &table.header;
     let mut segments = Segments::new(header.run, header.pack);
-    table.fragments.iter().for_each(|entry| segments.push(entry));
-    let (start, end) = segments.extent()?;
+    for (number, entry) in (0..).zip(&table.fragments) {
+        match lost.iter().any(|range| range.contains(&number)) {
+            true => segments.skip(),
+            false => segments.push(entry),
+        }
+    }
+    let (start, end) = extent(table)?;
+    let told = table.fragments.iter().flat_map(|entry| entry.stamp.gaps.iter().copied());
+    let in_their_place = lost.iter().filter_map(|range| gap_of(table, range));
     Some(Rows {
         pack: PackRow {
             id: header.pack,
@@ -100,11 +119,39 @@ pub fn rows_of(table: &PackTable, bytes: u64) -> Option<Rows> {
         },
         segments: segments.rows,
         gaps: match header.hold {
-            None => table.fragments.iter().flat_map(|entry| entry.stamp.gaps.iter().copied()).collect(),
+            None => told.chain(in_their_place).collect(),
             Some(_) => Vec::new(),
         },
         hold: header.hold.clone(),
     })
+}
+
+/// First instant of its footage, and end.
+fn extent(table: &PackTable) -> Option<(WallTime, WallTime)> {
+    let mut covered = table.fragments.iter().filter_map(|e| TimeRange::new(e.stamp.wall_start, e.wall_end()));
+    let first = covered.next()?;
+    Some((first.start(), covered.next_back().unwrap_or(first).end()))
+}
+
+fn gap_of(table: &PackTable, lost: &Range<u32>) -> Option<Gap> {
+    let of = table.fragments.get(lost.start as usize..lost.end as usize)?;
+    let (start, end) = (of.first()?.stamp.wall_start, of.last()?.wall_end());
+    (start < end).then_some(Gap { start, end, cause: GapCause::Corrupt, lost_packets: 0 })
+}
+
+/// These fragments, and those after each up to the next random access point, which are decoded from it.
+pub fn lost_with(table: &PackTable, damaged: impl IntoIterator<Item = u32>) -> Vec<Range<u32>> {
+    let mut lost: Vec<Range<u32>> = Vec::new();
+    let damaged: BTreeSet<u32> = damaged.into_iter().collect();
+    for number in damaged.into_iter().filter(|number| (*number as usize) < table.fragments.len()) {
+        let after = table.fragments.iter().skip(number as usize + 1);
+        let end = number + 1 + after.take_while(|entry| !entry.random_access).count() as u32;
+        match lost.last_mut() {
+            Some(last) if number <= last.end => last.end = last.end.max(end),
+            _ => lost.push(number..end),
+        }
+    }
+    lost
 }
 
 /// By what a pack is found again (one that stays for a hold by nothing: no bytes of others shall lie in it), and where bytes of it lie that are not in its own file of `bytes` bytes.

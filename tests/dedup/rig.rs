@@ -18,7 +18,7 @@ use vigie::fsck::{Finding, Fsck};
 use vigie::index::dedup::Savings;
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
 use vigie::keys::Keys;
-use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
+use vigie::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::reader::Tail;
 use vigie::pack::{PackHeader, PackTable, Stamp, reader};
 use vigie::packs::{PackRef, Packs};
@@ -163,6 +163,11 @@ impl Rig {
 
     /// The same, which may still be on its way.
     pub(crate) async fn seal(&mut self, camera: &str, seconds: Range<u32>) -> PackId {
+        self.seal_after(camera, seconds, Vec::new()).await
+    }
+
+    /// The same, with these gaps before its first picture.
+    pub(crate) async fn seal_after(&mut self, camera: &str, seconds: Range<u32>, mut gaps: Vec<Gap>) -> PackId {
         self.packs_made += 1;
         let mut id = PackId::generate(at(seconds.start.into()));
         id.0[6..].copy_from_slice(&[[0; 2].as_slice(), &self.packs_made.to_be_bytes()].concat());
@@ -177,9 +182,10 @@ impl Rig {
                 wall_start: at(n.into()),
                 wall_duration: Ticks90k(TICKS_PER_SECOND),
                 camera_time: None,
-                gaps: Vec::new(),
+                gaps: std::mem::take(&mut gaps),
             };
-            pack.append(&second(n), stamp, Vec::new()).unwrap();
+            let told = stamp.gaps.iter().map(|gap| Change::PutGap { camera: key(camera), gap: *gap }).collect();
+            pack.append(&second(n), stamp, told).unwrap();
         }
         self.spool.seal(pack).await.unwrap();
         id

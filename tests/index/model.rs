@@ -73,6 +73,8 @@ impl Model {
                 row.state = row.state.max(PackState::Sealed);
             }
             Change::Hook { .. } | Change::Claim { .. } | Change::Refers { .. } => {}
+            // Nor damage: `tests/scrub` has that.
+            Change::Damage { .. } | Change::Scrubbed { .. } => return Err(Refused),
             // The model has no holds: their own tests are in `tests/hold`.
             Change::Doom { .. } | Change::Copied { .. } | Change::EndHoldsBefore { .. } => {}
             Change::PlaceHold { .. } | Change::EndHold { .. } | Change::KeepFor { .. } => return Err(Refused),

@@ -35,9 +35,13 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><video id="v" muted><
 const v = document.getElementById("v");
 const say = (what) => fetch("/said", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(what) });
 const once = (name) => new Promise((resolve) => v.addEventListener(name, resolve, { once: true }));
+// A picture from before the seek may still be on its way to the screen.
+const pictureNear = (to) => new Promise((resolve) => {
+  const look = (_, frame) => Math.abs(frame.mediaTime - to) < 1 ? resolve(frame.mediaTime) : v.requestVideoFrameCallback(look);
+  v.requestVideoFrameCallback(look);
+});
 async function seek(to) {
-  const shown = new Promise((resolve) => v.requestVideoFrameCallback((_, frame) => resolve(frame.mediaTime)));
-  const sought = once("seeked");
+  const shown = pictureNear(to), sought = once("seeked");
   v.currentTime = to;
   await sought;
   return shown;

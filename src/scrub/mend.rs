@@ -1,0 +1,341 @@
+//! One damaged pack: what it can be mended from, and what is lost of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::{ScrubError, Scrubber, Verdict};
+use crate::index::damage::Lost;
+use crate::index::{Change, PackRow, PackState};
+use crate::media::{Gap, GapCause};
+use crate::pack::reader::{self, Checked, Damage, Part};
+use crate::pack::{FragmentEntry, PackTable};
+use crate::packs::rewrite::Mending;
+use crate::packs::{PackRef, ReadError};
+use crate::spool::segments::{Rows, lost_with, places_told, rows_without};
+use crate::units::{FragmentId, TimeRange};
+
+/// Ids named in an event; of more, how many.
+const NAMED_MAX: usize = 8;
+
+impl Scrubber {
+    /// Its own bytes are right: what is lost of it lies in other packs, or nothing is.
+    pub(super) async fn sound(&self, row: &PackRow, pack: &PackRef) -> Result<(), ScrubError> {
+        let known = self.index.lost(row.id).await?;
+        if known.is_empty() {
+            return Ok(());
+        }
+        self.packs.forget_table(row.id).await;
+        let table = self.packs.table(pack).await?;
+        if self.note(row, &table, BTreeSet::new(), &known).await? {
+            self.tell(row, "footage_mended", &format!("pack {} of {}: what was lost of it is back", row.id, at(row)))
+                .await?;
+            self.note_referrers(row).await?;
+        }
+        Ok(())
+    }
+
+    /// Holds the pack: nobody else writes it meanwhile.
+    pub(super) async fn mend(&self, row: &PackRow, pack: &PackRef, checked: Checked) -> Result<Verdict, ScrubError> {
+        if let Some(mended) = self.mend_from_spool(row, pack).await? {
+            return Ok(mended);
+        }
+        let indexed = self.fragments_indexed(row).await?;
+        let is_it = |table: &PackTable| {
+            (table.header.pack, &table.header.camera) == (row.id, &row.camera) && !table.fragments.is_empty()
+        };
+        let Checked { table, damages, file_bytes } = checked;
+        let Some(table) = table.filter(is_it) else {
+            let what = damages.first().map_or_else(String::new, |damage| damage.error.to_string());
+            return self.lose_all(row, &what).await;
+        };
+        if table.fragments.len() < indexed {
+            self.packs.read_by(row.id, table.clone(), file_bytes).await;
+            return self.cut_short(row, pack, table).await;
+        }
+        let of_table = damages.iter().any(|damage| damage.part == Part::Table);
+        if of_table {
+            self.packs.read_by(row.id, table.clone(), file_bytes).await;
+        }
+        let Samples { mending, unreadable } = self.samples_for(row, pack, &table, &damages).await?;
+        let lost: BTreeSet<u32> = mending.as_they_are.iter().chain(&unreadable).copied().collect();
+        // Copying what cannot be read would fail; and where only samples that nobody has are wrong, it would change nothing.
+        let worthwhile = unreadable.is_empty() && damages.len() > lost.len();
+        if worthwhile {
+            let draft = self.spool.draft_path(&row.camera, row.id)?;
+            let key = self.keys.domain(&row.camera.tenant);
+            self.packs.write_mended(pack, &table, &mending, &key, &draft).await?;
+            self.put(row, &draft).await?;
+        } else if of_table {
+            self.packs.forget_table(row.id).await;
+            return self.lose_all(row, "its fragment table is damaged, and its bytes cannot be read").await;
+        }
+        let known = self.index.lost(row.id).await?;
+        if self.note(row, &table, lost.clone(), &known).await? {
+            self.note_referrers(row).await?;
+        }
+        let (ids, damaged) = (named(&table, &damages), damages.len());
+        if lost.is_empty() {
+            let how = if mending.donors.is_empty() {
+                "from what is left of it"
+            } else {
+                "from another pack that has the same"
+            };
+            let what =
+                format!("pack {} of {}: {damaged} places were damaged ({ids}) and are mended {how}", row.id, at(row));
+            self.tell(row, "footage_mended", &what).await?;
+            return Ok(Verdict::Mended(what));
+        }
+        let ids = list(lost.iter().filter_map(|n| table.fragments.get(*n as usize)).map(|entry| entry.id));
+        let what = format!("pack {} of {}: footage is damaged beyond repair, in {ids}", row.id, at(row));
+        self.lose(row, what, known.is_empty()).await
+    }
+
+    /// There is no file and no object.
+    pub(super) async fn mend_missing(&self, row: &PackRow, pack: &PackRef) -> Result<Verdict, ScrubError> {
+        match self.mend_from_spool(row, pack).await? {
+            Some(mended) => Ok(mended),
+            None => self.lose_all(row, "it is not there").await,
+        }
+    }
+
+    /// By the copy that stayed in the spool when the store had got the pack.
+    async fn mend_from_spool(&self, row: &PackRow, pack: &PackRef) -> Result<Option<Verdict>, ScrubError> {
+        if row.state != PackState::Stored {
+            return Ok(None);
+        }
+        let Some((path, copy)) = self.packs.check_cached(pack).await else { return Ok(None) };
+        let Some(table) = copy.table.filter(|table| copy.damages.is_empty() && table.header.pack == row.id) else {
+            return Ok(None);
+        };
+        self.put(row, &path).await?;
+        let known = self.index.lost(row.id).await?;
+        if self.note(row, &table, BTreeSet::new(), &known).await? {
+            self.note_referrers(row).await?;
+        }
+        let what =
+            format!("pack {} of {}: it was damaged or gone, and is mended from the copy in the spool", row.id, at(row));
+        self.tell(row, "footage_mended", &what).await?;
+        Ok(Some(Verdict::Mended(what)))
+    }
+
+    /// What comes before the first damage is all that can be read: it is a pack by itself, and the rest is lost.
+    async fn cut_short(&self, row: &PackRow, pack: &PackRef, table: PackTable) -> Result<Verdict, ScrubError> {
+        let draft = self.spool.draft_path(&row.camera, row.id)?;
+        let key = self.keys.domain(&row.camera.tenant);
+        let bytes = self.packs.write_mended(pack, &table, &Mending::default(), &key, &draft).await?;
+        self.put(row, &draft).await?;
+        let Some(Rows { pack: left, segments, .. }) = rows_without(&table, bytes, &[]) else {
+            return self.lose_all(row, "nothing that can be read covers any time").await;
+        };
+        let end = left.end;
+        let gap = Gap { start: end, end: row.end, cause: GapCause::Corrupt, lost_packets: 0 };
+        let mut changes = places_told(&table, bytes);
+        changes.push(Change::Damage { pack: row.id, end, lost: Vec::new(), segments, gaps: vec![gap] });
+        self.index.write(changes).await?;
+        self.note_referrers(row).await?;
+        let what = format!("pack {} of {}: it was cut short; the footage from {end} on is lost", row.id, at(row));
+        self.lose(row, what, true).await
+    }
+
+    async fn put(&self, row: &PackRow, file: &Path) -> Result<(), ScrubError> {
+        self.spool.replace(&row.camera, row.id, file).await?;
+        self.packs.forget_table(row.id).await;
+        Ok(())
+    }
+
+    /// For each damaged fragment: its own samples are right after all, or another pack's are, or nobody's.
+    async fn samples_for(
+        &self,
+        row: &PackRow,
+        pack: &PackRef,
+        table: &PackTable,
+        damages: &[Damage],
+    ) -> Result<Samples, ScrubError> {
+        let mut samples = Samples::default();
+        let mut wanted: BTreeMap<FragmentId, Vec<u32>> = BTreeMap::new();
+        for number in damages.iter().filter_map(fragment) {
+            let Some(entry) = table.fragments.get(number as usize) else { continue };
+            match self.has(pack, entry, entry).await {
+                Ok(true) => continue,
+                Ok(false) => samples.mending.as_they_are.insert(number),
+                Err(_) => samples.unreadable.insert(number),
+            };
+            wanted.entry(entry.id).or_default().push(number);
+        }
+        if wanted.is_empty() {
+            return Ok(samples);
+        }
+        for donor in self.donors(row, table).await? {
+            let Ok(other) = self.packs.table(&donor).await else { continue };
+            for entry in other.fragments.iter().filter(|entry| entry.place.is_none()) {
+                let Some(numbers) = wanted.get(&entry.id) else { continue };
+                if !matches!(self.has(&donor, entry, entry).await, Ok(true)) {
+                    continue;
+                }
+                for number in numbers {
+                    samples.mending.donors.insert(*number, (donor.clone(), entry.data_offset()..entry.end()));
+                    samples.mending.as_they_are.remove(number);
+                    samples.unreadable.remove(number);
+                }
+                wanted.remove(&entry.id);
+            }
+        }
+        Ok(samples)
+    }
+
+    /// Whether the samples that the pack has at `at` are those of `wanted`.
+    async fn has(&self, pack: &PackRef, at: &FragmentEntry, wanted: &FragmentEntry) -> Result<bool, ReadError> {
+        let bytes = self.packs.bytes(pack, at.data_offset()..at.end()).await?;
+        Ok(reader::verify(wanted, &bytes, &self.keys.domain(&pack.camera.tenant)).is_ok())
+    }
+
+    /// Packs that may have the same fragments: of the camera at the same time (copies for holds), and those found by ids.
+    async fn donors(&self, row: &PackRow, table: &PackTable) -> Result<Vec<PackRef>, ScrubError> {
+        let mut rows = match TimeRange::new(row.start, row.end) {
+            Some(range) => self.index.packs_around(&row.camera, range).await?,
+            None => Vec::new(),
+        };
+        rows.extend(self.index.packs_hooked(table.hooks()).await?);
+        rows.sort_by_key(|found| found.id);
+        rows.dedup_by_key(|found| found.id);
+        rows.retain(|found| found.id != row.id);
+        Ok(rows.into_iter().map(|found| PackRef { id: found.id, camera: found.camera, state: found.state }).collect())
+    }
+
+    /// Tells the index what of the pack is lost. False when it knows.
+    async fn note(
+        &self,
+        row: &PackRow,
+        table: &PackTable,
+        mut damaged: BTreeSet<u32>,
+        known: &Lost,
+    ) -> Result<bool, ScrubError> {
+        for (number, entry) in (0..).zip(&table.fragments) {
+            let Some(place) = &entry.place else { continue };
+            if self.index.lost(place.host.pack).await?.iter().any(|lost| lost.contains(&place.fragment)) {
+                damaged.insert(number);
+            }
+        }
+        let lost = lost_with(table, damaged);
+        if lost == *known {
+            return Ok(false);
+        }
+        let Some(Rows { pack, segments, gaps, .. }) = rows_without(table, row.bytes, &lost) else { return Ok(false) };
+        let gaps = gaps.into_iter().filter(|gap| gap.cause == GapCause::Corrupt).collect();
+        self.index.write(vec![Change::Damage { pack: row.id, end: pack.end, lost, segments, gaps }]).await?;
+        Ok(true)
+    }
+
+    /// What is lost of a host, or is back, is so for the packs that refer to it.
+    async fn note_referrers(&self, host: &PackRow) -> Result<(), ScrubError> {
+        for row in self.index.referrers(host.id).await? {
+            let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
+            let table = match self.packs.table(&pack).await {
+                Ok(table) => table,
+                // It is looked at in its turn.
+                Err(_) => continue,
+            };
+            let known = self.index.lost(row.id).await?;
+            let is_own = |n: &u32| table.fragments.get(*n as usize).is_some_and(|entry| entry.place.is_none());
+            let own = known.iter().cloned().flatten().filter(is_own).collect();
+            if self.note(&row, &table, own, &known).await? {
+                let what = format!(
+                    "pack {} of {}: footage that it shares with another pack changed with that",
+                    row.id,
+                    at(&row)
+                );
+                self.tell(&row, "footage_shared_damage", &what).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn fragments_indexed(&self, row: &PackRow) -> Result<usize, ScrubError> {
+        let segments = self.index.segments_of_pack(row.id).await?;
+        let seen = segments.iter().map(|segment| segment.first_fragment + segment.fragments);
+        let lost = self.index.lost(row.id).await?;
+        Ok(seen.chain(lost.iter().map(|lost| lost.end)).max().unwrap_or(0) as usize)
+    }
+
+    async fn lose_all(&self, row: &PackRow, what: &str) -> Result<Verdict, ScrubError> {
+        let what = format!("pack {} of {}: all of it is lost: {what}", row.id, at(row));
+        let segments = self.index.segments_of_pack(row.id).await?;
+        if segments.is_empty() {
+            return Ok(Verdict::Lost(what));
+        }
+        let fragments = self.fragments_indexed(row).await? as u32;
+        let gap = |range: TimeRange| Gap {
+            start: range.start(),
+            end: range.end(),
+            cause: GapCause::Corrupt,
+            lost_packets: 0,
+        };
+        let mut gaps: Vec<Gap> = segments.iter().map(|segment| gap(segment.range)).collect();
+        gaps.extend(self.known_gaps(row).await?);
+        let (lost, segments) = (std::iter::once(0..fragments).collect(), Vec::new());
+        self.index.write(vec![Change::Damage { pack: row.id, end: row.end, lost, segments, gaps }]).await?;
+        self.note_referrers(row).await?;
+        self.lose(row, what, true).await
+    }
+
+    /// Those that stand for what was lost of it before.
+    async fn known_gaps(&self, row: &PackRow) -> Result<Vec<Gap>, ScrubError> {
+        let Some(range) = TimeRange::new(row.start, row.end) else { return Ok(Vec::new()) };
+        let gaps = self.index.gaps(&row.camera, range).await?;
+        let corrupt = gaps.into_iter().filter(|gap| gap.cause == GapCause::Corrupt && gap.start >= row.start);
+        let whole = |gap: crate::index::GapRow| {
+            Some(Gap { start: gap.start, end: gap.end?, cause: gap.cause, lost_packets: 0 })
+        };
+        Ok(corrupt.filter_map(whole).collect())
+    }
+
+    /// Says so, the first time.
+    async fn lose(&self, row: &PackRow, what: String, first: bool) -> Result<Verdict, ScrubError> {
+        if first {
+            self.tell(row, "footage_lost", &what).await?;
+        }
+        Ok(Verdict::Lost(what))
+    }
+}
+
+/// Where samples of damaged fragments are to be had.
+#[derive(Default)]
+struct Samples {
+    mending: Mending,
+    /// Not even as they are.
+    unreadable: BTreeSet<u32>,
+}
+
+fn fragment(damage: &Damage) -> Option<u32> {
+    match damage.part {
+        Part::Fragment(number) => Some(number),
+        Part::FirstBoxes | Part::Table => None,
+    }
+}
+
+fn at(row: &PackRow) -> String {
+    format!("{} to {}", row.start, row.end)
+}
+
+/// Every damaged place, for people.
+fn named(table: &PackTable, damages: &[Damage]) -> String {
+    let parts: Vec<String> = damages
+        .iter()
+        .take(NAMED_MAX)
+        .map(|damage| match damage.part {
+            Part::FirstBoxes => "its first boxes".to_owned(),
+            Part::Table => "its fragment table".to_owned(),
+            Part::Fragment(n) => {
+                table.fragments.get(n as usize).map_or_else(String::new, |f| format!("fragment {}", f.id))
+            }
+        })
+        .collect();
+    parts.join(", ")
+}
+
+fn list(ids: impl Iterator<Item = FragmentId>) -> String {
+    let ids: Vec<String> = ids.map(|id| format!("fragment {id}")).collect();
+    let more = ids.len().saturating_sub(NAMED_MAX);
+    let shown = ids.into_iter().take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
