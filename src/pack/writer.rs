@@ -14,6 +14,9 @@ use crate::machine;
 use crate::media::Fragment;
 use crate::units::FragmentId;
 
+/// Blocks of the disk are set aside for so much of a pack at a time.
+const RESERVED_BYTES: u64 = 4 * 1024 * 1024;
+
 /// A pack that grows. Dropping it leaves the file as it is: recovery finds every whole fragment.
 #[derive(Debug)]
 pub struct PackWriter {
@@ -22,6 +25,8 @@ pub struct PackWriter {
     table: PackTable,
     /// Reused from fragment to fragment.
     boxes: Vec<u8>,
+    /// Up to here blocks of the disk are set aside; `None`: the file system cannot.
+    reserved: Option<u64>,
     /// Something half written may lie behind the last whole fragment.
     torn: bool,
 }
@@ -45,7 +50,7 @@ impl PackWriter {
         let file = machine::create_new(path).map_err(io)?;
         machine::write_all(&file, &init).map_err(io)?;
         let table = PackTable { header, init_bytes: init.len() as u32, fragments: Vec::new() };
-        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new(), torn: false })
+        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new(), reserved: Some(0), torn: false })
     }
 
     /// Goes on with a torn pack: what follows its last whole fragment is cut off.
@@ -58,7 +63,7 @@ impl PackWriter {
         let mut file = File::options().read(true).write(true).open(path).map_err(io)?;
         machine::set_len(&file, scan.whole_bytes).map_err(io)?;
         file.seek(SeekFrom::Start(scan.whole_bytes)).map_err(io)?;
-        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new(), torn: false })
+        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new(), reserved: Some(0), torn: false })
     }
 
     /// Appends a fragment with one vectored write; a failed write is undone by truncation, at the latest before the
@@ -108,6 +113,7 @@ impl PackWriter {
         if self.torn {
             self.undo()?;
         }
+        self.reserve((boxes.len() + payload.len()) as u64);
         if let Err(source) = write_all_vectored(&self.file, boxes, payload) {
             self.torn = true;
             // What made the write fail is the news. Where taking it back fails too, the next write begins with it.
@@ -115,6 +121,16 @@ impl PackWriter {
             return Err(PackError::Io { pack, source });
         }
         Ok(())
+    }
+
+    /// Sees to it that the next so many bytes find their blocks set aside, which costs less for many at a time than
+    /// for each. A disk that refuses tells with the write.
+    fn reserve(&mut self, bytes: u64) {
+        let (from, end) = (self.bytes(), self.bytes() + bytes);
+        if self.reserved.is_some_and(|reserved| reserved < end) {
+            let bytes = bytes.max(RESERVED_BYTES);
+            self.reserved = machine::reserve(&self.file, from, bytes).then_some(from + bytes);
+        }
     }
 
     /// Takes back what a failed write left behind the last whole fragment.
@@ -146,6 +162,10 @@ impl PackWriter {
     pub fn finish(mut self) -> Result<(PackTable, u64), PackError> {
         let end = self.bytes();
         let trailing = format::table(&self.table);
+        if self.reserved.take().is_some_and(|reserved| reserved > end) {
+            let pack = self.table.header.pack;
+            machine::set_len(&self.file, end).map_err(|source| PackError::Io { pack, source })?;
+        }
         self.write(&trailing, &[])?;
         Ok((self.table, end + trailing.len() as u64))
     }
