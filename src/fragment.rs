@@ -43,6 +43,8 @@ pub enum FragmentError {
     TimestampJump {
         /// Signed size of the jump.
         ticks: i64,
+        /// The access unit that jumped: it may begin the next run.
+        unit: Box<AccessUnit>,
     },
 }
 
@@ -163,7 +165,7 @@ impl Fragmenter {
         // Against the latest picture and not the one before: time must not walk back in small steps either.
         let ticks = pts.saturating_sub(self.latest_pts);
         if !(-BACKWARD_TICKS_MAX..=FORWARD_TICKS_MAX).contains(&ticks) {
-            return Err(FragmentError::TimestampJump { ticks });
+            return Err(FragmentError::TimestampJump { ticks, unit: Box::new(au) });
         }
         let too_large = self.building.bytes.saturating_add(au.data.len()) > FRAGMENT_BYTES_MAX
             || self.building.samples() >= SAMPLES_MAX;
