@@ -132,9 +132,10 @@ impl Recording {
     }
 }
 
-fn configuration(dir: &Path) -> String {
+fn configuration(dir: &Path, encrypt: bool) -> String {
     let mut text = format!(
-        "[data]\ndir = \"{0}\"\nspool_dir = \"{0}/spool\"\ndisk_reserve_mib = 64\n[store]\nurl = \"file://{0}/store\"\n\
+        "[data]\ndir = \"{0}\"\nspool_dir = \"{0}/spool\"\ndisk_reserve_mib = 64\n\
+         [store]\nurl = \"file://{0}/store\"\nencrypt = {encrypt}\n\
          [http]\nlisten = \"127.0.0.1:0\"\n[[tenant]]\nid = \"town\"\n",
         dir.display()
     );
@@ -276,26 +277,14 @@ fn clip_row(gateway: &Gateway, name: &str, cold: &str, warm: &str) -> Result<(),
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let base = std::env::var_os("VIGIE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let dir = tempfile::tempdir_in(base)?;
-    let file = dir.path().join("vigie.toml");
-    std::fs::write(&file, configuration(dir.path()))?;
-    let config = Config::load(&file)?.config;
+    let (dir, sealed) = (tempfile::tempdir_in(&base)?, tempfile::tempdir_in(&base)?);
     let now = SystemClock::default().wall();
     let hours_ago = |hours: i64| WallTime((now.0 / TICKS_PER_SECOND - hours * 3_600) * TICKS_PER_SECOND);
     let key = |camera: &str| format!("town/{camera}").parse::<CameraKey>();
     let day = Recording { key: key("day")?, start: hours_ago(26), seconds: DAY_SECONDS, bits_per_second: 400_000 };
     let minutes = Recording { key: key("minutes")?, start: hours_ago(2), seconds: 1_200, bits_per_second: 4_000_000 };
-    {
-        let noise: Bytes = (0..4 << 20).map(|_| rand::random::<u8>()).collect::<Vec<_>>().into();
-        let opened = vigie::gateway::open(&config, false).await?;
-        opened.index.write(vec![Change::Configure(vigie::gateway::camera_rows(&config))]).await?;
-        let tasks = opened.spool.start()?;
-        day.record(&opened.spool, &noise).await?;
-        minutes.record(&opened.spool, &noise).await?;
-        opened.spool.close();
-        tasks.join().await;
-        opened.index.close().await;
-    }
+    let file = prepare(dir.path(), false, &[&day, &minutes]).await?;
+    let encrypted = prepare(sealed.path(), true, &[&minutes]).await?;
 
     println!("retrieval/clip_mp4              first byte, ms                    all of it");
     println!("                                   cold warm p50   warm max          ms          MB");
@@ -308,10 +297,34 @@ async fn main() -> Result<(), Failure> {
         let clip = recording.clip(from, seconds);
         clip_row(&gateway, name, &clip, &clip)?;
     }
+    for (name, from, seconds) in [("1s_of_4Mb/s_encrypted", 700, 1), ("10min_of_4Mb/s_encrypted", 300, 600)] {
+        let gateway = Gateway::start(&encrypted)?;
+        let clip = minutes.clip(from, seconds);
+        clip_row(&gateway, name, &clip, &clip)?;
+    }
     known_tables(&file, &day)?;
     dropped_page_cache(&file, &day, &minutes)?;
-    cost(&file, &minutes)?;
+    cost("10min_of_4Mb/s_cost", &file, &minutes)?;
+    cost("10min_of_4Mb/s_encrypted_cost", &encrypted, &minutes)?;
     memory(&file, &day)
+}
+
+/// A gateway's folder with these recordings in its store; gives its configuration.
+async fn prepare(dir: &Path, encrypt: bool, recordings: &[&Recording]) -> Result<PathBuf, Failure> {
+    let file = dir.join("vigie.toml");
+    std::fs::write(&file, configuration(dir, encrypt))?;
+    let config = Config::load(&file)?.config;
+    let noise: Bytes = (0..4 << 20).map(|_| rand::random::<u8>()).collect::<Vec<_>>().into();
+    let opened = vigie::gateway::open(&config, false).await?;
+    opened.index.write(vec![Change::Configure(vigie::gateway::camera_rows(&config))]).await?;
+    let tasks = opened.spool.start()?;
+    for recording in recordings {
+        recording.record(&opened.spool, &noise).await?;
+    }
+    opened.spool.close();
+    tasks.join().await;
+    opened.index.close().await;
+    Ok(file)
 }
 
 /// Tables in memory, layout not: another range of the same day.
@@ -340,7 +353,7 @@ fn dropped_page_cache(config: &Path, day: &Recording, minutes: &Recording) -> Re
     Ok(())
 }
 
-fn cost(config: &Path, minutes: &Recording) -> Result<(), Failure> {
+fn cost(name: &str, config: &Path, minutes: &Recording) -> Result<(), Failure> {
     let gateway = Gateway::start(config)?;
     let clip = minutes.clip(300, 600);
     gateway.get(&clip)?;
@@ -350,7 +363,7 @@ fn cost(config: &Path, minutes: &Recording) -> Result<(), Failure> {
         bytes += gateway.get(&clip)?.bytes;
     }
     let cpu = gateway.cpu()?.saturating_sub(before);
-    println!("retrieval/10min_of_4Mb/s_cost: {:.3} CPU s/GB", cpu.as_secs_f64() / (bytes as f64 / 1e9));
+    println!("retrieval/{name}: {:.3} CPU s/GB", cpu.as_secs_f64() / (bytes as f64 / 1e9));
     Ok(())
 }
 

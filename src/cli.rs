@@ -15,6 +15,7 @@ mod check_config;
 mod demo;
 mod export;
 mod fsck;
+mod keys;
 mod ls;
 mod rebuild_index;
 mod run;
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     Stats(ConfigArg),
     /// Make the index anew from the packs alone
     RebuildIndex(ConfigArg),
+    /// Look after the keys of encrypted stores
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Measure what recording costs on this machine
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -201,6 +205,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Fsck(args) => block_on(fsck::run(args)),
         Command::Stats(args) => block_on(stats::run(args)),
+        Command::Keys(args) => keys::run(args),
         Command::RebuildIndex(args) => block_on(rebuild_index::run(args)),
     }
 }

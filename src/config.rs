@@ -17,6 +17,7 @@ use toml::de::DeTable;
 use url::Url;
 
 pub use self::local_time::BadLocalTime;
+pub use self::master::MasterKeys;
 pub use self::secret::Surroundings;
 use self::section::{Report, Section};
 pub use self::store::{Cap, DEFAULT_STORE, SendOrder, StoreChoice, StoreConfig, Verify};
@@ -24,6 +25,7 @@ use crate::units::{CameraId, DomainId, TenantId};
 
 mod build;
 mod local_time;
+mod master;
 mod secret;
 mod section;
 mod store;
@@ -44,6 +46,8 @@ pub struct Config {
     pub spool_dir: PathBuf,
     /// The default store, `data_dir/store` unless said, and after it those with a name; never empty.
     pub stores: Vec<StoreConfig>,
+    /// `[keys]`.
+    pub master_keys: MasterKeys,
     /// Bytes to keep free on the spool's (and a local store's) file system; below it, packs beyond their guaranteed
     /// time go first.
     pub disk_reserve_bytes: u64,

@@ -70,8 +70,8 @@ impl Dedup {
 
     async fn look(&self, camera: CameraKey, file: PathBuf, heard: &mut Vec<Change>) -> Result<Reduced, ReduceError> {
         let turn = self.turn(&camera).lock_owned().await;
-        let path = file.clone();
-        let table = machine::spawn_blocking(move || reader::read_table(&path)).await??;
+        let (path, vault) = (file.clone(), self.keys.vault().clone());
+        let table = machine::spawn_blocking(move || reader::read_table(&path, &vault)).await??;
         let own = Host { pack: table.header.pack, camera };
         if table.is_reference() {
             // An earlier attempt got so far.

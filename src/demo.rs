@@ -5,7 +5,9 @@ use std::path::Path;
 
 use url::Url;
 
-use crate::config::{Camera, Config, Recording, Retention, StoreChoice, StoreConfig, Sweep, Tenant, Transport};
+use crate::config::{
+    Camera, Config, MasterKeys, Recording, Retention, StoreChoice, StoreConfig, Sweep, Tenant, Transport,
+};
 use crate::gateway::{Gateway, GatewayError};
 use crate::simulate::{self, Server};
 use crate::units::{CameraId, TenantId};
@@ -84,6 +86,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<Camera>) -> Resu
     Ok(Config {
         spool_dir: data_dir.join("spool"),
         stores: vec![StoreConfig::at(Url::from_directory_path(data_dir.join("store")).map_err(|()| bad())?)],
+        master_keys: MasterKeys::default(),
         data_dir: data_dir.to_owned(),
         disk_reserve_bytes: RESERVE_BYTES,
         spool_bytes_max: None,

@@ -24,6 +24,8 @@ use crate::dedup::Dedup;
 use crate::hold::Holds;
 use crate::http::{self, Access};
 use crate::index::{CameraRow, Change, Index, IndexError};
+use crate::keys::vault::master::{self, BadMasterKey, Master};
+use crate::keys::vault::{Vault, VaultError};
 use crate::keys::{Keys, KeysError};
 use crate::media::GapCause;
 use crate::packs::Packs;
@@ -74,6 +76,12 @@ pub enum GatewayError {
     /// The gateway's secret.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The keys of sealed packs.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A master key, which the configuration has checked.
+    #[error("the master key {0}")]
+    Master(#[from] BadMasterKey),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -147,8 +155,42 @@ pub fn parts(config: &Config) -> Result<(Keys, Store, Arc<dyn Clock>), GatewayEr
     let shared = config.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.dedup_domain.clone()?)));
     let keys = Keys::load_or_create(&config.data_dir.join("keys").join("gateway.key"))?.with_domains(shared);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let store = Store::of_config(config, &clock)?;
-    Ok((keys, store, clock))
+    let Some(vault) = vault(config)? else {
+        let store = Store::of_config(config, &clock, None)?;
+        return Ok((keys, store, clock));
+    };
+    let store = Store::of_config(config, &clock, Some(&keys.names()))?;
+    let zone = config.time_zone.clone();
+    let maxima: HashMap<CameraKey, Ticks90k> = camera_rows(config)
+        .into_iter()
+        .filter(|row| config.stores.iter().any(|of| of.encrypt && of.name == store.name(store.home(&row.key))))
+        .map(|row| (row.key, row.retention_max))
+        .collect();
+    let kept_until = move |camera: &CameraKey, now| Some(retention::deadline(now, *maxima.get(camera)?, &zone));
+    Ok((keys.with_vault(vault, Arc::new(kept_until)), store, clock))
+}
+
+/// The folder of tenant and day keys, and the file of the master key that Vigie makes where none is given.
+pub fn key_places(config: &Config) -> (PathBuf, PathBuf) {
+    let keys = config.data_dir.join("keys");
+    (keys.join("packs"), keys.join("master.key"))
+}
+
+/// The keys of sealed packs, where a store is encrypted, or one was.
+pub fn vault(config: &Config) -> Result<Option<Vault>, GatewayError> {
+    let (folder, own) = key_places(config);
+    if !folder.is_dir() && !config.stores.iter().any(|store| store.encrypt) {
+        return Ok(None);
+    }
+    let given = [&config.master_keys.current, &config.master_keys.previous].into_iter().flatten();
+    let mut masters = given.map(Master::from_hex).collect::<Result<Vec<_>, _>>()?;
+    if masters.is_empty() {
+        masters = master::load_or_create(&own)?;
+    } else {
+        // What Vigie's own wrapped before one was given.
+        masters.extend(master::load(&own)?.into_iter().flatten());
+    }
+    Ok(Some(Vault::open(&folder, masters)))
 }
 
 /// Keeps a second gateway out of the data folder for as long as the file is held.
@@ -211,7 +253,9 @@ impl Gateway {
             let zone = config.time_zone.clone();
             let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
             let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
-            let storage = retention::sweep::Storage::new(packs.clone(), free_bytes).relieved_by(reliever);
+            let storage = retention::sweep::Storage::new(packs.clone(), free_bytes)
+                .relieved_by(reliever)
+                .shredding(keys.vault().clone());
             let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::media::{Gap, GapCause};
 use crate::pack::HoldFacts;
-use crate::units::{CameraKey, HoldId, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, HoldId, KeyId, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
 mod apply;
 pub mod carry;
@@ -29,6 +29,7 @@ pub mod damage;
 mod database;
 pub mod dedup;
 pub mod hold;
+pub mod keys;
 pub mod query;
 #[cfg(test)]
 mod tests;
@@ -277,6 +278,18 @@ pub struct SteadyClock {
 /// One change to the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
+    /// The pack is sealed under this key.
+    SealedUnder {
+        /// Which pack.
+        pack: PackId,
+        /// The key's name.
+        key: KeyId,
+    },
+    /// The key is gone for good.
+    KeyDestroyed {
+        /// Which.
+        key: KeyId,
+    },
     /// The configuration's cameras, all of them: those absent become unconfigured. Creates tenants too.
     Configure(Vec<CameraRow>),
     /// A session began to be recorded. A known run of that camera at most begins earlier by it.

@@ -7,7 +7,18 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::units::{DomainId, TenantId};
+use self::vault::{DayKey, Vault, VaultError};
+use crate::units::{CameraKey, DomainId, TenantId, Ticks90k, WallTime};
+
+/// Until when the footage that a camera films at this instant is kept at most; `None` where its packs are not sealed.
+pub type KeptUntil = Arc<dyn Fn(&CameraKey, WallTime) -> Option<WallTime> + Send + Sync>;
+
+pub mod aead;
+pub mod names;
+pub mod vault;
+
+/// A pack that began so long ago grows no more: its footage begins no later.
+const GROWING_MAX: Ticks90k = Ticks90k(3_600 * crate::units::TICKS_PER_SECOND);
 
 /// Why the gateway's secret could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +49,8 @@ pub struct Keys {
     secret: Arc<[u8; 32]>,
     /// Of tenants that share one.
     domains: Arc<BTreeMap<TenantId, DomainId>>,
+    vault: Vault,
+    sealing: KeptUntil,
 }
 
 impl std::fmt::Debug for Keys {
@@ -49,12 +62,43 @@ impl std::fmt::Debug for Keys {
 impl Keys {
     /// From a secret in memory.
     pub fn from_secret(secret: [u8; 32]) -> Self {
-        Self { secret: Arc::new(secret), domains: Arc::default() }
+        Self { secret: Arc::new(secret), domains: Arc::default(), vault: Vault::none(), sealing: Arc::new(|_, _| None) }
     }
 
     /// The same, where these tenants share deduplication domains. Any other has its own.
     pub fn with_domains(self, domains: impl IntoIterator<Item = (TenantId, DomainId)>) -> Self {
         Self { domains: Arc::new(domains.into_iter().collect()), ..self }
+    }
+
+    /// The same with the keys of sealed packs. New packs are sealed where this says so.
+    pub fn with_vault(self, vault: Vault, sealing: KeptUntil) -> Self {
+        Self { vault, sealing, ..self }
+    }
+
+    /// The keys of sealed packs.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// The key that a new pack of this camera is sealed under; `None` where its packs are not. Blocks when it is the first
+    /// of its day.
+    pub fn sealing(&self, camera: &CameraKey, now: WallTime) -> Result<Option<Arc<DayKey>>, VaultError> {
+        let Some(until) = (self.sealing)(camera, now) else { return Ok(None) };
+        self.day(camera, until.saturating_add(GROWING_MAX)).map(Some)
+    }
+
+    /// The same of a pack that stays until then, whatever its camera's maximum: for a hold. Blocks.
+    pub fn sealing_until(&self, camera: &CameraKey, until: WallTime) -> Result<Option<Arc<DayKey>>, VaultError> {
+        // Whether its packs are sealed at all does not depend on when.
+        match (self.sealing)(camera, until) {
+            Some(_) => self.day(camera, until).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn day(&self, camera: &CameraKey, until: WallTime) -> Result<Arc<DayKey>, VaultError> {
+        let day = jiff::tz::Offset::UTC.to_datetime(until.to_timestamp()).date();
+        self.vault.for_day(&camera.tenant, day)
     }
 
     /// Reads the secret; makes it, readable by its owner only and flushed, when the file is not there.
@@ -89,12 +133,18 @@ impl Keys {
         }
     }
 
+    /// Names of objects in stores where nothing may be told from them.
+    pub fn names(&self) -> names::Names {
+        names::Names::new(&self.secret)
+    }
+
     /// The key of a tenant's deduplication domain.
     pub fn domain(&self, tenant: &TenantId) -> DomainKey {
-        match self.domains.get(tenant) {
+        let key = match self.domains.get(tenant) {
             Some(domain) => DomainKey::shared(&self.secret, domain),
             None => DomainKey::for_tenant(&self.secret, tenant),
-        }
+        };
+        DomainKey { vault: self.vault.clone(), ..key }
     }
 }
 
@@ -106,9 +156,12 @@ fn write_private(path: &Path, secret: &[u8]) -> std::io::Result<()> {
 }
 
 /// The key of a deduplication domain: fragment ids are BLAKE3 keyed with it, so that ids of one tenant tell nothing
-/// about another's footage.
+/// about another's footage. With it go the keys of sealed packs, which ids are in.
 #[derive(Clone)]
-pub struct DomainKey([u8; 32]);
+pub struct DomainKey {
+    key: [u8; 32],
+    vault: Vault,
+}
 
 impl std::fmt::Debug for DomainKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -122,7 +175,7 @@ impl DomainKey {
         let mut hasher = blake3::Hasher::new_derive_key("vigie 2026-11 deduplication domain of a tenant");
         hasher.update(secret);
         hasher.update(tenant.as_str().as_bytes());
-        Self(*hasher.finalize().as_bytes())
+        Self { key: *hasher.finalize().as_bytes(), vault: Vault::none() }
     }
 
     /// A domain that tenants share by its name, under the gateway's secret. No tenant is in it by being called so.
@@ -130,12 +183,17 @@ impl DomainKey {
         let mut hasher = blake3::Hasher::new_derive_key("vigie 2026-11 deduplication domain that tenants share");
         hasher.update(secret);
         hasher.update(domain.as_str().as_bytes());
-        Self(*hasher.finalize().as_bytes())
+        Self { key: *hasher.finalize().as_bytes(), vault: Vault::none() }
     }
 
     /// The raw key, for hashing.
     pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.key
+    }
+
+    /// The keys of sealed packs.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
     }
 }
 

@@ -23,12 +23,14 @@
 use std::sync::Arc;
 
 use self::reference::Place;
+use crate::keys::vault::VaultError;
 use crate::media::{Gap, Params, Sample};
 use crate::units::{CameraKey, FragmentId, HoldId, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 mod format;
 pub mod reader;
 pub mod reference;
+pub mod sealed;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -193,6 +195,14 @@ pub enum PackError {
         pack: PackId,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// It is encrypted, and its key cannot be had.
+    #[error("pack {pack}: {source}")]
+    Key {
+        /// Which pack.
+        pack: PackId,
+        /// What to do about it.
+        source: Box<VaultError>,
     },
     /// These bytes are not a pack, or are a damaged one.
     #[error("not a whole pack at byte {offset}: {what}")]

@@ -15,9 +15,11 @@ use futures::{StreamExt, TryStreamExt};
 use moka::future::Cache;
 
 use crate::index::PackState;
+use crate::keys::vault::{DayKey, Vault};
 use crate::machine;
 use crate::pack::reader::{self, TAIL_BYTES, Tail};
 use crate::pack::reference::{Host, Piece};
+use crate::pack::sealed::Sealed;
 use crate::pack::{PackError, PackTable};
 use crate::spool::{Growing, Spool};
 use crate::store::Store;
@@ -26,6 +28,7 @@ use crate::units::{CameraKey, PackId};
 mod assemble;
 pub mod check;
 pub mod rewrite;
+mod sealed;
 
 /// Bytes read from a local file at a time.
 const READ_BYTES: u64 = 1024 * 1024;
@@ -92,6 +95,14 @@ pub struct Packs {
 struct Whole {
     table: Arc<PackTable>,
     file_bytes: u64,
+    /// How it is sealed, if it is.
+    sealed: Option<Arc<Sealed>>,
+}
+
+impl Whole {
+    fn new(table: PackTable, file_bytes: u64, sealed: Option<Sealed>) -> Self {
+        Self { table: Arc::new(table), file_bytes, sealed: sealed.map(Arc::new) }
+    }
 }
 
 /// Where a pack's bytes are at this moment.
@@ -138,13 +149,14 @@ impl Packs {
                 unknown.push((place, pack.id, self.opener(pack)));
             }
         }
-        let mut here: Vec<Option<(PackTable, u64)>> = Vec::new();
+        let mut here: Vec<Option<Whole>> = Vec::new();
         here.resize_with(packs.len(), || None);
         if let Some(&(_, id, _)) = unknown.first() {
+            let vault = self.spool.vault();
             here = blocking(id, move || {
                 for (place, id, open) in unknown {
                     // What is not here or is damaged is asked for alone, which says what is wrong with it.
-                    here[place] = open().ok().flatten().and_then(|(file, _)| table_of(file, id).ok());
+                    here[place] = open().ok().flatten().and_then(|(file, _)| whole_of(file, id, &vault).ok());
                 }
                 Ok(here)
             })
@@ -152,7 +164,7 @@ impl Packs {
         }
         let each = packs.iter().zip(here).map(|(pack, here)| async move {
             match here {
-                Some((table, file_bytes)) => Ok(self.keep(pack, table, file_bytes).await?.table),
+                Some(whole) => Ok(self.keep(pack, whole).await?.table),
                 None => self.table(pack).await,
             }
         });
@@ -164,25 +176,24 @@ impl Packs {
         match self.tables.get(&pack.id).await {
             Some(whole) => Ok(whole),
             None => {
-                let (table, file_bytes) = self.read_table(pack).await?;
-                self.keep(pack, table, file_bytes).await
+                let whole = self.read_table(pack).await?;
+                self.keep(pack, whole).await
             }
         }
     }
 
     /// The table of a whole pack of which the store has an object of this size, for once: nothing is kept of it, and the
     /// store is not asked for the size again.
-    pub async fn table_for_once(&self, pack: &PackRef, object_bytes: u64) -> Result<PackTable, ReadError> {
-        let (table, _) = match self.read_local_table(pack).await? {
+    pub async fn table_for_once(&self, pack: &PackRef, object_bytes: u64) -> Result<Arc<PackTable>, ReadError> {
+        let whole = match self.read_local_table(pack).await? {
             Some(read) => read,
             None => self.read_object_table(pack, object_bytes).await?,
         };
-        is_of(pack, table)
+        Ok(is_of(pack, whole)?.table)
     }
 
-    async fn keep(&self, pack: &PackRef, table: PackTable, file_bytes: u64) -> Result<Whole, ReadError> {
-        let table = is_of(pack, table)?;
-        let whole = Whole { table: Arc::new(table), file_bytes };
+    async fn keep(&self, pack: &PackRef, whole: Whole) -> Result<Whole, ReadError> {
+        let whole = is_of(pack, whole)?;
         self.tables.insert(pack.id, whole.clone()).await;
         Ok(whole)
     }
@@ -198,8 +209,7 @@ impl Packs {
         .unwrap_or_else(|e| Err(ReadError::Io { pack: id, source: std::io::Error::other(e) }))
     }
 
-    /// With the size of the file that it is the table of.
-    async fn read_table(&self, pack: &PackRef) -> Result<(PackTable, u64), ReadError> {
+    async fn read_table(&self, pack: &PackRef) -> Result<Whole, ReadError> {
         if let Some(read) = self.read_local_table(pack).await? {
             return Ok(read);
         }
@@ -210,18 +220,21 @@ impl Packs {
     }
 
     /// `None` where only a store elsewhere can have the pack.
-    async fn read_local_table(&self, pack: &PackRef) -> Result<Option<(PackTable, u64)>, ReadError> {
-        let (id, open) = (pack.id, self.opener(pack));
+    async fn read_local_table(&self, pack: &PackRef) -> Result<Option<Whole>, ReadError> {
+        let (id, open, vault) = (pack.id, self.opener(pack), self.spool.vault());
         // Opened, read and decoded in one go: a day's clip needs hundreds of tables, on all cores at once.
-        blocking(id, move || open()?.map(|(file, _)| table_of(file, id)).transpose()).await
+        blocking(id, move || open()?.map(|(file, _)| whole_of(file, id, &vault)).transpose()).await
     }
 
-    async fn read_object_table(&self, pack: &PackRef, bytes: u64) -> Result<(PackTable, u64), ReadError> {
+    async fn read_object_table(&self, pack: &PackRef, bytes: u64) -> Result<Whole, ReadError> {
+        let id = pack.id;
         let mut want = TAIL_BYTES.min(bytes);
         loop {
-            let tail = self.object_bytes(pack, bytes, bytes - want..bytes).await?;
-            match reader::table_from_tail(&tail, bytes)? {
-                Tail::Table(table) => return Ok((table, bytes)),
+            let (tail, vault) = (self.object_bytes(pack, bytes, bytes - want..bytes).await?, self.spool.vault());
+            // A key that is not in memory yet is read from its file.
+            let (ended, sealed) = blocking(id, move || Ok(reader::end_of(&tail, bytes, id, &vault)?)).await?;
+            match ended {
+                Tail::Table(table) => return Ok(Whole::new(table, bytes, sealed)),
                 Tail::NeedBytes(more) if more > want && more <= bytes => want = more,
                 Tail::NeedBytes(more) => {
                     let what = format!("its fragment table would need {more} of {bytes} bytes");
@@ -314,13 +327,18 @@ impl Packs {
     }
 
     /// Reads the pack by this table from now on, that of its own being damaged.
-    pub async fn read_by(&self, pack: PackId, table: PackTable, file_bytes: u64) {
-        self.tables.insert(pack, Whole { table: Arc::new(table), file_bytes }).await;
+    pub(crate) async fn read_by(&self, pack: PackId, table: PackTable, file_bytes: u64, sealed: Option<Sealed>) {
+        self.tables.insert(pack, Whole::new(table, file_bytes, sealed)).await;
     }
 
     /// Size of a whole pack's file.
     pub async fn file_bytes(&self, pack: &PackRef) -> Result<u64, ReadError> {
         Ok(self.whole(pack).await?.file_bytes)
+    }
+
+    /// The key that a whole pack is sealed under, if it is.
+    pub async fn sealed_under(&self, pack: &PackRef) -> Result<Option<Arc<DayKey>>, ReadError> {
+        Ok(self.whole(pack).await?.sealed.map(|sealed| sealed.day().clone()))
     }
 
     /// The pack was written anew: what is known of its table is no longer true.
@@ -333,6 +351,8 @@ impl Packs {
     pub async fn delete(&self, pack: &PackRef) -> Result<(), ReadError> {
         let _busy = self.spool.busy_deleting(pack.id).await;
         self.tables.invalidate(&pack.id).await;
+        // What is invalidated is dropped with the cache's next work; until then it would hold the pack's key.
+        self.tables.run_pending_tasks().await;
         self.store.delete(&pack.camera, pack.id).await.map_err(|source| ReadError::Store { pack: pack.id, source })?;
         let files = self.spool.files(&pack.camera, pack.id);
         let removed = machine::spawn_blocking(move || files.iter().try_for_each(|path| machine::remove_durably(path)));
@@ -364,16 +384,18 @@ async fn whole_range(
     Ok(all)
 }
 
-/// The table of an open file, and its size. Blocks.
-fn table_of(file: File, pack: PackId) -> Result<(PackTable, u64), ReadError> {
+/// What is known of a whole pack from its open file. Blocks.
+fn whole_of(file: File, pack: PackId, vault: &Vault) -> Result<Whole, ReadError> {
     let file_bytes = file.metadata().map_err(|source| ReadError::Io { pack, source })?.len();
-    Ok((reader::table_of(file, pack)?, file_bytes))
+    let (table, sealed) = reader::table_of(file, pack, vault)?;
+    Ok(Whole::new(table, file_bytes, sealed))
 }
 
 /// Refuses another pack's table.
-fn is_of(pack: &PackRef, table: PackTable) -> Result<PackTable, ReadError> {
+fn is_of(pack: &PackRef, whole: Whole) -> Result<Whole, ReadError> {
+    let table = &whole.table;
     if table.header.camera == pack.camera && table.header.pack == pack.id {
-        return Ok(table);
+        return Ok(whole);
     }
     let what = format!("it says that it is pack {} of {}", table.header.pack, table.header.camera);
     Err(PackError::Malformed { offset: 0, what }.into())

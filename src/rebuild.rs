@@ -218,7 +218,7 @@ fn spooled<'a>(
 /// Everything that a pack says to the index.
 async fn read(packs: &Packs, lost: &AllLost, pack: PackRef, bytes: u64, what: String) -> Read {
     let table = match pack.state {
-        PackState::Stored => packs.table_for_once(&pack, bytes).await.map(Arc::new),
+        PackState::Stored => packs.table_for_once(&pack, bytes).await,
         _ => packs.table(&pack).await,
     };
     let table = match table {
@@ -232,6 +232,11 @@ async fn read(packs: &Packs, lost: &AllLost, pack: PackRef, bytes: u64, what: St
     let refers = changes.last().filter(|_| table.is_reference()).cloned();
     if pack.state >= PackState::Sealed {
         changes.push(Change::SealPack { pack: pack.id, bytes });
+        // Of a pack that grew, the next start of the gateway tells.
+        match packs.sealed_under(&pack).await {
+            Ok(day) => changes.extend(day.map(|day| Change::SealedUnder { pack: pack.id, key: day.id })),
+            Err(e) => return Read::Unreadable(Unreadable { what, why: e.to_string() }),
+        }
     }
     if pack.state == PackState::Stored {
         changes.push(Change::PackStored { pack: pack.id });

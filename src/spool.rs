@@ -26,6 +26,7 @@ use tracing::{error, warn};
 
 use crate::clock::Clock;
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
+use crate::keys::vault::{DayKey, Vault, VaultError};
 use crate::keys::{DomainKey, Keys};
 use crate::machine::{self, Folders};
 use crate::media::Fragment;
@@ -82,13 +83,18 @@ pub enum SpoolError {
     /// The index did not answer.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The key to seal a pack under could not be had.
+    #[error(transparent)]
+    Key(#[from] VaultError),
 }
 
 impl SpoolError {
     /// True when room on the disk is what is missing.
     pub fn is_disk_full(&self) -> bool {
         let source = match self {
-            Self::Pack(PackError::Io { source, .. }) | Self::Io { source, .. } => source,
+            Self::Pack(PackError::Io { source, .. })
+            | Self::Io { source, .. }
+            | Self::Key(VaultError::Io { source, .. }) => source,
             _ => return false,
         };
         matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
@@ -175,6 +181,8 @@ pub struct Growing {
     /// Held from taking what the index shall learn until it has learned it: a flush that is told after the seal would
     /// set a whole pack's rows back.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// The key that it is sealed under; held, so that it is not destroyed before the index knows that the pack needs it.
+    day: Option<Arc<DayKey>>,
 }
 
 #[derive(Debug)]
@@ -255,6 +263,7 @@ impl Growing {
             && let Some((start, end)) = state.segments.extent()
         {
             changes.push(Change::OpenPack(self.row(bytes, start, end)));
+            changes.extend(self.day.as_ref().map(|day| Change::SealedUnder { pack: self.header.pack, key: day.id }));
             state.announced = true;
         }
         changes.extend(state.segments.take_changed().into_iter().map(|segment| Change::PutSegment {
@@ -382,6 +391,11 @@ impl Spool {
         self.folder(camera).join(format!("{pack}.cache.mp4"))
     }
 
+    /// The keys of sealed packs.
+    pub(crate) fn vault(&self) -> Vault {
+        self.0.keys.vault().clone()
+    }
+
     pub(crate) fn key(&self, camera: &CameraKey) -> DomainKey {
         self.0.keys.domain(&camera.tenant)
     }
@@ -391,7 +405,14 @@ impl Spool {
         let path = self.open_path(&header.camera, header.pack);
         let folder = self.folder(&header.camera);
         self.0.folders.ensure(&self.0.dir, &folder).map_err(|source| SpoolError::Io { path: folder, source })?;
-        let writer = PackWriter::create(&path, header.clone(), self.key(&header.camera)).inspect_err(|_| {
+        // Before the file is made: its key is durable when the first byte under it is written.
+        let day = self.0.keys.sealing(&header.camera, header.pack.created())?;
+        let key = self.key(&header.camera);
+        let created = match &day {
+            Some(day) => PackWriter::create_sealed(&path, header.clone(), key, day.clone()),
+            None => PackWriter::create(&path, header.clone(), key),
+        };
+        let writer = created.inspect_err(|_| {
             // Nothing is in it yet; a later scan would find no fragment and drop it too.
             let _ = machine::remove_file(&path);
         })?;
@@ -408,6 +429,7 @@ impl Spool {
                 failed: false,
             }),
             turn: Arc::default(),
+            day,
             header,
         });
         lock(&self.0.growing).insert(pack.header.pack, pack.clone());

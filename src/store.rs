@@ -20,6 +20,7 @@ use url::Url;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, S3, SendOrder, StoreChoice, StoreConfig};
+use crate::keys::names::Names;
 use crate::machine::{self, Folders};
 use crate::units::{CameraKey, PackId, WallTime};
 
@@ -132,9 +133,11 @@ struct Homes {
 pub struct StoreId(usize);
 
 impl Store {
-    /// Opens every store of the configuration. No request is made.
-    pub fn of_config(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let open = |store: &StoreConfig| Bucket::open(store, &config.time_zone, clock);
+    /// Opens every store of the configuration. No request is made. The names are for packs that are or were encrypted.
+    pub fn of_config(config: &Config, clock: &Arc<dyn Clock>, names: Option<&Names>) -> Result<Self, StoreError> {
+        let open = |store: &StoreConfig| {
+            Ok::<_, StoreError>(Bucket::open(store, &config.time_zone, clock)?.with_names(names.cloned()))
+        };
         let buckets: Vec<Bucket> = config.stores.iter().map(open).collect::<Result<_, _>>()?;
         let place = |name: &String| buckets.iter().position(|bucket| bucket.name() == name);
         let mut cameras = HashMap::new();
@@ -163,6 +166,13 @@ impl Store {
         let config = StoreConfig { s3: s3.clone(), ..StoreConfig::at(url.clone()) };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         Ok(Self::only(Bucket::open(&config, &jiff::tz::TimeZone::UTC, &clock)?))
+    }
+
+    /// The same, with names that tell nothing.
+    pub fn open_opaque(config: &StoreConfig, names: Names) -> Result<Self, StoreError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let bucket = Bucket::open(config, &jiff::tz::TimeZone::UTC, &clock)?;
+        Ok(Self::only(bucket.with_names(Some(names))))
     }
 
     /// Any other object store: wrapped for tests. Its uploads cannot be resumed.
@@ -228,13 +238,21 @@ impl Store {
         &self.0.buckets[self.home(camera).0]
     }
 
-    /// The home first, then where earlier packs may lie. A camera that is no longer configured may have been anywhere.
-    fn places(&self, camera: &CameraKey) -> Vec<&Bucket> {
+    /// Where a pack may lie: its camera's home first, then where earlier ones may. A camera that is no longer configured
+    /// may have been anywhere.
+    fn places(&self, camera: &CameraKey, pack: PackId) -> Vec<(&Bucket, Path)> {
         let all = &self.0.buckets;
-        match self.0.cameras.get(camera) {
+        let buckets: Vec<&Bucket> = match self.0.cameras.get(camera) {
             Some(homes) => std::iter::once(&homes.now).chain(&homes.former).map(|at| &all[*at]).collect(),
             None => all.iter().collect(),
-        }
+        };
+        let paths = |bucket: &'_ Bucket| bucket.object_paths(camera, pack).collect::<Vec<_>>();
+        buckets.into_iter().flat_map(|bucket| paths(bucket).into_iter().map(move |path| (bucket, path))).collect()
+    }
+
+    /// Whether an object of this name is this pack, by where packs of its camera may lie.
+    pub fn may_lie_at(&self, camera: &CameraKey, pack: PackId, location: &str) -> bool {
+        self.places(camera, pack).iter().any(|(_, path)| path.as_ref() == location)
     }
 
     /// The folder of this camera's store, if that is a local directory.
@@ -242,15 +260,17 @@ impl Store {
         self.bucket(camera).local_root()
     }
 
-    /// Where a pack of this camera will lie: `tenant/camera/YYYY-MM-DD/id.mp4`, the day (UTC) being that of its id.
+    /// Where a pack of this camera will lie: `tenant/camera/YYYY-MM-DD/id.mp4`, the day (UTC) being that of its id; in an
+    /// encrypted store under a name that tells nothing.
     pub fn object_path(&self, camera: &CameraKey, pack: PackId) -> Path {
-        self.bucket(camera).object_path(camera, pack)
+        let mut paths = self.bucket(camera).object_paths(camera, pack);
+        paths.next().unwrap_or_default()
     }
 
     /// The file of a pack in a local store.
     pub fn local_file(&self, camera: &CameraKey, pack: PackId) -> Option<PathBuf> {
-        let places = self.places(camera);
-        let mut files = places.iter().filter_map(|bucket| bucket.local_file(camera, pack));
+        let places = self.places(camera, pack);
+        let mut files = places.iter().filter_map(|(bucket, path)| bucket.local_file(path));
         let first = files.next()?;
         if first.exists() {
             return Some(first);
@@ -274,7 +294,8 @@ impl Store {
         file: &FilePath,
     ) -> Result<Kept, StoreError> {
         let bucket = self.bucket(camera);
-        if let Some(target) = bucket.local_file(camera, pack) {
+        let object = self.object_path(camera, pack);
+        if let Some(target) = bucket.local_file(&object) {
             let from = file.to_owned();
             let (root, folders) = (bucket.local_root().unwrap_or(file).to_owned(), bucket.folders());
             let moved = machine::spawn_blocking(move || move_durably(&from, &target, &root, &folders))
@@ -284,7 +305,7 @@ impl Store {
                 return Ok(Kept::Moved);
             }
         }
-        bucket.send(&bucket.object_path(camera, pack), file, way).await?;
+        bucket.send(&object, file, way).await?;
         Ok(Kept::Cached)
     }
 
@@ -300,8 +321,8 @@ impl Store {
 
     /// Size of a pack's object; `None` when there is none.
     pub async fn pack_bytes(&self, camera: &CameraKey, pack: PackId) -> Result<Option<u64>, ObjectError> {
-        for bucket in self.places(camera) {
-            if let Some(bytes) = bucket.object_bytes(&bucket.object_path(camera, pack)).await? {
+        for (bucket, path) in self.places(camera, pack) {
+            if let Some(bytes) = bucket.object_bytes(&path).await? {
                 return Ok(Some(bytes));
             }
         }
@@ -326,8 +347,8 @@ impl Store {
         range: std::ops::Range<u64>,
     ) -> Result<(u64, BoxStream<'static, Result<bytes::Bytes, ObjectError>>), ObjectError> {
         let mut missing = None;
-        for bucket in self.places(camera) {
-            match bucket.get_stream(&bucket.object_path(camera, pack), range.clone()).await {
+        for (bucket, path) in self.places(camera, pack) {
+            match bucket.get_stream(&path, range.clone()).await {
                 Err(e @ ObjectError::NotFound { .. }) => missing = missing.or(Some(e)),
                 other => return other,
             }
@@ -352,9 +373,9 @@ impl Store {
 
     /// Deletes a pack's object for good, wherever it may lie; an absent one counts as deleted.
     pub async fn delete(&self, camera: &CameraKey, pack: PackId) -> Result<(), ObjectError> {
-        for bucket in self.places(camera) {
-            bucket.delete(&bucket.object_path(camera, pack)).await?;
-            if let Some(file) = bucket.local_file(camera, pack) {
+        for (bucket, path) in self.places(camera, pack) {
+            bucket.delete(&path).await?;
+            if let Some(file) = bucket.local_file(&path) {
                 // The file system may still bring back a name that was removed: nobody would look for it then.
                 let synced = machine::spawn_blocking(move || machine::sync_absence(&file)).await;
                 let synced = synced.unwrap_or_else(|e| Err(std::io::Error::other(e)));

@@ -359,6 +359,12 @@ id_type!(
     32
 );
 
+id_type!(
+    /// A day key ([`crate::keys::vault`]): random, so that it tells neither whose nor of which day it is.
+    KeyId,
+    16
+);
+
 fn time_ordered(at: WallTime) -> [u8; 16] {
     let millis = at.to_timestamp().as_millisecond().max(0) as u64;
     let mut id: [u8; 16] = crate::machine::random();
@@ -371,12 +377,27 @@ impl PackId {
     pub fn generate(at: WallTime) -> Self {
         Self(time_ordered(at))
     }
+
+    /// When it was made, to the millisecond.
+    pub fn created(&self) -> WallTime {
+        let mut millis = [0u8; 8];
+        millis[2..].copy_from_slice(&self.0[..6]);
+        // 48 bits of milliseconds are 2.5e16 ticks at most.
+        WallTime(i64::from_be_bytes(millis) * (TICKS_PER_SECOND / 1_000))
+    }
 }
 
 impl HoldId {
     /// A new id, unique by its random part, ordered by `at`.
     pub fn generate(at: WallTime) -> Self {
         Self(time_ordered(at))
+    }
+}
+
+impl KeyId {
+    /// A new id, unique because it is random.
+    pub fn generate() -> Self {
+        Self(crate::machine::random())
     }
 }
 

@@ -125,7 +125,11 @@ struct Site {
 impl Site {
     /// Seconds 0 to 6 and 16 to 20 of one camera, the hole being an outage, in two packs of the store.
     async fn recorded() -> Self {
-        let site = Self::empty();
+        Self::empty().with_recording().await
+    }
+
+    async fn with_recording(self) -> Self {
+        let site = self;
         let opened = site.open().await;
         let tasks = opened.spool.start().unwrap();
         let outage = Gap { start: at(6), end: at(16), cause: GapCause::Disconnected, lost_packets: 0 };
@@ -146,8 +150,13 @@ impl Site {
     }
 
     fn empty() -> Self {
+        Self::configured("")
+    }
+
+    /// With more tables.
+    fn configured(more: &str) -> Self {
         let dir = TempDir::new().unwrap();
-        let text = CONFIG.replace("DIR", dir.path().join("data").to_str().unwrap());
+        let text = format!("{CONFIG}{more}").replace("DIR", dir.path().join("data").to_str().unwrap());
         std::fs::write(dir.path().join("vigie.toml"), &text).unwrap();
         let around = Surroundings { variable: &|_| None, world_readable: false };
         let config = Config::parse("vigie.toml", &text, &around).unwrap().config;
@@ -301,6 +310,48 @@ async fn fsck_mends_what_follows_from_the_rest_and_makes_a_gap_of_what_does_not(
     let (code, _, err) = site.vigie(repair).await;
     drop(held);
     assert!(code == 1 && err.contains("is in use by another Vigie"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_shown_and_replaced_without_a_byte_of_footage_written_anew() {
+    let plain = Site::recorded().await;
+    let (code, _, err) = plain.vigie(&["keys", "show"]).await;
+    assert!(code == 1 && err.contains("no store is encrypted"), "{err}");
+
+    let site = Site::configured("[store]\nencrypt = true\n").with_recording().await;
+    let store = site.config.data_dir.join("store");
+    let objects = || {
+        let folder = std::fs::read_dir(&store).unwrap().next().unwrap().unwrap().path();
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect::<Vec<_>>()
+    };
+    let before = objects();
+    assert_eq!(before.len(), 2);
+    let sound = async |after: &str| {
+        let (code, out, err) = site.vigie(&["fsck", "--read-data"]).await;
+        assert_eq!(code, 0, "{after}: {out}{err}");
+    };
+    sound("recorded").await;
+    let (_, shown, err) = site.vigie(&["keys", "show"]).await;
+    assert!(shown.contains("(tenant key)") && shown.contains("master key: "), "{shown}{err}");
+    for arguments in [&["keys", "rotate-tenant", "town"][..], &["keys", "rotate-master"]] {
+        let (code, out, err) = site.vigie(arguments).await;
+        assert!(code == 0 && out.contains("wrapped anew"), "{out}{err}");
+        sound(arguments[1]).await;
+    }
+    let (_, now, _) = site.vigie(&["keys", "show"]).await;
+    let days = |shown: &str| shown.lines().filter(|line| line.contains("20")).count();
+    assert!(now != shown && days(&now) == days(&shown), "{shown}{now}");
+    assert!(objects() == before);
+    let (code, _, err) = site.vigie(&["keys", "rotate-tenant", "nobody"]).await;
+    assert!(code == 1 && err.contains("has no keys"), "{err}");
+
+    // Another master key, where the one before is not given.
+    let own = site.config.data_dir.join("keys").join("master.key");
+    std::fs::write(own, format!("{}\n", "5a".repeat(32))).unwrap();
+    let (code, out, err) = site.vigie(&["fsck"]).await;
+    assert!(code == 1 && out.contains("previous_master_key"), "{out}{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use vigie::clock::Reading;
 use vigie::keys::DomainKey;
+use vigie::keys::vault::Vault;
 use vigie::media::{AudioParams, Fragment, Gap, GapCause, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::reader::{Scan, Tail, read_table, scan, table_from_tail, verify_pack};
 use vigie::pack::writer::PackWriter;
@@ -234,7 +235,7 @@ fn judge(rng: &mut StdRng, path: &Path, bytes: &[u8]) -> (Scan, Result<PackTable
         sound(table, size);
         assert_eq!(table.end(), found.whole_bytes);
     }
-    let told = read_table(path);
+    let told = read_table(path, &Vault::none());
     if let Ok(table) = &told {
         sound(table, size);
     }

@@ -18,6 +18,7 @@ use vigie::demo;
 use vigie::gateway::Gateway;
 use vigie::index::{GapRow, Index};
 use vigie::keys::Keys;
+use vigie::keys::vault::Vault;
 use vigie::media::GapCause;
 use vigie::pack::reader;
 use vigie::retrieve::mp4::Clip;
@@ -131,7 +132,7 @@ fn recorded(dir: &Path) -> HashMap<CameraKey, Vec<blake3::Hash>> {
     let mut units: HashMap<CameraKey, Vec<blake3::Hash>> = HashMap::new();
     for path in stored_packs(dir) {
         let bytes = std::fs::read(&path).unwrap();
-        let table = reader::read_table(&path).unwrap();
+        let table = reader::read_table(&path, &Vault::none()).unwrap();
         reader::verify_pack(&path, &keys.domain(&table.header.camera.tenant)).expect("a whole pack");
         let of_camera = units.entry(table.header.camera.clone()).or_default();
         for entry in &table.fragments {
@@ -377,7 +378,8 @@ async fn a_picture_of_ten_megabytes_is_handed_back_as_any_other() {
     town.records("bad", 4).await;
     assert!(town.gaps("bad").await.is_empty() && town.gaps("good").await.is_empty());
     town.stop().await;
-    let tables = stored_packs(town.dir.path()).into_iter().map(|path| reader::read_table(&path).unwrap());
+    let tables =
+        stored_packs(town.dir.path()).into_iter().map(|path| reader::read_table(&path, &Vault::none()).unwrap());
     let of_bad: Vec<_> = tables.filter(|table| table.header.camera == key("bad")).collect();
     let sizes = of_bad.iter().flat_map(|table| &table.fragments).flat_map(|f| &f.video).map(|sample| sample.size);
     assert_eq!(sizes.filter(|size| *size as usize > HUGE).count(), 1);
@@ -448,7 +450,7 @@ async fn a_change_of_resolution_starts_a_new_pack_and_a_clip_across_it_plays() {
 
     let mut widths: Vec<u16> = Vec::new();
     for path in stored_packs(town.dir.path()) {
-        widths.push(reader::read_table(&path).unwrap().header.params.video.width);
+        widths.push(reader::read_table(&path, &Vault::none()).unwrap().header.params.video.width);
     }
     assert_eq!(widths, [768, 320], "one pack of each");
     let sent = town.server.camera("a").unwrap().sent();

@@ -216,7 +216,7 @@ async fn each_camera_uses_its_store_and_earlier_packs_are_found_where_they_were(
     let open = |store: &str| {
         let around = vigie::config::Surroundings { variable: &|_| None, world_readable: false };
         let loaded = vigie::config::Config::parse("vigie.toml", &text(store), &around).unwrap();
-        Store::of_config(&loaded.config, &clock()).unwrap()
+        Store::of_config(&loaded.config, &clock(), None).unwrap()
     };
     let (file, pack) = (dir.path().join("pack.mp4"), pack());
     let put = async |store: &Store, camera: &str| {

@@ -26,7 +26,7 @@ pub(super) async fn run(args: &CheckConfig) -> Result<(), Failure> {
 /// Asks each store for what Vigie needs of it; a store that is away or refuses is a failure.
 async fn probe(config: &Config) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let stores = Store::of_config(config, &clock).map_err(|e| Failure::Failed(e.to_string()))?;
+    let stores = Store::of_config(config, &clock, None).map_err(|e| Failure::Failed(e.to_string()))?;
     let mut failed = Vec::new();
     for id in stores.ids() {
         let report = stores.probe(id, &*clock).await;

@@ -19,6 +19,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
     let time_zone = time_zone(&root);
     let Data { data_dir, spool_dir, disk_reserve_bytes, spool_bytes_max } = data(root.table("data"));
     let stores = store::stores(&root, &data_dir, &spool_dir, around);
+    let master_keys = master::master_keys(root.table("keys"), around);
     let http_section = root.table("http");
     let http_listen = listen(&http_section);
     http_section.close();
@@ -34,6 +35,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         data_dir,
         spool_dir,
         stores: stores?,
+        master_keys,
         disk_reserve_bytes,
         spool_bytes_max,
         http_listen,

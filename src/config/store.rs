@@ -19,6 +19,8 @@ pub struct StoreConfig {
     pub s3: S3,
     /// Which of the packs that wait goes first.
     pub order: SendOrder,
+    /// Packs are encrypted before they leave the gateway's process, and named so that nothing is told by it.
+    pub encrypt: bool,
     /// What is read back of a pack that was sent.
     pub verify: Verify,
     /// Every byte is read and checked once in this many days; 0: never.
@@ -30,8 +32,10 @@ pub struct StoreConfig {
 impl StoreConfig {
     /// The default store at this address, everything else as the defaults have it.
     pub fn at(url: Url) -> Self {
+        let (name, s3, caps) = (DEFAULT_STORE.to_owned(), S3::default(), Vec::new());
         let (order, verify, scrub_days) = (SendOrder::default(), Verify::default(), scrub_days_default(&url));
-        Self { name: DEFAULT_STORE.to_owned(), url, s3: S3::default(), order, verify, scrub_days, caps: Vec::new() }
+        let encrypt = encrypt_default(&url);
+        Self { name, url, s3, order, encrypt, verify, scrub_days, caps }
     }
 }
 
@@ -200,7 +204,13 @@ fn store(
     let scrub_days = section.count("scrub_days", 0..=3_650).and_then(|days| u32::try_from(days).ok());
     let url = url?;
     let scrub_days = scrub_days.unwrap_or_else(|| scrub_days_default(&url));
-    Some(StoreConfig { name: name?, url, s3, order, verify, scrub_days, caps })
+    let encrypt = section.flag("encrypt").unwrap_or_else(|| encrypt_default(&url));
+    Some(StoreConfig { name: name?, url, s3, order, encrypt, verify, scrub_days, caps })
+}
+
+/// An S3 store is most often somebody else's.
+fn encrypt_default(url: &Url) -> bool {
+    url.scheme() == "s3"
 }
 
 /// What lies here is read for nothing; what is read back from a provider costs, and takes the uplink.

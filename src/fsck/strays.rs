@@ -33,7 +33,7 @@ impl Fsck {
     /// Whether the index knows this pack, of this camera, under this name.
     async fn is_known(&self, camera: &CameraKey, pack: PackId, location: &str) -> Result<bool, FsckError> {
         let row = self.index.any_pack(pack).await?;
-        let at_its_place = self.store.object_path(camera, pack).as_ref() == location;
+        let at_its_place = self.store.may_lie_at(camera, pack, location);
         Ok(at_its_place && row.is_some_and(|row| row.camera == *camera))
     }
 
@@ -47,7 +47,7 @@ impl Fsck {
             tokio::time::sleep(self.settle).await;
         }
         for (Listed { location, bytes, .. }, camera, pack) in suspects {
-            let at_its_place = self.store.object_path(&camera, pack).as_ref() == location;
+            let at_its_place = self.store.may_lie_at(&camera, pack, &location);
             let gone = at_its_place && self.store.pack_bytes(&camera, pack).await?.is_none();
             if !gone && !self.is_known(&camera, pack, &location).await? {
                 tally.complain(Complaint::OrphanObject { location, bytes });

@@ -17,6 +17,7 @@ use crate::media::Fragment;
 use crate::pack::writer::PackWriter;
 use crate::pack::{FragmentEntry, PackError, PackHeader, PackTable, reader};
 use crate::packs::{PackRef, ReadError};
+use crate::spool::SpoolError;
 use crate::units::TimeRange;
 
 /// A pack of a hold, written and flushed.
@@ -97,7 +98,17 @@ impl Holds {
     ) -> Result<PackTable, (HoldError, Option<usize>)> {
         let key = self.0.keys.domain(&pack.camera.tenant);
         let (path, writer_key) = (draft.to_owned(), key.clone());
-        let mut writer = blocking(pack, move || PackWriter::create(&path, header, writer_key)).await.map_err(own)?;
+        let until = header.hold.as_ref().map_or(table.header.pack.created(), |hold| hold.until);
+        let (keys, camera, until) = (self.0.keys.clone(), pack.camera.clone(), until);
+        let sealing = machine::spawn_blocking(move || keys.sealing_until(&camera, until)).await;
+        let day =
+            sealing.map_err(|e| own(SpoolError::Io { path: draft.to_owned(), source: std::io::Error::other(e) }))?;
+        let day = day.map_err(|e| own(SpoolError::Key(e)))?;
+        let create = move || match day {
+            Some(day) => PackWriter::create_sealed(&path, header, writer_key, day),
+            None => PackWriter::create(&path, header, writer_key),
+        };
+        let mut writer = blocking(pack, create).await.map_err(own)?;
         let numbers: Vec<usize> = groups.iter().cloned().flatten().collect();
         let ranges = numbers.iter().map(|&n| &table.fragments[n]).map(|entry| entry.data_offset()..entry.end());
         let mut bytes = self.0.packs.stream(pack, ranges.collect());

@@ -44,6 +44,8 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             Pack::find(db, *pack)?.damage(db, *end, lost, segments, gaps)
         }
         Change::Scrubbed { store, row } => super::damage::scrubbed(db, store, row),
+        Change::SealedUnder { pack, key } => super::keys::sealed_under(db, Pack::find(db, *pack)?.id, *key),
+        Change::KeyDestroyed { key } => super::keys::forget(db, *key),
         Change::PackStored { pack } => Pack::find(db, *pack)?.advance(db, PackState::Stored),
         Change::Condemn { packs, at, reason } => {
             packs.iter().try_for_each(|pack| Pack::find(db, *pack)?.condemn(db, *at, *reason))

@@ -52,7 +52,9 @@ CREATE TABLE pack (
     -- Bytes of samples that lie in other packs.
     lent_bytes INTEGER NOT NULL DEFAULT 0,
     -- Its rows of `hook`, six bytes each, so that they are found when it goes.
-    hooks BLOB
+    hooks BLOB,
+    -- The row of `day_key` that it is sealed under, if it is.
+    sealed_under INTEGER
 ) STRICT;
 CREATE INDEX pack_by_camera ON pack (camera, start);
 -- Nearly every pack is stored: what is left is small whatever the size of the index.
@@ -112,6 +114,20 @@ CREATE TABLE hook (
     pack INTEGER NOT NULL,
     PRIMARY KEY (hook, pack)
 ) STRICT, WITHOUT ROWID;
+
+-- Names of keys that packs are sealed under, and how many are: a key is destroyed when its day is over and none is left.
+CREATE TABLE day_key (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    packs INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TRIGGER pack_sealed AFTER UPDATE OF sealed_under ON pack WHEN OLD.sealed_under IS NOT NEW.sealed_under BEGIN
+    UPDATE day_key SET packs = packs - 1 WHERE id = OLD.sealed_under;
+    UPDATE day_key SET packs = packs + 1 WHERE id = NEW.sealed_under;
+END;
+CREATE TRIGGER sealed_pack_ends AFTER DELETE ON pack WHEN OLD.sealed_under IS NOT NULL BEGIN
+    UPDATE day_key SET packs = packs - 1 WHERE id = OLD.sealed_under;
+END;
 
 -- Bytes of the referrer's fragments lie in the host: it is not deleted before they lie elsewhere.
 CREATE TABLE reference (

@@ -1,7 +1,9 @@
 //! Reads packs: the trailing table of a whole one, the fragments of a torn one, the samples of any.
 //!
+//! A sealed pack is read by its plain bytes: of it, only sizes of the file speak of anything else.
 //! Invariant: no length from a file is believed before the bytes it speaks of are there.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -10,8 +12,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::format::{self, Next, RECORD_PREFIX_BYTES, TRAILER_BYTES};
+use super::sealed::{End, Sealed};
 use super::{FragmentEntry, PackError, PackTable};
 use crate::keys::DomainKey;
+use crate::keys::vault::Vault;
 use crate::media::Params;
 use crate::units::{FragmentId, PackId};
 
@@ -40,14 +44,33 @@ pub fn table_from_tail(tail: &[u8], pack_bytes: u64) -> Result<Tail, PackError> 
     }
 }
 
-/// Reads a local whole pack's table.
-pub fn read_table(path: &Path) -> Result<PackTable, PackError> {
-    PackFile::open(path)?.table()
+/// The same of a pack that may be sealed: with the table, how.
+pub fn end_of(tail: &[u8], file_bytes: u64, pack: PackId, vault: &Vault) -> Result<(Tail, Option<Sealed>), PackError> {
+    let sealed = match Sealed::from_end(vault, pack, tail, file_bytes)? {
+        End::NotSealed => return Ok((table_from_tail(tail, file_bytes)?, None)),
+        End::NeedBytes(more) => return Ok((Tail::NeedBytes(more), None)),
+        End::Sealed(sealed) => sealed,
+    };
+    let ended = match table_from_tail(&sealed.plain_end(tail, file_bytes)?, sealed.plain_bytes()) {
+        Ok(Tail::NeedBytes(plain)) => Tail::NeedBytes(sealed.file_need(plain, file_bytes)),
+        // Its last record was not among these bytes.
+        Err(_) if sealed.file_need(TRAILER_BYTES as u64, file_bytes) > tail.len() as u64 => {
+            Tail::NeedBytes(sealed.file_need(TRAILER_BYTES as u64, file_bytes))
+        }
+        ended => ended?,
+    };
+    Ok((ended, Some(sealed)))
 }
 
-/// The same from the open file; `pack` is its name in errors.
-pub fn table_of(file: File, pack: PackId) -> Result<PackTable, PackError> {
-    PackFile::new(file, pack)?.table()
+/// Reads a local whole pack's table.
+pub fn read_table(path: &Path, vault: &Vault) -> Result<PackTable, PackError> {
+    PackFile::open(path, vault)?.table()
+}
+
+/// The same from the open file, and how it is sealed, if it is; `pack` is its name in errors.
+pub fn table_of(file: File, pack: PackId, vault: &Vault) -> Result<(PackTable, Option<Sealed>), PackError> {
+    let file = PackFile::new(file, pack, vault)?;
+    Ok((file.table()?, file.sealed))
 }
 
 /// What a scan of a pack found.
@@ -55,7 +78,7 @@ pub fn table_of(file: File, pack: PackId) -> Result<PackTable, PackError> {
 pub struct Scan {
     /// Every whole fragment. `None` when not even the pack header is whole.
     pub table: Option<PackTable>,
-    /// Bytes up to the end of the last whole fragment.
+    /// Bytes of the file up to the end of the last whole fragment.
     pub whole_bytes: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
@@ -63,6 +86,8 @@ pub struct Scan {
     pub finished: bool,
     /// Why the scan ended before the end of the file.
     pub damage: Option<PackError>,
+    /// How it is sealed, if it is.
+    pub(super) sealed: Option<Sealed>,
 }
 
 /// Scans a local pack box by box, checks each fragment's samples against its id, and stops at the first that is not
@@ -74,17 +99,20 @@ pub fn scan(path: &Path, key: &DomainKey) -> Result<Scan, PackError> {
 /// The same, where the samples of the first `flushed` fragments are known to have reached the disk: of those only the
 /// boxes are read and checked, so that a pack of any size is scanned in the time of its tail.
 pub fn scan_unflushed(path: &Path, key: &DomainKey, flushed: u32) -> Result<Scan, PackError> {
-    let pack = PackFile::open(path)?;
+    let pack = PackFile::open(path, key.vault())?;
     if let Some(scan) = scan_reference(&pack, key)? {
         return Ok(scan);
     }
-    let head = pack.read(0, pack.bytes.min(format::HEADER_BYTES_MAX as u64) as usize)?;
-    let file_bytes = pack.bytes;
-    let (header, init_bytes) = match format::decode_init(&head) {
+    let first_bytes = pack.bytes.min(format::HEADER_BYTES_MAX as u64) as usize;
+    let head = match &pack.sealed {
+        // Its first record is what comes before the first fragment.
+        Some(sealed) if sealed.records() > 0 => pack.read(0, sealed.plain_range(0).end as usize),
+        _ => pack.read(0, first_bytes),
+    };
+    let (header, init_bytes) = match head.and_then(|head| format::decode_init(&head)) {
         Ok(init) => init,
-        Err(damage) => {
-            return Ok(Scan { table: None, whole_bytes: 0, file_bytes, finished: false, damage: Some(damage) });
-        }
+        Err(e @ PackError::Io { .. }) => return Err(e),
+        Err(damage) => return Ok(pack.scanned(None, 0, false, Some(damage))),
     };
     let mut table = PackTable { header, init_bytes, fragments: Vec::new() };
     let ended = loop {
@@ -96,9 +124,8 @@ pub fn scan_unflushed(path: &Path, key: &DomainKey, flushed: u32) -> Result<Scan
             Err(damage) => break Some(Some(damage)),
         }
     };
-    let whole_bytes = table.end();
-    let finished = ended.is_none();
-    Ok(Scan { table: Some(table), whole_bytes, file_bytes, finished, damage: ended.flatten() })
+    let (whole_bytes, finished) = (table.end(), ended.is_none());
+    Ok(pack.scanned(Some(table), whole_bytes, finished, ended.flatten()))
 }
 
 /// A reference pack is written whole, so that its table is where to begin: `None` where there is no such table.
@@ -113,7 +140,9 @@ fn scan_reference(pack: &PackFile, key: &DomainKey) -> Result<Option<Scan>, Pack
         return Err(e);
     }
     let (whole_bytes, finished) = (table.file_end(), damage.is_none());
-    Ok(Some(Scan { table: Some(table), whole_bytes, file_bytes: pack.bytes, finished, damage }))
+    let sealed = pack.sealed.clone();
+    let whole_bytes = pack.position(whole_bytes);
+    Ok(Some(Scan { table: Some(table), whole_bytes, file_bytes: pack.file_bytes, finished, damage, sealed }))
 }
 
 enum Found {
@@ -198,6 +227,8 @@ pub struct Checked {
     pub damages: Vec<Damage>,
     /// Size of the file.
     pub file_bytes: u64,
+    /// How it is sealed, if it is.
+    pub(crate) sealed: Option<Sealed>,
 }
 
 /// Checks every byte of a whole local pack: those of its file, not those that lie in other packs.
@@ -205,11 +236,11 @@ pub struct Checked {
 /// # Errors
 /// When there is no such file, or it cannot be opened. What cannot be read of it is damage.
 pub fn check_pack(path: &Path, key: &DomainKey) -> Result<Checked, PackError> {
-    let pack = PackFile::open(path)?;
+    let pack = PackFile::open(path, key.vault())?;
     let of_table = match pack.table() {
         Ok(table) => {
             let damages = damages(&pack, &table, key);
-            return Ok(Checked { table: Some(table), damages, file_bytes: pack.bytes });
+            return Ok(Checked { table: Some(table), damages, file_bytes: pack.file_bytes, sealed: pack.sealed });
         }
         Err(error) => error,
     };
@@ -217,7 +248,8 @@ pub fn check_pack(path: &Path, key: &DomainKey) -> Result<Checked, PackError> {
         Ok(Scan { table, damage, .. }) => (table, damage.unwrap_or(of_table)),
         Err(error) => (None, error),
     };
-    Ok(Checked { table, damages: vec![Damage { part: Part::Table, error }], file_bytes: pack.bytes })
+    let damages = vec![Damage { part: Part::Table, error }];
+    Ok(Checked { table, damages, file_bytes: pack.file_bytes, sealed: pack.sealed })
 }
 
 /// The same, as one answer: its table, or what is damaged.
@@ -276,28 +308,40 @@ pub fn init_segment(params: &Params) -> Bytes {
     out.into()
 }
 
-/// A local file that should be a pack.
+/// A local file that should be a pack, sealed or not.
 struct PackFile {
     file: File,
+    /// In clear; of a torn sealed one, those that are in whole records.
     bytes: u64,
+    /// As it lies on the disk.
+    file_bytes: u64,
     /// From its name, for errors.
     pack: PackId,
+    sealed: Option<Sealed>,
+    /// The record that was opened last: a fragment's boxes are read in two steps.
+    opened: RefCell<Option<(usize, Vec<u8>)>>,
 }
 
 impl PackFile {
-    fn open(path: &Path) -> Result<Self, PackError> {
+    fn open(path: &Path, vault: &Vault) -> Result<Self, PackError> {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         let pack = name.split('.').next().and_then(|id| id.parse().ok()).unwrap_or(PackId([0; 16]));
-        Self::new(File::open(path).map_err(|source| PackError::Io { pack, source })?, pack)
+        Self::new(File::open(path).map_err(|source| PackError::Io { pack, source })?, pack, vault)
     }
 
-    fn new(file: File, pack: PackId) -> Result<Self, PackError> {
-        let bytes = file.metadata().map_err(|source| PackError::Io { pack, source })?.len();
-        Ok(Self { file, bytes, pack })
+    fn new(file: File, pack: PackId, vault: &Vault) -> Result<Self, PackError> {
+        let file_bytes = file.metadata().map_err(|source| PackError::Io { pack, source })?.len();
+        let sealed = Sealed::of_file(vault, pack, &file, file_bytes)?;
+        let bytes = sealed.as_ref().map_or(file_bytes, Sealed::plain_bytes);
+        Ok(Self { file, bytes, file_bytes, pack, sealed, opened: RefCell::default() })
     }
 
     /// The trailing table of a whole pack: its end says how long it is.
     fn table(&self) -> Result<PackTable, PackError> {
+        if self.sealed.as_ref().is_some_and(|sealed| !sealed.is_whole()) {
+            let what = "it does not end as a sealed pack does".to_owned();
+            return Err(PackError::Malformed { offset: self.bytes, what });
+        }
         let mut want = (TRAILER_BYTES as u64).min(self.bytes);
         loop {
             match table_from_tail(&self.read(self.bytes - want, want as usize)?, self.bytes)? {
@@ -307,11 +351,53 @@ impl PackFile {
         }
     }
 
-    /// Exactly these bytes, which the file has.
+    /// Where this byte, which begins a record, lies in the file.
+    fn position(&self, plain: u64) -> u64 {
+        let sealed = self.sealed.as_ref();
+        sealed.map_or(plain, |sealed| sealed.file_position(sealed.records_up_to(plain)))
+    }
+
+    fn scanned(self, table: Option<PackTable>, whole: u64, finished: bool, damage: Option<PackError>) -> Scan {
+        let whole_bytes = if table.is_some() { self.position(whole) } else { 0 };
+        let finished = finished && self.sealed.as_ref().is_none_or(Sealed::is_whole);
+        Scan { table, whole_bytes, file_bytes: self.file_bytes, finished, damage, sealed: self.sealed }
+    }
+
+    /// Exactly these bytes, which the pack has.
     fn read(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, PackError> {
-        if offset.checked_add(bytes as u64).is_none_or(|end| end > self.bytes) {
+        let end = offset.checked_add(bytes as u64).filter(|end| *end <= self.bytes);
+        let Some(end) = end else {
             return Err(PackError::Malformed { offset, what: format!("{bytes} bytes should follow and do not") });
+        };
+        let Some(sealed) = &self.sealed else { return self.read_file(offset, bytes) };
+        let mut plain = Vec::with_capacity(bytes);
+        for record in sealed.holding(&(offset..end)) {
+            let mut opened = self.opened.borrow_mut();
+            if opened.as_ref().is_some_and(|(last, _)| *last != record) {
+                *opened = None;
+            }
+            let (_, bytes) = match &mut *opened {
+                Some(opened) => opened,
+                none => none.insert((record, self.open_record(sealed, record)?)),
+            };
+            let range = sealed.plain_range(record);
+            let (from, to) = (offset.max(range.start) - range.start, end.min(range.end) - range.start);
+            plain.extend_from_slice(&bytes[from as usize..to as usize]);
         }
+        Ok(plain)
+    }
+
+    /// The plain bytes of a record.
+    fn open_record(&self, sealed: &Sealed, record: usize) -> Result<Vec<u8>, PackError> {
+        let range = sealed.file_range(record);
+        let mut bytes = self.read_file(range.start, (range.end - range.start) as usize)?;
+        let plain = sealed.open(record, &mut bytes)?;
+        bytes.truncate(plain.end);
+        bytes.drain(..plain.start);
+        Ok(bytes)
+    }
+
+    fn read_file(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, PackError> {
         let mut buffer = vec![0; bytes];
         let io = |source| PackError::Io { pack: self.pack, source };
         self.file.read_exact_at(&mut buffer, offset).map_err(io)?;

@@ -1,5 +1,6 @@
 //! Writes one pack, fragment by fragment.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{IoSlice, Seek, SeekFrom};
 use std::path::Path;
@@ -8,14 +9,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::reader::Scan;
+use super::sealed::Sealer;
 use super::{FragmentEntry, PackError, PackHeader, PackTable, Stamp, format};
 use crate::keys::DomainKey;
+use crate::keys::vault::DayKey;
 use crate::machine;
 use crate::media::Fragment;
 use crate::units::FragmentId;
 
 /// Blocks of the disk are set aside for so much of a pack at a time.
 const RESERVED_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of memory that a thread keeps for sealing.
+const SEALING_BYTES_KEPT: usize = 4 << 20;
+
+thread_local! {
+    /// What is sealed goes through here on its way to the file: one for each thread, where one for each pack would double
+    /// what a camera costs.
+    static SEALING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A pack that grows. Dropping it leaves the file as it is: recovery finds every whole fragment.
 #[derive(Debug)]
@@ -23,6 +34,7 @@ pub struct PackWriter {
     file: Arc<File>,
     key: DomainKey,
     table: PackTable,
+    sealer: Option<Sealer>,
     /// Reused from fragment to fragment.
     boxes: Vec<u8>,
     /// Up to here blocks of the disk are set aside; `None`: the file system cannot.
@@ -34,23 +46,44 @@ pub struct PackWriter {
 impl PackWriter {
     /// Creates the file (it must not exist) and writes everything before the first fragment.
     pub fn create(path: &Path, header: PackHeader, key: DomainKey) -> Result<Self, PackError> {
+        Self::create_in(path, header, key, None)
+    }
+
+    /// The same, sealed ([`super::sealed`]) under this key.
+    pub fn create_sealed(path: &Path, header: PackHeader, key: DomainKey, day: Arc<DayKey>) -> Result<Self, PackError> {
+        Self::create_in(path, header, key, Some(Sealer::new(day)))
+    }
+
+    fn create_in(
+        path: &Path,
+        header: PackHeader,
+        key: DomainKey,
+        mut sealer: Option<Sealer>,
+    ) -> Result<Self, PackError> {
         let pack = header.pack;
+        let refused = |what| PackError::Refused { pack, what };
         let entries = [Some(&header.params.video.sample_entry), header.params.audio.as_ref().map(|a| &a.sample_entry)];
         if !entries.into_iter().flatten().all(|entry| format::is_one_box(entry)) {
-            return Err(PackError::Refused { pack, what: "a sample entry must be one box" });
+            return Err(refused("a sample entry must be one box"));
         }
         let init = format::init(&header);
         if init.len() > format::HEADER_BYTES_MAX {
-            return Err(PackError::Refused {
-                pack,
-                what: "its sample descriptions are larger than a pack's header may be",
-            });
+            return Err(refused("its sample descriptions are larger than a pack's header may be"));
         }
+        let table = PackTable { header, init_bytes: init.len() as u32, fragments: Vec::new() };
+        let first = match &mut sealer {
+            None => init,
+            Some(sealer) => {
+                let mut first = sealer.head().to_vec();
+                sealer.seal(&init, &mut first).map_err(refused)?;
+                sealer.keep();
+                first
+            }
+        };
         let io = |source| PackError::Io { pack, source };
         let file = machine::create_new(path).map_err(io)?;
-        machine::write_all(&file, &init).map_err(io)?;
-        let table = PackTable { header, init_bytes: init.len() as u32, fragments: Vec::new() };
-        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new(), reserved: Some(0), torn: false })
+        machine::write_all(&file, &first).map_err(io)?;
+        Ok(Self { file: Arc::new(file), key, table, sealer, boxes: Vec::new(), reserved: Some(0), torn: false })
     }
 
     /// Goes on with a torn pack: what follows its last whole fragment is cut off.
@@ -58,12 +91,16 @@ impl PackWriter {
         let Some(table) = scan.table else {
             return Err(PackError::Malformed { offset: 0, what: "no whole pack header to go on from".to_owned() });
         };
+        let sealer = scan.sealed.map(|sealed| {
+            let records = sealed.records_up_to(table.end());
+            Sealer::resume(sealed, records)
+        });
         let pack = table.header.pack;
         let io = |source| PackError::Io { pack, source };
         let mut file = File::options().read(true).write(true).open(path).map_err(io)?;
         machine::set_len(&file, scan.whole_bytes).map_err(io)?;
         file.seek(SeekFrom::Start(scan.whole_bytes)).map_err(io)?;
-        Ok(Self { file: Arc::new(file), key, table, boxes: Vec::new(), reserved: Some(0), torn: false })
+        Ok(Self { file: Arc::new(file), key, table, sealer, boxes: Vec::new(), reserved: Some(0), torn: false })
     }
 
     /// Appends a fragment with one vectored write; a failed write is undone by truncation, at the latest before the
@@ -79,7 +116,7 @@ impl PackWriter {
             return Err(refused("it has more sample bytes than a fragment can"));
         }
         let mut entry = FragmentEntry {
-            offset: self.bytes(),
+            offset: self.table.end(),
             header_bytes: 0,
             data_bytes: data_bytes as u32,
             id: FragmentId(*blake3::keyed_hash(self.key.as_bytes(), &fragment.payload).as_bytes()),
@@ -99,7 +136,7 @@ impl PackWriter {
         }
         entry.header_bytes = self.boxes.len() as u32;
         let boxes = std::mem::take(&mut self.boxes);
-        let written = self.write(&boxes, &fragment.payload);
+        let written = self.write(&boxes, &fragment.payload, false);
         self.boxes = boxes;
         written?;
         let entry = Arc::new(entry);
@@ -107,20 +144,33 @@ impl PackWriter {
         Ok(entry)
     }
 
-    /// Writes behind the last whole fragment, all or nothing.
-    fn write(&mut self, boxes: &[u8], payload: &[u8]) -> Result<(), PackError> {
+    /// Writes behind the last whole fragment, all or nothing; `last` says that the pack is whole then.
+    fn write(&mut self, boxes: &[u8], payload: &[u8], last: bool) -> Result<(), PackError> {
         let pack = self.table.header.pack;
         if self.torn {
             self.undo()?;
         }
         self.reserve((boxes.len() + payload.len()) as u64);
-        if let Err(source) = write_all_vectored(&self.file, boxes, payload) {
-            self.torn = true;
-            // What made the write fail is the news. Where taking it back fails too, the next write begins with it.
-            let _ = self.undo();
-            return Err(PackError::Io { pack, source });
+        let written = match &mut self.sealer {
+            None => write_all_vectored(&self.file, boxes, payload),
+            Some(sealer) => {
+                let refused = |what| PackError::Refused { pack, what };
+                write_sealed(&self.file, sealer, [boxes, payload], last).map_err(refused)?
+            }
+        };
+        match written {
+            Ok(()) => {
+                self.sealer.iter_mut().for_each(Sealer::keep);
+                Ok(())
+            }
+            Err(source) => {
+                self.torn = true;
+                self.sealer.iter_mut().for_each(Sealer::drop_offered);
+                // What made the write fail is the news. Where taking it back fails too, the next write begins with it.
+                let _ = self.undo();
+                Err(PackError::Io { pack, source })
+            }
         }
-        Ok(())
     }
 
     /// Sees to it that the next so many bytes find their blocks set aside, which costs less for many at a time than
@@ -148,9 +198,14 @@ impl PackWriter {
         &self.table
     }
 
-    /// Bytes written so far.
+    /// Bytes of the file so far.
     pub fn bytes(&self) -> u64 {
-        self.table.end()
+        self.sealer.as_ref().map_or(self.table.end(), Sealer::file_bytes)
+    }
+
+    /// The key that it is sealed under, if it is.
+    pub fn day(&self) -> Option<&Arc<DayKey>> {
+        self.sealer.as_ref().map(Sealer::day)
     }
 
     /// The open file, to be flushed from another thread.
@@ -160,14 +215,16 @@ impl PackWriter {
 
     /// Writes the fragment table: the pack is whole, and not yet flushed. Gives its size in bytes.
     pub fn finish(mut self) -> Result<(PackTable, u64), PackError> {
-        let end = self.bytes();
+        let pack = self.table.header.pack;
         let trailing = format::table(&self.table);
+        let io = |source| PackError::Io { pack, source };
+        let end = self.bytes();
         if self.reserved.take().is_some_and(|reserved| reserved > end) {
-            let pack = self.table.header.pack;
-            machine::set_len(&self.file, end).map_err(|source| PackError::Io { pack, source })?;
+            machine::set_len(&self.file, end).map_err(io)?;
         }
-        self.write(&trailing, &[])?;
-        Ok((self.table, end + trailing.len() as u64))
+        self.write(&trailing, &[], true)?;
+        let bytes = self.file.metadata().map_err(io)?.len();
+        Ok((self.table, bytes))
     }
 }
 
@@ -179,6 +236,32 @@ pub fn first_boxes(header: &PackHeader) -> Bytes {
 /// The end of a pack's file, after its own fragments.
 pub fn trailing_table(table: &PackTable) -> Bytes {
     format::table(table).into()
+}
+
+/// Seals these parts and writes them, and the end of the pack where they are the `last`, with one write. The outer error
+/// is that they cannot be sealed: nothing is written then.
+fn write_sealed(
+    file: &File,
+    sealer: &mut Sealer,
+    parts: [&[u8]; 2],
+    last: bool,
+) -> Result<std::io::Result<()>, &'static str> {
+    SEALING.with_borrow_mut(|out| {
+        out.clear();
+        let sealed = parts.into_iter().try_for_each(|part| sealer.seal(part, out));
+        if let Err(what) = sealed {
+            sealer.drop_offered();
+            return Err(what);
+        }
+        if last {
+            sealer.seal_end(out);
+        }
+        let written = machine::write_all(file, out);
+        if out.capacity() > SEALING_BYTES_KEPT {
+            *out = Vec::new();
+        }
+        Ok(written)
+    })
 }
 
 fn write_all_vectored(file: &File, boxes: &[u8], payload: &[u8]) -> std::io::Result<()> {

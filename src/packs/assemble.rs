@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     Arc, BoxStream, Bytes, Host, LOOKS_MAX, Lies, PackError, PackRef, PackState, Packs, Piece, Range, ReadError,
-    StreamExt, TryStreamExt, blocking, short, stream_file, table_of,
+    StreamExt, TryStreamExt, Whole, blocking, sealed, short, whole_of,
 };
 use crate::pack::PackTable;
 use crate::units::FragmentId;
@@ -56,7 +56,11 @@ impl Packs {
     ) -> Result<BoxStream<'static, Result<Bytes, ReadError>>, ReadError> {
         let id = pack.id;
         match self.lies(pack).await? {
-            Lies::Growing(file) => Ok(stream_file(id, file, ranges)),
+            Lies::Growing(file) => {
+                let (vault, handle) = (self.spool.vault(), file.clone());
+                let sealed = blocking(id, move || sealed::of_growing(id, &handle, &vault)).await?;
+                Ok(sealed::stream_local(id, file, sealed, ranges))
+            }
             Lies::Local(file) => {
                 let file_bytes = file.metadata().map_err(|source| ReadError::Io { pack: id, source })?.len();
                 let known = self.tables.get(&id).await.filter(|whole| whole.file_bytes == file_bytes);
@@ -64,17 +68,24 @@ impl Packs {
                     Some(whole) => whole,
                     None => {
                         let handle = file.try_clone().map_err(|source| ReadError::Io { pack: id, source })?;
-                        let (table, file_bytes) = blocking(id, move || table_of(handle, id)).await?;
-                        self.keep(pack, table, file_bytes).await?
+                        let vault = self.spool.vault();
+                        let whole = blocking(id, move || whole_of(handle, id, &vault)).await?;
+                        self.keep(pack, whole).await?
                     }
                 };
-                self.assemble(&whole.table, ranges, move |ranges| stream_file(id, file.clone(), ranges))
+                let Whole { table, sealed, .. } = whole;
+                let own = move |ranges| sealed::stream_local(id, file.clone(), sealed.clone(), ranges);
+                self.assemble(&table, ranges, own)
             }
             Lies::Store => {
                 let whole = self.whole(pack).await?;
                 let (this, pack) = (self.clone(), pack.clone());
-                let own = move |ranges| this.stream_object(pack.clone(), whole.file_bytes, ranges);
-                self.assemble(&whole.table, ranges, own)
+                let Whole { table, file_bytes, sealed } = whole;
+                let own = move |ranges| match &sealed {
+                    None => this.stream_object(pack.clone(), file_bytes, ranges),
+                    Some(sealed) => this.stream_sealed(pack.clone(), file_bytes, sealed.clone(), ranges),
+                };
+                self.assemble(&table, ranges, own)
             }
         }
     }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{Arc, BoxStream, Bytes, PackError, PackRef, Packs, Range, ReadError, StreamExt, blocking};
+use super::{Arc, BoxStream, Bytes, DayKey, PackError, PackRef, Packs, Range, ReadError, StreamExt, blocking};
 use crate::keys::DomainKey;
 use crate::machine;
+use crate::pack::sealed::Sealer;
 use crate::pack::{FragmentEntry, PackTable, reader, writer};
 
 /// What a pack is mended with.
@@ -68,9 +69,11 @@ impl Packs {
             let file = file.clone();
             blocking(id, move || machine::write_all(&file, &bytes).map_err(io))
         };
+        // Under the same key as before: it goes on the same day.
+        let mut out = Out::new(self.sealed_under(pack).await?);
         let init = writer::first_boxes(&table.header);
-        let mut file_bytes = init.len() as u64;
-        write(init).await?;
+        let mut plain_bytes = init.len() as u64;
+        write(out.first(init)?).await?;
         let own: Vec<(u32, &FragmentEntry)> =
             (0..).zip(table.fragments.iter().map(AsRef::as_ref)).filter(|(_, entry)| entry.place.is_none()).collect();
         let mut samples = self.samples(pack, &own, mending);
@@ -85,20 +88,20 @@ impl Packs {
                 let (data, entry, key) = (data.clone(), entry.clone(), key.clone());
                 blocking(id, move || Ok(reader::verify(&entry, &data, &key)?)).await?;
             }
-            let fragment: Bytes = [table.boxes(number, entry)?, data].concat().into();
-            file_bytes += fragment.len() as u64;
-            write(fragment).await?;
+            plain_bytes += entry.bytes();
+            write(out.fragment(&table.boxes(number, entry)?, &data)?).await?;
         }
-        if file_bytes != table.file_end() {
+        if plain_bytes != table.file_end() {
             let what = "its own fragments do not add up to where its table begins".to_owned();
-            return Err(PackError::Malformed { offset: file_bytes, what }.into());
+            return Err(PackError::Malformed { offset: plain_bytes, what }.into());
         }
-        let trailing = writer::trailing_table(table);
-        file_bytes += trailing.len() as u64;
-        write(trailing).await?;
+        write(out.last(writer::trailing_table(table))?).await?;
         let file = file.clone();
-        blocking(id, move || machine::sync_data(&file).map_err(io)).await?;
-        Ok(file_bytes)
+        blocking(id, move || {
+            machine::sync_data(&file).map_err(io)?;
+            Ok(file.metadata().map_err(io)?.len())
+        })
+        .await
     }
 
     /// Sample bytes of these fragments one after the other, those of neighbours fetched together.
@@ -121,5 +124,42 @@ impl Packs {
         }
         let this = self.clone();
         futures::stream::iter(runs).flat_map(move |(pack, ranges)| this.stream(&pack, ranges)).boxed()
+    }
+}
+
+/// What goes into the file: the bytes themselves, or sealed.
+struct Out(Option<Sealer>);
+
+impl Out {
+    fn new(day: Option<Arc<DayKey>>) -> Self {
+        Self(day.map(Sealer::new))
+    }
+
+    fn first(&mut self, plain: Bytes) -> Result<Bytes, ReadError> {
+        let head = self.0.as_ref().map_or_else(Vec::new, |sealer| sealer.head().to_vec());
+        self.records(head, &[&plain])
+    }
+
+    /// Boxes and samples are records of their own, as where they were recorded.
+    fn fragment(&mut self, boxes: &[u8], samples: &[u8]) -> Result<Bytes, ReadError> {
+        self.records(Vec::new(), &[boxes, samples])
+    }
+
+    fn last(&mut self, plain: Bytes) -> Result<Bytes, ReadError> {
+        let last = self.records(Vec::new(), &[&plain])?;
+        let Some(sealer) = &self.0 else { return Ok(last) };
+        let mut out = Vec::from(last);
+        sealer.seal_end(&mut out);
+        Ok(out.into())
+    }
+
+    fn records(&mut self, mut out: Vec<u8>, parts: &[&[u8]]) -> Result<Bytes, ReadError> {
+        let Some(sealer) = &mut self.0 else { return Ok(parts.concat().into()) };
+        for part in parts {
+            let too_many = |what: &str| PackError::Malformed { offset: 0, what: what.to_owned() };
+            sealer.seal(part, &mut out).map_err(too_many)?;
+        }
+        sealer.keep();
+        Ok(out.into())
     }
 }

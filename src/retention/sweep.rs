@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
+use jiff::tz::Offset;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -25,6 +26,7 @@ use super::trusted::{Judgement, TrustedTime};
 use super::{CameraPacks, Inputs, Plan, Policy, due_until, max_of, plan};
 use crate::clock::{Clock, Reading};
 use crate::index::{Change, Index, IndexError, PackRow, Reason, SteadyClock};
+use crate::keys::vault::{Shown, Vault, VaultError};
 use crate::machine;
 use crate::packs::{PackRef, Packs, ReadError};
 use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
@@ -59,6 +61,8 @@ pub struct Storage {
     pub delete: Arc<dyn Fn(PackRef) -> BoxFuture<'static, Result<(), ReadError>> + Send + Sync>,
     /// Bytes free on the disk. May block.
     pub free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>,
+    /// The keys that packs are sealed under.
+    pub vault: Vault,
 }
 
 impl std::fmt::Debug for Storage {
@@ -74,12 +78,12 @@ impl Storage {
             let packs = packs.clone();
             Box::pin(async move { packs.delete(&pack).await })
         };
-        Self { delete: Arc::new(delete), free_bytes }
+        Self { delete: Arc::new(delete), free_bytes, vault: Vault::none() }
     }
 
     /// The same, but before a pack goes, those that refer to it get their bytes.
     pub fn relieved_by(self, reliever: Reliever) -> Self {
-        let Self { delete, free_bytes } = self;
+        let Self { delete, free_bytes, vault } = self;
         let relieve_then_delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
             let (reliever, delete) = (reliever.clone(), Arc::clone(&delete));
             Box::pin(async move {
@@ -88,7 +92,12 @@ impl Storage {
                 delete(pack).await
             })
         };
-        Self { delete: Arc::new(relieve_then_delete), free_bytes }
+        Self { delete: Arc::new(relieve_then_delete), free_bytes, vault }
+    }
+
+    /// The same, with keys that go when what is sealed under them is gone.
+    pub fn shredding(self, vault: Vault) -> Self {
+        Self { vault, ..self }
     }
 }
 
@@ -109,6 +118,8 @@ pub struct Report {
     pub held: usize,
     /// See [`Plan::short_bytes`].
     pub short_bytes: u64,
+    /// Keys destroyed.
+    pub shredded: usize,
     /// The sweep stopped at its bound with more to do.
     pub more: bool,
 }
@@ -162,9 +173,9 @@ impl Sweeper {
     /// One sweep, told in the log. True when there is more to do at once.
     async fn sweep_and_tell(&mut self) -> bool {
         match self.sweep().await {
-            Ok(Report { expired, early, released, deleted, failed, held, more, .. }) => {
-                if expired + early + released + deleted + failed + held > 0 {
-                    info!(expired, early, released, deleted, failed, held, "swept");
+            Ok(Report { expired, early, released, deleted, failed, held, shredded, more, .. }) => {
+                if expired + early + released + deleted + failed + held + shredded > 0 {
+                    info!(expired, early, released, deleted, failed, held, shredded, "swept");
                 }
                 more
             }
@@ -204,6 +215,7 @@ impl Sweeper {
         self.delete(plan.delete, &mut report).await?;
         report.more |= !all_read && report.deleted > 0;
         self.forget(now).await?;
+        report.shredded = self.shred(now).await?;
         Ok(report)
     }
 
@@ -415,6 +427,54 @@ impl Sweeper {
         changes.push(Change::ForgetEventsBefore { before: now.saturating_sub(EVENTS_KEPT) });
         self.index.write(changes).await
     }
+}
+
+impl Sweeper {
+    /// Destroys keys whose day is over and that no pack needs: every copy of what was sealed under them is unreadable
+    /// then, wherever it is. A key that cannot be destroyed is tried again with the next sweep.
+    async fn shred(&self, now: WallTime) -> Result<usize, IndexError> {
+        let today = Offset::UTC.to_datetime(now.to_timestamp()).date();
+        let vault = self.storage.vault.clone();
+        let over = self.of_vault(move || vault.days_before(today)).await.unwrap_or_default();
+        let mut shredded = 0;
+        for key in over {
+            if self.index.packs_under(key.id).await? > 0 {
+                continue;
+            }
+            let (vault, tenant, id) = (self.storage.vault.clone(), key.tenant.clone(), key.id);
+            if self.of_vault(move || vault.destroy(&tenant, id)).await != Some(true) {
+                continue;
+            }
+            self.index.write(vec![Change::KeyDestroyed { key: id }, key_event(now, key)]).await?;
+            shredded += 1;
+        }
+        Ok(shredded)
+    }
+
+    /// Runs work on key files off the runtime's threads; what fails is told in the log.
+    async fn of_vault<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
+    ) -> Option<T> {
+        match machine::spawn_blocking(work).await {
+            Ok(Ok(done)) => Some(done),
+            Ok(Err(error)) => {
+                error!(%error, "keys whose day is over could not be destroyed and will be tried again");
+                None
+            }
+            Err(error) => {
+                error!(%error, "keys whose day is over could not be looked at");
+                None
+            }
+        }
+    }
+}
+
+fn key_event(at: WallTime, key: Shown) -> Change {
+    let day = key.day.map(|day| day.to_string()).unwrap_or_default();
+    let detail =
+        format!("day key {} was destroyed: footage that had to go by {day} cannot be read from any copy of it", key.id);
+    Change::Event { at, tenant: Some(key.tenant), camera: None, kind: "key_destroyed", detail }
 }
 
 /// What was condemned early, for each tenant.

@@ -336,6 +336,7 @@ impl World {
                 Box::pin(std::future::ready(result))
             }),
             free_bytes: Arc::new(move || Ok(free.load(Ordering::SeqCst))),
+            vault: crate::keys::vault::Vault::none(),
         };
         let sweeper = Sweeper::new(index.clone(), Arc::clone(&clock) as Arc<dyn Clock>, storage.clone(), policy);
         Self { index, clock, objects, free_bytes, failing, storage, sweeper, _dir: dir }

@@ -43,18 +43,18 @@ impl Scrubber {
         let is_it = |table: &PackTable| {
             (table.header.pack, &table.header.camera) == (row.id, &row.camera) && !table.fragments.is_empty()
         };
-        let Checked { table, damages, file_bytes } = checked;
+        let Checked { table, damages, file_bytes, sealed } = checked;
         let Some(table) = table.filter(is_it) else {
             let what = damages.first().map_or_else(String::new, |damage| damage.error.to_string());
             return self.lose_all(row, &what).await;
         };
         if table.fragments.len() < indexed {
-            self.packs.read_by(row.id, table.clone(), file_bytes).await;
+            self.packs.read_by(row.id, table.clone(), file_bytes, sealed).await;
             return self.cut_short(row, pack, table).await;
         }
         let of_table = damages.iter().any(|damage| damage.part == Part::Table);
         if of_table {
-            self.packs.read_by(row.id, table.clone(), file_bytes).await;
+            self.packs.read_by(row.id, table.clone(), file_bytes, sealed).await;
         }
         let Samples { mending, unreadable } = self.samples_for(row, pack, &table, &damages).await?;
         let lost: BTreeSet<u32> = mending.as_they_are.iter().chain(&unreadable).copied().collect();

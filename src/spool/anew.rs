@@ -13,7 +13,7 @@ use super::segments::{places_told, rows_of};
 use super::{Spool, SpoolError};
 use crate::index::{Change, PackState};
 use crate::machine;
-use crate::pack::{PackHeader, PackTable};
+use crate::pack::{PackHeader, PackTable, sealed};
 use crate::units::{CameraKey, PackId};
 
 impl Spool {
@@ -71,15 +71,17 @@ impl Spool {
     pub async fn take_in(&self, table: &PackTable, draft: PathBuf, changes: Vec<Change>) -> Result<(), SpoolError> {
         let PackHeader { pack, camera, .. } = &table.header;
         let (whole, folder) = (self.whole_path(camera, *pack), self.folder(camera));
-        let bytes = blocking(move || {
+        let (bytes, key) = blocking(move || {
             let io = |source| SpoolError::Io { path: draft.clone(), source };
             let bytes = std::fs::metadata(&draft).map_err(io)?.len();
+            let key = sealed::key_of(&draft).map_err(io)?;
             machine::rename(&draft, &whole).map_err(io)?;
             machine::sync_folder(&folder).map_err(io)?;
-            Ok(bytes)
+            Ok((bytes, key))
         })
         .await?;
         let mut told = rows_of(table, bytes).map_or_else(Vec::new, |rows| changes_of(&rows));
+        told.extend(key.map(|key| Change::SealedUnder { pack: *pack, key }));
         told.extend(places_told(table, bytes));
         told.push(Change::SealPack { pack: *pack, bytes });
         told.extend(changes);

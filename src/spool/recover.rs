@@ -16,8 +16,8 @@ use super::{Spool, SpoolError};
 use crate::index::{Change, IndexError, PackRow, PackState};
 use crate::machine;
 use crate::media::{Gap, GapCause};
-use crate::pack::{PackTable, reader};
-use crate::units::{CameraId, CameraKey, PackId, TenantId};
+use crate::pack::{PackTable, reader, sealed};
+use crate::units::{CameraId, CameraKey, KeyId, PackId, TenantId};
 
 /// Packs recovered at a time: most of the work is waiting for the disk to flush, which it does for many at once.
 const RECOVERIES_AT_ONCE: usize = 32;
@@ -116,11 +116,12 @@ impl Spool {
                 machine::sync_folder(&spool.folder(&file.camera)).map_err(io)?;
             }
             let bytes = std::fs::metadata(&whole).map_err(io)?.len();
-            Ok(Some((table, bytes)))
+            let key = sealed::key_of(&whole).map_err(io)?;
+            Ok(Some((table, bytes, key)))
         })
         .await;
         match mended {
-            Ok(Some((table, bytes))) => match self.tell(&table, bytes).await {
+            Ok(Some((table, bytes, key))) => match self.tell(&table, bytes, key).await {
                 Ok(()) => Ok(Outcome::Sealed),
                 // One pack that contradicts the index must not keep every camera from being recorded.
                 Err(SpoolError::Index(e @ (IndexError::Refused(_) | IndexError::Unknown(_)))) => {
@@ -153,11 +154,12 @@ impl Spool {
     }
 
     /// Everything a whole pack says, told to the index.
-    async fn tell(&self, table: &PackTable, bytes: u64) -> Result<(), SpoolError> {
+    async fn tell(&self, table: &PackTable, bytes: u64, key: Option<KeyId>) -> Result<(), SpoolError> {
         let Some(rows) = rows_of(table, bytes) else {
             return Ok(());
         };
         let mut changes = changes_of(&rows);
+        changes.extend(key.map(|key| Change::SealedUnder { pack: rows.pack.id, key }));
         changes.extend(places_told(table, bytes));
         changes.push(Change::SealPack { pack: rows.pack.id, bytes });
         self.0.index.write(changes).await?;
@@ -192,8 +194,14 @@ impl Spool {
         if row.state == PackState::Open
             && let Some(path) = self.0.store.local_file(&row.camera, row.id)
         {
-            let table = blocking(move || Ok(reader::read_table(&path)?)).await?;
+            let vault = self.0.keys.vault().clone();
+            let read = move || {
+                let io = |source| SpoolError::Io { path: path.clone(), source };
+                Ok((reader::read_table(&path, &vault)?, sealed::key_of(&path).map_err(io)?))
+            };
+            let (table, key) = blocking(read).await?;
             changes = rows_of(&table, bytes).map_or_else(Vec::new, |rows| changes_of(&rows));
+            changes.extend(key.map(|key| Change::SealedUnder { pack: row.id, key }));
             changes.extend(places_told(&table, bytes));
         }
         changes.push(Change::SealPack { pack: row.id, bytes });

@@ -18,6 +18,7 @@ use super::upload::{self, Upload, read_range};
 use super::{Listed, PART_BYTES, PARTS_IN_FLIGHT, StoreError, s3};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{DEFAULT_STORE, SendOrder, StoreConfig, Verify};
+use crate::keys::names::Names;
 use crate::machine::Folders;
 use crate::units::{CameraId, CameraKey, PackId, TenantId, WallTime};
 
@@ -30,6 +31,10 @@ pub(super) struct Bucket {
     /// The same, where uploads can be resumed.
     parts: Option<Arc<dyn MultipartStore>>,
     prefix: Path,
+    /// Whether new packs are named so that nothing is told by it.
+    opaque: bool,
+    /// For such names. Where a gateway has no keys of sealed packs there are none.
+    names: Option<Names>,
     /// Root folder of a store that is a local directory.
     local_root: Option<PathBuf>,
     /// Those of a local directory.
@@ -78,7 +83,12 @@ impl Bucket {
     pub(super) fn configured(mut self, config: &StoreConfig, zone: &TimeZone, clock: &Arc<dyn Clock>) -> Self {
         self.name.clone_from(&config.name);
         self.shaper = Shaper::new(config.caps.clone(), zone.clone(), clock.clone());
-        (self.order, self.verify) = (config.order, config.verify);
+        (self.order, self.verify, self.opaque) = (config.order, config.verify, config.encrypt);
+        self
+    }
+
+    pub(super) fn with_names(mut self, names: Option<Names>) -> Self {
+        self.names = names;
         self
     }
 
@@ -88,6 +98,8 @@ impl Bucket {
             objects,
             parts,
             prefix: Path::default(),
+            opaque: false,
+            names: None,
             local_root: None,
             folders: Arc::default(),
             shaper: Shaper::new(Vec::new(), TimeZone::UTC, Arc::new(SystemClock::default())),
@@ -129,7 +141,20 @@ impl Bucket {
         self.local_root.as_deref()
     }
 
-    pub(super) fn object_path(&self, camera: &CameraKey, pack: PackId) -> Path {
+    /// Where a new pack goes, and where one may lie from before the store was encrypted, or was no longer.
+    pub(super) fn object_paths(&self, camera: &CameraKey, pack: PackId) -> impl Iterator<Item = Path> + use<> {
+        let plain = self.plain_path(camera, pack);
+        let named =
+            |names: &Names| self.prefix.clone().join(names.folder(&camera.tenant)).join(names.file(camera, pack));
+        let (now, before) = match (self.names.as_ref().map(named), self.opaque) {
+            (None, _) => (plain, None),
+            (Some(opaque), true) => (opaque, Some(plain)),
+            (Some(opaque), false) => (plain, Some(opaque)),
+        };
+        std::iter::once(now).chain(before)
+    }
+
+    fn plain_path(&self, camera: &CameraKey, pack: PackId) -> Path {
         let mut millis = [0u8; 8];
         millis[2..].copy_from_slice(&pack.0[..6]);
         let day = jiff::Timestamp::from_millisecond(i64::from_be_bytes(millis))
@@ -144,9 +169,9 @@ impl Bucket {
             .join(format!("{pack}.mp4"))
     }
 
-    pub(super) fn local_file(&self, camera: &CameraKey, pack: PackId) -> Option<PathBuf> {
-        let root = self.local_root.as_ref()?;
-        Some(root.join(self.object_path(camera, pack).as_ref()))
+    /// An object's file in a local directory.
+    pub(super) fn local_file(&self, object: &Path) -> Option<PathBuf> {
+        Some(self.local_root.as_ref()?.join(object.as_ref()))
     }
 
     /// Sends a file, whole, and looks at what the store makes of it.
@@ -263,13 +288,13 @@ impl Bucket {
 
     pub(super) fn list(&self) -> BoxStream<'static, Result<Listed, Error>> {
         let prefix = (!self.prefix.as_ref().is_empty()).then(|| self.prefix.clone());
-        let under = self.prefix.clone();
+        let (under, names) = (self.prefix.clone(), self.names.clone());
         self.objects
             .list(prefix.as_ref())
             .map(move |item| {
                 let meta: ObjectMeta = item.map_err(s3::without_secrets)?;
                 Ok(Listed {
-                    pack: pack_named(&under, &meta.location),
+                    pack: pack_named(&under, names.as_ref(), &meta.location),
                     location: meta.location.to_string(),
                     bytes: meta.size,
                     modified: WallTime(meta.last_modified.timestamp() * crate::units::TICKS_PER_SECOND),
@@ -280,8 +305,12 @@ impl Bucket {
 }
 
 /// Which pack an object is, if its name is a pack's.
-fn pack_named(prefix: &Path, location: &Path) -> Option<(CameraKey, PackId)> {
+fn pack_named(prefix: &Path, names: Option<&Names>, location: &Path) -> Option<(CameraKey, PackId)> {
     let mut parts = location.prefix_match(prefix)?;
+    let all: Vec<_> = location.prefix_match(prefix)?.collect();
+    if let ([folder, file], Some(names)) = (&all[..], names) {
+        return names.read(folder.as_ref(), file.as_ref());
+    }
     let tenant: TenantId = parts.next()?.as_ref().parse().ok()?;
     let camera: CameraId = parts.next()?.as_ref().parse().ok()?;
     let _day = parts.next()?;

@@ -12,21 +12,27 @@ use crate::rig::{DAY, NOON, Options, Rig, at, bytes_of};
 const TENANTS: [(&str, i64); 3] = [("a/gate", 1), ("b/gate", 3), ("c/gate", 7)];
 
 fn three_tenants(dedup: bool, elsewhere: bool) -> Options {
-    Options { cameras: TENANTS.to_vec(), sharing: vec!["a", "b", "c"], dedup, elsewhere }
+    Options { cameras: TENANTS.to_vec(), sharing: vec!["a", "b", "c"], dedup, elsewhere, sealed: false }
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_camera_under_three_policies_is_stored_once_until_its_last_policy_ends() {
-    three_policies(false).await;
+    three_policies(false, false).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_holds_in_a_store_elsewhere() {
-    three_policies(true).await;
+    three_policies(true, false).await;
 }
 
-async fn three_policies(elsewhere: bool) {
-    let mut rig = Rig::new(three_tenants(true, elsewhere)).await;
+#[tokio::test(start_paused = true)]
+async fn the_same_holds_in_encrypted_stores() {
+    three_policies(false, true).await;
+    three_policies(true, true).await;
+}
+
+async fn three_policies(elsewhere: bool, sealed: bool) {
+    let mut rig = Rig::new(Options { sealed, ..three_tenants(true, elsewhere) }).await;
     let mut plain = Rig::new(three_tenants(false, elsewhere)).await;
     // Packs of the three are cut at other times, and each was away for a while.
     for rig in [&mut rig, &mut plain] {
@@ -97,7 +103,13 @@ proptest! {
 
 async fn check(recordings: Vec<Recorded>, lives: [i64; 3]) {
     let cameras: Vec<_> = TENANTS.iter().zip(lives).map(|((camera, _), days)| (*camera, days)).collect();
-    let options = |dedup| Options { cameras: cameras.clone(), sharing: vec!["a", "b", "c"], dedup, elsewhere: false };
+    let options = |dedup| Options {
+        cameras: cameras.clone(),
+        sharing: vec!["a", "b", "c"],
+        dedup,
+        elsewhere: false,
+        sealed: false,
+    };
     let (mut rig, mut plain) = (Rig::new(options(true)).await, Rig::new(options(false)).await);
     for Recorded { camera, from, seconds } in &recordings {
         for rig in [&mut rig, &mut plain] {

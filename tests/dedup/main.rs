@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
 
 mod expiry;
+#[allow(dead_code, reason = "the tests of encrypted stores need more of it")]
 mod rig;
 mod sealing;

@@ -12,12 +12,13 @@ use object_store::memory::InMemory;
 use tempfile::TempDir;
 use url::Url;
 use vigie::clock::{Clock, Reading, SimClock};
-use vigie::config::S3;
+use vigie::config::{S3, StoreConfig};
 use vigie::dedup::Dedup;
 use vigie::fsck::{Finding, Fsck};
 use vigie::index::dedup::Savings;
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
 use vigie::keys::Keys;
+use vigie::keys::vault::{Vault, master};
 use vigie::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::reader::Tail;
 use vigie::pack::{PackHeader, PackTable, Stamp, reader};
@@ -27,7 +28,7 @@ use vigie::retention::relieve::Reliever;
 use vigie::retention::{Policy, sweep};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
-use vigie::spool::{Spool, Tasks};
+use vigie::spool::{Growing, Spool, Tasks};
 use vigie::store::{Listed, Store};
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, TimeRange, WallTime};
 
@@ -61,6 +62,8 @@ pub(crate) struct Options {
     pub(crate) dedup: bool,
     /// The store is elsewhere, and what it has stays in the spool as a cache.
     pub(crate) elsewhere: bool,
+    /// The store is encrypted.
+    pub(crate) sealed: bool,
 }
 
 fn params() -> Arc<Params> {
@@ -120,14 +123,24 @@ fn camera_row((name, days): (&str, i64)) -> CameraRow {
     }
 }
 
+/// The gateway's.
+fn secret() -> Keys {
+    Keys::from_secret([7; 32])
+}
+
 impl Rig {
     pub(crate) async fn new(options: Options) -> Self {
         let dir = TempDir::new().unwrap();
         let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
         let url = Url::from_directory_path(dir.path().join("store")).unwrap();
-        let store = match options.elsewhere {
-            true => Store::over(Arc::new(InMemory::new())),
-            false => Store::open(&url, &S3::default()).unwrap(),
+        let store = match (options.elsewhere, options.sealed) {
+            (true, false) => Store::over(Arc::new(InMemory::new())),
+            (false, false) => Store::open(&url, &S3::default()).unwrap(),
+            (elsewhere, true) => {
+                let url = if elsewhere { "memory:///".parse().unwrap() } else { url };
+                let config = StoreConfig { encrypt: true, ..StoreConfig::at(url) };
+                Store::open_opaque(&config, secret().names()).unwrap()
+            }
         };
         Self::over(dir, index, store, options).await
     }
@@ -136,7 +149,15 @@ impl Rig {
         let rows = options.cameras.iter().copied().map(camera_row);
         index.write(vec![Change::Configure(rows.collect())]).await.unwrap();
         let domains = options.sharing.iter().map(|tenant| (tenant.parse().unwrap(), "together".parse().unwrap()));
-        let keys = Keys::from_secret([7; 32]).with_domains(domains);
+        let mut keys = secret().with_domains(domains);
+        if options.sealed {
+            let (folder, days) = (dir.path().join("keys"), BTreeMap::from_iter(options.cameras.clone()));
+            let masters = master::load_or_create(&dir.path().join("master.key")).unwrap();
+            let kept = move |camera: &CameraKey, now: WallTime| {
+                Some(now.saturating_add(Ticks90k(days.get(camera.to_string().as_str())? * DAY)))
+            };
+            keys = keys.with_vault(Vault::open(&folder, masters), Arc::new(kept));
+        }
         let clock = Arc::new(SimClock::starting_at(at(600)));
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
         let packs = Packs::new(spool.clone(), store.clone());
@@ -155,7 +176,7 @@ impl Rig {
             tokio::task::yield_now().await;
         }
         let [_, whole, _] = self.spool.files(&key(camera), pack);
-        while whole.exists() {
+        while whole.exists() || self.spool.growing(pack).is_some() {
             tokio::task::yield_now().await;
         }
         pack
@@ -167,7 +188,19 @@ impl Rig {
     }
 
     /// The same, with these gaps before its first picture.
-    pub(crate) async fn seal_after(&mut self, camera: &str, seconds: Range<u32>, mut gaps: Vec<Gap>) -> PackId {
+    pub(crate) async fn seal_after(&mut self, camera: &str, seconds: Range<u32>, gaps: Vec<Gap>) -> PackId {
+        let pack = self.open(camera, seconds, gaps).await;
+        let id = pack.header().pack;
+        self.spool.seal(pack).await.unwrap();
+        id
+    }
+
+    /// A pack that grows still, and is left so.
+    pub(crate) async fn grow(&mut self, camera: &str, seconds: Range<u32>) -> PackId {
+        self.open(camera, seconds, Vec::new()).await.header().pack
+    }
+
+    async fn open(&mut self, camera: &str, seconds: Range<u32>, mut gaps: Vec<Gap>) -> Arc<Growing> {
         self.packs_made += 1;
         let mut id = PackId::generate(at(seconds.start.into()));
         id.0[6..].copy_from_slice(&[[0; 2].as_slice(), &self.packs_made.to_be_bytes()].concat());
@@ -187,8 +220,7 @@ impl Rig {
             let told = stamp.gaps.iter().map(|gap| Change::PutGap { camera: key(camera), gap: *gap }).collect();
             pack.append(&second(n), stamp, told).unwrap();
         }
-        self.spool.seal(pack).await.unwrap();
-        id
+        pack
     }
 
     pub(crate) async fn settle(&mut self) {
@@ -227,9 +259,8 @@ impl Rig {
         for Listed { pack, bytes, .. } in objects {
             let (camera, id) = pack.expect("only packs are there");
             let object = self.store.get_range(&camera, id, 0..bytes).await.unwrap();
-            let Tail::Table(table) = reader::table_from_tail(&object, bytes).unwrap() else {
-                panic!("all of it is there")
-            };
+            let ended = reader::end_of(&object, bytes, id, self.keys.vault()).unwrap();
+            let (Tail::Table(table), _) = ended else { panic!("all of it is there") };
             let all: u64 = table.fragments.iter().map(|f| u64::from(f.data_bytes)).sum();
             held += all - table.lent_bytes();
             let of_tenant = usage.entry(camera.tenant).or_default();
@@ -248,7 +279,9 @@ impl Rig {
     fn sweeper(&self) -> sweep::Sweeper {
         let (index, spool, packs) = (self.index.clone(), self.spool.clone(), self.packs.clone());
         let reliever = Reliever::new(index, spool, packs, self.keys.clone(), jiff::tz::TimeZone::UTC);
-        let storage = sweep::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX))).relieved_by(reliever);
+        let storage = sweep::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX)))
+            .relieved_by(reliever)
+            .shredding(self.keys.vault().clone());
         let policy = Policy {
             interval: MINUTE,
             grace: MINUTE,

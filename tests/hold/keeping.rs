@@ -13,7 +13,13 @@ use vigie::units::{HoldId, TimeRange};
 use crate::rig::{Options, Rig, at, bytes_of, key};
 
 pub(crate) fn two_days() -> Options {
-    Options { cameras: vec![("town/gate", 2), ("next/gate", 2)], sharing: vec![], dedup: false, elsewhere: false }
+    Options {
+        cameras: vec![("town/gate", 2), ("next/gate", 2)],
+        sharing: vec![],
+        dedup: false,
+        elsewhere: false,
+        sealed: false,
+    }
 }
 
 pub(crate) fn holds(rig: &Rig) -> Holds {

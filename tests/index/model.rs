@@ -73,6 +73,8 @@ impl Model {
                 row.state = row.state.max(PackState::Sealed);
             }
             Change::Hook { .. } | Change::Claim { .. } | Change::Refers { .. } => {}
+            // Nor keys: `tests/sealed` has those.
+            Change::SealedUnder { .. } | Change::KeyDestroyed { .. } => return Err(Refused),
             // Nor damage: `tests/scrub` has that.
             Change::Damage { .. } | Change::Scrubbed { .. } => return Err(Refused),
             // The model has no holds: their own tests are in `tests/hold`.

@@ -151,6 +151,7 @@ async fn an_index_made_anew_from_ten_thousand_packs_is_the_one_before() {
         sharing: vec!["a", "b", "c", "d"],
         dedup: true,
         elsewhere: true,
+        sealed: false,
     };
     // Ten thousand packs are flushed, and the disk is not what this is about.
     let memory = Path::new("/dev/shm");

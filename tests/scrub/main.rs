@@ -25,7 +25,7 @@ use rig::{Options, Rig, at, key};
 const GATE: &str = "town/gate";
 
 fn options(elsewhere: bool, dedup: bool) -> Options {
-    Options { cameras: vec![(GATE, 9), ("town/copy", 9)], sharing: vec![], dedup, elsewhere }
+    Options { cameras: vec![(GATE, 9), ("town/copy", 9)], sharing: vec![], dedup, elsewhere, sealed: false }
 }
 
 fn scrubber(rig: &Rig) -> Scrubber {

@@ -25,7 +25,7 @@ pub(super) async fn pictures_of_gateway(config: &Config, cameras: usize) -> Resu
             let stored = opened.store.local_file(&pack.camera, pack.id);
             let files = opened.spool.files(&pack.camera, pack.id);
             let Some(file) = stored.iter().chain(&files).find(|file| file.exists()) else { continue };
-            let table = reader::read_table(file).map_err(Failure::failed)?;
+            let table = reader::read_table(file, opened.keys.vault()).map_err(Failure::failed)?;
             let camera = pack.camera.camera.as_str().parse::<usize>().ok();
             if let Some(count) = camera.and_then(|camera| pictures.get_mut(camera)) {
                 *count += table.fragments.iter().map(|f| f.video.len() as u64).sum::<u64>();

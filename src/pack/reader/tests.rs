@@ -9,7 +9,7 @@ proptest! {
     #[test]
     fn written_then_read_is_identity(shape in shapes()) {
         let pack = pack(&shape);
-        prop_assert_eq!(&read_table(&pack.path).unwrap(), &pack.table);
+        prop_assert_eq!(&read_table(&pack.path, &Vault::none()).unwrap(), &pack.table);
         let scan = scan(&pack.path, &key()).unwrap();
         prop_assert!(scan.finished && scan.damage.is_none());
         prop_assert_eq!(&scan.table, &Some(pack.table.clone()));

@@ -2,6 +2,7 @@ use super::super::reader;
 use super::super::testing::{self, Pack};
 use super::super::writer::{first_boxes, trailing_table};
 use super::*;
+use crate::keys::vault::Vault;
 use proptest::prelude::*;
 
 /// The file of a pack with these places, written as the format says.
@@ -43,7 +44,7 @@ proptest! {
         let file = file_of(&table, &pack.bytes);
         let path = pack.path.with_extension("other");
         std::fs::write(&path, &file).unwrap();
-        prop_assert_eq!(&reader::read_table(&path).unwrap(), &table);
+        prop_assert_eq!(&reader::read_table(&path, &Vault::none()).unwrap(), &table);
         prop_assert_eq!(&reader::verify_pack(&path, &testing::key()).unwrap(), &table);
         let scan = reader::scan(&path, &testing::key()).unwrap();
         prop_assert!(scan.finished);
@@ -108,7 +109,7 @@ fn a_pack_cannot_refer_to_itself() {
     let table = pack.table.with_places(vec![None, Some(Place { host: Arc::new(itself), fragment: 0 })]);
     let path = pack.path.with_extension("other");
     std::fs::write(&path, file_of(&table, &pack.bytes)).unwrap();
-    let said = reader::read_table(&path).unwrap_err().to_string();
+    let said = reader::read_table(&path, &Vault::none()).unwrap_err().to_string();
     assert!(said.contains("refers to itself"), "{said}");
 }
 

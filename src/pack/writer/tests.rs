@@ -1,3 +1,4 @@
+use crate::keys::vault::Vault;
 use std::io::Write;
 
 use super::*;
@@ -113,7 +114,7 @@ fn a_write_cut_short_by_a_full_disk_leaves_whole_fragments_and_goes_on_when_ther
             .unwrap();
         let said = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success() && said.contains("1 passed"), "{said}");
-        assert_eq!(read_table(&path.clone()).unwrap(), verify_pack(&path, &key()).unwrap());
+        assert_eq!(read_table(&path.clone(), &Vault::none()).unwrap(), verify_pack(&path, &key()).unwrap());
         return;
     };
     let path = Path::new(&path);
@@ -152,5 +153,5 @@ fn blocks_set_aside_for_a_pack_are_no_part_of_it_and_go_when_it_is_whole() {
     let file = std::fs::metadata(&path).unwrap();
     assert_eq!(file.len(), bytes);
     assert!(file.blocks() * 512 < RESERVED_BYTES, "{} blocks", file.blocks());
-    assert_eq!(read_table(&path).unwrap().fragments.len(), 2);
+    assert_eq!(read_table(&path, &Vault::none()).unwrap().fragments.len(), 2);
 }

@@ -1,0 +1,71 @@
+//! `vigie keys`: the keys of encrypted stores. Beside a gateway that may be running: one at a time changes the folder.
+
+use clap::Subcommand;
+use vigie::gateway;
+use vigie::keys::vault::rotate::{Rotated, rotate_own_master};
+use vigie::keys::vault::{Shown, Vault};
+use vigie::units::TenantId;
+
+use super::{ConfigArg, Failure, show};
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// List tenant and day keys, and what wraps them; no key is shown
+    Show(ConfigArg),
+    /// Wrap every tenant key by the configured master key; where Vigie made its own, make another
+    RotateMaster(ConfigArg),
+    /// Give a tenant a new key, and wrap its day keys by that; no footage is written anew
+    RotateTenant {
+        /// Which tenant
+        tenant: TenantId,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+}
+
+pub(super) fn run(keys: Keys) -> Result<(), Failure> {
+    match keys {
+        Keys::Show(config) => shown(&open(&config)?),
+        Keys::RotateMaster(config) => rotate_master(&config),
+        Keys::RotateTenant { tenant, config } => {
+            let vault = open(&config)?;
+            if !vault.list().map_err(Failure::failed)?.iter().any(|key| key.tenant == tenant) {
+                return Err(Failure::Failed(format!("tenant {tenant} has no keys: nothing of it was encrypted yet")));
+            }
+            told(vault.rotate_tenant(&tenant).map_err(Failure::failed)?)
+        }
+    }
+}
+
+fn open(config: &ConfigArg) -> Result<Vault, Failure> {
+    let config = config.load()?.config;
+    let none = || Failure::Failed("no store is encrypted, and none was: there are no keys".into());
+    gateway::vault(&config).map_err(Failure::failed)?.ok_or_else(none)
+}
+
+fn rotate_master(args: &ConfigArg) -> Result<(), Failure> {
+    let vault = open(args)?;
+    let config = args.load()?.config;
+    if config.master_keys.current.is_some() {
+        return told(vault.wrap_by_current_master().map_err(Failure::failed)?);
+    }
+    let (folder, own) = gateway::key_places(&config);
+    let (id, rotated) = rotate_own_master(&folder, &own).map_err(Failure::failed)?;
+    show::print(&format!("the master key in {} is {id} now: back it up\n", own.display()))?;
+    told(rotated)
+}
+
+fn told(Rotated { wrapped, destroyed }: Rotated) -> Result<(), Failure> {
+    show::print(&format!("{wrapped} keys are wrapped anew, {destroyed} former keys are destroyed\n"))
+}
+
+fn shown(vault: &Vault) -> Result<(), Failure> {
+    let mut rows = vec![["tenant", "footage gone by", "key", "wrapped by"].map(str::to_owned)];
+    for Shown { tenant, day, id, under } in vault.list().map_err(Failure::failed)? {
+        let day = day.map_or_else(|| "(tenant key)".to_owned(), |day| day.to_string());
+        rows.push([tenant.to_string(), day, id.to_string(), under]);
+    }
+    let masters: Vec<String> = vault.masters().iter().map(ToString::to_string).collect();
+    show::print(&format!("{}\nmaster key: {}\n", show::table(&rows), masters.join(", before it ")))
+}
