@@ -20,7 +20,7 @@ pub use self::local_time::BadLocalTime;
 pub use self::master::MasterKeys;
 pub use self::secret::Surroundings;
 use self::section::{Report, Section};
-pub use self::store::{Cap, DEFAULT_STORE, SendOrder, StoreChoice, StoreConfig, Verify};
+pub use self::store::{Cap, DEFAULT_STORE, SendOrder, Shared, StoreChoice, StoreConfig, Verify};
 use crate::units::{CameraId, DomainId, TenantId};
 
 mod build;
@@ -36,6 +36,9 @@ mod tests;
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// In a shared store, what another gateway wrote is deleted so much later than one's own: only when that gateway does not.
+pub const TAKEOVER: Duration = Duration::from_secs(300);
 
 /// The whole configuration, validated.
 #[derive(Clone, Debug)]
@@ -212,8 +215,9 @@ impl Config {
     /// Room that the maximum needs above the minimum. A pack goes whole: its youngest picture is guaranteed for the
     /// minimum while its oldest must be gone by the maximum, and the sweep condemns so early that a failed round or a
     /// slow store does not make it late.
-    pub fn retention_margin(recording: &Recording, sweep: &Sweep) -> Duration {
-        recording.pack_duration_max + sweep.grace + 4 * sweep.interval + Duration::from_secs(120)
+    pub fn retention_margin(recording: &Recording, sweep: &Sweep, is_shared: bool) -> Duration {
+        let takeover = if is_shared { TAKEOVER } else { Duration::ZERO };
+        recording.pack_duration_max + sweep.grace + 4 * sweep.interval + Duration::from_secs(120) + takeover
     }
 
     /// Reads and validates a file, with secrets from the process's surroundings.

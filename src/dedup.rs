@@ -139,9 +139,12 @@ impl Dedup {
             }
         }
         let mut seen = std::collections::HashSet::new();
-        candidates.retain(|host| {
-            host.pack != own.pack && self.packs.share_a_store(&host.camera, &own.camera) && seen.insert(host.pack)
-        });
+        // Another gateway's packs go when it sees fit: nothing of this one's may lie in them.
+        let may_hold = |host: &Host| {
+            let is_own = host.pack != own.pack && !self.packs.is_foreign(&host.camera, host.pack);
+            is_own && self.packs.share_a_store(&host.camera, &own.camera)
+        };
+        candidates.retain(|host| may_hold(host) && seen.insert(host.pack));
         candidates.truncate(CANDIDATES_MAX);
         Ok(candidates)
     }

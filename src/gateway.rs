@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Camera, Config, Transport};
+use crate::config::{self, Camera, Config, Transport};
 use crate::dedup::Dedup;
 use crate::hold::Holds;
 use crate::http::{self, Access};
@@ -39,6 +39,7 @@ use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
 use crate::store::probe::Verdict;
 use crate::store::{Store, StoreError};
+use crate::twin::Twin;
 use crate::units::{CameraKey, Ticks90k, TimeRange, WallTime};
 
 /// Sessions being opened at a time.
@@ -109,6 +110,7 @@ pub struct Gateway {
     sweeper: JoinHandle<()>,
     prober: JoinHandle<()>,
     holder: JoinHandle<()>,
+    twin: JoinHandle<()>,
     scrubbers: Vec<JoinHandle<()>>,
     server: JoinHandle<()>,
     stop_recording: CancellationToken,
@@ -239,7 +241,7 @@ impl Gateway {
             },
             opening: Arc::new(Semaphore::new(OPENING_AT_ONCE)),
         };
-        let recorders = recorders(config, &shared, &status).await?;
+        let recorders = recorders(config, &store, &shared, &status).await?;
         let cameras = recorders.iter().map(Vec::len).sum::<usize>();
         let shards = start_shards(config, recorders, &stop_recording)?;
 
@@ -248,17 +250,23 @@ impl Gateway {
             let (spool, within, stop) = (spool.clone(), config.recording.durability, stop_flushing.clone());
             tokio::spawn(async move { spool.flush_until(within, stop).await })
         };
+        let all = camera_rows(config).into_iter().map(|row| row.key);
+        let twin =
+            Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
         let sweeper = {
+            let known = twin.clone();
             let (disk, reserve_bytes, spool_max) = (spool.clone(), config.disk_reserve_bytes, config.spool_bytes_max);
             let zone = config.time_zone.clone();
             let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
             let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
             let storage = retention::sweep::Storage::new(packs.clone(), free_bytes)
                 .relieved_by(reliever)
+                .when(Arc::new(move |pack| known.may_delete(&pack.camera, pack.id)))
                 .shredding(keys.vault().clone());
             let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };
+        let twin = tokio::spawn(twin.run(stop_flushing.clone()));
         let scrubbers = {
             let parts = (index.clone(), spool.clone(), store.clone(), packs.clone());
             start_scrubs(config, parts, &keys, &clock, &stop_flushing)?
@@ -285,6 +293,7 @@ impl Gateway {
             sweeper,
             prober,
             holder,
+            twin,
             scrubbers,
             server,
             stop_recording,
@@ -317,7 +326,8 @@ impl Gateway {
         }
         self.stop_flushing.cancel();
         self.prober.abort();
-        for task in [self.flusher, self.sweeper, self.holder].into_iter().chain(self.scrubbers) {
+        let tasks = [self.flusher, self.sweeper, self.holder, self.twin];
+        for task in tasks.into_iter().chain(self.scrubbers) {
             if let Err(e) = task.await {
                 warn!(error = %e, "a task ended badly");
             }
@@ -408,11 +418,17 @@ fn policy(config: &Config, store: &Store) -> Policy {
         store_on_disk: store.ids().any(|id| store.is_local(id)),
         stored_elsewhere: cameras.filter(|camera| !store.is_local(store.home(camera))).collect(),
         time_zone: config.time_zone.clone(),
+        shared: store.is_shared().then(|| store.clone()),
     }
 }
 
 /// One recorder a camera, each taking up where its footage ended; those that send over TCP, and those over UDP.
-async fn recorders(config: &Config, shared: &Shared, status: &StatusBoard) -> Result<[Vec<Recorder>; 2], GatewayError> {
+async fn recorders(
+    config: &Config,
+    store: &Store,
+    shared: &Shared,
+    status: &StatusBoard,
+) -> Result<[Vec<Recorder>; 2], GatewayError> {
     let mut groups: HashMap<(Option<String>, Option<u16>), SessionGroup> = HashMap::new();
     let (mut over_tcp, mut over_udp) = (Vec::new(), Vec::new());
     for tenant in &config.tenants {
@@ -421,7 +437,15 @@ async fn recorders(config: &Config, shared: &Shared, status: &StatusBoard) -> Re
             let server = (camera.url.host_str().map(str::to_owned), camera.url.port());
             let group = groups.entry(server).or_default().clone();
             let source = RtspSource::new(rtsp_config(&key, camera), shared.clock.clone(), group);
-            let continuity = continuity(&shared.index, &key, shared.clock.wall()).await?;
+            let now = shared.clock.wall();
+            let continuity = match store.shared(&key) {
+                // What others recorded does not count.
+                Some(config::Shared { rank, .. }) => {
+                    let last_end = shared.index.own_end(&key, *rank).await?;
+                    continuity_after(&shared.index, &key, last_end, now).await?
+                }
+                None => continuity(&shared.index, &key, now).await?,
+            };
             let slot = status.slot(&key);
             let recorder = Recorder::new(shared.clone(), Box::new(source), slot, key, continuity);
             match camera.transport {
@@ -450,6 +474,15 @@ fn rtsp_config(key: &CameraKey, camera: &Camera) -> RtspConfig {
 /// that it was killed.
 pub async fn continuity(index: &Index, key: &CameraKey, now: WallTime) -> Result<Continuity, IndexError> {
     let last_end = index.extent(key).await?.map(|extent| extent.end());
+    continuity_after(index, key, last_end, now).await
+}
+
+async fn continuity_after(
+    index: &Index,
+    key: &CameraKey,
+    last_end: Option<WallTime>,
+    now: WallTime,
+) -> Result<Continuity, IndexError> {
     let around = last_end.and_then(|end| TimeRange::new(end, WallTime(i64::MAX)));
     let everything = TimeRange::new(WallTime(i64::MIN), WallTime(i64::MAX));
     let mut open = None;

@@ -33,6 +33,7 @@ pub mod keys;
 pub mod query;
 #[cfg(test)]
 mod tests;
+mod twin;
 mod write;
 
 /// Longest wall-clock span of one segment row, so that a range query knows how far before its start to look.
@@ -319,7 +320,7 @@ pub enum Change {
     },
     /// A pack began to grow in the spool; written as `Open` whatever its `state` says. A known pack stays as it is.
     OpenPack(PackRow),
-    /// A segment as it is now, durable: inserted, or replaced when one of this camera with the same start exists.
+    /// A segment as it is now, durable: inserted, or replaced when one of its pack with the same start exists.
     /// Moves its pack's `start`, `end` and `bytes` outwards too.
     PutSegment {
         /// Whose.
@@ -386,6 +387,12 @@ pub enum Change {
     },
     /// The store acknowledged size and checksum.
     PackStored {
+        /// Which pack.
+        pack: PackId,
+    },
+    /// Others stored the footage of this pack, which waits for the store: it is forgotten. Refused when it waits no more, or
+    /// when bytes of others lie in it.
+    LeaveToOthers {
         /// Which pack.
         pack: PackId,
     },

@@ -35,4 +35,5 @@ pub mod source;
 pub mod spool;
 pub mod status;
 pub mod store;
+pub mod twin;
 pub mod units;

@@ -20,6 +20,7 @@
 //! descriptions; an entry's bytes hash to its id.
 //! Absent on purpose: this module knows no store, no clock, no camera.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use self::reference::Place;
@@ -154,6 +155,13 @@ impl PackTable {
     /// First byte after the last fragment.
     pub fn end(&self) -> u64 {
         self.fragments.last().map_or(u64::from(self.init_bytes), |entry| entry.end())
+    }
+
+    /// Its groups of pictures, each from a random access point up to the next, as numbers of fragments.
+    pub fn groups(&self) -> Vec<Range<usize>> {
+        let starts = self.fragments.iter().enumerate().filter(|(_, entry)| entry.random_access).map(|(n, _)| n);
+        let bounds: Vec<usize> = starts.chain([self.fragments.len()]).collect();
+        bounds.windows(2).filter_map(|pair| pair.first().zip(pair.last())).map(|(&from, &to)| from..to).collect()
     }
 
     /// Whether this entry may follow: it lies where the last one ends, and in both times it is not before that end.

@@ -27,6 +27,7 @@ use crate::units::{CameraKey, PackId};
 
 mod assemble;
 pub mod check;
+mod groups;
 pub mod rewrite;
 mod sealed;
 
@@ -138,6 +139,23 @@ impl Packs {
             Err(ReadError::Pack(_)) if pack.state == PackState::Open => self.scan(pack).await,
             whole => Ok(whole?.table),
         }
+    }
+
+    /// As [`Packs::tables`], but packs that another gateway wrote and that are gone have none: it destroys them when it
+    /// sees fit, and this one hears of it later.
+    pub async fn tables_there(&self, packs: &[PackRef]) -> Result<Vec<Option<Arc<PackTable>>>, ReadError> {
+        match self.tables(packs).await {
+            Err(ReadError::NotFound(_)) if packs.iter().any(|pack| self.is_foreign(&pack.camera, pack.id)) => {}
+            tables => return Ok(tables?.into_iter().map(Some).collect()),
+        }
+        let mut tables = Vec::with_capacity(packs.len());
+        for pack in packs {
+            match self.table(pack).await {
+                Err(ReadError::NotFound(_)) if self.is_foreign(&pack.camera, pack.id) => tables.push(None),
+                table => tables.push(Some(table?)),
+            }
+        }
+        Ok(tables)
     }
 
     /// The tables of several packs, in their order. Those that lie here are opened, read and decoded in one go: a day's
@@ -358,6 +376,11 @@ impl Packs {
         let removed = machine::spawn_blocking(move || files.iter().try_for_each(|path| machine::remove_durably(path)));
         let removed = removed.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
         removed.map_err(|source| ReadError::Io { pack: pack.id, source })
+    }
+
+    /// Whether another gateway wrote this pack.
+    pub fn is_foreign(&self, camera: &CameraKey, pack: PackId) -> bool {
+        self.store.is_foreign(camera, pack)
     }
 
     /// The pack that grows now for this camera, with all that is written of it (flushed or not): what live view shows.

@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 
 use crate::index::{CameraRow, PackRow, PackState};
 use crate::packs::PackRef;
+use crate::store::Store;
 use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 pub mod relieve;
@@ -26,6 +27,8 @@ pub mod trusted;
 
 /// The maximum of a camera of which no policy is known: 30 days.
 pub const MAX_DEFAULT: Ticks90k = Ticks90k(30 * 24 * 3_600 * TICKS_PER_SECOND);
+
+pub use crate::config::TAKEOVER;
 
 /// A store that answers slowly, a sweep that starts late.
 const SLACK: Duration = Duration::from_secs(120);
@@ -46,6 +49,9 @@ pub struct Policy {
     pub stored_elsewhere: HashSet<CameraKey>,
     /// Whose calendar says how long a month is.
     pub time_zone: TimeZone,
+    /// Stores of which some are shared with other gateways. What those wrote is theirs to delete: here it is
+    /// [`TAKEOVER`] later, when it should long be gone.
+    pub shared: Option<Store>,
 }
 
 impl Policy {
@@ -55,10 +61,19 @@ impl Policy {
     }
 
     /// How long before its deadline a pack is condemned, so that it is gone in time. The sweep may have just missed it,
-    /// then waits the grace time, and may just miss its end; each time one sweep more may fail.
+    /// then waits the grace time, and may just miss its end; each time one sweep more may fail. Where others' packs may
+    /// have to be deleted in their place, there is time for that too.
     pub fn margin(&self) -> Ticks90k {
         let waits = self.interval.saturating_mul(4).saturating_add(self.grace).saturating_add(SLACK);
-        Ticks90k::from_duration(waits)
+        let takeover = if self.shared.is_some() { TAKEOVER } else { Duration::ZERO };
+        Ticks90k::from_duration(waits.saturating_add(takeover))
+    }
+
+    /// From condemning this pack to deleting it.
+    fn grace_of(&self, pack: &PackRow) -> Ticks90k {
+        let is_foreign = self.shared.as_ref().is_some_and(|store| store.is_foreign(&pack.camera, pack.id));
+        let takeover = if is_foreign { TAKEOVER } else { Duration::ZERO };
+        Ticks90k::from_duration(self.grace.saturating_add(takeover))
     }
 }
 
@@ -197,9 +212,8 @@ fn frees_disk(policy: &Policy, pack: &PackRow) -> bool {
 /// Condemned packs to delete now. One that was condemned in the future was so before the clock stepped back, and has
 /// waited for an unknown time: the maximum counts more than a reader that may be cut off.
 fn grace_is_over(inputs: &Inputs<'_>) -> Vec<PackRef> {
-    let grace = Ticks90k::from_duration(inputs.policy.grace);
-    let waits =
-        |pack: &&PackRow| pack.condemned_at.is_some_and(|at| at <= inputs.now && at.saturating_add(grace) > inputs.now);
+    let over = |pack: &PackRow, at: WallTime| at.saturating_add(inputs.policy.grace_of(pack));
+    let waits = |pack: &&PackRow| pack.condemned_at.is_some_and(|at| at <= inputs.now && over(pack, at) > inputs.now);
     let over = inputs.condemned.iter().filter(|pack| !waits(pack));
     over.map(|pack| PackRef { id: pack.id, camera: pack.camera.clone(), state: pack.state }).collect()
 }

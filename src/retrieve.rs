@@ -17,6 +17,7 @@ use crate::units::{CameraKey, TICKS_PER_SECOND, TimeRange};
 
 pub mod hls;
 pub mod mp4;
+mod overlap;
 pub mod snapshot;
 #[cfg(test)]
 mod testing;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
@@ -47,6 +48,9 @@ pub struct Camera {
     /// Prepends to each access unit a user-data SEI message that no other has, so that nothing is stored once by
     /// accident.
     pub unique: bool,
+    /// Films on whether anybody watches or not, and every session sees the same pictures at the same time with the same
+    /// timestamps, from the one that is due when it begins. Otherwise each session sees the film from its beginning.
+    pub one_scene: bool,
     /// Keeps a log of what is sent, without bound: for tests, not for a fleet.
     pub log: bool,
 }
@@ -55,7 +59,16 @@ impl Camera {
     /// A camera that behaves.
     pub fn new(path: &str, stream: Arc<ElementaryStream>) -> Self {
         let path = path.to_owned();
-        Self { path, stream, other_stream: None, credentials: None, basic: false, unique: false, log: false }
+        Self {
+            path,
+            stream,
+            other_stream: None,
+            credentials: None,
+            basic: false,
+            unique: false,
+            one_scene: false,
+            log: false,
+        }
     }
 
     /// What it films while these faults last.
@@ -152,6 +165,8 @@ pub struct Live {
     sessions: AtomicU64,
     /// How often its sessions were ended.
     closings: AtomicU64,
+    /// When its one scene began, and the timestamp of the first picture.
+    scene: (Instant, i64),
     log: Mutex<Vec<Sent>>,
 }
 
@@ -166,6 +181,7 @@ impl Live {
             clock_offset_ms: AtomicI64::new(0),
             sessions: AtomicU64::new(0),
             closings: AtomicU64::new(0),
+            scene: (Instant::now(), i64::from(rand::random::<u32>())),
             log: Mutex::default(),
             camera,
         }

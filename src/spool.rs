@@ -43,6 +43,7 @@ pub mod drain;
 pub mod recover;
 mod seal;
 pub mod segments;
+mod turns;
 
 pub use delay::Delays;
 
@@ -149,6 +150,8 @@ struct Inner {
     /// Packs that somebody waits for, and that there are more of them.
     asked: Mutex<VecDeque<(CameraKey, PackId)>>,
     asked_more: Notify,
+    /// Packs that need not wait their turn any more, and since when by the monotonic clock.
+    free: Mutex<HashMap<PackId, Duration>>,
     closing: CancellationToken,
     reduce: OnceLock<Arc<dyn Reduce>>,
     /// Shared while a pack is sent to the store, taken whole while one is written anew.
@@ -337,6 +340,7 @@ impl Spool {
             sealed,
             asked: Mutex::default(),
             asked_more: Notify::new(),
+            free: Mutex::default(),
             closing: CancellationToken::new(),
             reduce: OnceLock::new(),
             sending: RwLock::default(),
@@ -398,6 +402,11 @@ impl Spool {
 
     pub(crate) fn key(&self, camera: &CameraKey) -> DomainKey {
         self.0.keys.domain(&camera.tenant)
+    }
+
+    /// The id of a pack that begins at this instant.
+    pub fn new_pack_id(&self, camera: &CameraKey, at: WallTime) -> PackId {
+        self.0.store.new_pack_id(camera, at)
     }
 
     /// Begins a pack: the file is created and its first boxes written. It becomes the camera's live pack.

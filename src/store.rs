@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, S3, SendOrder, StoreChoice, StoreConfig};
+use crate::config::{Config, S3, SendOrder, Shared, StoreChoice, StoreConfig};
 use crate::keys::names::Names;
 use crate::machine::{self, Folders};
 use crate::units::{CameraKey, PackId, WallTime};
@@ -234,6 +234,27 @@ impl Store {
         probe::run(&self.0.buckets[store.0], clock).await
     }
 
+    /// How the store of this camera's packs is shared with other gateways; `None`: it is not.
+    pub fn shared(&self, camera: &CameraKey) -> Option<&Shared> {
+        self.bucket(camera).shared()
+    }
+
+    /// Whether other gateways write into any of them.
+    pub fn is_shared(&self) -> bool {
+        self.0.buckets.iter().any(|bucket| bucket.shared().is_some())
+    }
+
+    /// Whether another gateway wrote this pack.
+    pub fn is_foreign(&self, camera: &CameraKey, pack: PackId) -> bool {
+        self.shared(camera).is_some_and(|shared| shared.rank != pack.writer())
+    }
+
+    /// A new pack's id. In a shared store it says who wrote it.
+    pub fn new_pack_id(&self, camera: &CameraKey, at: WallTime) -> PackId {
+        let id = PackId::generate(at);
+        self.shared(camera).map_or(id, |shared| id.written_by(shared.rank))
+    }
+
     fn bucket(&self, camera: &CameraKey) -> &Bucket {
         &self.0.buckets[self.home(camera).0]
     }
@@ -383,6 +404,16 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// What this camera's store has of it with ids after this one and of the same day (UTC), in order.
+    pub async fn list_day(&self, camera: &CameraKey, after: PackId) -> Result<Vec<Listed>, ObjectError> {
+        self.bucket(camera).list_day(camera, after).await
+    }
+
+    /// The days (UTC) of which this camera's store has packs of it, as the least id of each, in order.
+    pub async fn days(&self, camera: &CameraKey) -> Result<Vec<PackId>, ObjectError> {
+        self.bucket(camera).days(camera).await
     }
 
     /// Every object under the prefixes, with the pack that its name says.

@@ -366,16 +366,40 @@ id_type!(
 );
 
 fn time_ordered(at: WallTime) -> [u8; 16] {
-    let millis = at.to_timestamp().as_millisecond().max(0) as u64;
     let mut id: [u8; 16] = crate::machine::random();
-    id[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+    id[..6].copy_from_slice(&millis_of(at));
     id
+}
+
+fn millis_of(at: WallTime) -> [u8; 6] {
+    let millis = at.to_timestamp().as_millisecond().max(0) as u64;
+    let [_, _, bytes @ ..] = millis.to_be_bytes();
+    bytes
 }
 
 impl PackId {
     /// A new id, unique by its random part, ordered by `at`.
     pub fn generate(at: WallTime) -> Self {
         Self(time_ordered(at))
+    }
+
+    /// The same id as one that the gateway of this rank wrote: where several write into one store, the last byte says
+    /// who did, and 72 random bits are left.
+    pub fn written_by(mut self, rank: u8) -> Self {
+        self.0[15] = rank;
+        self
+    }
+
+    /// The rank of the gateway that wrote it, in a store that several write into.
+    pub fn writer(&self) -> u8 {
+        self.0[15]
+    }
+
+    /// The least id of this instant and of all after it.
+    pub fn least_at(at: WallTime) -> Self {
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&millis_of(at));
+        Self(id)
     }
 
     /// When it was made, to the millisecond.
@@ -445,5 +469,9 @@ mod tests {
         let early = PackId::generate(WallTime(1_000 * TICKS_PER_SECOND));
         let late = PackId::generate(WallTime(1_001 * TICKS_PER_SECOND));
         assert!(early < late);
+        let least = PackId::least_at(WallTime(1_001 * TICKS_PER_SECOND));
+        assert!(early < least && least <= late);
+        assert_eq!(least.created(), WallTime(1_001 * TICKS_PER_SECOND));
+        assert_eq!((late.written_by(3).writer(), late.written_by(3).created()), (3, late.created()));
     }
 }

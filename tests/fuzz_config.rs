@@ -115,7 +115,8 @@ fn judge(text: &str) -> bool {
 
 /// What must hold of any configuration.
 fn sound(config: &Config) {
-    let margin = Config::retention_margin(&config.recording, &config.retention);
+    let is_shared = config.stores.iter().any(|store| store.shared.is_some());
+    let margin = Config::retention_margin(&config.recording, &config.retention, is_shared);
     assert!(!config.tenants.is_empty());
     assert!(config.recording.shards >= 1);
     assert!(config.data_dir.is_absolute() && config.spool_dir.is_absolute());

@@ -18,14 +18,15 @@ const TOKEN_CHARS_MIN: usize = 16;
 pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> {
     let time_zone = time_zone(&root);
     let Data { data_dir, spool_dir, disk_reserve_bytes, spool_bytes_max } = data(root.table("data"));
-    let stores = store::stores(&root, &data_dir, &spool_dir, around);
+    let recording = recording(root.table("recording"));
+    let stores = store::stores(&root, &data_dir, &spool_dir, &recording, around);
     let master_keys = master::master_keys(root.table("keys"), around);
     let http_section = root.table("http");
     let http_listen = listen(&http_section);
     http_section.close();
-    let recording = recording(root.table("recording"));
-    let (retention, retention_default) = sweep(root.table("retention"), &recording);
-    let margin = Config::retention_margin(&recording, &retention);
+    let is_shared = stores.iter().flatten().any(|store| store.shared.is_some());
+    let (retention, retention_default) = sweep(root.table("retention"), &recording, is_shared);
+    let margin = Config::retention_margin(&recording, &retention, is_shared);
     let tenants = tenants(
         &root,
         TenantContext { default: retention_default, margin, http_listen, stores: stores.as_deref(), around },
@@ -148,14 +149,19 @@ fn seconds(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u6
     section.count(key, bounds).map(Duration::from_secs)
 }
 
-fn sweep(section: Section<'_>, recording: &Recording) -> (Sweep, Retention) {
+fn sweep(section: Section<'_>, recording: &Recording, is_shared: bool) -> (Sweep, Retention) {
     let default = Sweep::default();
     let problems_before = section.report().problem_count();
     let sweep = Sweep {
         interval: seconds(&section, "sweep_seconds", 1..=3_600).unwrap_or(default.interval),
         grace: seconds(&section, "grace_seconds", 0..=86_400).unwrap_or(default.grace),
     };
-    let margin = Config::retention_margin(recording, &sweep);
+    if is_shared && sweep.grace < sweep.interval {
+        let advice =
+            "is shorter than sweep_seconds: in a shared store the other gateway would show what is deleted already";
+        section.refuse("grace_seconds", advice);
+    }
+    let margin = Config::retention_margin(recording, &sweep, is_shared);
     let sound = section.report().problem_count() == problems_before;
     let retention = retention(&section, Retention::default(), sound.then_some(margin));
     section.close();

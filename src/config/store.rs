@@ -27,15 +27,35 @@ pub struct StoreConfig {
     pub scrub_days: u32,
     /// The uplink's timetable: the first that covers a time holds; without one, nothing is held back.
     pub caps: Vec<Cap>,
+    /// Other gateways record the same cameras into it.
+    pub shared: Option<Shared>,
+}
+
+/// A store that several gateways write into, each recording the same cameras.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// No two gateways have the same. The least stores at once, others wait whether it does.
+    pub rank: u8,
+    /// The store is looked through for the others' packs this often.
+    pub look: Duration,
+    /// So long after its end, times its rank, a pack is left to gateways of lower rank.
+    pub wait: Duration,
+}
+
+impl Shared {
+    /// As the defaults have it.
+    pub fn of_rank(rank: u8) -> Self {
+        Self { rank, look: Duration::from_secs(30), wait: Duration::from_secs(300) }
+    }
 }
 
 impl StoreConfig {
     /// The default store at this address, everything else as the defaults have it.
     pub fn at(url: Url) -> Self {
-        let (name, s3, caps) = (DEFAULT_STORE.to_owned(), S3::default(), Vec::new());
+        let (name, s3, caps, shared) = (DEFAULT_STORE.to_owned(), S3::default(), Vec::new(), None);
         let (order, verify, scrub_days) = (SendOrder::default(), Verify::default(), scrub_days_default(&url));
         let encrypt = encrypt_default(&url);
-        Self { name, url, s3, order, encrypt, verify, scrub_days, caps }
+        Self { name, url, s3, order, encrypt, verify, scrub_days, caps, shared }
     }
 }
 
@@ -92,6 +112,7 @@ pub(super) fn stores(
     root: &Section<'_>,
     data: &Path,
     spool: &Path,
+    recording: &Recording,
     around: &Surroundings<'_>,
 ) -> Option<Vec<StoreConfig>> {
     let mut sections = vec![(Some(DEFAULT_STORE.to_owned()), root.table("store"))];
@@ -106,7 +127,7 @@ pub(super) fn stores(
             }
             taken.is_none()
         });
-        let read = store(&section, name, data, spool, around);
+        let read = store(&section, name, data, spool, recording, around);
         if let Some(read) = &read {
             let place = (read.url.clone(), read.s3.endpoint.clone());
             if let Some(line) = places.insert(place, section.line_of("url"))
@@ -157,6 +178,7 @@ fn store(
     name: Option<String>,
     data: &Path,
     spool: &Path,
+    recording: &Recording,
     around: &Surroundings<'_>,
 ) -> Option<StoreConfig> {
     let problems_before = section.report().problem_count();
@@ -196,6 +218,7 @@ fn store(
         }
     };
     let caps = section.tables("cap").into_iter().filter_map(cap).collect();
+    let shared = shared(section, recording);
     if section.report().problem_count() == problems_before
         && let Some(url) = &url
     {
@@ -205,7 +228,37 @@ fn store(
     let url = url?;
     let scrub_days = scrub_days.unwrap_or_else(|| scrub_days_default(&url));
     let encrypt = section.flag("encrypt").unwrap_or_else(|| encrypt_default(&url));
-    Some(StoreConfig { name: name?, url, s3, order, encrypt, verify, scrub_days, caps })
+    if shared.is_some() && encrypt {
+        let key = if section.has("encrypt") { "encrypt" } else { "rank" };
+        let advice = "an encrypted store cannot be shared: each gateway has its own keys of packs; set encrypt = false";
+        section.refuse(key, advice);
+    }
+    Some(StoreConfig { name: name?, url, s3, order, encrypt, verify, scrub_days, caps, shared })
+}
+
+/// `rank` and what goes with it.
+fn shared(section: &Section<'_>, recording: &Recording) -> Option<Shared> {
+    let rank = section.count("rank", 0..=9);
+    let problems_before = section.report().problem_count();
+    let default = Shared::of_rank(0);
+    let look = section.count("look_seconds", 1..=3_600).map_or(default.look, Duration::from_secs);
+    let wait = section.count("wait_seconds", 1..=86_400).map_or(default.wait, Duration::from_secs);
+    let Some(rank) = rank else {
+        for key in ["look_seconds", "wait_seconds"].into_iter().filter(|key| section.has(key)) {
+            section.refuse(key, "is for a store that other gateways write into too: set rank, or take it out");
+        }
+        return None;
+    };
+    let least = recording.pack_duration_max + 2 * look;
+    if rank > 0 && wait < least && section.report().problem_count() == problems_before {
+        let key = if section.has("wait_seconds") { "wait_seconds" } else { "rank" };
+        let advice = format!(
+            "wait_seconds must be {} or more: a pack of pack_seconds_max has to be over, and two looks of look_seconds",
+            least.as_secs()
+        );
+        section.refuse(key, advice);
+    }
+    Some(Shared { rank: rank as u8, look, wait })
 }
 
 /// An S3 store is most often somebody else's.

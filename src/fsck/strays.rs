@@ -49,7 +49,10 @@ impl Fsck {
         for (Listed { location, bytes, .. }, camera, pack) in suspects {
             let at_its_place = self.store.may_lie_at(&camera, pack, &location);
             let gone = at_its_place && self.store.pack_bytes(&camera, pack).await?.is_none();
-            if !gone && !self.is_known(&camera, pack, &location).await? {
+            if self.store.is_foreign(&camera, pack) {
+                // Another gateway's, which this one has not taken in, or keeps for a hold.
+                tally.foreign(location);
+            } else if !gone && !self.is_known(&camera, pack, &location).await? {
                 tally.complain(Complaint::OrphanObject { location, bytes });
             }
         }

@@ -56,6 +56,15 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
         Change::EndHoldsBefore { at } => super::hold::end_before(db, *at),
         Change::KeepFor { pack, hold } => super::hold::keep_for(db, Pack::find(db, *pack)?.id, *hold),
         Change::Copied { hold, pack } => super::hold::copied(db, Pack::find(db, *pack)?.id, *hold),
+        Change::LeaveToOthers { pack } => {
+            let found = Pack::find(db, *pack)?;
+            let holds_others = "SELECT 1 FROM reference WHERE host = ?1 LIMIT 1";
+            if found.state != PackState::Sealed || find(db, holds_others, [found.id], |_| Ok(()))?.is_some() {
+                let what = format!("pack {pack} does not wait for the store, or bytes of other packs lie in it");
+                return Err(IndexError::Refused(what));
+            }
+            found.forget(db)
+        }
         Change::Forget { pack } => Pack::find(db, *pack)?.forget(db),
         Change::Destroyed { pack, at } => {
             let found = Pack::find(db, *pack)?;
@@ -177,8 +186,8 @@ const PUT_WHOLE: &str =
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
 const UPDATE_OPEN: &str = "UPDATE open_segment
-     SET duration = ?3, decode_time = ?4, pack = ?5, first_fragment = ?6, fragments = ?7
-     WHERE camera = ?1 AND start = ?2";
+     SET duration = ?3, decode_time = ?4, first_fragment = ?6, fragments = ?7
+     WHERE camera = ?1 AND start = ?2 AND pack = ?5";
 
 fn put_segment(db: &Connection, camera: &CameraKey, segment: &SegmentRow, bytes: u64) -> Result<(), IndexError> {
     let number_of_camera = known_camera(db, camera)?;
@@ -203,14 +212,9 @@ fn put_segment(db: &Connection, camera: &CameraKey, segment: &SegmentRow, bytes:
         segment.first_fragment,
         segment.fragments
     ];
-    let key = params![number_of_camera, start];
-    if pack.hold.is_some() {
-        pack.put_whole(db, segment)?;
-    } else if pack.state != PackState::Open {
-        exec(db, "DELETE FROM open_segment WHERE camera = ?1 AND start = ?2", key)?;
+    if pack.hold.is_some() || pack.state != PackState::Open {
         pack.put_whole(db, segment)?;
     } else if exec(db, UPDATE_OPEN, values)? == 0 {
-        exec(db, "DELETE FROM segment WHERE camera = ?1 AND start = ?2", key)?;
         exec(db, INSERT_OPEN, values)?;
     }
     pack.extend(db, segment.range, bytes)

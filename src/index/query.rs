@@ -30,10 +30,15 @@ impl Index {
         self.of_camera(key, |db, camera| one(db, &format!("{CAMERAS} WHERE c.id = ?1"), [camera], camera_row)).await
     }
 
-    /// Segments of a camera that share an instant with the range, by start; condemned packs' left out.
+    /// Segments of a camera that share an instant with the range, by start and pack; condemned packs' left out. In a store
+    /// that several gateways share, segments of different packs may cover the same time.
     pub async fn segments(&self, key: &CameraKey, range: TimeRange) -> Result<Vec<SegmentRow>, IndexError> {
-        self.of_camera(key, move |db, camera| rows(db, SEGMENTS_IN_RANGE, range_params(camera, range), segment_row))
-            .await
+        self.of_camera(key, move |db, camera| {
+            let mut found = rows(db, SEGMENTS_IN_RANGE, range_params(camera, range), segment_row)?;
+            found.sort_by_key(|segment| (segment.range.start(), segment.pack));
+            Ok(found)
+        })
+        .await
     }
 
     /// What those segments cover and nothing more, by start: what a timeline needs.

@@ -170,11 +170,11 @@ CREATE TABLE segment (
     pack INTEGER NOT NULL,
     first_fragment INTEGER NOT NULL,
     fragments INTEGER NOT NULL,
-    PRIMARY KEY (camera, start)
+    PRIMARY KEY (camera, start, pack)
 ) STRICT, WITHOUT ROWID;
 
 -- Segments of open packs, which are rewritten every second: side by side here, a flush of a thousand cameras dirties
--- a dozen pages and not a thousand. They move to `segment` when their pack is sealed. No (camera, start) is in both.
+-- a dozen pages and not a thousand. They move to `segment` when their pack is sealed. No (camera, start, pack) is in both.
 CREATE TABLE open_segment (
     camera INTEGER NOT NULL,
     start INTEGER NOT NULL,
@@ -183,7 +183,7 @@ CREATE TABLE open_segment (
     pack INTEGER NOT NULL,
     first_fragment INTEGER NOT NULL,
     fragments INTEGER NOT NULL,
-    PRIMARY KEY (camera, start)
+    PRIMARY KEY (camera, start, pack)
 ) STRICT, WITHOUT ROWID;
 
 -- Segments of packs that stay for a hold, which are no part of the camera's own timeline.
@@ -195,7 +195,7 @@ CREATE TABLE held_segment (
     pack INTEGER NOT NULL,
     first_fragment INTEGER NOT NULL,
     fragments INTEGER NOT NULL,
-    PRIMARY KEY (hold, start)
+    PRIMARY KEY (hold, start, pack)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE gap (

@@ -20,7 +20,7 @@ use crate::pack::{PackHeader, Stamp};
 use crate::source::{Item, SourceError};
 use crate::spool::{Growing, Size, SpoolError};
 use crate::status::{CameraState, StatusSlot};
-use crate::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
+use crate::units::{CameraKey, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// A camera without a random access point for this long cannot be cut into packs: its session is opened anew, which
 /// makes it send one.
@@ -242,7 +242,7 @@ impl<'a> Recording<'a> {
             Some(pack) => pack.clone(),
             None => {
                 let pack = self.shared.spool.open_pack(PackHeader {
-                    pack: PackId::generate(placed.wall_start),
+                    pack: self.shared.spool.new_pack_id(self.camera, placed.wall_start),
                     camera: self.camera.clone(),
                     run: self.run.id,
                     params: self.run.params.clone(),

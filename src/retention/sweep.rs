@@ -81,6 +81,19 @@ impl Storage {
         Self { delete: Arc::new(delete), free_bytes, vault: Vault::none() }
     }
 
+    /// The same, but a pack goes only when this says that it may.
+    pub fn when(self, may_delete: Arc<dyn Fn(&PackRef) -> bool + Send + Sync>) -> Self {
+        let Self { delete, free_bytes, vault } = self;
+        let delete_then = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
+            if may_delete(&pack) {
+                return delete(pack);
+            }
+            let wait = io::Error::other("another gateway wrote it, and what else that stored is not known yet");
+            Box::pin(std::future::ready(Err(ReadError::Io { pack: pack.id, source: wait })))
+        };
+        Self { delete: Arc::new(delete_then), free_bytes, vault }
+    }
+
     /// The same, but before a pack goes, those that refer to it get their bytes.
     pub fn relieved_by(self, reliever: Reliever) -> Self {
         let Self { delete, free_bytes, vault } = self;

@@ -35,6 +35,7 @@ fn policy() -> Policy {
         store_on_disk: true,
         stored_elsewhere: std::collections::HashSet::new(),
         time_zone: paris(),
+        shared: None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! is listed and takes nothing away from it. Answers are bounded: what would be longer is refused with a way to ask.
 
 use super::{Footage, RetrieveError};
-use crate::index::GapRow;
+use crate::index::{GapRow, SEGMENT_DURATION_MAX};
 use crate::media::GapCause;
 use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
@@ -88,8 +88,12 @@ fn lay_out(
             _ => joined.push(span),
         }
     }
-    let shown = |gap: &&GapRow| gap.end.is_none_or(|end| end.since(gap.start) >= resolution);
-    let gaps: Vec<GapSpan> = gaps.iter().filter(shown).map(gap_span).collect();
+    let shown = |gap: &GapRow| gap.end.is_none_or(|end| end.since(gap.start) >= resolution);
+    let asked = |gap: &GapRow| {
+        gap.start < range.end() && gap.end.is_none_or(|end| end > range.start() || gap.start >= range.start())
+    };
+    let gaps: Vec<GapSpan> =
+        without_footage(gaps, spans).filter(asked).filter(shown).map(|gap| gap_span(&gap)).collect();
     if joined.len().max(gaps.len()) > STRETCHES_MAX {
         return Err(RetrieveError::Invalid(format!(
             "more than {STRETCHES_MAX} stretches at this resolution: ask for a coarser one or a shorter range"
@@ -99,6 +103,28 @@ fn lay_out(
         coverage: joined.iter().map(|s| Span { start: s.start().to_string(), end: s.end().to_string() }).collect(),
         gaps,
         covered_ms: (covered.0 / (TICKS_PER_SECOND / 1000)).unsigned_abs(),
+    })
+}
+
+/// What is left of gaps where footage of another gateway fills them. Packets may be lost between two pictures of one
+/// segment: that stays a gap.
+fn without_footage(gaps: &[GapRow], spans: &[TimeRange]) -> impl Iterator<Item = GapRow> {
+    gaps.iter().flat_map(|gap| {
+        let (mut left, mut from) = (Vec::new(), gap.start);
+        let end = gap.end.unwrap_or(WallTime(i64::MAX));
+        // Spans are by start, and none is longer than a segment may be.
+        let first = spans.partition_point(|span| span.start() <= gap.start.saturating_sub(SEGMENT_DURATION_MAX));
+        let over = spans[first..].iter().take_while(|span| span.start() < end && gap.cause != GapCause::PacketLoss);
+        for span in over.filter(|span| span.end() > gap.start) {
+            if span.start() > from {
+                left.push(GapRow { start: from, end: Some(span.start()), ..gap.clone() });
+            }
+            from = from.max(span.end());
+        }
+        if from < end || gap.start == end {
+            left.push(GapRow { start: from, ..gap.clone() });
+        }
+        left
     })
 }
 
@@ -172,6 +198,29 @@ mod tests {
         assert_eq!(causes(0), [GapCause::PacketLoss, GapCause::Silent, GapCause::ConnectFailed]);
         assert_eq!(causes(2 * TICKS_PER_SECOND), [GapCause::Silent, GapCause::ConnectFailed]);
         assert_eq!(causes(60 * TICKS_PER_SECOND), [GapCause::ConnectFailed]);
+    }
+
+    #[test]
+    fn a_gap_that_other_footage_fills_is_none_and_lost_packets_are() {
+        let rows = [
+            gap(10, Some(20), GapCause::GatewayCrashed),
+            gap(30, Some(40), GapCause::Silent),
+            gap(44, Some(45), GapCause::PacketLoss),
+            gap(50, None, GapCause::ConnectFailed),
+        ];
+        let spans = [range(0, 11), range(9, 21), range(32, 34), range(36, 46), range(52, 55)];
+        let got = lay_out(&spans, &rows, range(0, 60), Ticks90k::ZERO).expect("short");
+        let seconds = |text: &str| text.parse::<jiff::Timestamp>().expect("a time").as_second();
+        let got: Vec<_> =
+            got.gaps.iter().map(|g| (seconds(&g.start), g.end.as_deref().map(seconds), g.cause)).collect();
+        let expect = [
+            (30, Some(32), GapCause::Silent),
+            (34, Some(36), GapCause::Silent),
+            (44, Some(45), GapCause::PacketLoss),
+            (50, Some(52), GapCause::ConnectFailed),
+            (55, None, GapCause::ConnectFailed),
+        ];
+        assert_eq!(got, expect);
     }
 
     #[test]

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use super::{Footage, RetrieveError};
+use super::{Footage, RetrieveError, overlap};
 use crate::index::SegmentRow;
 use crate::pack::{FragmentEntry, PackTable};
 use crate::packs::PackRef;
 use crate::units::{CameraKey, HoldId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Tables read together, and how often at once: enough to hide a store's latency, few enough for a small machine.
-const TABLES_TOGETHER: usize = 8;
+pub(super) const TABLES_TOGETHER: usize = 8;
 const READS_AT_ONCE: usize = 3;
 
 /// How far before the range to look for a picture that is shown in it but was coded before: longer than any camera
@@ -51,17 +51,20 @@ pub(super) async fn for_each_pack(
         FootageOf::Timeline => footage.index.segments(camera, wider).await?,
         FootageOf::Hold(hold) => footage.index.held_segments(camera, hold, wider).await?,
     };
+    let rows = overlap::shown_once(&footage.packs, camera, rows).await?;
     let mut packs = stream::iter(by_pack(rows, camera))
         .chunks(TABLES_TOGETHER)
         .map(|together| async move {
             let (packs, rows): (Vec<_>, Vec<_>) = together.into_iter().unzip();
-            let tables = footage.packs.tables(&packs).await?;
+            let tables = footage.packs.tables_there(&packs).await?;
             Ok::<_, RetrieveError>(packs.into_iter().zip(rows).zip(tables))
         })
         .buffered(READS_AT_ONCE);
     while let Some(together) = packs.next().await {
         for ((pack, rows), table) in together? {
-            visit(PackRows { pack, rows, table })?;
+            if let Some(table) = table {
+                visit(PackRows { pack, rows, table })?;
+            }
         }
     }
     Ok(())

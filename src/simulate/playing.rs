@@ -58,20 +58,30 @@ impl Playing {
         let session = live.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         let faults = lock(&live.faults).clone();
         let stream = live.camera.film(&faults).clone();
+        // The next picture of the scene that is due.
+        let (began, first_timestamp, count) = match live.camera.one_scene {
+            true => {
+                let (began, timestamp) = live.scene;
+                let due = Ticks90k::from_duration(began.elapsed()).0 / i64::from(stream.frame_ticks) + 1;
+                (began, timestamp, due)
+            }
+            false => (Instant::now(), i64::from(rand::random::<u32>()), 0),
+        };
+        let ticks = i64::from(stream.frame_ticks);
         let channels = if let Way::Interleaved(channels) = way { Some(channels) } else { None };
         Self {
             packets: Packetiser::new(stream.codec, rand::random(), rand::random()),
             session,
             way,
             out: Outbox::new(channels),
+            next: (count as usize).checked_rem(stream.units.len()).unwrap_or(0),
             stream,
             other: faults.other_stream,
             closings: live.closings.load(Ordering::Relaxed),
-            next: 0,
-            count: 0,
-            began: Instant::now(),
-            timestamp: i64::from(rand::random::<u32>()),
-            elapsed: 0,
+            count: count as u64,
+            began,
+            timestamp: first_timestamp + count * ticks,
+            elapsed: count * ticks,
             reported: None,
             random: faults.seed ^ session,
             clock: SystemClock::default(),
@@ -173,9 +183,10 @@ impl Playing {
         }
     }
 
-    /// What no other session of any camera has.
+    /// What no other session of any camera has; of one scene, what no other camera has.
     fn seed(&self) -> u64 {
-        self.live.camera.path.bytes().fold(self.session, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()))
+        let session = if self.live.camera.one_scene { 0 } else { self.session };
+        self.live.camera.path.bytes().fold(session, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()))
     }
 
     fn sent(&self, unit: &Unit, nals: &[&[u8]], lost: &Lost) -> Sent {

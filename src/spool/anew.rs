@@ -113,7 +113,7 @@ pub(super) fn remove_drafts(dir: &Path) -> Result<(), SpoolError> {
     Ok(())
 }
 
-fn remove_if_there(path: &Path) -> Result<(), SpoolError> {
+pub(super) fn remove_if_there(path: &Path) -> Result<(), SpoolError> {
     match machine::remove_file(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(SpoolError::Io { path: path.to_owned(), source })

@@ -184,7 +184,11 @@ impl Spool {
             let page = self.0.index.sealed_after(after, WAITING_PAGE).await?;
             after = page.last().map(|pack| (pack.start, pack.id));
             let last = page.len() < WAITING_PAGE as usize;
-            for pack in page.into_iter().filter(|pack| self.0.store.home(&pack.camera) == store) {
+            let goes = |pack: &PackRow| {
+                let at_home = self.0.store.home(&pack.camera) == store;
+                at_home && !self.waits_its_turn(&pack.camera, pack.id, pack.end)
+            };
+            for pack in page.into_iter().filter(goes) {
                 if newest && own.len() == ROUND_NEWEST {
                     own.pop_front();
                     more = true;

@@ -85,7 +85,7 @@ impl Spool {
         }
         drop(compared);
         // Renaming costs nothing and is done at once; sending is the drain's, which has time.
-        if self.0.store.local_root(&header.camera).is_some() {
+        if self.0.store.local_root(&header.camera).is_some() && !self.must_wait(&header).await? {
             match self.store_whole(Lane::Backlog, &header.camera, header.pack).await {
                 Ok(_) => return Ok(()),
                 Err(e) => {
@@ -95,6 +95,15 @@ impl Spool {
         }
         self.wake_drain(&header.camera);
         Ok(())
+    }
+
+    /// Whether this pack, which the index knows as sealed, must not be stored yet.
+    async fn must_wait(&self, header: &PackHeader) -> Result<bool, SpoolError> {
+        if self.0.store.shared(&header.camera).is_none() {
+            return Ok(false);
+        }
+        let row = self.0.index.any_pack(header.pack).await?;
+        Ok(row.is_some_and(|row| self.waits_its_turn(&header.camera, header.pack, row.end)))
     }
 
     /// Writes the fragment table, flushes, and gives the pack its whole name. Gives its size, `None` when nothing of the

@@ -4,8 +4,8 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use jiff::tz::TimeZone;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -17,7 +17,7 @@ use super::shape::{Shaper, Way};
 use super::upload::{self, Upload, read_range};
 use super::{Listed, PART_BYTES, PARTS_IN_FLIGHT, StoreError, s3};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{DEFAULT_STORE, SendOrder, StoreConfig, Verify};
+use crate::config::{DEFAULT_STORE, SendOrder, Shared, StoreConfig, Verify};
 use crate::keys::names::Names;
 use crate::machine::Folders;
 use crate::units::{CameraId, CameraKey, PackId, TenantId, WallTime};
@@ -42,6 +42,7 @@ pub(super) struct Bucket {
     shaper: Shaper,
     order: SendOrder,
     verify: Verify,
+    shared: Option<Shared>,
 }
 
 /// The client's own `Debug` shows its access key.
@@ -84,6 +85,7 @@ impl Bucket {
         self.name.clone_from(&config.name);
         self.shaper = Shaper::new(config.caps.clone(), zone.clone(), clock.clone());
         (self.order, self.verify, self.opaque) = (config.order, config.verify, config.encrypt);
+        self.shared = config.shared;
         self
     }
 
@@ -105,6 +107,7 @@ impl Bucket {
             shaper: Shaper::new(Vec::new(), TimeZone::UTC, Arc::new(SystemClock::default())),
             order: SendOrder::default(),
             verify: Verify::default(),
+            shared: None,
         }
     }
 
@@ -119,6 +122,10 @@ impl Bucket {
 
     pub(super) fn order(&self) -> SendOrder {
         self.order
+    }
+
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
     }
 
     pub(super) fn objects(&self) -> &dyn ObjectStore {
@@ -155,18 +162,38 @@ impl Bucket {
     }
 
     fn plain_path(&self, camera: &CameraKey, pack: PackId) -> Path {
-        let mut millis = [0u8; 8];
-        millis[2..].copy_from_slice(&pack.0[..6]);
-        let day = jiff::Timestamp::from_millisecond(i64::from_be_bytes(millis))
-            .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-            .strftime("%Y-%m-%d")
-            .to_string();
-        self.prefix
-            .clone()
-            .join(camera.tenant.as_str())
-            .join(camera.camera.as_str())
-            .join(day)
-            .join(format!("{pack}.mp4"))
+        let day = pack.created().to_timestamp().strftime("%Y-%m-%d").to_string();
+        self.folder_of(camera).join(day).join(format!("{pack}.mp4"))
+    }
+
+    fn folder_of(&self, camera: &CameraKey) -> Path {
+        self.prefix.clone().join(camera.tenant.as_str()).join(camera.camera.as_str())
+    }
+
+    /// The camera's packs whose ids are `after` this one and of the same day (UTC), in order. One request, or one for
+    /// each thousand of them.
+    pub(super) async fn list_day(&self, camera: &CameraKey, after: PackId) -> Result<Vec<Listed>, Error> {
+        let offset = self.plain_path(camera, after);
+        let mut day = offset.clone();
+        day = day.parts().take(day.parts().count().saturating_sub(1)).collect();
+        let listed = self.objects.list_with_offset(Some(&day), &offset).map(|item| listed(&self.prefix, None, item));
+        let mut packs: Vec<Listed> = listed.try_collect().await?;
+        packs.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(packs)
+    }
+
+    /// The days (UTC) of which the camera has packs, as the least id of each, in order.
+    pub(super) async fn days(&self, camera: &CameraKey) -> Result<Vec<PackId>, Error> {
+        let folder = self.folder_of(camera);
+        let found = self.objects.list_with_delimiter(Some(&folder)).await.map_err(s3::without_secrets)?;
+        let day = |path: Path| {
+            let day: jiff::civil::Date = path.filename()?.parse().ok()?;
+            let midnight = jiff::tz::Offset::UTC.to_timestamp(day.into()).ok()?;
+            Some(PackId::least_at(WallTime::from_timestamp(midnight)))
+        };
+        let mut days: Vec<PackId> = found.common_prefixes.into_iter().filter_map(day).collect();
+        days.sort();
+        Ok(days)
     }
 
     /// An object's file in a local directory.
@@ -289,19 +316,18 @@ impl Bucket {
     pub(super) fn list(&self) -> BoxStream<'static, Result<Listed, Error>> {
         let prefix = (!self.prefix.as_ref().is_empty()).then(|| self.prefix.clone());
         let (under, names) = (self.prefix.clone(), self.names.clone());
-        self.objects
-            .list(prefix.as_ref())
-            .map(move |item| {
-                let meta: ObjectMeta = item.map_err(s3::without_secrets)?;
-                Ok(Listed {
-                    pack: pack_named(&under, names.as_ref(), &meta.location),
-                    location: meta.location.to_string(),
-                    bytes: meta.size,
-                    modified: WallTime(meta.last_modified.timestamp() * crate::units::TICKS_PER_SECOND),
-                })
-            })
-            .boxed()
+        self.objects.list(prefix.as_ref()).map(move |item| listed(&under, names.as_ref(), item)).boxed()
     }
+}
+
+fn listed(prefix: &Path, names: Option<&Names>, item: Result<ObjectMeta, Error>) -> Result<Listed, Error> {
+    let meta = item.map_err(s3::without_secrets)?;
+    Ok(Listed {
+        pack: pack_named(prefix, names, &meta.location),
+        location: meta.location.to_string(),
+        bytes: meta.size,
+        modified: WallTime(meta.last_modified.timestamp() * crate::units::TICKS_PER_SECOND),
+    })
 }
 
 /// Which pack an object is, if its name is a pack's.

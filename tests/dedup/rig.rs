@@ -289,6 +289,7 @@ impl Rig {
             store_on_disk: true,
             stored_elsewhere: std::collections::HashSet::new(),
             time_zone: jiff::tz::TimeZone::UTC,
+            shared: None,
         };
         sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, policy)
     }

@@ -478,7 +478,7 @@ async fn compare(index: &Index, model: &Model, ask: TimeRange, limit: u32) {
 
 async fn compare_footage(index: &Index, model: &Model, camera: &CameraKey, ask: TimeRange, top: usize) {
     let with_state = |segment: &SegmentRow| SegmentRow { state: model.packs[&segment.pack].0.state, ..segment.clone() };
-    let mine = || model.segments.iter().filter(|((of, _), _)| of == camera).map(|(_, segment)| with_state(segment));
+    let mine = || model.segments.iter().filter(|((of, ..), _)| of == camera).map(|(_, segment)| with_state(segment));
     let segments: Vec<_> = mine().filter(|segment| segment.range.intersection(&ask).is_some()).collect();
     assert_eq!(index.segments(camera, ask).await.unwrap(), segments);
     let spans: Vec<_> = segments.iter().map(|segment| segment.range).collect();

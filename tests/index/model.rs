@@ -19,7 +19,7 @@ pub(crate) struct Model {
     pub(crate) cameras: BTreeMap<CameraKey, CameraRow>,
     pub(crate) runs: BTreeMap<RunId, (CameraKey, RunRow)>,
     pub(crate) packs: BTreeMap<PackId, (PackRow, Option<Reason>)>,
-    pub(crate) segments: BTreeMap<(CameraKey, WallTime), SegmentRow>,
+    pub(crate) segments: BTreeMap<(CameraKey, WallTime, PackId), SegmentRow>,
     pub(crate) gaps: BTreeMap<(CameraKey, WallTime, WallTime), GapRow>,
     pub(crate) open_gaps: BTreeMap<CameraKey, GapRow>,
     /// With the tenant; `None`: the gateway's.
@@ -85,6 +85,10 @@ impl Model {
                 row.state = row.state.max(PackState::Stored);
             }
             Change::Condemn { packs, at, reason } => packs.iter().try_for_each(|p| self.condemn(*p, at, reason))?,
+            Change::LeaveToOthers { pack } => {
+                self.packs.get(&pack).filter(|(row, _)| row.state == PackState::Sealed).ok_or(Refused)?;
+                self.forget(pack)?;
+            }
             Change::Forget { pack } => self.forget(pack)?,
             Change::Destroyed { pack, at } => self.destroyed(pack, at)?,
             Change::OpenGap { camera, start, cause } => {
@@ -142,7 +146,7 @@ impl Model {
         pack.start = pack.start.min(segment.range.start());
         pack.end = pack.end.max(segment.range.end());
         pack.bytes = pack.bytes.max(bytes);
-        self.segments.insert((camera, segment.range.start()), segment);
+        self.segments.insert((camera, segment.range.start(), segment.pack), segment);
         Ok(())
     }
 

@@ -99,6 +99,8 @@ impl Seaweed {
             .args([format!("-volume.port={volume}"), format!("-volume.port.grpc={volume_grpc}")])
             .args([format!("-filer.port={filer}"), format!("-filer.port.grpc={filer_grpc}")])
             .args([format!("-s3.port={s3}"), format!("-s3.port.grpc={s3_grpc}")])
+            // Of no use here, and on ports that a second server would want too.
+            .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log);

@@ -104,7 +104,9 @@ async fn rows_and_live(
     let id = |live: &Option<(PackRef, Arc<PackTable>)>| live.as_ref().map(|(pack, _)| pack.id);
     let mut before = growing();
     loop {
-        let rows = footage.index.segments(camera, range).await?;
+        let mut rows = footage.index.segments(camera, range).await?;
+        // What others record of the same camera comes later than one's own.
+        rows.retain(|row| !footage.packs.is_foreign(camera, row.pack));
         let live = growing();
         if id(&before) == id(&live) {
             return Ok((rows, live));

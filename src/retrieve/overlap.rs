@@ -1,0 +1,233 @@
+//! Where packs of several gateways cover the same time: each group of pictures comes out once.
+//!
+//! Two gateways that record one camera cut alike and read their own clocks, so the same pictures lie in two packs at
+//! times that differ a little. Of groups of pictures that share most of their time the one with the most pictures is
+//! taken, and where they have as many, the one that goes on from the group before. So a switch from one gateway's footage
+//! to the other's is always at a random access point.
+//!
+//! Absent on purpose: a look at ids. What was cut short or lost packets has other ids, and is the same footage all the same.
+
+use std::collections::BTreeMap;
+
+use super::walk::TABLES_TOGETHER;
+use crate::index::{PackState, SegmentRow};
+use crate::pack::{FragmentEntry, PackTable};
+use crate::packs::{PackRef, Packs, ReadError};
+use crate::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
+
+/// The rows without what others among them show too; rows are by start. Costs nothing where none overlap.
+pub(super) async fn shown_once(
+    packs: &Packs,
+    camera: &CameraKey,
+    rows: Vec<SegmentRow>,
+) -> Result<Vec<SegmentRow>, ReadError> {
+    let mut shown = Vec::with_capacity(rows.len());
+    for cluster in clusters(rows) {
+        match cluster.iter().all(|row| row.pack == cluster[0].pack) {
+            true => shown.extend(cluster),
+            false => shown.extend(rows_of(best(groups(packs, camera, cluster).await?))),
+        }
+    }
+    Ok(shown)
+}
+
+/// Rows that overlap, directly or through others, together.
+fn clusters(rows: Vec<SegmentRow>) -> Vec<Vec<SegmentRow>> {
+    let mut clusters: Vec<Vec<SegmentRow>> = Vec::new();
+    let mut end = WallTime(i64::MIN);
+    for row in rows {
+        let (starts, ends) = (row.range.start(), row.range.end());
+        match clusters.last_mut() {
+            Some(cluster) if starts < end => cluster.push(row),
+            _ => clusters.push(vec![row]),
+        }
+        end = end.max(ends);
+    }
+    clusters
+}
+
+/// A random access point and what is decoded from it, as far as one pack has it without a break.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    pack: PackId,
+    state: PackState,
+    run: RunId,
+    first: u32,
+    fragments: u32,
+    decode_time: Ticks90k,
+    start: WallTime,
+    end: WallTime,
+    pictures: usize,
+}
+
+impl Group {
+    fn new(row: &SegmentRow, first: u32, entry: &FragmentEntry) -> Self {
+        Self {
+            pack: row.pack,
+            state: row.state,
+            run: row.run,
+            first,
+            fragments: 1,
+            decode_time: entry.decode_time,
+            start: entry.stamp.wall_start,
+            end: entry.wall_end(),
+            pictures: entry.video.len(),
+        }
+    }
+
+    /// Whether both share more than half of the shorter one's time.
+    fn is_same_time(&self, other: &Self) -> bool {
+        let shared = self.end.min(other.end).since(self.start.max(other.start)).0;
+        let shorter = self.end.since(self.start).0.min(other.end.since(other.start).0);
+        shared > shorter / 2
+    }
+}
+
+/// The groups of these rows, by start.
+async fn groups(packs: &Packs, camera: &CameraKey, rows: Vec<SegmentRow>) -> Result<Vec<Group>, ReadError> {
+    let mut of_packs: BTreeMap<PackId, Vec<SegmentRow>> = BTreeMap::new();
+    rows.into_iter().for_each(|row| of_packs.entry(row.pack).or_default().push(row));
+    let of_packs: Vec<Vec<SegmentRow>> = of_packs.into_values().collect();
+    let mut groups = Vec::new();
+    for together in of_packs.chunks(TABLES_TOGETHER) {
+        let pack = |rows: &Vec<SegmentRow>| PackRef { id: rows[0].pack, camera: camera.clone(), state: rows[0].state };
+        let wanted: Vec<PackRef> = together.iter().map(pack).collect();
+        let tables = packs.tables_there(&wanted).await?;
+        let there = together.iter().zip(tables).filter_map(|(rows, table)| Some((rows, table?)));
+        there.for_each(|(rows, table)| split(rows, &table, &mut groups));
+    }
+    groups.sort_by_key(|group| (group.start, group.pack, group.first));
+    Ok(groups)
+}
+
+/// One pack's rows as groups.
+fn split(rows: &[SegmentRow], table: &PackTable, groups: &mut Vec<Group>) {
+    let mut current: Option<Group> = None;
+    for row in rows {
+        let end = row.first_fragment.saturating_add(row.fragments).min(table.fragments.len() as u32);
+        for n in row.first_fragment..end {
+            let entry = &table.fragments[n as usize];
+            match current.as_mut().filter(|group| !entry.random_access && group.first + group.fragments == n) {
+                Some(group) => {
+                    group.fragments += 1;
+                    group.end = group.end.max(entry.wall_end());
+                    group.pictures += entry.video.len();
+                }
+                None => groups.extend(current.replace(Group::new(row, n, entry))),
+            }
+        }
+    }
+    groups.extend(current);
+}
+
+/// Of groups of the same time the best; `groups` are by start, and so is what comes out.
+fn best(groups: Vec<Group>) -> Vec<Group> {
+    let mut taken: Vec<Group> = Vec::new();
+    for group in groups {
+        let Some(last) = taken.last().filter(|last| last.pack != group.pack && last.is_same_time(&group)) else {
+            taken.push(group);
+            continue;
+        };
+        let goes_on = |other: &Group| taken.len() > 1 && taken[taken.len() - 2].run == other.run;
+        if (group.pictures, goes_on(&group)) > (last.pictures, goes_on(last)) {
+            taken.pop();
+            taken.push(group);
+        }
+    }
+    taken
+}
+
+/// Neighbouring groups of one pack as one row.
+fn rows_of(groups: Vec<Group>) -> Vec<SegmentRow> {
+    let mut rows: Vec<SegmentRow> = Vec::new();
+    for group in groups {
+        let Some(range) = TimeRange::new(group.start, group.end) else { continue };
+        match rows.last_mut().filter(|row| row.pack == group.pack && row.first_fragment + row.fragments == group.first)
+        {
+            Some(row) => {
+                row.fragments += group.fragments;
+                row.range = TimeRange::new(row.range.start(), range.end().max(row.range.end())).unwrap_or(row.range);
+            }
+            None => rows.push(SegmentRow {
+                range,
+                run: group.run,
+                decode_time: group.decode_time,
+                pack: group.pack,
+                state: group.state,
+                first_fragment: group.first,
+                fragments: group.fragments,
+            }),
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::TICKS_PER_SECOND;
+
+    const MS: i64 = TICKS_PER_SECOND / 1_000;
+
+    /// Gateway `by`'s group number `n`, of `seconds` seconds and 10 pictures a second, `late_ms` behind the hour's beginning.
+    fn group(by: u8, n: u32, start_s: i64, seconds: i64, late_ms: i64) -> Group {
+        let start = WallTime((start_s * 1_000 + late_ms) * MS);
+        Group {
+            pack: PackId([by; 16]),
+            state: PackState::Stored,
+            run: RunId([by; 16]),
+            first: n * 10,
+            fragments: 10,
+            decode_time: Ticks90k(start_s * TICKS_PER_SECOND),
+            start,
+            end: start.saturating_add(Ticks90k(seconds * TICKS_PER_SECOND)),
+            pictures: seconds as usize * 10,
+        }
+    }
+
+    fn check(mut groups: Vec<Group>, expect: &[(u8, u32)]) {
+        groups.sort_by_key(|group| (group.start, group.pack));
+        let got: Vec<_> = best(groups).iter().map(|group| (group.pack.0[0], group.first / 10)).collect();
+        assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn the_same_groups_by_two_clocks_come_once_and_from_one_gateway() {
+        let both = |n: u32| [group(1, n, n.into(), 1, 0), group(2, n, n.into(), 1, 30 - 20 * i64::from(n))];
+        check((0..4).flat_map(both).collect(), &[(1, 0), (1, 1), (1, 2), (1, 3)]);
+    }
+
+    #[test]
+    fn a_group_that_was_cut_short_gives_way_to_the_whole_one() {
+        let groups = vec![
+            group(1, 0, 0, 4, 0),
+            group(1, 1, 4, 1, 0),
+            group(2, 0, 0, 4, 9),
+            group(2, 1, 4, 4, 9),
+            group(2, 2, 8, 4, 9),
+        ];
+        check(groups, &[(1, 0), (2, 1), (2, 2)]);
+    }
+
+    #[test]
+    fn footage_of_one_gateway_alone_is_shown_whole() {
+        let groups = vec![group(1, 0, 0, 4, 0), group(2, 5, 4, 4, 20), group(1, 1, 8, 4, 0)];
+        check(groups, &[(1, 0), (2, 5), (1, 1)]);
+    }
+
+    #[test]
+    fn only_rows_that_overlap_are_looked_at_together() {
+        let row = |by: u8, start: i64, end: i64| SegmentRow {
+            range: TimeRange::new(WallTime(start), WallTime(end)).expect("not empty"),
+            run: RunId([by; 16]),
+            decode_time: Ticks90k::ZERO,
+            pack: PackId([by; 16]),
+            state: PackState::Stored,
+            first_fragment: 0,
+            fragments: 1,
+        };
+        let rows = vec![row(1, 0, 10), row(2, 5, 15), row(3, 14, 20), row(1, 20, 30)];
+        let sizes: Vec<_> = clusters(rows).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [3, 1]);
+    }
+}
