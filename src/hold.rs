@@ -326,7 +326,7 @@ impl Holds {
         let Inner { index, packs, .. } = &*self.0;
         let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
         let done = Change::Copied { hold: hold.facts.id, pack: row.id };
-        if index.any_pack(copy_id(hold.facts.id, row.id)).await?.is_some() {
+        if index.any_pack(self.copy_id(hold, &pack)).await?.is_some() {
             return Ok(index.write(vec![done]).await?);
         }
         let table = match packs.table(&pack).await {
@@ -366,6 +366,13 @@ impl Holds {
         if let Err(error) = self.0.index.write(vec![event]).await {
             error!(%error, hold = %hold.facts.id, kind, "an event of a hold was lost");
         }
+    }
+}
+
+impl Holds {
+    /// The id of a pack's copy. In a store that gateways share it says who holds it.
+    fn copy_id(&self, hold: &HoldRow, pack: &PackRef) -> PackId {
+        self.0.spool.as_written_here(&pack.camera, copy_id(hold.facts.id, pack.id))
     }
 }
 

@@ -42,6 +42,7 @@ mod problem;
 mod range;
 mod serve;
 mod stats;
+mod uploads;
 
 /// Longest request body; a longer one is refused.
 const BODY_BYTES_MAX: u64 = 4096;
@@ -103,6 +104,7 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(hls::vod))
         .routes(routes!(hls::init))
         .routes(routes!(hls::segment))
+        .routes(routes!(uploads::first))
         .routes(routes!(holds::place))
         .routes(routes!(holds::list))
         .routes(routes!(holds::one, holds::release))

@@ -21,9 +21,9 @@ use crate::pack::reader::{self, TAIL_BYTES, Tail};
 use crate::pack::reference::{Host, Piece};
 use crate::pack::sealed::Sealed;
 use crate::pack::{PackError, PackTable};
-use crate::spool::{Growing, Spool};
+use crate::spool::{Growing, Spool, SpoolError};
 use crate::store::Store;
-use crate::units::{CameraKey, PackId};
+use crate::units::{CameraKey, PackId, TimeRange};
 
 mod assemble;
 pub mod check;
@@ -347,6 +347,11 @@ impl Packs {
     /// Reads the pack by this table from now on, that of its own being damaged.
     pub(crate) async fn read_by(&self, pack: PackId, table: PackTable, file_bytes: u64, sealed: Option<Sealed>) {
         self.tables.insert(pack, Whole::new(table, file_bytes, sealed)).await;
+    }
+
+    /// See [`Spool::send_first`].
+    pub async fn send_first(&self, camera: &CameraKey, range: TimeRange) -> Result<usize, SpoolError> {
+        self.spool.send_first(camera, range).await
     }
 
     /// Size of a whole pack's file.

@@ -226,7 +226,9 @@ async fn read(packs: &Packs, lost: &AllLost, pack: PackRef, bytes: u64, what: St
         Err(e) => return Read::Unreadable(Unreadable { what, why: e.to_string() }),
     };
     let bytes = if pack.state == PackState::Open { table.end() } else { bytes };
-    let Some(rows) = rows_of(&table, bytes) else { return Read::Nothing };
+    // What another gateway keeps for a hold is that gateway's.
+    let is_theirs = |table: &PackTable| table.header.hold.is_some() && packs.is_foreign(&pack.camera, pack.id);
+    let Some(rows) = rows_of(&table, bytes).filter(|_| !is_theirs(&table)) else { return Read::Nothing };
     let mut changes = changes_of(&rows);
     changes.extend(places_told(&table, bytes));
     let refers = changes.last().filter(|_| table.is_reference()).cloned();

@@ -406,7 +406,12 @@ impl Spool {
 
     /// The id of a pack that begins at this instant.
     pub fn new_pack_id(&self, camera: &CameraKey, at: WallTime) -> PackId {
-        self.0.store.new_pack_id(camera, at)
+        self.as_written_here(camera, PackId::generate(at))
+    }
+
+    /// The id of a pack that this gateway writes: in a shared store it says so.
+    pub fn as_written_here(&self, camera: &CameraKey, id: PackId) -> PackId {
+        self.0.store.as_written_here(camera, id)
     }
 
     /// Begins a pack: the file is created and its first boxes written. It becomes the camera's live pack.

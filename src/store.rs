@@ -249,9 +249,8 @@ impl Store {
         self.shared(camera).is_some_and(|shared| shared.rank != pack.writer())
     }
 
-    /// A new pack's id. In a shared store it says who wrote it.
-    pub fn new_pack_id(&self, camera: &CameraKey, at: WallTime) -> PackId {
-        let id = PackId::generate(at);
+    /// The id of a pack that this gateway writes: in a shared store it says so.
+    pub fn as_written_here(&self, camera: &CameraKey, id: PackId) -> PackId {
         self.shared(camera).map_or(id, |shared| id.written_by(shared.rank))
     }
 

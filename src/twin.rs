@@ -118,6 +118,8 @@ struct Inner {
     postponed: Mutex<HashSet<PackId>>,
     /// All that there is was looked through since the start.
     looked: AtomicBool,
+    /// Whose alarms were raised since the start.
+    alarmed: Mutex<HashSet<(CameraKey, &'static str)>>,
 }
 
 impl Twin {
@@ -146,6 +148,7 @@ impl Twin {
             left_out: Mutex::default(),
             postponed: Mutex::default(),
             looked: AtomicBool::new(false),
+            alarmed: Mutex::default(),
         }))
     }
 
@@ -244,13 +247,18 @@ impl Twin {
 
     /// Adopts what is after this id and of the same day.
     async fn adopt_day(&self, camera: &CameraKey, after: PackId, late: WallTime) -> Result<Looked, TwinError> {
-        let mut foreign: HashMap<PackId, Listed> = HashMap::new();
+        let (mut foreign, mut own) = (HashMap::new(), Vec::new());
         for listed in self.0.store.list_day(camera, after).await? {
-            let pack = listed.pack.as_ref().filter(|(of, pack)| of == camera && self.0.store.is_foreign(camera, *pack));
-            if let Some((_, pack)) = pack.filter(|(_, pack)| !self.is_left_out(*pack, listed.bytes)) {
-                foreign.insert(*pack, listed.clone());
+            match listed.pack {
+                Some((ref of, pack)) if of == camera && self.0.store.is_foreign(camera, pack) => {
+                    let known = self.is_left_out(pack, listed.bytes);
+                    (!known).then(|| foreign.insert(pack, listed));
+                }
+                Some((_, pack)) => own.push(pack),
+                None => {}
             }
         }
+        self.check_rank(camera, own).await?;
         let mut unknown = self.0.index.unknown_packs(foreign.keys().copied().collect()).await?;
         // In order: what refers to another pack began after it.
         unknown.sort();
@@ -334,7 +342,14 @@ impl Twin {
                 Err(error) => return Err(error.into()),
             }
         }
-        let missing = missing(&table, &Stored::new(&tables), self.goes_on(row).await?);
+        let stored = Stored::new(&tables);
+        if is_over && stored.is_strange_to(&table) {
+            let detail = "what another gateway stored of this camera at the same time has nothing in common with what is \
+                          recorded here, so both are stored: see that both have the same keys/gateway.key, and that the \
+                          camera sends both the same stream";
+            self.alarm(&row.camera, "nothing_in_common", detail.to_owned()).await?;
+        }
+        let missing = missing(&table, &stored, self.goes_on(row).await?);
         if missing.is_empty() {
             let left = self.0.spool.leave_to_others(row).await;
             return match left {
@@ -393,6 +408,33 @@ impl Twin {
             Err(SpoolError::Index(IndexError::Refused(_))) => Ok(true),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Packs that name this gateway and that its index does not know are another's of the same rank, or were left by an
+    /// index that is lost.
+    async fn check_rank(&self, camera: &CameraKey, own: Vec<PackId>) -> Result<(), TwinError> {
+        for pack in self.0.index.unknown_packs(own).await? {
+            // It may have been deleted since it was listed.
+            if self.0.store.pack_bytes(camera, pack).await?.is_some() {
+                let detail = format!(
+                    "pack {pack} in the store has this gateway's rank and is not in its index: give each gateway a rank \
+                     of its own; if the index was lost, run `vigie rebuild-index`"
+                );
+                return self.alarm(camera, "same_rank", detail).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// An error in the log and an event, once for a camera.
+    async fn alarm(&self, camera: &CameraKey, kind: &'static str, detail: String) -> Result<(), TwinError> {
+        if !lock(&self.0.alarmed).insert((camera.clone(), kind)) {
+            return Ok(());
+        }
+        error!(%camera, "{detail}");
+        let (at, tenant) = (self.0.clock.wall(), Some(camera.tenant.clone()));
+        let event = Change::Event { at, tenant, camera: Some(camera.clone()), kind, detail };
+        Ok(self.0.index.write(vec![event]).await?)
     }
 
     /// Forgets what others wrote on this day and what is no longer there.

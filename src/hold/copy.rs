@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{HoldError, Holds, copy_id};
+use super::{HoldError, Holds};
 use crate::index::hold::HoldRow;
 use crate::machine;
 use crate::pack::writer::PackWriter;
@@ -46,7 +46,7 @@ impl Holds {
         mut groups: Vec<Range<usize>>,
     ) -> Result<Copied, HoldError> {
         let header = PackHeader {
-            pack: copy_id(hold.facts.id, pack.id),
+            pack: self.copy_id(hold, pack),
             hold: Some(Arc::new(hold.facts.clone())),
             ..table.header.clone()
         };

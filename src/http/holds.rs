@@ -1,16 +1,15 @@
 //! Legal holds of a tenant: placed, listed, released, and their footage.
 
 use axum::Json;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::Service;
 use super::auth::TenantScope;
 use super::clip::answer;
-use super::params::{Asked, Camera, Hold, Instant, range};
+use super::params::{Asked, Camera, Hold, Instant, Told, range};
 use super::problem::{Kind, Problem};
 use crate::hold::{self, HoldError, HoldState, Why};
 use crate::index::hold::HoldRow;
@@ -23,21 +22,6 @@ use crate::units::TimeRange;
 const HOLDS_MAX: u32 = 1_000;
 /// No bound of this module's own: a hold's is said where it is placed.
 const HOURS_MAX: i64 = 24 * 366 * 1_000;
-
-/// A body of JSON, whole and known: what is missing, misspelt or malformed is refused. A browser sends another site's
-/// JSON to nobody without asking first, and nobody answers that here: so no page places holds behind an operator's back.
-pub(super) struct Told<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Told<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let Json(told) = Json::from_request(request, state).await.map_err(|e| {
-            Problem::invalid(format!("{}; the body is JSON, with Content-Type: application/json", e.body_text()))
-        })?;
-        Ok(Self(told))
-    }
-}
 
 /// What to hold, and why.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

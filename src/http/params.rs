@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use axum::extract::{FromRequestParts, Query, RawPathParams};
+use axum::Json;
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -133,6 +134,21 @@ pub(super) fn range(start: Instant, end: Instant, hours_max: i64) -> Result<Time
         .ok_or_else(|| Problem::invalid(format!("start ({start}) must be before end ({end})")))?;
     let within = Ticks90k::from_seconds(hours_max * 3600).is_some_and(|max| range.duration() <= max);
     within.then_some(range).ok_or_else(|| Problem::invalid(format!("ask for at most {hours_max} hours at once")))
+}
+
+/// A body of JSON, whole and known: what is missing, misspelt or malformed is refused. A browser sends another site's
+/// JSON to nobody without asking first, and nobody answers that here: so no page asks for anything behind an operator's back.
+pub(super) struct Told<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Told<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Json(told) = Json::from_request(request, state).await.map_err(|e| {
+            Problem::invalid(format!("{}; the body is JSON, with Content-Type: application/json", e.body_text()))
+        })?;
+        Ok(Self(told))
+    }
 }
 
 #[cfg(test)]

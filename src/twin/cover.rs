@@ -47,6 +47,13 @@ impl Stored {
         stored
     }
 
+    /// Whether they have footage of most of the pack's time, and not one of its fragments.
+    pub(super) fn is_strange_to(&self, table: &PackTable) -> bool {
+        let time = table.fragments.first().zip(table.fragments.last());
+        let is_same_time = time.is_some_and(|(first, last)| !self.lacks(first.stamp.wall_start, last.wall_end()));
+        is_same_time && table.fragments.iter().all(|entry| !self.fragments.contains_key(&entry.id))
+    }
+
     /// The others' own of this fragment, which the pack has `own` times.
     fn find(&self, entry: &FragmentEntry, own: usize) -> Option<&FragmentEntry> {
         let known = self.fragments.get(&entry.id)?;

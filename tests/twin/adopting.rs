@@ -7,8 +7,14 @@ use crate::rig::{Town, camera, scene};
 
 #[tokio::test]
 async fn what_both_recorded_is_shown_once_by_each() {
+    // By clocks that differ, and by clocks that agree to the tick.
+    both_record(35).await;
+    both_record(0).await;
+}
+
+async fn both_record(ahead_ms: i64) {
     let town = Town::new();
-    let (mut one, mut two) = (town.gateway(0, 0).await, town.gateway(1, 35).await);
+    let (mut one, mut two) = (town.gateway(0, 0).await, town.gateway(1, ahead_ms).await);
     let (a, b) = (one.connect(0).await, two.connect(4).await);
     one.record(&a, 0..20, None).await;
     one.record(&a, 20..40, None).await;

@@ -1,6 +1,7 @@
 //! Gateways without cameras: made-up fragments into real packs, an index and a spool for each, one store in memory.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -247,6 +248,19 @@ impl Side {
     /// Packs that the store has not.
     pub(crate) async fn waiting(&self) -> Vec<PackRow> {
         self.index.sealed_packs(&camera(), 1_000).await.unwrap()
+    }
+
+    /// Kinds of its events of the camera, the newest first.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        let camera = camera();
+        let events = self.index.events(&camera.tenant, Some(&camera), 0, 100).await.unwrap();
+        events.into_iter().map(|event| event.kind).collect()
+    }
+
+    /// The file of a pack that waits.
+    pub(crate) fn file_of(&self, pack: PackId) -> PathBuf {
+        let [_, whole, _] = self.spool.files(&camera(), pack);
+        whole
     }
 
     /// Files of its spool that are no cache.

@@ -1,8 +1,9 @@
 //! What one gateway stored the other does not store again.
 
+use object_store::{ObjectStoreExt, PutPayload};
 use vigie::media::GapCause;
 
-use crate::rig::{Side, Town, scene};
+use crate::rig::{Side, Town, camera, scene};
 
 /// Both show the whole scene, each picture once, without a hole.
 async fn show(sides: [&Side; 2], seconds: u32) {
@@ -116,4 +117,62 @@ async fn a_backlog_of_the_first_looks_before_it_goes() {
     assert_eq!(one.waiting().await.len(), 0);
     assert_eq!(town.stored_bytes().await, before);
     show([&one, &two], 200).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_damaged_in_the_store_does_not_count_as_stored() {
+    let town = Town::new();
+    let (mut one, mut two) = (town.gateway(0, 0).await, town.gateway(1, 0).await);
+    let (a, b) = (one.connect(0).await, two.connect(0).await);
+    let bad = one.record(&a, 0..50, None).await;
+    one.record(&a, 50..150, None).await;
+    let object = one.store.object_path(&camera(), bad);
+    let bytes = town.objects.get(&object).await.unwrap().bytes().await.unwrap();
+    town.objects.put(&object, PutPayload::from(bytes.slice(..bytes.len() - 7))).await.unwrap();
+    two.seal(&b, 0..100, None).await;
+    two.look_after(30).await;
+    two.look_after(900).await;
+    assert!(two.samples(-1..200).await == scene(0..150));
+    assert!(two.events().await.contains(&"foreign_pack_unusable".to_owned()));
+    let own: Vec<_> = town.objects().await.into_iter().filter(|o| o.pack.as_ref().unwrap().1.writer() == 1).collect();
+    assert_eq!(own.len(), 1, "the part that is damaged there: {own:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_the_index_and_the_spool_costs_another_look() {
+    let town = Town::new();
+    let (mut one, mut two) = (town.gateway(0, 0).await, town.gateway(1, 12).await);
+    let (a, b) = (one.connect(0).await, two.connect(0).await);
+    one.record(&a, 0..90, None).await;
+    let dropped = two.seal(&b, 0..60, None).await;
+    let cut = two.seal(&b, 60..140, None).await;
+    let files = [dropped, cut].map(|pack| (two.file_of(pack), std::fs::read(two.file_of(pack)).unwrap()));
+    two.look_after(30).await;
+    two.look_after(900).await;
+    assert_eq!(two.waiting().await.len(), 0);
+    let stored = town.stored_bytes().await;
+    // The index heard, and the files were still there.
+    for (path, bytes) in files {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let two = two.restart(&town).await;
+    assert_eq!(two.waiting().await.len(), 2, "both are found again");
+    two.look_after(30).await;
+    two.look_after(900).await;
+    assert_eq!(two.waiting().await.len(), 0);
+    assert_eq!(town.stored_bytes().await, stored);
+    show([&one, &two], 140).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_gateways_of_one_rank_are_told_of() {
+    let town = Town::new();
+    let (mut one, two) = (town.gateway(0, 0).await, town.gateway(0, 0).await);
+    let a = one.connect(0).await;
+    one.record(&a, 0..20, None).await;
+    two.look().await;
+    two.look().await;
+    assert_eq!(two.events().await, ["same_rank"]);
+    one.look().await;
+    assert_eq!(one.events().await, [""; 0]);
 }
