@@ -1,6 +1,6 @@
 //! Seeded histories: two gateways come and go at random, and what both show in the end is all that either recorded.
 //!
-//! `VIGIE_TWIN_SEEDS` (default 40) makes it longer; a seed that fails prints itself.
+//! `VIGIE_TWIN_SEEDS` (default 20) makes it longer; a seed that fails prints itself.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -119,7 +119,7 @@ async fn check(town: &Town, sides: &[Side; 2], plans: &[Vec<Session>; 2]) {
 
 #[test]
 fn what_both_show_is_all_that_either_recorded_each_picture_once() {
-    let seeds: u64 = std::env::var("VIGIE_TWIN_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
+    let seeds: u64 = std::env::var("VIGIE_TWIN_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
     let first: u64 = std::env::var("VIGIE_TWIN_FIRST").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     for seed in first..first + seeds {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
