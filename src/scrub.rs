@@ -10,7 +10,8 @@
 //! Invariants: what is mended has the bytes of its ids, and takes the damaged file's place whole and flushed. A pack that
 //! is on its way to destruction is left alone. What is lost stays where it lies until its time is over, and is shown again
 //! when its bytes are found to be right again.
-//! Absent on purpose: bytes that lie in other packs (they are checked there); the index against the store (`fsck`).
+//! Absent on purpose: bytes that lie in other packs (they are checked there); packs that another gateway wrote into a shared
+//! store (that one checks them); the index against the store (`fsck`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ pub enum Verdict {
     Mended(String),
     /// Some of it is lost, or all. Says what, for people.
     Lost(String),
-    /// It is not whole yet, or is being destroyed, or is gone.
+    /// It is not whole yet, or is being destroyed, or is gone, or is another gateway's.
     NotLookedAt,
 }
 
@@ -98,7 +99,10 @@ impl Scrubber {
     pub async fn examine(&self, id: PackId) -> Result<Verdict, ScrubError> {
         for _ in 0..LOOKS_MAX {
             let row = self.index.any_pack(id).await?;
-            let whole = |row: &PackRow| matches!(row.state, PackState::Sealed | PackState::Stored);
+            let whole = |row: &PackRow| {
+                let is_foreign = self.store.is_foreign(&row.camera, row.id);
+                matches!(row.state, PackState::Sealed | PackState::Stored) && !is_foreign
+            };
             let Some(row) = row.filter(whole) else { return Ok(Verdict::NotLookedAt) };
             let pack = PackRef { id, camera: row.camera.clone(), state: row.state };
             let checked = self.packs.check(&pack, row.bytes, &self.scratch).await;
