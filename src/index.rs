@@ -390,7 +390,7 @@ pub enum Change {
         /// Which pack.
         pack: PackId,
     },
-    /// Others stored the footage of this pack, which waits for the store: it is forgotten. Refused when it waits no more, or
+    /// Others stored the footage of this pack, which waits for the store: it is forgotten, and its run stays. Refused when it waits no more, or
     /// when bytes of others lie in it.
     LeaveToOthers {
         /// Which pack.

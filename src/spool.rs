@@ -260,11 +260,13 @@ impl Growing {
     /// Index changes that are true once the file as it is now is flushed; `None` when there is nothing to flush.
     fn take_unflushed(&self, state: &mut State, bytes: u64) -> Vec<Change> {
         state.dirty = false;
-        // The run begins before its first pack does.
         let mut changes = std::mem::take(&mut state.pending);
         if !state.announced
             && let Some((start, end)) = state.segments.extent()
         {
+            // The run begins before its packs do, and may have been forgotten with the last one that it had.
+            let PackHeader { camera, run, .. } = &self.header;
+            changes.insert(0, Change::BeginRun { camera: camera.clone(), run: *run, start });
             changes.push(Change::OpenPack(self.row(bytes, start, end)));
             changes.extend(self.day.as_ref().map(|day| Change::SealedUnder { pack: self.header.pack, key: day.id }));
             state.announced = true;
@@ -523,9 +525,10 @@ impl Spool {
         files.iter().map(sync).collect()
     }
 
-    /// Flushes each `every` until stopped, then once more.
-    pub async fn flush_until(&self, every: Duration, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(every);
+    /// Flushes until stopped, then once more. A flush begins each half of `within`, which leaves the other half for it
+    /// to take: what a slower disk takes longer comes on top.
+    pub async fn flush_until(&self, within: Duration, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(within / 2);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
             tokio::select! {

@@ -250,12 +250,11 @@ impl Twin {
         let (mut foreign, mut own) = (HashMap::new(), Vec::new());
         for listed in self.0.store.list_day(camera, after).await? {
             match listed.pack {
-                Some((ref of, pack)) if of == camera && self.0.store.is_foreign(camera, pack) => {
-                    let known = self.is_left_out(pack, listed.bytes);
-                    (!known).then(|| foreign.insert(pack, listed));
+                Some((_, pack)) if !self.0.store.is_foreign(camera, pack) => own.push(pack),
+                Some((_, pack)) if !self.is_left_out(pack, listed.bytes) => {
+                    foreign.insert(pack, listed);
                 }
-                Some((_, pack)) => own.push(pack),
-                None => {}
+                _ => {}
             }
         }
         self.check_rank(camera, own).await?;

@@ -63,7 +63,8 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
                 let what = format!("pack {pack} does not wait for the store, or bytes of other packs lie in it");
                 return Err(IndexError::Refused(what));
             }
-            found.forget(db)
+            // Its run most often goes on, and another gateway's runs are no successors of it.
+            found.leave(db)
         }
         Change::Forget { pack } => Pack::find(db, *pack)?.forget(db),
         Change::Destroyed { pack, at } => {
@@ -320,16 +321,22 @@ impl Pack {
     }
 
     fn forget(&self, db: &Connection) -> Result<(), IndexError> {
+        self.leave(db)?;
+        // A run that goes on may still get packs. One without an end that has a successor was cut off by a crash.
+        let sql = "DELETE FROM run WHERE id = ?1 AND packs = 0 AND (until IS NOT NULL
+                   OR EXISTS (SELECT 1 FROM run later WHERE later.camera = run.camera AND later.start > run.start))";
+        exec(db, sql, [self.run_number])?;
+        Ok(())
+    }
+
+    /// Forgets the pack, and not its run.
+    fn leave(&self, db: &Connection) -> Result<(), IndexError> {
         self.delete_segments(db)?;
         super::damage::forget(db, self.id)?;
         super::dedup::forget(db, self.id)?;
         super::hold::forget(db, self.id)?;
         exec(db, "DELETE FROM pack WHERE id = ?1", [self.id])?;
         exec(db, "UPDATE run SET packs = packs - 1 WHERE id = ?1", [self.run_number])?;
-        // A run that goes on may still get packs. One without an end that has a successor was cut off by a crash.
-        let sql = "DELETE FROM run WHERE id = ?1 AND packs = 0 AND (until IS NOT NULL
-                   OR EXISTS (SELECT 1 FROM run later WHERE later.camera = run.camera AND later.start > run.start))";
-        exec(db, sql, [self.run_number])?;
         Ok(())
     }
 

@@ -1,19 +1,23 @@
 //! Where packs of several gateways cover the same time: each group of pictures comes out once.
 //!
 //! Two gateways that record one camera cut alike and read their own clocks, so the same pictures lie in two packs at
-//! times that differ a little. Of groups of pictures that share most of their time the one with the most pictures is
-//! taken, and where they have as many, the one that goes on from the group before. So a switch from one gateway's footage
-//! to the other's is always at a random access point.
+//! times that differ a little. How much the clocks differ is seen from groups of pictures that begin with the same
+//! fragment. By one clock then, of groups that share most of their time the one with the most pictures is taken, and
+//! where they have as many, the one that goes on from the group before. So a switch from one gateway's footage to the
+//! other's is always at a random access point.
 //!
-//! Absent on purpose: a look at ids. What was cut short or lost packets has other ids, and is the same footage all the same.
+//! Times and not ids say what is the same footage: what was cut short or lost packets has other ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::walk::TABLES_TOGETHER;
 use crate::index::{PackState, SegmentRow};
 use crate::pack::{FragmentEntry, PackTable};
 use crate::packs::{PackRef, Packs, ReadError};
-use crate::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, FragmentId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+
+/// Two gateways' times of the same pictures differ by no more.
+const APART_MAX: Ticks90k = Ticks90k(5 * TICKS_PER_SECOND);
 
 /// The rows without what others among them show too; rows are by start. Costs nothing where none overlap.
 pub(super) async fn shown_once(
@@ -57,6 +61,10 @@ struct Group {
     decode_time: Ticks90k,
     start: WallTime,
     end: WallTime,
+    /// The start by the clock that all groups are compared by.
+    at: WallTime,
+    /// Of its first fragment.
+    id: FragmentId,
     pictures: usize,
 }
 
@@ -71,15 +79,21 @@ impl Group {
             decode_time: entry.decode_time,
             start: entry.stamp.wall_start,
             end: entry.wall_end(),
+            at: entry.stamp.wall_start,
+            id: entry.id,
             pictures: entry.video.len(),
         }
     }
 
+    fn length(&self) -> Ticks90k {
+        self.end.since(self.start)
+    }
+
     /// Whether both share more than half of the shorter one's time.
     fn is_same_time(&self, other: &Self) -> bool {
-        let shared = self.end.min(other.end).since(self.start.max(other.start)).0;
-        let shorter = self.end.since(self.start).0.min(other.end.since(other.start).0);
-        shared > shorter / 2
+        let end = |group: &Self| group.at.saturating_add(group.length());
+        let shared = end(self).min(end(other)).since(self.at.max(other.at)).0;
+        shared > self.length().min(other.length()).0 / 2
     }
 }
 
@@ -96,8 +110,43 @@ async fn groups(packs: &Packs, camera: &CameraKey, rows: Vec<SegmentRow>) -> Res
         let there = together.iter().zip(tables).filter_map(|(rows, table)| Some((rows, table?)));
         there.for_each(|(rows, table)| split(rows, &table, &mut groups));
     }
-    groups.sort_by_key(|group| (group.start, group.pack, group.first));
+    align(&mut groups);
     Ok(groups)
+}
+
+/// Puts all groups on one gateway's clock, and in its order: that of the gateway whose pack begins first.
+fn align(groups: &mut [Group]) {
+    groups.sort_by_key(|group| (group.start, group.pack, group.first));
+    let (mut packs, mut of_packs) = (Vec::new(), HashMap::<PackId, Vec<usize>>::new());
+    for (n, group) in groups.iter().enumerate() {
+        let of_pack = of_packs.entry(group.pack).or_default();
+        if of_pack.is_empty() {
+            packs.push(group.pack);
+        }
+        of_pack.push(n);
+    }
+    // Where groups that begin with this fragment were put, and by whom they were recorded.
+    let mut seen: HashMap<FragmentId, Vec<(WallTime, u8)>> = HashMap::new();
+    let mut clocks: HashMap<u8, i64> = HashMap::new();
+    for pack in packs {
+        let of_pack = of_packs.remove(&pack).unwrap_or_default();
+        let apart = |group: &Group| {
+            let others = seen.get(&group.id)?.iter().filter(|(_, writer)| *writer != pack.writer());
+            let nearest = others.map(|(at, _)| at.since(group.start).0).min_by_key(|apart| apart.abs());
+            nearest.filter(|apart| apart.abs() <= APART_MAX.0)
+        };
+        let mut offsets: Vec<i64> = of_pack.iter().filter_map(|&n| apart(&groups[n])).collect();
+        offsets.sort_unstable();
+        let known = clocks.get(&pack.writer()).copied().unwrap_or(0);
+        let offset = offsets.get(offsets.len() / 2).copied().unwrap_or(known);
+        clocks.insert(pack.writer(), offset);
+        for n in of_pack {
+            let group = &mut groups[n];
+            group.at = group.start.saturating_add(Ticks90k(offset));
+            seen.entry(group.id).or_default().push((group.at, pack.writer()));
+        }
+    }
+    groups.sort_by_key(|group| (group.at, group.pack, group.first));
 }
 
 /// One pack's rows as groups.
@@ -165,7 +214,6 @@ fn rows_of(groups: Vec<Group>) -> Vec<SegmentRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::TICKS_PER_SECOND;
 
     const MS: i64 = TICKS_PER_SECOND / 1_000;
 
@@ -181,12 +229,14 @@ mod tests {
             decode_time: Ticks90k(start_s * TICKS_PER_SECOND),
             start,
             end: start.saturating_add(Ticks90k(seconds * TICKS_PER_SECOND)),
+            at: start,
+            id: FragmentId([start_s as u8; 32]),
             pictures: seconds as usize * 10,
         }
     }
 
     fn check(mut groups: Vec<Group>, expect: &[(u8, u32)]) {
-        groups.sort_by_key(|group| (group.start, group.pack));
+        align(&mut groups);
         let got: Vec<_> = best(groups).iter().map(|group| (group.pack.0[0], group.first / 10)).collect();
         assert_eq!(got, expect);
     }
@@ -207,6 +257,15 @@ mod tests {
             group(2, 2, 8, 4, 9),
         ];
         check(groups, &[(1, 0), (2, 1), (2, 2)]);
+    }
+
+    #[test]
+    fn a_group_that_was_cut_shorter_than_the_clocks_differ_gives_way_too() {
+        let mut short = group(1, 1, 4, 1, 0);
+        (short.id, short.pictures) = (FragmentId([99; 32]), 3);
+        short.end = short.start.saturating_add(Ticks90k(300 * MS));
+        let groups = vec![group(1, 0, 0, 4, 0), short, group(2, 0, 0, 4, 400), group(2, 1, 4, 4, 400)];
+        check(groups, &[(1, 0), (2, 1)]);
     }
 
     #[test]

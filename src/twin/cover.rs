@@ -22,6 +22,8 @@ const APART_MAX: i64 = millis(30_000);
 const APART_REPEATED_MAX: i64 = millis(250);
 /// The same fragment stored twice is closer together than a fragment that repeats.
 const STORED_TWICE: i64 = millis(500);
+/// Where one's own footage goes on, theirs has to for so long: more than clocks that are in order differ.
+const OVERLAP: i64 = millis(1_000);
 /// Fragments further apart do not follow one another.
 const FOLLOWS: i64 = millis(100);
 
@@ -62,10 +64,30 @@ impl Stored {
         (apart(nearest, entry) <= within).then_some(nearest)
     }
 
-    /// Whether they have something that leads up to this fragment of theirs.
+    /// Whether they have footage that leads up to this fragment of theirs for long enough.
     fn leads_to(&self, theirs: &FragmentEntry) -> bool {
-        let before = self.spans.range(..(theirs.stamp.wall_start, WallTime(i64::MIN)));
-        before.rev().take(4).any(|((_, end), _)| end.0.saturating_add(FOLLOWS) >= theirs.stamp.wall_start.0)
+        let mut start = theirs.stamp.wall_start;
+        let wanted = start.saturating_sub(Ticks90k(OVERLAP));
+        for ((from, until), _) in self.spans.range(..(start, WallTime(i64::MIN))).rev() {
+            if start <= wanted || until.0.saturating_add(FOLLOWS) < start.0 {
+                break;
+            }
+            start = start.min(*from);
+        }
+        start <= wanted
+    }
+
+    /// Whether they have footage that goes on from this fragment of theirs for long enough.
+    fn goes_on(&self, theirs: &FragmentEntry) -> bool {
+        let mut end = theirs.wall_end();
+        let wanted = end.saturating_add(Ticks90k(OVERLAP));
+        for ((from, until), _) in self.spans.range((theirs.stamp.wall_start, WallTime(i64::MIN))..) {
+            if end >= wanted || from.0 > end.0.saturating_add(FOLLOWS) {
+                break;
+            }
+            end = end.max(*until);
+        }
+        end >= wanted
     }
 
     /// What follows this fragment of theirs.
@@ -118,6 +140,16 @@ fn found<'a>(table: &PackTable, stored: &'a Stored) -> Vec<Option<&'a FragmentEn
     found
 }
 
+/// By how much their clock is ahead, as most fragments show it.
+fn offset(table: &PackTable, found: &[Option<&FragmentEntry>]) -> Ticks90k {
+    let pairs = table.fragments.iter().zip(found);
+    let mut apart: Vec<i64> = pairs
+        .filter_map(|(own, theirs)| Some(theirs.as_ref()?.stamp.wall_start.since(own.stamp.wall_start).0))
+        .collect();
+    apart.sort_unstable();
+    Ticks90k(apart.get(apart.len() / 2).copied().unwrap_or(0))
+}
+
 /// The groups of pictures that have to be stored, as numbers of fragments; `goes_on`: this gateway has footage that
 /// follows the pack without a break.
 pub(super) fn missing(table: &PackTable, stored: &Stored, goes_on: bool) -> Vec<Range<usize>> {
@@ -130,12 +162,15 @@ pub(super) fn missing(table: &PackTable, stored: &Stored, goes_on: bool) -> Vec<
         *first |= !begins_run && !stored.leads_to(theirs);
     }
     if let (Some(last), Some(Some(theirs))) = (lacking.last_mut(), found.last()) {
-        *last |= goes_on && stored.after(theirs).is_none();
+        *last |= goes_on && !stored.goes_on(theirs);
     }
+    // By their clock.
+    let apart = offset(table, &found);
     let is_absent = |group: &Range<usize>| {
         let entries = &table.fragments[group.clone()];
-        let (first, last) = (entries.first(), entries.last());
-        first.zip(last).is_some_and(|(first, last)| stored.lacks(first.stamp.wall_start, last.wall_end()))
+        let on_theirs = |at: WallTime| at.saturating_add(apart);
+        let time = entries.first().zip(entries.last());
+        time.is_some_and(|(first, last)| stored.lacks(on_theirs(first.stamp.wall_start), on_theirs(last.wall_end())))
     };
     let absent: Vec<bool> = groups.iter().zip(&lacking).map(|(group, lacks)| *lacks && is_absent(group)).collect();
     let beside = |n: usize| (n > 0 && absent[n - 1]) || absent.get(n + 1) == Some(&true);

@@ -146,10 +146,16 @@ async fn a_store_that_goes_away_and_comes_back_is_told_once_each() {
     assert_eq!(rig.index.packs_in_state(PackState::Sealed, 9).await.unwrap().len(), 3);
     far.away.store(false, Ordering::SeqCst);
     none_waits(&rig).await;
-    let events = rig.index.events(&key(GATE).tenant, None, 0, 99).await.unwrap();
-    let told: Vec<&str> =
-        events.iter().rev().map(|event| event.kind.as_str()).filter(|kind| kind.starts_with("store_")).collect();
-    assert_eq!(told, ["store_away", "store_back"]);
+    let told = async || {
+        let events = rig.index.events(&key(GATE).tenant, None, 0, 99).await.unwrap();
+        let kinds = events.into_iter().rev().map(|event| event.kind);
+        kinds.filter(|kind| kind.starts_with("store_")).collect::<Vec<_>>()
+    };
+    // It is told when the drain has looked at how it went.
+    while told().await.len() < 2 {
+        tokio::time::advance(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(told().await, ["store_away", "store_back"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -87,7 +87,8 @@ impl Model {
             Change::Condemn { packs, at, reason } => packs.iter().try_for_each(|p| self.condemn(*p, at, reason))?,
             Change::LeaveToOthers { pack } => {
                 self.packs.get(&pack).filter(|(row, _)| row.state == PackState::Sealed).ok_or(Refused)?;
-                self.forget(pack)?;
+                self.packs.remove(&pack);
+                self.segments.retain(|_, segment| segment.pack != pack);
             }
             Change::Forget { pack } => self.forget(pack)?,
             Change::Destroyed { pack, at } => self.destroyed(pack, at)?,

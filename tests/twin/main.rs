@@ -4,6 +4,7 @@
 
 mod adopting;
 mod expiring;
+mod histories;
 mod real;
 mod rig;
 #[path = "../support/seaweed.rs"]

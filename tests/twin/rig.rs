@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 use vigie::clock::{Clock, Reading, SimClock};
@@ -16,6 +17,7 @@ use vigie::fsck::{Finding, Fsck};
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
 use vigie::keys::Keys;
 use vigie::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
+use vigie::pack::reader::{self, Tail};
 use vigie::pack::{PackHeader, Stamp};
 use vigie::packs::Packs;
 use vigie::retention::relieve::Reliever;
@@ -34,7 +36,7 @@ pub(crate) const DAY: i64 = 86_400;
 /// A group of pictures, in fragments of a second.
 pub(crate) const GOP: u32 = 2;
 /// Pictures of a second.
-const PICTURES: usize = 4;
+pub(crate) const PICTURES: usize = 4;
 
 /// What the gateways have in common.
 pub(crate) struct Town {
@@ -83,7 +85,12 @@ fn picture(n: u32) -> Vec<u8> {
 
 /// The sample bytes of these seconds of the scene.
 pub(crate) fn scene(seconds: Range<u32>) -> Vec<u8> {
-    seconds.flat_map(|n| (0..PICTURES as u32).flat_map(move |i| picture(n * PICTURES as u32 + i))).collect()
+    pictures(seconds.start * PICTURES as u32..seconds.end * PICTURES as u32)
+}
+
+/// Those of these pictures.
+pub(crate) fn pictures(numbers: Range<u32>) -> Vec<u8> {
+    numbers.flat_map(picture).collect()
 }
 
 /// The scene's second number `n`, as a run that began with second `first` has it, of which so many pictures came.
@@ -145,6 +152,20 @@ impl Town {
     pub(crate) async fn objects(&self) -> Vec<Listed> {
         let store = Store::over(self.objects.clone());
         store.list().try_collect().await.unwrap()
+    }
+
+    /// Bytes of all objects, and of the samples in them.
+    pub(crate) async fn held_bytes(&self) -> (u64, u64) {
+        let (mut stored, mut held) = (0, 0);
+        for listed in self.objects().await {
+            let object = self.objects.get(&listed.location.as_str().into()).await.unwrap().bytes().await.unwrap();
+            let Tail::Table(table) = reader::table_from_tail(&object, listed.bytes).unwrap() else {
+                panic!("all of it is there")
+            };
+            stored += listed.bytes;
+            held += table.fragments.iter().map(|entry| u64::from(entry.data_bytes)).sum::<u64>();
+        }
+        (stored, held)
     }
 
     /// Bytes that the store holds.
@@ -271,9 +292,14 @@ impl Side {
     }
 
     pub(crate) async fn comes_to(&self, pack: PackId, state: PackState) {
-        while self.index.any_pack(pack).await.unwrap().is_none_or(|row| row.state < state) {
+        for _ in 0..100_000 {
+            let row = self.index.any_pack(pack).await.unwrap();
+            if row.as_ref().is_some_and(|row| row.state >= state) {
+                return;
+            }
             tokio::task::yield_now().await;
         }
+        panic!("pack {pack} of rank {} never comes to {state:?}: {:?}", self.rank, self.index.any_pack(pack).await);
     }
 
     pub(crate) async fn gap(&self, start: i64, end: i64, cause: vigie::media::GapCause) {
