@@ -142,7 +142,8 @@ async fn read(site: &Site, view: &View, row: &PackRow) -> Result<Vec<TimeRange>,
     let table = view.opened.packs.table(&pack).await.map_err(|e| e.to_string())?;
     let mut spans = Vec::new();
     for entry in &table.fragments {
-        let data = view.opened.packs.stream(&pack, vec![entry.data_offset()..entry.end()]);
+        let range = entry.data_offset()..entry.end();
+        let data = view.opened.packs.stream(&pack, Vec::from([range]));
         let data: Vec<bytes::Bytes> = data.try_collect().await.map_err(|e| format!("pack {}: {e}", row.id))?;
         let data = data.concat();
         let mut rest = data.as_slice();
