@@ -59,13 +59,14 @@ impl Index {
             .await
     }
 
-    /// Across tenants, for retention: packs whose bytes lie in this one and that readers may see.
+    /// Across tenants, for retention: packs whose bytes lie in this one and that somebody may read yet: also those that are
+    /// condemned and not doomed, which a hold may want.
     pub async fn referrers(&self, host: PackId) -> Result<Vec<PackRow>, IndexError> {
         self.readers
             .read(move |db| {
                 let sql = format!(
                     "{PACKS} WHERE p.id IN (SELECT r.referrer FROM pack h JOIN reference r ON r.host = h.id
-                     WHERE h.pack = ?1) AND p.state < 3"
+                     WHERE h.pack = ?1) AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.pack = p.id)"
                 );
                 rows(db, &sql, [host.0], pack_row)
             })

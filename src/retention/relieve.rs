@@ -62,7 +62,8 @@ impl Reliever {
         Self { index, spool, packs, keys, time_zone, turn: Arc::default() }
     }
 
-    /// Afterwards no pack that readers may see refers to this one, which is condemned.
+    /// Afterwards no pack that somebody may read refers to this one, which is condemned. Of those that are condemned
+    /// themselves, readers that began before and holds that come still need the bytes, until they are doomed.
     ///
     /// # Errors
     /// When it has to stay for now. Bytes that are damaged beyond use are no reason: they are lost to the packs that refer to
@@ -76,7 +77,9 @@ impl Reliever {
             }
             referrers.push((self.deadline(&row).await?, row));
         }
-        referrers.sort_by_key(|(until, row)| (std::cmp::Reverse(*until), row.id));
+        // Bytes of others lie in none that is condemned.
+        let goes = |row: &PackRow| row.state == PackState::Condemned;
+        referrers.sort_by_key(|(until, row)| (goes(row), std::cmp::Reverse(*until), row.id));
         // Where fragments lie from now on.
         let mut held: HashMap<FragmentId, Place> = HashMap::new();
         let mut freed = Vec::new();
@@ -121,8 +124,8 @@ impl Reliever {
             true => self.packs.file_bytes(&pack).await?,
             false => self.write(&pack, &table, &now, host).await?,
         };
-        // The index lets no bytes of others lie in a pack of which something is lost.
-        if self.index.lost(pack.id).await?.is_empty() {
+        // The index lets no bytes of others lie in a pack that goes, or of which something is lost.
+        if row.state != PackState::Condemned && self.index.lost(pack.id).await?.is_empty() {
             let own = Arc::new(Host { pack: pack.id, camera: pack.camera });
             for (number, entry) in now.fragments.iter().enumerate().filter(|(_, entry)| entry.place.is_none()) {
                 held.entry(entry.id).or_insert_with(|| Place { host: own.clone(), fragment: number as u32 });

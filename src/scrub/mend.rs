@@ -228,7 +228,8 @@ impl Scrubber {
 
     /// What is lost of a host, or is back, is so for the packs that refer to it.
     async fn note_referrers(&self, host: &PackRow) -> Result<(), ScrubError> {
-        for row in self.index.referrers(host.id).await? {
+        let referrers = self.index.referrers(host.id).await?.into_iter();
+        for row in referrers.filter(|row| row.state != PackState::Condemned) {
             let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
             let table = match self.packs.table(&pack).await {
                 Ok(table) => table,

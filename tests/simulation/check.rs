@@ -62,6 +62,10 @@ impl View {
         Ok(Some(Self { opened, packs: rows.into_iter().map(|row| (row.id, row)).collect(), segments }))
     }
 
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &PackRow> {
+        self.packs.values()
+    }
+
     async fn table(&self, row: &PackRow) -> Result<Arc<PackTable>, String> {
         let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
         let table = self.opened.packs.table(&pack).await;
@@ -124,6 +128,11 @@ impl View {
 
     /// What is owed is shown; what is not shown any more had to go, or might.
     pub(crate) fn check_rows(&self, site: &Site, model: &mut Model, now: WallTime) -> Result<(), String> {
+        for (pack, row) in self.packs.iter().filter(|(pack, _)| self.segments.contains_key(pack)) {
+            if row.start.saturating_add(plan_of(site, &row.camera).retention_max) < now {
+                return Err(format!("pack {pack} of {} is shown past its maximum", row.camera));
+            }
+        }
         let mut gone = Vec::new();
         for (pack, owed) in &model.owed {
             let segments = self.segments.get(pack).map(Vec::as_slice).unwrap_or_default();
@@ -181,7 +190,10 @@ pub(crate) fn check_bytes(site: &Site, now: WallTime) -> Result<(), String> {
     let mut all: Vec<(String, bytes::Bytes)> = files.iter().filter_map(read).collect();
     all.extend(site.objects.bodies().into_iter().map(|(path, body)| (path.to_string(), body)));
     for (name, body) in all {
-        let Some((key, _)) = pack_named(&name) else { continue };
+        let Some((key, pack)) = pack_named(&name) else { continue };
+        if site.asked.kept_until(&site.plan, &key, pack) >= now {
+            continue;
+        }
         let camera = site.plan.cameras.iter().position(|c| c.key == key).expect("a camera of the plan");
         let max = site.plan.cameras[camera].retention_max;
         if let Some(oldest) = site.sent.oldest_in(camera, &body).filter(|at| at.saturating_add(max) < now) {
@@ -200,7 +212,8 @@ pub(crate) fn check_age(site: &Site, now: WallTime) -> Result<(), String> {
     names.extend(files.iter().filter_map(|f| Some(f.strip_prefix(&spool).ok()?.to_str()?.to_owned())));
     for name in names {
         let Some((key, pack)) = pack_named(&name) else { continue };
-        let gone_by = starts(pack).saturating_add(plan_of(site, &key).retention_max);
+        let kept_until = site.asked.kept_until(&site.plan, &key, pack);
+        let gone_by = starts(pack).saturating_add(plan_of(site, &key).retention_max).max(kept_until);
         if gone_by < now {
             let late = now.since(gone_by).as_seconds_f64();
             return Err(format!("{name} is there {late:.1} s after its maximum"));
@@ -217,8 +230,9 @@ pub(crate) async fn check_all(site: &Site, model: &Model, now: WallTime) -> Resu
     for camera in &site.plan.cameras {
         check_holes(&view, &camera.key).await?;
     }
-    let shown = view.check_footage(site).await?;
+    let mut shown = view.check_footage(site).await?;
     check_bytes(site, now)?;
+    shown.held += site.asked.check(site, &view, now).await?;
     for (pack, owed) in &model.owed {
         let Some(row) = view.packs.get(pack) else { continue };
         let table = view.table(row).await?;
@@ -239,6 +253,8 @@ pub(crate) async fn check_all(site: &Site, model: &Model, now: WallTime) -> Resu
 pub(crate) struct Shown {
     /// Segments of packs that refer to others.
     pub(crate) references: u64,
+    /// Stretches said to be protected.
+    pub(crate) held: u64,
 }
 
 async fn check_fsck(site: &Site, view: &View) -> Result<(), String> {

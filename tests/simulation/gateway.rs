@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use vigie::clock::{Clock, SimClock};
 use vigie::dedup::Dedup;
 use vigie::gateway::continuity;
+use vigie::hold::Holds;
 use vigie::index::{CameraRow, Change, Index};
 use vigie::keys::Keys;
 use vigie::media::{Params, VideoCodec, VideoParams};
@@ -24,6 +25,7 @@ use vigie::status::StatusBoard;
 use vigie::store::Store;
 use vigie::units::CameraKey;
 
+use crate::holds::AllAsked;
 use crate::model::{Heard, Sent};
 use crate::objects::SimObjects;
 use crate::plan::{CameraPlan, Plan};
@@ -35,6 +37,7 @@ pub(crate) struct Site {
     pub(crate) dir: PathBuf,
     pub(crate) objects: SimObjects,
     pub(crate) sent: Sent,
+    pub(crate) asked: AllAsked,
 }
 
 /// What the parts share.
@@ -116,6 +119,9 @@ pub(crate) struct Gateway {
     recorders: Vec<JoinHandle<()>>,
     flusher: JoinHandle<()>,
     sweeper: JoinHandle<()>,
+    pub(crate) holds: Holds,
+    /// Where holds are placed.
+    holder: Option<JoinHandle<()>>,
     stop_recording: CancellationToken,
     stop_flushing: CancellationToken,
 }
@@ -193,12 +199,26 @@ impl Gateway {
         };
         let reserve_bytes = plan.policy.disk_reserve_bytes;
         let zone = plan.policy.time_zone.clone();
-        let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), site.keys(), zone);
+        let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), site.keys(), zone.clone());
+        let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), site.keys(), clock.clone(), zone.clone());
+        let holder = plan.holds.iter().any(|of| !of.is_empty());
+        let holder = holder.then(|| tokio::spawn(holds.clone().run(stop_flushing.clone())));
         let storage = sweep::Storage::new(packs, Arc::new(move || spool.free_bytes(reserve_bytes)));
         let storage = if plan.references { storage.relieved_by(reliever) } else { storage };
         let sweeper = sweep::Sweeper::new(index, clock, storage, plan.policy.clone());
         let sweeper = tokio::spawn(sweeper.run(stop_flushing.clone()));
-        Ok(Self { opened, _dedup: dedup, spool_tasks, recorders, flusher, sweeper, stop_recording, stop_flushing })
+        Ok(Self {
+            opened,
+            _dedup: dedup,
+            spool_tasks,
+            recorders,
+            flusher,
+            sweeper,
+            holds,
+            holder,
+            stop_recording,
+            stop_flushing,
+        })
     }
 
     /// As `vigie run` stops.
@@ -210,6 +230,9 @@ impl Gateway {
         self.stop_flushing.cancel();
         // The gateway warns when one of these ended badly, and goes on.
         let _ = (self.flusher.await, self.sweeper.await);
+        if let Some(holder) = self.holder {
+            let _ = holder.await;
+        }
         self.opened.spool.close();
         self.spool_tasks.join().await;
         self.opened.index.close().await;

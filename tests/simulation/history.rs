@@ -13,6 +13,7 @@ use vigie::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
 use crate::check::{Shown, View, check_age, check_all, check_bytes};
 use crate::gateway::{Gateway, Site};
+use crate::holds::AllAsked;
 use crate::machine::{Faults, SimMachine};
 use crate::model::{Model, Sent};
 use crate::objects::SimObjects;
@@ -79,7 +80,8 @@ impl History {
             true => SimObjects::folder(machine.clone(), store),
             false => SimObjects::remote(machine.clone()),
         };
-        let site = Site { plan, dir: dir.path().to_owned(), objects, sent: Sent::default() };
+        let site =
+            Site { plan, dir: dir.path().to_owned(), objects, sent: Sent::default(), asked: AllAsked::default() };
         Self { site, machine, trace, model: Model::default(), shown: Shown::default(), wall: START, _dir: dir }
     }
 
@@ -98,7 +100,9 @@ impl History {
         }
         let now = self.wall;
         let (site, model) = (self.site.clone(), self.model.clone());
-        self.shown.references += self.look_on(check_all(&site, &model, now))?.references;
+        let last = self.look_on(check_all(&site, &model, now))?;
+        self.shown.references += last.references;
+        self.shown.held += last.held;
         Ok(())
     }
 
@@ -156,6 +160,7 @@ impl History {
             if let Some(view) = View::of(&site).await? {
                 if recovered {
                     view.check_rows(&site, &mut model, now)?;
+                    shown.held += site.asked.check(&site, &view, now).await?;
                     if site.plan.references {
                         shown.references += view.check_footage(&site).await?.references;
                         check_bytes(&site, now)?;
@@ -194,6 +199,9 @@ async fn drive(
         Ok(gateway) => gateway,
         Err(why) => return Ok(Ended::NotStarted(why)),
     };
+    let holds = site.plan.holds[n as usize].clone();
+    let asking = site.asked.clone().ask(holds, site.clone(), gateway.holds.clone(), clock.clone());
+    let asking = tokio::spawn(asking);
     let mut phases = life.phases.iter().filter(|(at, _)| *at > begin.elapsed()).peekable();
     let mut look = begin + LOOK;
     let ends = begin + life.lasts;
@@ -212,6 +220,8 @@ async fn drive(
         machine.stop();
         return Ok(Ended::Died);
     }
+    asking.abort();
+    let _ = asking.await;
     timeout(STOP_MAX, gateway.stop()).await.map_err(|_| "it does not stop".to_owned())??;
     Ok(Ended::Stopped)
 }

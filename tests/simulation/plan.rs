@@ -23,6 +23,22 @@ pub(crate) struct Plan {
     pub(crate) lives: Vec<Life>,
     /// Two tenants film one scene, in one deduplication domain.
     pub(crate) references: bool,
+    /// For each life, in their order.
+    pub(crate) holds: Vec<Vec<HoldPlan>>,
+}
+
+/// Somebody places a hold.
+#[derive(Clone, Debug)]
+pub(crate) struct HoldPlan {
+    /// After the start of the gateway.
+    pub(crate) at: Duration,
+    pub(crate) camera: usize,
+    /// Before it is placed.
+    pub(crate) begins_ago: Duration,
+    pub(crate) covers: Duration,
+    /// After it is placed, and what it covers is filmed.
+    pub(crate) kept: Duration,
+    pub(crate) released_after: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -111,7 +127,12 @@ impl Plan {
             let random = &mut SmallRng::seed_from_u64(seed ^ 0x7265_6665_7273);
             cameras.push(mirror(&cameras[0], &policy, random));
         }
-        Self { seed, local, cameras, limits, durability, policy, lives, references }
+        let mut holds = vec![Vec::new(); lives.len()];
+        if matches!(seed % 16, 1 | 3 | 9) {
+            let random = &mut SmallRng::seed_from_u64(seed ^ 0x0068_6f6c_6473);
+            holds.iter_mut().zip(&lives).for_each(|(of, life)| *of = holds_of(life, cameras.len(), &policy, random));
+        }
+        Self { seed, local, cameras, limits, durability, policy, lives, references, holds }
     }
 
     /// Something may have been destroyed to make room.
@@ -181,6 +202,32 @@ fn life(local: bool, random: &mut SmallRng) -> Life {
         at += seconds(random, 5.0, 30.0);
     }
     Life { calls, lasts, ends, phases, pause: seconds(random, 0.0, 6.0) }
+}
+
+/// Some while a sweep begins, some of footage that goes.
+fn holds_of(life: &Life, cameras: usize, policy: &Policy, random: &mut SmallRng) -> Vec<HoldPlan> {
+    let mut at = Duration::ZERO;
+    let mut plans = Vec::new();
+    while random.random_bool(0.8) {
+        at += seconds(random, 0.0, 20.0);
+        if random.random_bool(0.5) {
+            at = policy.interval * (at.as_secs_f64() / policy.interval.as_secs_f64()).ceil() as u32;
+        }
+        if at >= life.lasts {
+            break;
+        }
+        let released_after = random.random_bool(0.3).then(|| seconds(random, 0.0, 20.0));
+        plans.push(HoldPlan {
+            at,
+            camera: random.random_range(0..cameras),
+            begins_ago: seconds(random, 0.0, 70.0),
+            covers: seconds(random, 1.0, 30.0),
+            kept: seconds(random, 5.0, 200.0),
+            released_after,
+        });
+        at += released_after.unwrap_or_default();
+    }
+    plans
 }
 
 /// The store is away until packs that wait for it are condemned, and slow then.
