@@ -4,6 +4,7 @@
 //! cargo bench --bench index                                    200,000 packs of 1,000 cameras
 //! VIGIE_BENCH_PACKS=21600000 cargo bench --bench index         30 days of 1,000 cameras (writes some 4 GB)
 //! VIGIE_BENCH_DIR=/data …                                      elsewhere than in the temporary directory
+//! VIGIE_BENCH_KEEP=/data/index.sqlite …                        keep the index, for `vigie bench ingest --index`
 //! ```
 //!
 //! The index is filled through the public interface, camera after camera, some minutes of each at a time.
@@ -11,10 +12,12 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::time::Instant;
+use vigie::clock::{Clock, SystemClock};
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState, SegmentRow};
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
@@ -22,7 +25,9 @@ const CAMERAS: usize = 1_000;
 /// Two minutes, the length at which a pack is sealed.
 const PACK: i64 = 120 * TICKS_PER_SECOND;
 const DAY: i64 = 86_400 * TICKS_PER_SECOND;
-const BEGINNING: WallTime = WallTime(1_780_000_000 * TICKS_PER_SECOND);
+/// A month ends now, so that a gateway that starts with a kept index finds nothing that it would have to delete.
+static BEGINNING: LazyLock<WallTime> =
+    LazyLock::new(|| SystemClock::default().wall().saturating_sub(Ticks90k(30 * DAY - 3_600 * TICKS_PER_SECOND)));
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -94,13 +99,17 @@ async fn main() -> Result<(), Failure> {
     index.close().await;
     lookup(&index).await?;
     sizes(&path, each)?;
+    if let Some(kept) = std::env::var_os("VIGIE_BENCH_KEEP") {
+        rusqlite::Connection::open(&path)?.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        std::fs::copy(&path, kept)?;
+    }
     Ok(())
 }
 
 async fn configure(index: &Index) -> Result<Vec<Camera>, Failure> {
     let camera = |n: usize| -> Result<Camera, Failure> {
         let offset = rand::rng().random_range(0..PACK);
-        Ok(Camera { key: format!("town/camera-{n:04}").parse()?, run: RunId::generate(BEGINNING), offset })
+        Ok(Camera { key: format!("bench/{n}").parse()?, run: RunId::generate(*BEGINNING), offset })
     };
     let cameras = (0..CAMERAS).map(camera).collect::<Result<Vec<_>, _>>()?;
     let rows = cameras.iter().map(|camera| CameraRow {
@@ -115,7 +124,7 @@ async fn configure(index: &Index) -> Result<Vec<Camera>, Failure> {
     changes.extend(cameras.iter().map(|camera| Change::BeginRun {
         camera: camera.key.clone(),
         run: camera.run,
-        start: BEGINNING,
+        start: *BEGINNING,
     }));
     index.write(changes).await?;
     Ok(cameras)

@@ -104,6 +104,19 @@ fn cut(c: &mut Criterion) {
     group.finish();
 }
 
+/// Fragments that the processor's cache does not hold, as those of hundreds of cameras are: this is what their ids cost.
+fn identify(c: &mut Criterion) {
+    let pack = fragments(PACK_FRAMES);
+    let bytes: usize = pack.iter().map(|f| f.payload.len()).sum();
+    let mut group = c.benchmark_group("id");
+    group.throughput(Throughput::Bytes(bytes as u64)).sample_size(20);
+    group.bench_function("2min_4mbps", |b| {
+        let id = |fragment: &Fragment| blake3::keyed_hash(key().as_bytes(), &fragment.payload);
+        b.iter(|| pack.iter().map(id).fold(0, |all, id| all ^ id.as_bytes()[0]));
+    });
+    group.finish();
+}
+
 fn write(c: &mut Criterion) {
     let pack = fragments(PACK_FRAMES);
     let bytes: usize = pack.iter().map(|f| f.payload.len()).sum();
@@ -149,5 +162,5 @@ fn read(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(pack, cut, write, read);
+criterion_group!(pack, cut, identify, write, read);
 criterion_main!(pack);

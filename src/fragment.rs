@@ -28,8 +28,9 @@ const NOMINAL_TICKS: i64 = TICKS_PER_SECOND / 25;
 /// A fragment is cut at this size too, so that a hostile camera cannot fill the memory. Sizes are the camera's, so the
 /// cut is still the same for every recorder.
 const FRAGMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// A buffer grows by so much at least, and is kept from fragment to fragment up to so much.
-const BUFFER_STEP_BYTES: usize = 64 * 1024;
+/// A buffer has room for this from the start, for the fragments of nearly every camera: what is not used of it costs
+/// addresses and no memory, while a buffer that grows leaves holes. One is kept from fragment to fragment up to the second.
+const BUFFER_BYTES: usize = 1024 * 1024;
 const BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// And at this many samples, far more than a second has: many small ones cost memory too.
 const SAMPLES_MAX: usize = 4096;
@@ -42,6 +43,8 @@ pub enum FragmentError {
     TimestampJump {
         /// Signed size of the jump.
         ticks: i64,
+        /// The access unit that jumped: it may begin the next run.
+        unit: Box<AccessUnit>,
     },
 }
 
@@ -162,7 +165,7 @@ impl Fragmenter {
         // Against the latest picture and not the one before: time must not walk back in small steps either.
         let ticks = pts.saturating_sub(self.latest_pts);
         if !(-BACKWARD_TICKS_MAX..=FORWARD_TICKS_MAX).contains(&ticks) {
-            return Err(FragmentError::TimestampJump { ticks });
+            return Err(FragmentError::TimestampJump { ticks, unit: Box::new(au) });
         }
         let too_large = self.building.bytes.saturating_add(au.data.len()) > FRAGMENT_BYTES_MAX
             || self.building.samples() >= SAMPLES_MAX;
@@ -375,7 +378,8 @@ fn audio_samples(building: &Building, nominal: i64) -> Vec<Sample> {
 /// A buffer grows in steps that are small beside it: doubling would cost a camera twice its memory.
 fn append(buffer: &mut Vec<u8>, bytes: &[u8]) {
     if buffer.capacity() - buffer.len() < bytes.len() {
-        buffer.reserve_exact(bytes.len().max(BUFFER_STEP_BYTES).max(buffer.capacity() / 4));
+        let least = if buffer.capacity() == 0 { BUFFER_BYTES } else { buffer.capacity() / 4 };
+        buffer.reserve_exact(bytes.len().max(least));
     }
     buffer.extend_from_slice(bytes);
 }

@@ -247,8 +247,8 @@ impl Gateway {
 
         let (stop_flushing, stop_serving) = (CancellationToken::new(), CancellationToken::new());
         let flusher = {
-            let (spool, every, stop) = (spool.clone(), config.recording.durability, stop_flushing.clone());
-            tokio::spawn(async move { spool.flush_until(every, stop).await })
+            let (spool, within, stop) = (spool.clone(), config.recording.durability, stop_flushing.clone());
+            tokio::spawn(async move { spool.flush_until(within, stop).await })
         };
         let all = camera_rows(config).into_iter().map(|row| row.key);
         let twin =

@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use rand::distr::{Distribution, StandardUniform};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use rustix::fs::FallocateFlags;
 use tokio::task::JoinHandle;
 
 /// A change to the disk.
@@ -123,6 +124,12 @@ pub fn write_all(file: &File, mut bytes: &[u8]) -> io::Result<()> {
 /// As [`File::set_len`].
 pub fn set_len(file: &File, bytes: u64) -> io::Result<()> {
     change(FileOp::SetLen(file, bytes), || file.set_len(bytes))
+}
+
+/// Sets blocks of the disk aside for what will be written to this file from `from` on, its length unchanged, and says
+/// whether that was done: not every file system can. A simulation has no blocks.
+pub fn reserve(file: &File, from: u64, bytes: u64) -> bool {
+    simulated().is_none() && rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, bytes).is_ok()
 }
 
 /// As [`File::sync_data`].

@@ -525,9 +525,10 @@ impl Spool {
         files.iter().map(sync).collect()
     }
 
-    /// Flushes each `every` until stopped, then once more.
-    pub async fn flush_until(&self, every: Duration, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(every);
+    /// Flushes until stopped, then once more. A flush begins each half of `within`, which leaves the other half for it
+    /// to take: what a slower disk takes longer comes on top.
+    pub async fn flush_until(&self, within: Duration, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(within / 2);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
             tokio::select! {

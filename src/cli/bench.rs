@@ -70,6 +70,9 @@ pub(crate) struct Ingest {
     /// Length of the gateway's packs, in seconds
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     pub(crate) pack_seconds: u64,
+    /// The gateway encrypts what it stores
+    #[arg(long)]
+    pub(crate) encrypt: bool,
     /// What takes turns
     #[arg(long, value_delimiter = ',', default_value = "gateway,floor")]
     pub(crate) recorders: Vec<Recorder>,

@@ -17,6 +17,8 @@ use crate::machine;
 use crate::media::Fragment;
 use crate::units::FragmentId;
 
+/// Blocks of the disk are set aside for so much of a pack at a time.
+const RESERVED_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes of memory that a thread keeps for sealing.
 const SEALING_BYTES_KEPT: usize = 4 << 20;
 
@@ -35,6 +37,8 @@ pub struct PackWriter {
     sealer: Option<Sealer>,
     /// Reused from fragment to fragment.
     boxes: Vec<u8>,
+    /// Up to here blocks of the disk are set aside; `None`: the file system cannot.
+    reserved: Option<u64>,
     /// Something half written may lie behind the last whole fragment.
     torn: bool,
 }
@@ -79,7 +83,7 @@ impl PackWriter {
         let io = |source| PackError::Io { pack, source };
         let file = machine::create_new(path).map_err(io)?;
         machine::write_all(&file, &first).map_err(io)?;
-        Ok(Self { file: Arc::new(file), key, table, sealer, boxes: Vec::new(), torn: false })
+        Ok(Self { file: Arc::new(file), key, table, sealer, boxes: Vec::new(), reserved: Some(0), torn: false })
     }
 
     /// Goes on with a torn pack: what follows its last whole fragment is cut off.
@@ -96,7 +100,7 @@ impl PackWriter {
         let mut file = File::options().read(true).write(true).open(path).map_err(io)?;
         machine::set_len(&file, scan.whole_bytes).map_err(io)?;
         file.seek(SeekFrom::Start(scan.whole_bytes)).map_err(io)?;
-        Ok(Self { file: Arc::new(file), key, table, sealer, boxes: Vec::new(), torn: false })
+        Ok(Self { file: Arc::new(file), key, table, sealer, boxes: Vec::new(), reserved: Some(0), torn: false })
     }
 
     /// Appends a fragment with one vectored write; a failed write is undone by truncation, at the latest before the
@@ -146,6 +150,7 @@ impl PackWriter {
         if self.torn {
             self.undo()?;
         }
+        self.reserve((boxes.len() + payload.len()) as u64);
         let written = match &mut self.sealer {
             None => write_all_vectored(&self.file, boxes, payload),
             Some(sealer) => {
@@ -165,6 +170,16 @@ impl PackWriter {
                 let _ = self.undo();
                 Err(PackError::Io { pack, source })
             }
+        }
+    }
+
+    /// Sees to it that the next so many bytes find their blocks set aside, which costs less for many at a time than
+    /// for each. A disk that refuses tells with the write.
+    fn reserve(&mut self, bytes: u64) {
+        let (from, end) = (self.bytes(), self.bytes() + bytes);
+        if self.reserved.is_some_and(|reserved| reserved < end) {
+            let bytes = bytes.max(RESERVED_BYTES);
+            self.reserved = machine::reserve(&self.file, from, bytes).then_some(from + bytes);
         }
     }
 
@@ -202,8 +217,13 @@ impl PackWriter {
     pub fn finish(mut self) -> Result<(PackTable, u64), PackError> {
         let pack = self.table.header.pack;
         let trailing = format::table(&self.table);
+        let io = |source| PackError::Io { pack, source };
+        let end = self.bytes();
+        if self.reserved.take().is_some_and(|reserved| reserved > end) {
+            machine::set_len(&self.file, end).map_err(io)?;
+        }
         self.write(&trailing, &[], true)?;
-        let bytes = self.file.metadata().map_err(|source| PackError::Io { pack, source })?.len();
+        let bytes = self.file.metadata().map_err(io)?.len();
         Ok((self.table, bytes))
     }
 }

@@ -1,7 +1,9 @@
 //! One session's access units become fragments, fragments become packs.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -100,8 +102,18 @@ impl<'a> Recording<'a> {
         mut items: Pin<Box<dyn Stream<Item = Result<Item, SourceError>> + Send>>,
         stop: &CancellationToken,
     ) -> Ended {
+        let mut stopped = pin!(stop.cancelled());
         let ended = loop {
-            let item = match stop.run_until_cancelled(items.next()).await {
+            if stop.is_cancelled() {
+                break Ended::Stopped;
+            }
+            // Waited for only where there is no item: to enter and leave a list of waiters for each costs more than
+            // the item does.
+            let next = poll_fn(|cx| match items.poll_next_unpin(cx) {
+                Poll::Ready(item) => Poll::Ready(Some(item)),
+                Poll::Pending => stopped.as_mut().poll(cx).map(|()| None),
+            });
+            let item = match next.await {
                 None => break Ended::Stopped,
                 Some(None) => {
                     let detail = "the camera ended the session".to_owned();
@@ -136,17 +148,16 @@ impl<'a> Recording<'a> {
                 "no random access point came for ten minutes: set a key frame interval on the camera".to_owned();
             return Err(SourceError { cause: GapCause::ProtocolError, detail });
         }
-        let retry = unit.clone();
         match self.run.fragmenter.push(unit) {
             Ok(None) => Ok(()),
             Ok(Some(fragment)) => {
                 self.write(fragment).await;
                 Ok(())
             }
-            Err(FragmentError::TimestampJump { ticks }) => {
+            Err(FragmentError::TimestampJump { ticks, unit }) => {
                 self.jumped(ticks).await;
                 // The unit that jumped may begin the next run; a fresh run refuses nothing.
-                if let Ok(Some(fragment)) = self.run.fragmenter.push(retry) {
+                if let Ok(Some(fragment)) = self.run.fragmenter.push(*unit) {
                     self.write(fragment).await;
                 }
                 Ok(())

@@ -23,8 +23,8 @@ use crate::pack::{PackError, PackHeader, PackTable, reader, writer::PackWriter};
 use crate::store::shape::Lane;
 use crate::units::{CameraKey, WallTime};
 
-/// Packs sealed at a time.
-const SEALS_AT_ONCE: usize = 4;
+/// Packs sealed at a time: most of it is waiting for the disk, whose journal commits what comes together together.
+const SEALS_AT_ONCE: usize = 32;
 /// Bytes of a file written again at a time.
 const REWRITE_BYTES: usize = 256 * 1024;
 /// Without news, the store is tried this often.

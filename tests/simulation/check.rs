@@ -106,6 +106,22 @@ impl View {
         Ok(())
     }
 
+    /// Everything that is shown can be read, and is what its camera sent.
+    pub(crate) async fn check_footage(&self, site: &Site) -> Result<Shown, String> {
+        let mut shown = Shown::default();
+        let mut seen: BTreeMap<usize, UnitId> = BTreeMap::new();
+        for camera in &site.plan.cameras {
+            let segments = self.opened.index.segments(&camera.key, everything()).await.map_err(|e| e.to_string())?;
+            for segment in segments {
+                let row = &self.packs[&segment.pack];
+                let table = self.table(row).await?;
+                shown.references += u64::from(table.is_reference());
+                check_units(site, self, row, &table, &segment, &mut seen).await?;
+            }
+        }
+        Ok(shown)
+    }
+
     /// What is owed is shown; what is not shown any more had to go, or might.
     pub(crate) fn check_rows(&self, site: &Site, model: &mut Model, now: WallTime) -> Result<(), String> {
         let mut gone = Vec::new();
@@ -145,6 +161,36 @@ fn may_be_gone(site: &Site, pack: PackId, owed: &OwedPack, now: WallTime) -> Res
     ))
 }
 
+/// Whose pack a file or an object is, and which.
+fn pack_named(name: &str) -> Option<(CameraKey, PackId)> {
+    let mut parts = name.split('/');
+    let (tenant, camera, file) = (parts.next()?, parts.next()?, parts.next_back()?);
+    let pack = file.split('.').next()?.parse().ok()?;
+    Some((format!("{tenant}/{camera}").parse().ok()?, pack))
+}
+
+/// Of each camera's files and objects, no byte of footage is older than its own maximum, whatever they are called.
+pub(crate) fn check_bytes(site: &Site, now: WallTime) -> Result<(), String> {
+    let mut files = Vec::new();
+    crate::files(&site.spool_dir(), &mut files);
+    let spool = site.spool_dir();
+    let read = |file: &std::path::PathBuf| {
+        let name = file.strip_prefix(&spool).ok()?.to_str()?.to_owned();
+        Some((name, std::fs::read(file).ok()?.into()))
+    };
+    let mut all: Vec<(String, bytes::Bytes)> = files.iter().filter_map(read).collect();
+    all.extend(site.objects.bodies().into_iter().map(|(path, body)| (path.to_string(), body)));
+    for (name, body) in all {
+        let Some((key, _)) = pack_named(&name) else { continue };
+        let camera = site.plan.cameras.iter().position(|c| c.key == key).expect("a camera of the plan");
+        let max = site.plan.cameras[camera].retention_max;
+        if let Some(oldest) = site.sent.oldest_in(camera, &body).filter(|at| at.saturating_add(max) < now) {
+            return Err(format!("{name} has footage of {oldest}, which is past its maximum"));
+        }
+    }
+    Ok(())
+}
+
 /// No byte is kept past the maximum, anywhere.
 pub(crate) fn check_age(site: &Site, now: WallTime) -> Result<(), String> {
     let mut names: Vec<String> = site.objects.contents().into_iter().map(|(path, _)| path.to_string()).collect();
@@ -153,12 +199,7 @@ pub(crate) fn check_age(site: &Site, now: WallTime) -> Result<(), String> {
     let spool = site.spool_dir();
     names.extend(files.iter().filter_map(|f| Some(f.strip_prefix(&spool).ok()?.to_str()?.to_owned())));
     for name in names {
-        let mut parts = name.split('/');
-        let (Some(tenant), Some(camera), Some(file)) = (parts.next(), parts.next(), parts.next_back()) else {
-            continue;
-        };
-        let Some(pack) = file.split('.').next().and_then(|id| id.parse::<PackId>().ok()) else { continue };
-        let Ok(key) = format!("{tenant}/{camera}").parse::<CameraKey>() else { continue };
+        let Some((key, pack)) = pack_named(&name) else { continue };
         let gone_by = starts(pack).saturating_add(plan_of(site, &key).retention_max);
         if gone_by < now {
             let late = now.since(gone_by).as_seconds_f64();
@@ -169,20 +210,15 @@ pub(crate) fn check_age(site: &Site, now: WallTime) -> Result<(), String> {
 }
 
 /// At the end, with nothing failing any more, everything is right.
-pub(crate) async fn check_all(site: &Site, model: &Model, now: WallTime) -> Result<(), String> {
+pub(crate) async fn check_all(site: &Site, model: &Model, now: WallTime) -> Result<Shown, String> {
     let view = View::of(site).await?.ok_or("there is no index")?;
     check_fsck(site, &view).await?;
     check_strays(site, &view, now)?;
-    let mut seen: BTreeMap<usize, UnitId> = BTreeMap::new();
     for camera in &site.plan.cameras {
         check_holes(&view, &camera.key).await?;
-        let spans = view.opened.index.segments(&camera.key, everything()).await.map_err(|e| e.to_string())?;
-        for segment in spans {
-            let row = &view.packs[&segment.pack];
-            let table = view.table(row).await?;
-            check_units(site, &view, row, &table, &segment, &mut seen).await?;
-        }
     }
+    let shown = view.check_footage(site).await?;
+    check_bytes(site, now)?;
     for (pack, owed) in &model.owed {
         let Some(row) = view.packs.get(pack) else { continue };
         let table = view.table(row).await?;
@@ -195,7 +231,14 @@ pub(crate) async fn check_all(site: &Site, model: &Model, now: WallTime) -> Resu
             }
         }
     }
-    Ok(())
+    Ok(shown)
+}
+
+/// What was looked at, so that it shows when a history has nothing of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shown {
+    /// Segments of packs that refer to others.
+    pub(crate) references: u64,
 }
 
 async fn check_fsck(site: &Site, view: &View) -> Result<(), String> {
@@ -260,6 +303,7 @@ async fn check_units(
     seen: &mut BTreeMap<usize, UnitId>,
 ) -> Result<(), String> {
     let wrong = |what: String| format!("pack {} of {}: {what}", row.id, row.camera);
+    let camera = site.plan.cameras.iter().position(|c| c.key == row.camera).expect("a camera of the plan");
     let range = segment.first_fragment as usize..(segment.first_fragment + segment.fragments) as usize;
     let fragments = table.fragments.get(range).ok_or_else(|| wrong("it has fewer fragments than its rows".into()))?;
     let ranges = fragments.iter().map(|f| f.data_offset()..f.end()).collect();
@@ -272,10 +316,7 @@ async fn check_units(
     for sample in fragments.iter().flat_map(|f| &f.video) {
         let (data, after) = rest.split_at_checked(sample.size as usize).ok_or_else(|| wrong("it is short".into()))?;
         rest = after;
-        let unit = site.sent.unit(data).ok_or_else(|| wrong("a sample that no camera sent".into()))?;
-        if site.plan.cameras[unit.camera].key != row.camera {
-            return Err(wrong("another camera's footage".into()));
-        }
+        let unit = site.sent.unit(camera, data).ok_or_else(|| wrong("a sample that its camera never sent".into()))?;
         if before.is_some_and(|before| (before.life, before.nth + 1) != (unit.life, unit.nth)) {
             return Err(wrong(format!("{unit:?} follows {before:?} without a gap")));
         }

@@ -1,24 +1,28 @@
 //! A gateway on the simulated machine: the parts that the composition root starts, without its sockets and threads.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vigie::clock::{Clock, SimClock};
+use vigie::dedup::Dedup;
 use vigie::gateway::continuity;
 use vigie::index::{CameraRow, Change, Index};
 use vigie::keys::Keys;
 use vigie::media::{Params, VideoCodec, VideoParams};
 use vigie::packs::Packs;
 use vigie::record::{Recorder, Shared};
+use vigie::retention::relieve::Reliever;
 use vigie::retention::sweep;
 use vigie::source::replay::{Camera, ReplaySource};
-use vigie::spool::Spool;
+use vigie::spool::{Reduce, ReduceError, Reduced, Spool};
 use vigie::status::StatusBoard;
 use vigie::store::Store;
+use vigie::units::CameraKey;
 
 use crate::model::{Heard, Sent};
 use crate::objects::SimObjects;
@@ -61,7 +65,12 @@ impl Site {
     }
 
     pub(crate) fn keys(&self) -> Keys {
-        Keys::from_secret([5; 32])
+        let keys = Keys::from_secret([5; 32]);
+        if !self.plan.references {
+            return keys;
+        }
+        let tenants = ["town", "mirror"].map(|tenant| tenant.parse().expect("a tenant"));
+        keys.with_domains(tenants.map(|tenant| (tenant, "scene".parse().expect("a domain"))))
     }
 
     pub(crate) fn camera_rows(&self) -> Vec<CameraRow> {
@@ -84,8 +93,25 @@ impl Site {
     }
 }
 
+/// The spool and the deduplication know one another: without this, neither would end with its life, nor would the index.
+#[derive(Debug)]
+struct UntilDead(Weak<Dedup>);
+
+impl Reduce for UntilDead {
+    fn reduce<'a>(
+        &'a self,
+        camera: &'a CameraKey,
+        file: &'a Path,
+        changes: &'a mut Vec<Change>,
+    ) -> BoxFuture<'a, Result<Reduced, ReduceError>> {
+        let dedup = self.0.upgrade();
+        Box::pin(async move { dedup.ok_or("the gateway is gone")?.reduce(camera, file, changes).await })
+    }
+}
+
 pub(crate) struct Gateway {
     opened: Opened,
+    _dedup: Option<Arc<Dedup>>,
     spool_tasks: vigie::spool::Tasks,
     recorders: Vec<JoinHandle<()>>,
     flusher: JoinHandle<()>,
@@ -117,6 +143,12 @@ impl Gateway {
         let index = Index::open(&site.index_path()).await.map_err(|e| e.to_string())?;
         let opened = site.open(index.clone(), clock.clone());
         let Opened { spool, packs, .. } = opened.clone();
+        let mut dedup = None;
+        if plan.references {
+            let kept = Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), site.keys()));
+            spool.reduce_with(Arc::new(UntilDead(Arc::downgrade(&kept))));
+            dedup = Some(kept);
+        }
         let spool_tasks = spool.start().map_err(|e| e.to_string())?;
         index.write(vec![Change::Configure(site.camera_rows())]).await.map_err(|e| e.to_string())?;
         let found = spool.recover().await.map_err(|e| e.to_string())?;
@@ -138,7 +170,7 @@ impl Gateway {
             recorders.push((n, camera, continuity));
         }
         let run = |(n, camera, continuity): (usize, &CameraPlan, _)| {
-            let seed = plan.seed ^ (life << 8) ^ ((n as u64) << 4) ^ 0x00ca_3e7a_0000;
+            let seed = plan.seed ^ (life << 8) ^ ((camera.scene as u64) << 4) ^ 0x00ca_3e7a_0000;
             let film = Camera {
                 seed,
                 frame_rate: camera.frame_rate,
@@ -146,6 +178,8 @@ impl Gateway {
                 key_frame_bytes: camera.key_frame_bytes,
                 ..Camera::default()
             };
+            let sees_after = camera.sees_after;
+            let film = film.into_iter().filter(move |event| event.at >= sees_after);
             let source = ReplaySource::new(params(), film, clock.clone());
             let source = Heard::new(source, n, life, site.sent.clone());
             let slot = StatusBoard::default().slot(&camera.key);
@@ -158,10 +192,13 @@ impl Gateway {
             tokio::spawn(async move { spool.flush_until(every, stop).await })
         };
         let reserve_bytes = plan.policy.disk_reserve_bytes;
+        let zone = plan.policy.time_zone.clone();
+        let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), site.keys(), zone);
         let storage = sweep::Storage::new(packs, Arc::new(move || spool.free_bytes(reserve_bytes)));
+        let storage = if plan.references { storage.relieved_by(reliever) } else { storage };
         let sweeper = sweep::Sweeper::new(index, clock, storage, plan.policy.clone());
         let sweeper = tokio::spawn(sweeper.run(stop_flushing.clone()));
-        Ok(Self { opened, spool_tasks, recorders, flusher, sweeper, stop_recording, stop_flushing })
+        Ok(Self { opened, _dedup: dedup, spool_tasks, recorders, flusher, sweeper, stop_recording, stop_flushing })
     }
 
     /// As `vigie run` stops.

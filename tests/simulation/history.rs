@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use vigie::clock::{Clock, SimClock};
 use vigie::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
-use crate::check::{View, check_age, check_all};
+use crate::check::{Shown, View, check_age, check_all, check_bytes};
 use crate::gateway::{Gateway, Site};
 use crate::machine::{Faults, SimMachine};
 use crate::model::{Model, Sent};
@@ -32,6 +32,7 @@ pub(crate) struct Outcome {
     pub(crate) result: Result<(), String>,
     pub(crate) hash: u64,
     pub(crate) calls: u64,
+    pub(crate) shown: Shown,
     pub(crate) lines: String,
 }
 
@@ -40,6 +41,7 @@ pub(crate) struct History {
     machine: SimMachine,
     trace: Trace,
     model: Model,
+    shown: Shown,
     wall: WallTime,
     _dir: tempfile::TempDir,
 }
@@ -78,14 +80,15 @@ impl History {
             false => SimObjects::remote(machine.clone()),
         };
         let site = Site { plan, dir: dir.path().to_owned(), objects, sent: Sent::default() };
-        Self { site, machine, trace, model: Model::default(), wall: START, _dir: dir }
+        Self { site, machine, trace, model: Model::default(), shown: Shown::default(), wall: START, _dir: dir }
     }
 
     pub(crate) fn run(mut self) -> Outcome {
         let lived = catch_unwind(AssertUnwindSafe(|| self.live_all()));
         vigie::machine::simulate(None);
         let result = lived.unwrap_or_else(|_| Err("a panic".to_owned()));
-        Outcome { result, hash: self.trace.hash(), calls: self.trace.calls(), lines: self.trace.lines() }
+        let Self { trace, shown, .. } = self;
+        Outcome { result, hash: trace.hash(), calls: trace.calls(), shown, lines: trace.lines() }
     }
 
     fn live_all(&mut self) -> Result<(), String> {
@@ -95,7 +98,8 @@ impl History {
         }
         let now = self.wall;
         let (site, model) = (self.site.clone(), self.model.clone());
-        self.look_on(check_all(&site, &model, now))
+        self.shown.references += self.look_on(check_all(&site, &model, now))?.references;
+        Ok(())
     }
 
     /// Runs something that only looks, on a machine that does not fail.
@@ -147,17 +151,22 @@ impl History {
     fn between(&mut self, n: u64, life: &Life, recovered: bool, lasted: Duration) -> Result<(), String> {
         self.machine.after_kill();
         let (site, mut model, now) = (self.site.clone(), std::mem::take(&mut self.model), self.wall);
-        self.model = self.look_on(async {
+        let mut shown = self.shown;
+        (self.model, self.shown) = self.look_on(async {
             if let Some(view) = View::of(&site).await? {
                 if recovered {
                     view.check_rows(&site, &mut model, now)?;
+                    if site.plan.references {
+                        shown.references += view.check_footage(&site).await?.references;
+                        check_bytes(&site, now)?;
+                    }
                 }
                 if life.quiet_for(lasted) >= QUIET {
                     view.check_delay(&site, n)?;
                 }
                 view.owe(&mut model).await?;
             }
-            Ok(model)
+            Ok((model, shown))
         })?;
         if life.ends == Ends::PowerCut {
             self.machine.after_power_cut();

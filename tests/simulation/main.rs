@@ -1,6 +1,6 @@
 //! Seeded histories of a gateway on a machine that fails: each seed is checked for what Vigie promises.
 //!
-//! Real are the recorder, the spool, SQLite, recovery, the sweep and `fsck`; simulated are time, the cameras, the store,
+//! Real are the recorder, the spool, SQLite, recovery, deduplication, the sweep and `fsck`; simulated are time, the cameras, the store,
 //! and what of the disk survives a power cut (`docs/adr/0002`). A seed is a history: it happens the same way each time.
 //!
 //! ```sh
@@ -61,18 +61,20 @@ fn every_promise_is_kept_whatever_fails_and_whenever() {
     }
     let regressions = if first == 0 { REGRESSIONS } else { &[] };
     let all: Arc<Vec<u64>> = Arc::new(regressions.iter().copied().chain(first..first + seeds).collect());
-    let (next, calls, stop) =
-        (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let count = || Arc::new(AtomicU64::new(0));
+    let (next, calls, references, stop) = (count(), count(), count(), Arc::new(AtomicBool::new(false)));
     let threads = setting("VIGIE_SIM_THREADS", std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
     let keep_going = std::env::var_os("VIGIE_SIM_KEEP_GOING").is_some();
     let work = || {
-        let (all, next, calls, stop) = (all.clone(), next.clone(), calls.clone(), stop.clone());
+        let (all, next, stop) = (all.clone(), next.clone(), stop.clone());
+        let (calls, references) = (calls.clone(), references.clone());
         std::thread::spawn(move || {
             let mut failures = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let Some(&seed) = all.get(next.fetch_add(1, Ordering::Relaxed) as usize) else { break };
                 let outcome = History::new(seed, in_words).run();
                 calls.fetch_add(outcome.calls, Ordering::Relaxed);
+                references.fetch_add(outcome.shown.references, Ordering::Relaxed);
                 if let Err(what) = outcome.result {
                     println!("{}{}", outcome.lines, failed(seed, &what));
                     failures.push(failed(seed, &what));
@@ -84,7 +86,9 @@ fn every_promise_is_kept_whatever_fails_and_whenever() {
     };
     let threads: Vec<_> = (0..threads.clamp(1, all.len() as u64)).map(|_| work()).collect();
     let failures: Vec<String> = threads.into_iter().flat_map(|t| t.join().expect("a panic shows its seed")).collect();
-    println!("{} seeds, {} calls", all.len(), calls.load(Ordering::Relaxed));
+    let (calls, references) = (calls.load(Ordering::Relaxed), references.load(Ordering::Relaxed));
+    println!("{} seeds, {calls} calls; {references} segments refer to other packs", all.len());
+    assert!(references > 0 || all.len() < 100, "no history has what it is to try");
     assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), failures.join("\n"));
 }
 

@@ -18,13 +18,19 @@ pub(crate) struct UnitId {
     pub(crate) nth: u64,
 }
 
+/// So many bytes of a unit tell which it is: four of its length, one of its kind, the rest are random.
+const BEGINNING: usize = 16;
+
 /// Every access unit that a source yielded; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sent(Arc<Mutex<SentUnits>>);
 
 #[derive(Debug, Default)]
 struct SentUnits {
-    units: HashMap<u64, UnitId>,
+    /// By camera, for two may send the same bytes, and by hash.
+    units: HashMap<(usize, u64), UnitId>,
+    /// By camera and their beginnings, when they were received.
+    beginnings: HashMap<(usize, [u8; BEGINNING]), WallTime>,
     last: HashMap<(usize, u64), (u64, WallTime)>,
 }
 
@@ -44,12 +50,23 @@ impl Sent {
         let (count, at) = sent.last.entry((camera, life)).or_insert((0, received));
         (*count, *at) = (*count + 1, received);
         let unit = UnitId { camera, life, nth: *count };
-        assert!(sent.units.insert(hash(data), unit).is_none(), "two access units are alike");
+        if let Some(beginning) = data.first_chunk() {
+            sent.beginnings.insert((camera, *beginning), received);
+        }
+        assert!(sent.units.insert((camera, hash(data)), unit).is_none(), "two access units are alike");
     }
 
-    /// Which unit these bytes are.
-    pub(crate) fn unit(&self, data: &[u8]) -> Option<UnitId> {
-        self.lock().units.get(&hash(data)).copied()
+    /// Which unit of the camera's these bytes are.
+    pub(crate) fn unit(&self, camera: usize, data: &[u8]) -> Option<UnitId> {
+        self.lock().units.get(&(camera, hash(data))).copied()
+    }
+
+    /// When the oldest unit of which the beginning is in these bytes was received.
+    pub(crate) fn oldest_in(&self, camera: usize, bytes: &[u8]) -> Option<WallTime> {
+        let sent = self.lock();
+        let beginnings = bytes.windows(BEGINNING).filter(|window| window[..2] == [0, 0]);
+        let beginnings = beginnings.filter_map(|window| window.first_chunk());
+        beginnings.filter_map(|beginning| sent.beginnings.get(&(camera, *beginning))).min().copied()
     }
 
     /// When a camera's last unit of a life was received.

@@ -141,6 +141,12 @@ impl SimObjects {
         self.bodies.list()
     }
 
+    /// The same, with the bytes.
+    pub(crate) fn bodies(&self) -> Vec<(Path, Bytes)> {
+        let body = |(path, _): (Path, u64)| Some((path.clone(), self.bodies.get(&path).ok()??));
+        self.bodies.list().into_iter().filter_map(body).collect()
+    }
+
     /// A request on its way to the store, which may not get there.
     async fn reaches(&self, what: &'static str, location: &Path) -> Result<()> {
         if self.machine.draw_fault(|f| f.store_slow) {

@@ -11,8 +11,8 @@ use vigie::config::Config;
 use vigie::simulate::fleet::Plan;
 
 use super::super::show;
-use super::fleet::Handle;
-use super::process::{self, Group};
+use super::fleet::{Handle, State};
+use super::process::{self, Cpu, Group};
 use super::report::{Durable, Report, Turn};
 use super::{Failure, Ingest, Recorder, count, viewers, warm};
 
@@ -58,109 +58,176 @@ pub(super) async fn run(args: Ingest) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where a recorder's turn takes place.
+struct Place {
+    name: String,
+    /// Goes with the turn.
+    dir: PathBuf,
+    /// What is recorded.
+    data: PathBuf,
+    /// What the recorder says.
+    log: PathBuf,
+    cameras: usize,
+}
+
+impl Place {
+    fn create(args: &Ingest, recorder: Recorder, scratch: &Path) -> Result<Self, Failure> {
+        let cameras = match recorder {
+            Recorder::Ffmpeg => args.ffmpeg_cameras.min(args.cameras),
+            Recorder::Gateway | Recorder::Floor => args.cameras,
+        };
+        let name = format!("{recorder:?}").to_lowercase();
+        let dir = scratch.join(&name);
+        let data = dir.join("data");
+        std::fs::create_dir_all(&data).map_err(Failure::failed)?;
+        if let Some(index) = args.index.as_ref().filter(|_| recorder == Recorder::Gateway) {
+            std::fs::copy(index, data.join("index.sqlite")).map_err(Failure::failed)?;
+        }
+        Ok(Self { log: dir.join("log"), name, dir, data, cameras })
+    }
+
+    fn start(&self, args: &Ingest, recorder: Recorder, address: &str) -> Result<Group, Failure> {
+        let commands = match recorder {
+            Recorder::Gateway => vec![gateway(args, &self.dir, address, self.cameras)?],
+            Recorder::Floor => vec![floor(args, &self.data, address, self.cameras)?],
+            Recorder::Ffmpeg => (0..self.cameras).map(|camera| ffmpeg(&self.data, address, camera)).collect(),
+        };
+        Group::start(commands, &self.log)
+    }
+}
+
+/// What the machine and the fleet say at an instant.
+struct Counters {
+    cpu: Cpu,
+    recording: Cpu,
+    fleet_cpu: Cpu,
+    sent: State,
+}
+
+impl Counters {
+    async fn read(group: &Group, fleet: &mut Handle) -> Result<Self, Failure> {
+        Ok(Self {
+            recording: group.cpu_of_threads(RECORDING_THREADS),
+            cpu: group.cpu(),
+            fleet_cpu: process::cpu(fleet.pid()),
+            sent: fleet.state().await?,
+        })
+    }
+}
+
+/// What was seen from one instant to another.
+struct Seen {
+    before: Counters,
+    after: Counters,
+    /// Resident memory, second by second, smallest first.
+    memory: Vec<u64>,
+    memory_peak: u64,
+    seconds: f64,
+    all_playing_after: Duration,
+    ended_after: Duration,
+    viewers: Option<viewers::Seen>,
+}
+
 /// One recorder's turn, in a folder that goes with it.
 async fn turn(args: &Ingest, recorder: Recorder, scratch: &Path) -> Result<Turn, Failure> {
-    let cameras = match recorder {
-        Recorder::Ffmpeg => args.ffmpeg_cameras.min(args.cameras),
-        Recorder::Gateway | Recorder::Floor => args.cameras,
-    };
-    let name = format!("{recorder:?}").to_lowercase();
-    let dir = scratch.join(&name);
-    std::fs::create_dir_all(dir.join("data")).map_err(Failure::failed)?;
-    let plan = Plan { cameras, bits_per_second: (args.mbps * 1e6) as u64, threads: args.fleet_threads };
+    let place = Place::create(args, recorder, scratch)?;
+    let plan = Plan { cameras: place.cameras, bits_per_second: (args.mbps * 1e6) as u64, threads: args.fleet_threads };
     let mut fleet = Handle::start(plan)?;
     let address = fleet.state().await?.address.to_string();
-    let data = dir.join("data");
-    let commands = match recorder {
-        Recorder::Gateway => vec![gateway(args, &dir, &address, cameras)?],
-        Recorder::Floor => vec![floor(args, &data, &address, cameras)?],
-        Recorder::Ffmpeg => (0..cameras).map(|camera| ffmpeg(&data, &address, camera)).collect(),
-    };
-    let log = dir.join("log");
-    if let Some(index) = args.index.as_ref().filter(|_| recorder == Recorder::Gateway) {
-        std::fs::copy(index, data.join("index.sqlite")).map_err(Failure::failed)?;
+    let group = place.start(args, recorder, &address)?;
+    let seen = observe(args, recorder, &place, fleet, group).await?;
+    let turn = told(args, recorder, &place, seen).await?;
+    if !args.keep {
+        std::fs::remove_dir_all(&place.dir).map_err(Failure::failed)?;
     }
+    Ok(turn)
+}
+
+/// Lets the recorder record, and ends it.
+async fn observe(
+    args: &Ingest,
+    recorder: Recorder,
+    place: &Place,
+    mut fleet: Handle,
+    group: Group,
+) -> Result<Seen, Failure> {
     let began = Instant::now();
-    let group = Group::start(commands, &log)?;
-    wait_until_all_play(&mut fleet, &group, cameras, &log).await?;
+    wait_until_all_play(&mut fleet, &group, place.cameras, &place.log).await?;
     let all_playing_after = began.elapsed();
     sleep(WARM_UP).await;
-    let watching = if recorder == Recorder::Gateway && args.viewers > 0 {
-        let watching = viewers::Handle::start(&served_at(&log)?, args.viewers, cameras)?;
+    let mut watching = None;
+    if recorder == Recorder::Gateway && args.viewers > 0 {
+        watching = Some(viewers::Handle::start(&served_at(&place.log)?, args.viewers, place.cameras)?);
         sleep(WARM_UP).await;
-        Some(watching)
-    } else {
-        None
-    };
+    }
 
-    let recording_before = group.cpu_of_threads(RECORDING_THREADS);
-    let (before, fleet_before, sent_before) = (group.cpu(), process::cpu(fleet.pid()), fleet.state().await?);
+    let before = Counters::read(&group, &mut fleet).await?;
     let measured = Instant::now();
     let mut memory = Vec::new();
     for _ in 0..args.seconds {
         sleep(Duration::from_secs(1)).await;
         memory.push(group.memory());
         if group.is_broken() {
-            return Err(ended_early(&name, &log));
+            return Err(ended_early(&place.name, &place.log));
         }
     }
     let seconds = measured.elapsed().as_secs_f64();
+    memory.sort_unstable();
     let viewers = match watching {
         Some(watching) => Some(watching.end().await?),
         None => None,
     };
     fleet.hush().await?;
     sleep(SETTLE).await;
-    let sent = fleet.state().await?;
-    let fleet_cpu = process::cpu(fleet.pid()).since(fleet_before);
-    let memory_peak_bytes = group.memory_peak();
-    let recording = group.cpu_of_threads(RECORDING_THREADS).since(recording_before).total();
+    let mut after = Counters::read(&group, &mut fleet).await?;
+    let memory_peak = group.memory_peak();
     if recorder == Recorder::Ffmpeg {
         // It ends when its camera hangs up; told to, it waits for a packet first.
         drop(fleet);
     }
-    let (after, ended_after) = group.end(END_WITHIN).await?;
+    let ended_after;
+    (after.cpu, ended_after) = group.end(END_WITHIN).await?;
+    Ok(Seen { before, after, memory, memory_peak, seconds, all_playing_after, ended_after, viewers })
+}
 
-    let cpu = after.since(before);
-    let received_bytes = sent.bytes - sent_before.bytes;
+/// The figures of what was seen.
+async fn told(args: &Ingest, recorder: Recorder, place: &Place, seen: Seen) -> Result<Turn, Failure> {
+    let Seen { before, after, .. } = seen;
+    let sent = after.sent;
+    let cpu = after.cpu.since(before.cpu);
+    let received_bytes = sent.bytes - before.sent.bytes;
     let gb = received_bytes as f64 / 1e9;
+    let each: Vec<u64> = sent.cameras.iter().map(|tally| tally.pictures).collect();
     let left_out: u64 = sent.cameras.iter().map(|tally| tally.left_out).sum();
-    let pictures_sent = sent.cameras.iter().map(|tally| tally.pictures).sum::<u64>();
-    let pictures_recorded = match recorder {
-        Recorder::Gateway => Some(recorded(&dir, &sent.cameras.iter().map(|t| t.pictures).collect::<Vec<_>>()).await?),
-        Recorder::Floor | Recorder::Ffmpeg => None,
-    };
-    memory.sort_unstable();
-    let turn = Turn {
-        recorder: name,
-        cameras,
+    let pictures_sent = each.iter().sum::<u64>() + left_out;
+    let is_gateway = recorder == Recorder::Gateway;
+    let pictures_recorded = if is_gateway { Some(recorded(&place.dir, &each).await?) } else { None };
+    Ok(Turn {
+        recorder: place.name.clone(),
+        cameras: place.cameras,
         mbps: args.mbps,
-        seconds,
+        seconds: seen.seconds,
         received_bytes,
         cpu_user_s: cpu.user,
         cpu_system_s: cpu.system,
         cpu_s_per_gb: cpu.total() / gb,
         cpu_user_s_per_gb: cpu.user / gb,
         cpu_system_s_per_gb: cpu.system / gb,
-        recording_cpu_s_per_gb: (recorder == Recorder::Gateway).then_some(recording / gb),
-        viewers,
+        recording_cpu_s_per_gb: is_gateway.then(|| after.recording.since(before.recording).total() / gb),
+        viewers: seen.viewers,
         ratio_to_floor: None,
-        memory_steady_bytes: memory.get(memory.len() / 2).copied().unwrap_or(0),
-        memory_peak_bytes,
-        disk_bytes_per_byte: count::disk_bytes(&data) as f64 / sent.bytes as f64,
-        pictures_sent: pictures_sent + left_out,
+        memory_steady_bytes: seen.memory.get(seen.memory.len() / 2).copied().unwrap_or(0),
+        memory_peak_bytes: seen.memory_peak,
+        disk_bytes_per_byte: count::disk_bytes(&place.data) as f64 / sent.bytes as f64,
+        pictures_sent,
         pictures_recorded,
-        pictures_lost: pictures_recorded.map(|recorded| (pictures_sent + left_out).saturating_sub(recorded)),
-        durable: durable(&log),
-        all_playing_after_s: all_playing_after.as_secs_f64(),
-        ended_after_s: ended_after.as_secs_f64(),
-        fleet_cpu_s_per_gb: fleet_cpu.total() / gb,
+        pictures_lost: pictures_recorded.map(|recorded| pictures_sent.saturating_sub(recorded)),
+        durable: durable(&place.log),
+        all_playing_after_s: seen.all_playing_after.as_secs_f64(),
+        ended_after_s: seen.ended_after.as_secs_f64(),
+        fleet_cpu_s_per_gb: after.fleet_cpu.since(before.fleet_cpu).total() / gb,
         fleet_late_max_ms: sent.late_max_ms,
-    };
-    if !args.keep {
-        std::fs::remove_dir_all(&dir).map_err(Failure::failed)?;
-    }
-    Ok(turn)
+    })
 }
 
 async fn wait_until_all_play(fleet: &mut Handle, group: &Group, cameras: usize, log: &Path) -> Result<(), Failure> {
@@ -218,12 +285,13 @@ fn gateway(args: &Ingest, dir: &Path, address: &str, cameras: usize) -> Result<C
     let data = dir.join("data");
     let config = dir.join("vigie.toml");
     let mut text = format!(
-        "[data]\ndir = {data:?}\nspool_dir = {:?}\ndisk_reserve_mib = 64\n[store]\nurl = \"file://{}\"\n\
+        "[data]\ndir = {data:?}\nspool_dir = {:?}\ndisk_reserve_mib = 64\n[store]\nurl = \"file://{}\"\nencrypt = {}\n\
          [http]\nlisten = \"127.0.0.1:0\"\n\
          [recording]\ntick_ms = {}\nshards = {}\ndurability_ms = {}\npack_seconds_max = {}\n\
          [[tenant]]\nid = \"bench\"\n",
         data.join("spool"),
         data.join("store").display(),
+        args.encrypt,
         args.tick_ms,
         args.shards,
         args.durability_ms,

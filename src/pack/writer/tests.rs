@@ -132,3 +132,26 @@ fn a_write_cut_short_by_a_full_disk_leaves_whole_fragments_and_goes_on_when_ther
     let (table, size) = writer.finish().unwrap();
     assert_eq!((table.fragments.len(), length()), (2, size));
 }
+
+/// Beside what is written, blocks are set aside: they go when the pack is whole, and when a torn one is taken up again.
+#[test]
+fn blocks_set_aside_for_a_pack_are_no_part_of_it_and_go_when_it_is_whole() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.mp4");
+    let mut writer = PackWriter::create(&path, header(), key()).unwrap();
+    let (first, stamp) = fragment(0, &[10, 20]);
+    writer.append(&first, stamp).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), writer.bytes());
+    drop(writer);
+    let scan = crate::pack::reader::scan(&path, &key()).unwrap();
+    let mut writer = PackWriter::resume(&path, scan, key()).unwrap();
+    assert!(std::fs::metadata(&path).unwrap().blocks() * 512 < RESERVED_BYTES);
+    let (second, stamp) = fragment(1, &[30]);
+    writer.append(&second, stamp).unwrap();
+    let (_, bytes) = writer.finish().unwrap();
+    let file = std::fs::metadata(&path).unwrap();
+    assert_eq!(file.len(), bytes);
+    assert!(file.blocks() * 512 < RESERVED_BYTES, "{} blocks", file.blocks());
+    assert_eq!(read_table(&path, &Vault::none()).unwrap().fragments.len(), 2);
+}
