@@ -24,6 +24,8 @@ const APART_REPEATED_MAX: i64 = millis(250);
 const STORED_TWICE: i64 = millis(500);
 /// Where one's own footage goes on, theirs has to for so long: more than clocks that are in order differ.
 const OVERLAP: i64 = millis(1_000);
+/// So many fragments of which others have none are no chance.
+const STRANGE_MIN: usize = 10;
 /// Fragments further apart do not follow one another.
 const FOLLOWS: i64 = millis(100);
 
@@ -49,8 +51,12 @@ impl Stored {
         stored
     }
 
-    /// Whether they have footage of most of the pack's time, and not one of its fragments.
+    /// Whether they have footage of most of the pack's time, and not one of its fragments. A pack of a few says nothing:
+    /// each may have been cut short.
     pub(super) fn is_strange_to(&self, table: &PackTable) -> bool {
+        if table.fragments.len() < STRANGE_MIN {
+            return false;
+        }
         let time = table.fragments.first().zip(table.fragments.last());
         let is_same_time = time.is_some_and(|(first, last)| !self.lacks(first.stamp.wall_start, last.wall_end()));
         is_same_time && table.fragments.iter().all(|entry| !self.fragments.contains_key(&entry.id))
@@ -276,6 +282,17 @@ mod tests {
         check(&scene(10..20), &[pack(&scene(0..20), 0)], true, &[8..10]);
         check(&scene(10..20), &[pack(&scene(10..30), 0)], true, &[0..2]);
         check(&scene(0..10), &[pack(&scene(0..30), 0)], true, &[]);
+    }
+
+    #[test]
+    fn many_fragments_of_which_others_have_none_at_the_same_time_are_strange() {
+        let shifted = |seconds: Range<i64>| seconds.map(|n| (n, n as u8 + 100)).collect::<Vec<_>>();
+        let is_strange =
+            |own: &[(i64, u8)], theirs: &[(i64, u8)]| Stored::new(&[pack(theirs, 20)]).is_strange_to(&pack(own, 0));
+        assert!(is_strange(&scene(10..22), &shifted(0..30)));
+        assert!(!is_strange(&scene(10..22), &scene(0..30)));
+        assert!(!is_strange(&scene(10..14), &shifted(0..30)), "a few may have been cut short");
+        assert!(!is_strange(&scene(10..22), &shifted(20..50)), "they had nothing then");
     }
 
     #[test]

@@ -292,7 +292,8 @@ impl Side {
     }
 
     pub(crate) async fn comes_to(&self, pack: PackId, state: PackState) {
-        for _ in 0..100_000 {
+        // A guard against waiting for ever: minutes of a busy machine.
+        for _ in 0..5_000_000 {
             let row = self.index.any_pack(pack).await.unwrap();
             if row.as_ref().is_some_and(|row| row.state >= state) {
                 return;
