@@ -7,16 +7,18 @@ use vigie::config::Config;
 use vigie::gateway;
 use vigie::index::PackState;
 use vigie::pack::reader;
+use vigie::units::{PackId, WallTime};
 
 use super::Failure;
 
 const PAGE: u32 = 1_024;
 
-/// Pictures of each camera in the packs that the index knows.
-pub(super) async fn pictures_of_gateway(config: &Config, cameras: usize) -> Result<Vec<u64>, Failure> {
+/// Pictures of each camera in the packs that the index knows and that began no earlier. (An index that the gateway was
+/// started with may know millions of others.)
+pub(super) async fn pictures_of_gateway(config: &Config, cameras: usize, since: WallTime) -> Result<Vec<u64>, Failure> {
     let opened = gateway::open(config, true).await.map_err(Failure::failed)?;
     let mut pictures = vec![0; cameras];
-    let mut after = None;
+    let mut after = Some(PackId::generate(since));
     loop {
         let packs = opened.index.packs_after(after, PAGE).await.map_err(Failure::failed)?;
         let Some(last) = packs.last() else { return Ok(pictures) };

@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 use tracing::info;
+use vigie::clock::{Clock, SystemClock};
 use vigie::config::Config;
 use vigie::simulate::fleet::Plan;
+use vigie::units::WallTime;
 
 use super::super::show;
 use super::fleet::{Handle, State};
@@ -68,6 +70,8 @@ struct Place {
     /// What the recorder says.
     log: PathBuf,
     cameras: usize,
+    /// Nothing is recorded before.
+    since: WallTime,
 }
 
 impl Place {
@@ -83,7 +87,8 @@ impl Place {
         if let Some(index) = args.index.as_ref().filter(|_| recorder == Recorder::Gateway) {
             std::fs::copy(index, data.join("index.sqlite")).map_err(Failure::failed)?;
         }
-        Ok(Self { log: dir.join("log"), name, dir, data, cameras })
+        let since = SystemClock::default().wall();
+        Ok(Self { log: dir.join("log"), name, dir, data, cameras, since })
     }
 
     fn start(&self, args: &Ingest, recorder: Recorder, address: &str) -> Result<Group, Failure> {
@@ -201,7 +206,7 @@ async fn told(args: &Ingest, recorder: Recorder, place: &Place, seen: Seen) -> R
     let left_out: u64 = sent.cameras.iter().map(|tally| tally.left_out).sum();
     let pictures_sent = each.iter().sum::<u64>() + left_out;
     let is_gateway = recorder == Recorder::Gateway;
-    let pictures_recorded = if is_gateway { Some(recorded(&place.dir, &each).await?) } else { None };
+    let pictures_recorded = if is_gateway { Some(recorded(&place.dir, place.since, &each).await?) } else { None };
     Ok(Turn {
         recorder: place.name.clone(),
         cameras: place.cameras,
@@ -261,9 +266,9 @@ fn ended_early(name: &str, log: &Path) -> Failure {
 }
 
 /// Pictures in the gateway's packs. None may be there that its camera did not send.
-async fn recorded(dir: &Path, sent: &[u64]) -> Result<u64, Failure> {
+async fn recorded(dir: &Path, since: WallTime, sent: &[u64]) -> Result<u64, Failure> {
     let config = Config::load(&dir.join("vigie.toml"))?.config;
-    let recorded = count::pictures_of_gateway(&config, sent.len()).await?;
+    let recorded = count::pictures_of_gateway(&config, sent.len(), since).await?;
     match recorded.iter().zip(sent).position(|(recorded, sent)| recorded > sent) {
         Some(camera) => Err(Failure::Failed(format!("camera {camera} has more pictures than it sent"))),
         None => Ok(recorded.iter().sum()),
