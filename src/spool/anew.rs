@@ -13,29 +13,37 @@ use super::segments::{places_told, rows_of};
 use super::{Spool, SpoolError};
 use crate::index::{Change, PackState};
 use crate::machine;
-use crate::pack::{PackHeader, PackTable, sealed};
+use crate::pack::{PackHeader, PackTable, reader, sealed};
 use crate::units::{CameraKey, PackId};
 
 impl Spool {
     /// Makes a whole pack smaller where that can be done. What is given is to be held until the index has the changes.
+    ///
+    /// # Errors
+    /// When it failed with the smaller file in the whole one's place already: sealing goes on from there when it is tried again.
     pub(super) async fn reduce(
         &self,
         camera: &CameraKey,
         pack: PackId,
         bytes: &mut u64,
         changes: &mut Vec<Change>,
-    ) -> Option<OwnedMutexGuard<()>> {
+    ) -> Result<Option<OwnedMutexGuard<()>>, SpoolError> {
         let whole = self.whole_path(camera, pack);
-        let reduce = self.0.reduce.get().filter(|_| whole.exists())?;
+        let Some(reduce) = self.0.reduce.get().filter(|_| whole.exists()) else { return Ok(None) };
         match reduce.reduce(camera, &whole, changes).await {
             Ok(reduced) => {
                 *bytes = reduced.bytes;
                 changes.extend(reduced.changes);
-                Some(reduced.turn)
+                Ok(Some(reduced.turn))
             }
             Err(e) => {
+                let (path, vault) = (whole.clone(), self.vault());
+                let now = blocking(move || Ok(reader::read_table(&path, &vault)?)).await;
+                if now.is_ok_and(|table| table.is_reference()) {
+                    return Err(SpoolError::Io { path: whole, source: std::io::Error::other(e.to_string()) });
+                }
                 warn!(path = %whole.display(), error = %e, "a pack is stored whole: it could not be compared with others");
-                None
+                Ok(None)
             }
         }
     }

@@ -72,7 +72,14 @@ impl Spool {
         let (mut whole, mut changes) = blocking(move || spool.finish(&growing)).await?;
         let compared = match &mut whole {
             Some(bytes) => self.reduce(&header.camera, header.pack, bytes, &mut changes).await,
-            None => None,
+            None => Ok(None),
+        };
+        let compared = match compared {
+            Ok(turn) => turn,
+            Err(e) => {
+                pack.give_back(changes);
+                return Err(e);
+            }
         };
         let sealed = whole.map(|bytes| Change::SealPack { pack: header.pack, bytes });
         // Before the pack leaves the spool: an object that no row knows would be found by nobody.
