@@ -108,7 +108,8 @@ pub(super) fn commit(
 /// condemnation; a pack leaves the spool, where recovery looks, once its row says that it is sealed; who placed a hold
 /// relies on it.
 fn outlives_power_cut(change: &Change) -> bool {
-    matches!(change, Change::Condemn { .. } | Change::Doom { .. } | Change::SealPack { .. } | Change::PlaceHold { .. })
+    use Change::{Claim, Condemn, Doom, PlaceHold, SealPack};
+    matches!(change, Condemn { .. } | Doom { .. } | SealPack { .. } | PlaceHold { .. } | Claim { .. })
 }
 
 /// `BEGIN` to `COMMIT`. Nearly every batch is good throughout and goes without savepoints, under which SQLite keeps

@@ -70,8 +70,15 @@ impl Spool {
         }
         let put = self.0.store.put_pack(camera, pack, file).await;
         put.map_err(|e| SpoolError::Io { path: file.to_owned(), source: std::io::Error::other(e) })?;
-        // A copy of the former file would be read before the store's.
-        blocking(move || [from, whole, cached].iter().try_for_each(|path| remove_if_there(path))).await
+        // A copy of the former file would be read before the store's: after a power cut, too.
+        blocking(move || {
+            [from, whole, cached].iter().try_for_each(|path| remove_if_there(path))?;
+            if folder.is_dir() {
+                machine::sync_folder(&folder).map_err(|source| SpoolError::Io { path: folder, source })?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Takes in a whole pack that was written, flushed, as a draft: the index hears these changes together with it, then

@@ -292,14 +292,23 @@ fn check_strays(site: &Site, view: &View, now: WallTime) -> Result<(), String> {
     Ok(())
 }
 
-/// Each instant between two pieces of footage is in a gap.
+/// Each instant between two pieces of footage is in a gap. What a hold has not copied yet stays while what lies between goes:
+/// then the register, or that it is condemned, says why.
 async fn check_holes(view: &View, key: &CameraKey) -> Result<(), String> {
-    let spans = view.opened.index.spans(key, everything()).await.map_err(|e| e.to_string())?;
-    let gaps = view.opened.index.gaps(key, everything()).await.map_err(|e| e.to_string())?;
+    let index = &view.opened.index;
+    let spans = index.spans(key, everything()).await.map_err(|e| e.to_string())?;
+    let gaps = index.gaps(key, everything()).await.map_err(|e| e.to_string())?;
+    let mut explained: Vec<_> = gaps.iter().filter_map(|gap| Some((gap.start, gap.end?))).collect();
+    if !index.holds(&key.tenant, 1).await.map_err(|e| e.to_string())?.is_empty() {
+        let condemned = view.packs.values().filter(|row| row.camera == *key && row.state == PackState::Condemned);
+        explained.extend(condemned.map(|row| (row.start, row.end)));
+        let register = index.deletions(key, everything()).await.map_err(|e| e.to_string())?;
+        explained.extend(register.iter().map(|entry| (entry.range.start(), entry.range.end())));
+    }
     for pair in spans.windows(2) {
         let mut at = pair[0].end();
         while at < pair[1].start() {
-            let covering = gaps.iter().filter(|gap| gap.start <= at).filter_map(|gap| gap.end).max();
+            let covering = explained.iter().filter(|(start, _)| *start <= at).map(|(_, end)| *end).max();
             match covering.filter(|end| *end > at) {
                 Some(end) => at = end,
                 None => return Err(format!("{key}: no gap says why nothing is at {at}, before {}", pair[1].start())),
