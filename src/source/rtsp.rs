@@ -1,9 +1,13 @@
 //! RTSP cameras (RFC 2326), RTP over TCP or UDP: the only module that names retina.
 //!
+//! A camera is described by retina. Its video alone over TCP, which is what nearly all send, is then read over a connection
+//! of our own ([`direct`]), because reading is most of what recording costs; everything else by retina ([`library`]).
+//! What the direct reader cannot set up, or did not understand in the session before, is left to retina too.
+//!
 //! Invariants:
 //! - An error is one line, says what to do where that is known, and never holds a credential; it names host and port
 //!   of the camera, not the path, because some makes put the password there.
-//! - Whatever retina reports ends the session, with one exception: the rest of a picture that was under way when we
+//! - Whatever is not understood ends the session, with one exception: the rest of a picture that was under way when we
 //!   joined. So a zero-length NAL unit, a wrong SSRC or a broken RTP header is one clear error and a new session,
 //!   never a picture quietly put together from what is left. A panic of retina on hostile input is such an error too.
 //! - A picture of any size that arrives within `silence_max` is yielded; one that does not is given up as silence,
@@ -13,17 +17,21 @@
 //! Absent on purpose: retries (the recorder's), TLS and HTTP tunnelling (retina has none), reordering of UDP packets
 //! (retina counts a late packet as lost).
 //!
-//! Losses: retina reports the packets lost before each access unit. When a loss hits an access unit that already had
-//! one before it, retina forgets the first count: `lost_packets` is then too low, but never zero.
+//! Losses: the packets lost before each access unit are reported with it. When a loss hits an access unit that already
+//! had one before it, retina forgets the first count: `lost_packets` is then too low, but never zero.
 
+mod direct;
 mod failure;
 mod items;
+mod library;
 mod params;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -44,9 +52,11 @@ use crate::media::Params;
 use crate::source::{Session, Source, SourceError};
 use crate::units::CameraKey;
 
+use direct::{Closing, Plan, Refused};
 use failure::Failures;
 use items::{Feed, Items};
-use params::Choice;
+use library::Library;
+use params::{Choice, VideoStream};
 
 /// How long a new session waits for the camera to let go of the old one. Longer is useless: a camera that has not
 /// answered TEARDOWN by then is busy restarting, and the attempt to connect will tell.
@@ -58,11 +68,14 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The sessions with one RTSP server that may still be open on its side. Cameras behind one host and port share one
 /// group, so that a new session waits until the server has closed the old ones.
 #[derive(Clone, Default)]
-pub struct SessionGroup(Arc<client::SessionGroup>);
+pub struct SessionGroup {
+    library: Arc<client::SessionGroup>,
+    direct: Closing,
+}
 
 impl std::fmt::Debug for SessionGroup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SessionGroup({} stale)", self.0.stale_sessions().num_sessions)
+        write!(f, "SessionGroup({} stale)", self.library.stale_sessions().num_sessions + *self.direct.borrow())
     }
 }
 
@@ -96,6 +109,8 @@ pub struct RtspSource {
     clock: Arc<dyn Clock>,
     group: SessionGroup,
     failures: Failures,
+    /// The last session held what the direct reader does not understand.
+    irregular: Arc<AtomicBool>,
 }
 
 impl RtspSource {
@@ -105,17 +120,57 @@ impl RtspSource {
         // wrong with it.
         let _ = config.url.set_username("").and_then(|()| config.url.set_password(None));
         let failures = Failures::new(&config);
-        Self { config, clock, group, failures }
+        Self { config, clock, group, failures, irregular: Arc::default() }
     }
 
     async fn connect(&self) -> Result<Session, SourceError> {
         self.await_stale_sessions().await;
         let deadline = Instant::now() + self.config.setup_timeout;
+        let mut described = self.describe(deadline).await?;
+        let mut choice = self.choose(&described)?;
+        if let Some(plan) = self.direct_plan(&described, &choice) {
+            // Cheap cameras take few connections at once.
+            drop(described);
+            match self.play_directly(plan, deadline).await? {
+                Ok(reader) => return self.begin(Feed::Direct(Box::new(reader)), choice, deadline).await,
+                Err(refused) => debug!(camera = %self.config.camera, %refused, "left to the library"),
+            }
+            described = self.describe(deadline).await?;
+            choice = self.choose(&described)?;
+        }
+        let library = self.play_with_library(described, &mut choice, deadline).await?;
+        self.begin(Feed::Library(Box::new(library)), choice, deadline).await
+    }
 
-        let mut session = self.describe(deadline).await?;
-        let mut choice =
-            Choice::among(session.streams(), self.config.audio).map_err(|offered| self.failures.no_video(&offered))?;
+    fn choose(&self, described: &client::Session<Described>) -> Result<Choice, SourceError> {
+        Choice::among(described.streams(), self.config.audio).map_err(|offered| self.failures.no_video(&offered))
+    }
 
+    /// How to read the camera directly, where that is possible.
+    fn direct_plan(&self, described: &client::Session<Described>, choice: &Choice) -> Option<Plan> {
+        let alone = self.config.transport == Transport::Tcp && choice.audio.is_none();
+        let understood = !self.irregular.swap(false, Ordering::Relaxed);
+        if alone && understood { Plan::of(described, &self.config.url, choice) } else { None }
+    }
+
+    /// The inner error is one that retina may fare better with.
+    async fn play_directly(
+        &self,
+        plan: Plan,
+        deadline: Instant,
+    ) -> Result<Result<direct::Reader, Refused>, SourceError> {
+        let mut request = "a connection";
+        let (username, password) = (self.config.username.clone(), self.config.password.clone());
+        let playing = plan.play(username, password, self.group.direct.clone(), |step| request = step);
+        timeout_at(deadline, playing).await.map_err(|_| self.failures.no_answer(request))
+    }
+
+    async fn play_with_library(
+        &self,
+        mut session: client::Session<Described>,
+        choice: &mut Choice,
+        deadline: Instant,
+    ) -> Result<Library, SourceError> {
         self.answer(deadline, "SETUP", session.setup(choice.video.stream, self.setup_options())).await?;
         if let Some(audio) = &choice.audio {
             let stream = audio.stream;
@@ -137,31 +192,23 @@ impl RtspSource {
             .initial_seq(InitialSequenceNumberPolicy::Ignore);
         let playing = self.answer(deadline, "PLAY", session.play(options)).await?;
         let demuxed = playing.demuxed().map_err(|error| self.failures.unusable_description(&error))?;
+        Ok(Library::new(demuxed, choice.video))
+    }
 
-        let mut feed = Feed::new(demuxed);
-        let first = match choice.video.params(feed.streams()) {
-            Some(_) => None,
-            None => {
-                let first = feed.first_described_picture(choice.video.stream);
-                Some(
-                    self.within(deadline, "PLAY with a parameter set", first)
-                        .await?
-                        .map_err(|f| self.failures.end(f))?,
-                )
-            }
+    /// The session is open once its sample descriptions are known.
+    async fn begin(&self, mut feed: Feed, choice: Choice, deadline: Instant) -> Result<Session, SourceError> {
+        let first = if feed.is_described() {
+            None
+        } else {
+            let first = self.within(deadline, "PLAY with a parameter set", feed.first_described_picture()).await?;
+            Some(first.map_err(|end| self.failures.end(end))?)
         };
-        let video = choice.video.params(feed.streams()).ok_or_else(|| self.failures.no_parameters())?;
-        let params = Arc::new(Params { video, audio: choice.audio.as_ref().map(|a| a.params.clone()) });
-        let also_offered = choice.also_offered.clone();
-        let items = Items::new(
-            feed,
-            first,
-            choice,
-            params.clone(),
-            self.clock.clone(),
-            self.config.silence_max,
-            self.failures.clone(),
-        );
+        let video = feed.params().ok_or_else(|| self.failures.no_parameters())?;
+        let Choice { audio, also_offered, video: VideoStream { codec, .. } } = choice;
+        let params = Arc::new(Params { video, audio: audio.map(|audio| audio.params) });
+        let (clock, silence_max, failures) = (self.clock.clone(), self.config.silence_max, self.failures.clone());
+        let irregular = self.irregular.clone();
+        let items = Items::new(feed, first, codec, params.clone(), clock, silence_max, failures, irregular);
         Ok(Session { params, also_offered, items: Box::pin(items) })
     }
 
@@ -173,7 +220,7 @@ impl RtspSource {
         let options = SessionOptions::default()
             .creds(credentials)
             .user_agent(concat!("vigie/", env!("CARGO_PKG_VERSION")).to_owned())
-            .session_group(self.group.0.clone());
+            .session_group(self.group.library.clone());
         let describe = client::Session::describe(self.config.url.clone(), options);
         match timeout_at(deadline, describe).await {
             Ok(Ok(session)) => Ok(session),
@@ -218,11 +265,20 @@ impl RtspSource {
 
     /// Cheap cameras take few sessions at once, and some go on sending the old one's packets into the new one.
     async fn await_stale_sessions(&self) {
-        let stale = self.group.0.stale_sessions();
-        if stale.num_sessions > 0
-            && timeout(STALE_SESSION_WAIT_MAX, self.group.0.await_stale_sessions(&stale)).await.is_err()
-        {
-            warn!(camera = %self.config.camera, sessions = stale.num_sessions, "the camera keeps old sessions open");
+        let SessionGroup { library, direct } = &self.group;
+        let stale = library.stale_sessions();
+        let sessions = stale.num_sessions + *direct.borrow();
+        if sessions == 0 {
+            return;
+        }
+        let mut closing = direct.subscribe();
+        let gone = async {
+            // An error means that the group is gone, which it is not while we hold it.
+            let _ = closing.wait_for(|sessions| *sessions == 0).await;
+            let _ = library.await_stale_sessions(&stale).await;
+        };
+        if timeout(STALE_SESSION_WAIT_MAX, gone).await.is_err() {
+            warn!(camera = %self.config.camera, sessions, "the camera keeps old sessions open");
         }
     }
 }

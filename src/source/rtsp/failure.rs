@@ -18,13 +18,22 @@ use super::RtspConfig;
 const DETAIL_CHARS_MAX: usize = 300;
 
 /// How a playing session ended.
+#[derive(Debug)]
 pub(super) enum End {
     /// retina gave up.
-    Error(retina::Error),
+    Library(retina::Error),
     /// retina panicked, saying this.
     Panic(String),
+    /// What came is not regular, or no RTP at all.
+    Irregular(String),
+    /// The connection broke.
+    Io(std::io::Error),
+    /// A request could not be sent.
+    Unsent(String),
     /// End of the TCP stream.
     Closed,
+    /// End of the TCP stream in the middle of a packet or message.
+    CutOff,
 }
 
 /// Turns errors into what the operator reads.
@@ -57,9 +66,13 @@ impl Failures {
 
     pub(super) fn end(&self, end: End) -> SourceError {
         match end {
-            End::Error(error) => self.of(&error, "PLAY"),
+            End::Library(error) => self.of(&error, "PLAY"),
             End::Panic(message) => self.broken(&message),
+            End::Irregular(what) => self.unusable(&what),
+            End::Io(error) => self.ended(&error.to_string()),
+            End::Unsent(reason) => self.ended(&reason),
             End::Closed => self.say(GapCause::Disconnected, format!("{} closed the connection", self.endpoint)),
+            End::CutOff => self.cut_off(),
         }
     }
 
@@ -133,14 +146,25 @@ impl Failures {
         }
         let ended = ["Error reading from RTSP peer: ", "Error writing to RTSP peer: "];
         if let Some(reason) = ended.iter().find_map(|prefix| line.strip_prefix(prefix)) {
-            let cause = if reason.contains("timed out") { GapCause::Silent } else { GapCause::Disconnected };
-            return self.say(cause, format!("the connection with {endpoint} ended: {reason}"));
+            return self.ended(reason);
         }
         if line.contains("Incomplete RTSP message at EOF") {
-            return self.say(GapCause::Disconnected, format!("{endpoint} closed the connection amid a message"));
+            return self.cut_off();
         }
-        let line = line.strip_prefix("RTSP framing error: ").unwrap_or(line).trim_end_matches("; buffered:");
-        self.say(GapCause::ProtocolError, format!("{endpoint} sent what cannot be used: {line}"))
+        self.unusable(line.strip_prefix("RTSP framing error: ").unwrap_or(line).trim_end_matches("; buffered:"))
+    }
+
+    fn ended(&self, reason: &str) -> SourceError {
+        let cause = if reason.contains("timed out") { GapCause::Silent } else { GapCause::Disconnected };
+        self.say(cause, format!("the connection with {} ended: {reason}", self.endpoint))
+    }
+
+    fn cut_off(&self) -> SourceError {
+        self.say(GapCause::Disconnected, format!("{} closed the connection amid a message", self.endpoint))
+    }
+
+    fn unusable(&self, what: &str) -> SourceError {
+        self.say(GapCause::ProtocolError, format!("{} sent what cannot be used: {what}", self.endpoint))
     }
 
     fn of_status(&self, status: u16, reason: &str, request: &str) -> SourceError {

@@ -1,120 +1,92 @@
 //! An open session's items, pulled straight from the socket: no task, no channel, no timer an access unit.
 
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use retina::client::Demuxed;
-use retina::codec::{AudioFrame, CodecItem, VideoFrame};
-use retina::rtcp::ReceivedCompoundPacket;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, Sleep, sleep};
 
 use crate::clock::Clock;
-use crate::media::{AccessUnit, Params, Track, VideoCodec};
+use crate::media::{AccessUnit, Params, Track, VideoCodec, VideoParams};
 use crate::source::{Item, SourceError};
 use crate::units::WallTime;
 
-use super::failure::{End, Failures, panic_message};
-use super::params::Choice;
+use super::direct::Reader;
+use super::failure::{End, Failures};
+use super::library::Library;
+use super::watchdog::Watchdog;
 
-/// A second look, this long after the alarm: a task whose tokio budget is spent sees every socket empty once.
-const SECOND_LOOK: Duration = Duration::from_millis(100);
+/// What a session yields, as it comes from a depacketiser.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Picture(Coded),
+    Sound(Coded),
+    /// A sender report of the video stream.
+    Report {
+        timestamp: i64,
+        /// NTP time; 0 from a camera without a clock.
+        ntp: u64,
+    },
+}
 
-/// retina's stream, with the rest of a picture that was under way when we joined passed over, and panics caught.
-pub(super) struct Feed {
-    demuxed: Demuxed,
-    joined: bool,
+/// A picture or a sound frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Coded {
+    pub(super) timestamp: i64,
+    pub(super) data: Bytes,
+    pub(super) lost_packets: u32,
+    pub(super) new_params: bool,
+}
+
+/// Who reads the socket.
+pub(super) enum Feed {
+    Direct(Box<Reader>),
+    Library(Box<Library>),
 }
 
 impl Feed {
-    pub(super) fn new(demuxed: Demuxed) -> Self {
-        Self { demuxed, joined: false }
+    /// The sample description as of the last picture.
+    pub(super) fn params(&self) -> Option<VideoParams> {
+        match self {
+            Self::Direct(reader) => reader.params(),
+            Self::Library(library) => library.params(),
+        }
     }
 
-    pub(super) fn streams(&self) -> &[retina::client::Stream] {
-        self.demuxed.streams()
-    }
-
-    /// The first picture after which the parameter sets are known; nothing before it can be decoded. The number is
-    /// that of the packets lost before, and not counted in the picture's own.
-    pub(super) async fn first_described_picture(&mut self, stream: usize) -> Result<(VideoFrame, u32), End> {
-        let mut lost = 0;
-        loop {
-            if let CodecItem::VideoFrame(picture) = poll_fn(|cx| self.poll(cx)).await? {
-                if self.streams()[stream].parameters().is_some() {
-                    return Ok((picture, lost));
-                }
-                lost += u32::from(picture.loss());
-            }
+    pub(super) fn is_described(&self) -> bool {
+        match self {
+            Self::Direct(reader) => reader.is_described(),
+            Self::Library(library) => library.is_described(),
         }
     }
 
     #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<CodecItem, End>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, End>> {
+        match self {
+            Self::Direct(reader) => reader.poll(cx),
+            Self::Library(library) => library.poll(cx),
+        }
+    }
+
+    /// The first picture after which the parameter sets are known; nothing before it can be decoded. The packets lost
+    /// before it are counted with its own.
+    pub(super) async fn first_described_picture(&mut self) -> Result<Coded, End> {
+        let mut lost = 0;
         loop {
-            // Unwind-safe: after a panic the session is only dropped, which tears it down.
-            let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.demuxed).poll_next(cx)));
-            return Poll::Ready(match polled {
-                Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(Some(Ok(item)))) => {
-                    self.joined |= matches!(item, CodecItem::VideoFrame(_));
-                    Ok(item)
+            if let Heard::Picture(mut picture) = poll_fn(|cx| self.poll(cx)).await? {
+                picture.lost_packets += lost;
+                if self.is_described() {
+                    picture.new_params = false;
+                    return Ok(picture);
                 }
-                Ok(Poll::Ready(Some(Err(error)))) if !self.joined && is_rest_of_picture(&error) => continue,
-                Ok(Poll::Ready(Some(Err(error)))) => Err(End::Error(error)),
-                Ok(Poll::Ready(None)) => Err(End::Closed),
-                Err(panic) => Err(End::Panic(panic_message(panic.as_ref()))),
-            });
-        }
-    }
-}
-
-/// A server that streams one encoder to all may start in the middle of a fragmented picture (RFC 6184 §5.8,
-/// RFC 7798 §4.4.3).
-fn is_rest_of_picture(error: &retina::Error) -> bool {
-    error.status_code().is_none() && error.to_string().contains("has start bit unset while no frag in progress")
-}
-
-/// Watches for silence with one timer, which is looked at when there is nothing else to do and set again only when
-/// it has gone off.
-struct Watchdog {
-    alarm: Pin<Box<Sleep>>,
-    silence_max: Duration,
-    /// Monotonic time of the last picture.
-    heard: Duration,
-    overdue: bool,
-}
-
-impl Watchdog {
-    fn new(silence_max: Duration, now: Duration) -> Self {
-        Self { alarm: Box::pin(sleep(silence_max)), silence_max, heard: now, overdue: false }
-    }
-
-    fn hear(&mut self, now: Duration) {
-        self.heard = now;
-        self.overdue = false;
-    }
-
-    /// Ready when it has been silent for too long.
-    fn poll(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<()> {
-        // Not `poll` alone: it stays pending while the task's tokio budget is spent, which is for ever when a camera
-        // floods us with what is no picture.
-        while self.alarm.is_elapsed() || self.alarm.as_mut().poll(cx).is_ready() {
-            let now = clock.read().mono;
-            let left = self.silence_max.saturating_sub(now.saturating_sub(self.heard));
-            if left.is_zero() && self.overdue {
-                return Poll::Ready(());
+                lost = picture.lost_packets;
             }
-            self.overdue = left.is_zero();
-            self.alarm.as_mut().reset(Instant::now() + left.max(SECOND_LOOK));
         }
-        Poll::Pending
     }
 }
 
@@ -122,41 +94,44 @@ impl Watchdog {
 pub(super) struct Items {
     /// `None` once the session has ended.
     feed: Option<Feed>,
-    /// The first picture and the packets lost before it, when the session had to wait for its parameter sets.
-    first: Option<(VideoFrame, u32)>,
-    choice: Choice,
+    /// The first picture, when the session had to wait for its parameter sets.
+    first: Option<Coded>,
+    codec: VideoCodec,
     params: Arc<Params>,
     clock: Arc<dyn Clock>,
     watchdog: Watchdog,
     failures: Failures,
     runtime: Handle,
+    /// Set where the session ended because what came was not regular.
+    irregular: Arc<AtomicBool>,
 }
 
 impl Items {
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one session that this is")]
     pub(super) fn new(
         feed: Feed,
-        first: Option<(VideoFrame, u32)>,
-        choice: Choice,
+        first: Option<Coded>,
+        codec: VideoCodec,
         params: Arc<Params>,
         clock: Arc<dyn Clock>,
         silence_max: Duration,
         failures: Failures,
+        irregular: Arc<AtomicBool>,
     ) -> Self {
         let watchdog = Watchdog::new(silence_max, clock.read().mono);
-        Self { feed: Some(feed), first, choice, params, clock, watchdog, failures, runtime: Handle::current() }
+        let runtime = Handle::current();
+        Self { feed: Some(feed), first, codec, params, clock, watchdog, failures, runtime, irregular }
     }
 
-    fn picture(&mut self, frame: VideoFrame, lost_before: u32) -> Item {
+    fn picture(&mut self, picture: Coded) -> Item {
         let received = self.clock.read();
         self.watchdog.hear(received.mono);
-        let new_params = if frame.has_new_parameters() { self.changed_params() } else { None };
-        let timestamp = frame.timestamp().timestamp();
-        let lost_packets = u32::from(frame.loss()) + lost_before;
-        let data = Bytes::from(frame.into_data());
+        let Coded { timestamp, data, lost_packets, new_params } = picture;
+        let new_params = if new_params { self.changed_params() } else { None };
         Item::AccessUnit(AccessUnit {
             track: Track::Video,
             timestamp,
-            random_access: begins_random_access(self.choice.video.codec, &data),
+            random_access: begins_random_access(self.codec, &data),
             data,
             lost_packets,
             received,
@@ -165,7 +140,7 @@ impl Items {
     }
 
     fn changed_params(&mut self) -> Option<Arc<Params>> {
-        let video = self.choice.video.params(self.feed.as_ref()?.streams())?;
+        let video = self.feed.as_ref()?.params()?;
         if video == self.params.video {
             return None;
         }
@@ -173,31 +148,16 @@ impl Items {
         Some(self.params.clone())
     }
 
-    fn sound(&self, frame: &AudioFrame) -> Item {
+    fn sound(&self, sound: Coded) -> Item {
+        let Coded { timestamp, data, lost_packets, .. } = sound;
         Item::AccessUnit(AccessUnit {
             track: Track::Audio,
-            timestamp: frame.timestamp().timestamp(),
-            // retina does not give this buffer away; a sound frame is small.
-            data: Bytes::copy_from_slice(frame.data()),
+            timestamp,
+            data,
             random_access: false,
-            lost_packets: u32::from(frame.loss()),
+            lost_packets,
             received: self.clock.read(),
             new_params: None,
-        })
-    }
-
-    fn sender_report(&self, packet: &ReceivedCompoundPacket) -> Option<Item> {
-        if packet.stream_id() != self.choice.video.stream {
-            return None;
-        }
-        let timestamp = packet.rtp_timestamp()?.timestamp();
-        let report = packet.pkts().next()?.as_sender_report().ok()??;
-        let ntp = report.ntp_timestamp().0;
-        // A camera without a clock sends zero (RFC 3550 §6.4.1).
-        (ntp != 0).then(|| Item::SenderReport {
-            timestamp,
-            camera_time: WallTime::from_ntp(ntp),
-            received: self.clock.read(),
         })
     }
 
@@ -212,20 +172,23 @@ impl Stream for Items {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if let Some((frame, lost_before)) = this.first.take() {
-            return Poll::Ready(Some(Ok(this.picture(frame, lost_before))));
+        if let Some(picture) = this.first.take() {
+            return Poll::Ready(Some(Ok(this.picture(picture))));
         }
         loop {
             let Some(feed) = &mut this.feed else { return Poll::Ready(None) };
             let item = match feed.poll(cx) {
-                Poll::Ready(Ok(CodecItem::VideoFrame(frame))) => this.picture(frame, 0),
-                Poll::Ready(Ok(CodecItem::AudioFrame(frame))) => this.sound(&frame),
-                Poll::Ready(Ok(CodecItem::Rtcp(packet))) => match this.sender_report(&packet) {
-                    Some(report) => report,
-                    None => continue,
-                },
-                Poll::Ready(Ok(_)) => continue,
+                Poll::Ready(Ok(Heard::Picture(picture))) => this.picture(picture),
+                Poll::Ready(Ok(Heard::Sound(sound))) => this.sound(sound),
+                // A camera without a clock sends zero (RFC 3550 §6.4.1).
+                Poll::Ready(Ok(Heard::Report { ntp: 0, .. })) => continue,
+                Poll::Ready(Ok(Heard::Report { timestamp, ntp })) => {
+                    Item::SenderReport { timestamp, camera_time: WallTime::from_ntp(ntp), received: this.clock.read() }
+                }
                 Poll::Ready(Err(end)) => {
+                    if matches!(end, End::Irregular(_)) {
+                        this.irregular.store(true, Ordering::Relaxed);
+                    }
                     let error = this.failures.end(end);
                     return this.end(error);
                 }
@@ -242,7 +205,7 @@ impl Stream for Items {
 
 impl Drop for Items {
     fn drop(&mut self) {
-        // retina spawns its TEARDOWN when dropped, which would be a panic outside a runtime.
+        // TEARDOWN is spawned when the feed is dropped, which would be a panic of retina's outside a runtime.
         let _inside = self.runtime.enter();
         self.feed = None;
     }
