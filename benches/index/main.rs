@@ -76,6 +76,7 @@ async fn main() -> Result<(), Failure> {
         tell(day, &figures);
         points.push(Value::Object(figures));
     }
+    recording.stop(&index).await?;
     index.close().await;
     if let Some(file) = std::env::var_os("VIGIE_BENCH_JSON") {
         std::fs::write(file, serde_json::to_vec_pretty(&points)?)?;

@@ -191,6 +191,20 @@ impl Recording {
         });
         calls.collect()
     }
+
+    /// The gateway was told to stop: packs that grow are stored, runs end.
+    pub(crate) async fn stop(&mut self, index: &Index) -> Result<(), Failure> {
+        let end = self.end();
+        let mut changes = Vec::new();
+        for camera in &mut self.cameras {
+            if let Some(pack) = camera.open.take() {
+                changes.extend([Change::SealPack { pack, bytes: 60_000_000 }, Change::PackStored { pack }]);
+            }
+            let gap = Change::OpenGap { camera: camera.key.clone(), start: end, cause: GapCause::GatewayStopped };
+            changes.extend([Change::EndRun { run: camera.run, end }, gap]);
+        }
+        Ok(index.write(changes).await?)
+    }
 }
 
 /// The configuration's rows.

@@ -85,7 +85,7 @@ impl Place {
         let data = dir.join("data");
         std::fs::create_dir_all(&data).map_err(Failure::failed)?;
         if let Some(index) = args.index.as_ref().filter(|_| recorder == Recorder::Gateway) {
-            std::fs::copy(index, data.join("index.sqlite")).map_err(Failure::failed)?;
+            copy_cold(index, &data.join("index.sqlite")).map_err(Failure::failed)?;
         }
         let since = SystemClock::default().wall();
         Ok(Self { log: dir.join("log"), name, dir, data, cameras, since })
@@ -99,6 +99,14 @@ impl Place {
         };
         Group::start(commands, &self.log)
     }
+}
+
+/// Copies a file that lies on the disk then, and not in the page cache: as after a restart of the machine.
+fn copy_cold(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::copy(from, to)?;
+    let copied = std::fs::File::open(to)?;
+    copied.sync_all()?;
+    Ok(rustix::fs::fadvise(&copied, 0, None, rustix::fs::Advice::DontNeed)?)
 }
 
 /// What the machine and the fleet say at an instant.
