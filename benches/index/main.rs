@@ -173,20 +173,24 @@ async fn questions(index: &Index, path: &Path, recording: &Recording, figures: &
         let empty = || if cold { forget_pages(path) } else { Ok(()) };
         for _ in 0..questions {
             let key = &recording.cameras[rand::rng().random_range(0..CAMERAS)].key;
-            let latest = (recording.end().0 - recording.beginning.0 - DAY).max(1);
-            let start = WallTime(recording.beginning.0 + rand::rng().random_range(0..latest));
-            let range = |length| TimeRange::new(start, WallTime(start.0 + length)).expect("a question has a length");
+            // Whole where there is more than a day.
+            let within = |length: i64| {
+                let latest = (recording.end().0 - recording.beginning.0 - length).max(1);
+                let start = WallTime(recording.beginning.0 + rand::rng().random_range(0..latest));
+                TimeRange::new(start, WallTime(start.0 + length)).expect("a question has a length")
+            };
+            let (day, minutes) = (within(DAY), within(10 * 60 * TICKS_PER_SECOND));
             empty()?;
             let begin = Instant::now();
-            index.spans(key, range(DAY)).await?;
+            index.spans(key, day).await?;
             took[0].push(begin.elapsed());
             empty()?;
             let begin = Instant::now();
-            index.segments(key, range(10 * 60 * TICKS_PER_SECOND)).await?;
+            index.segments(key, minutes).await?;
             took[1].push(begin.elapsed());
             empty()?;
             let begin = Instant::now();
-            index.gaps(key, range(DAY)).await?;
+            index.gaps(key, day).await?;
             took[2].push(begin.elapsed());
             empty()?;
             let begin = Instant::now();
