@@ -17,16 +17,14 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::StreamExt;
 use rand::RngExt;
 use tokio::runtime::Runtime;
-use vigie::clock::{Reading, SystemClock};
-use vigie::index::{CameraRow, Change, Index};
-use vigie::keys::Keys;
+use vigie::clock::Reading;
+use vigie::config::Config;
+use vigie::gateway::{self, Opened};
+use vigie::index::Change;
 use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::{PackHeader, Stamp};
-use vigie::packs::Packs;
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
-use vigie::spool::Spool;
-use vigie::store::Store;
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 const BEGINNING: i64 = 1_780_000_000;
@@ -78,22 +76,20 @@ fn fragment(params: &Arc<Params>, second: i64) -> (Fragment, Stamp) {
     (fragment, stamp)
 }
 
-/// A day, sealed in the spool.
+/// A day, in a store in a folder.
 async fn record(dir: &Path) -> Footage {
-    let (clock, index) =
-        (Arc::new(SystemClock::default()), Index::open(&dir.join("index.sqlite")).await.expect("a disk"));
-    let row = CameraRow {
-        key: camera(),
-        name: "square".to_owned(),
-        place: "town".to_owned(),
-        configured: true,
-        retention_max: Ticks90k(30 * 86_400 * TICKS_PER_SECOND),
-        retention_min: Ticks90k::ZERO,
-    };
-    index.write(vec![Change::Configure(vec![row])]).await.expect("a new index");
-    let keys = Keys::load_or_create(&dir.join("gateway.key")).expect("a directory to write to");
-    let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
-    let spool = Spool::new(&dir.join("spool"), store.clone(), index.clone(), clock.clone(), keys);
+    let file = dir.join("vigie.toml");
+    let text = format!(
+        "[data]\ndir = \"{0}\"\nspool_dir = \"{0}/spool\"\ndisk_reserve_mib = 64\n\
+         [store]\nurl = \"file://{0}/store\"\n[[tenant]]\nid = \"town\"\n\
+         [[tenant.camera]]\nid = \"square\"\nplace = \"Town\"\nurl = \"rtsp://127.0.0.1:9/\"\n",
+        dir.display()
+    );
+    std::fs::write(&file, text).expect("a directory to write to");
+    let config = Config::load(&file).expect("a good configuration").config;
+    let Opened { index, spool, packs, clock, .. } = gateway::open(&config, false).await.expect("a new folder");
+    index.write(vec![Change::Configure(gateway::camera_rows(&config))]).await.expect("a new index");
+    let tasks = spool.start().expect("a new spool");
     let video = VideoParams {
         codec: VideoCodec::H264,
         width: 1920,
@@ -115,7 +111,9 @@ async fn record(dir: &Path) -> Footage {
         }
         spool.seal(pack).await.expect("a disk with room");
     }
-    Footage::new(index, Packs::new(spool, store), clock)
+    spool.close();
+    tasks.join().await;
+    Footage::new(index, packs, clock)
 }
 
 fn lay_out(c: &mut Criterion) {
