@@ -56,6 +56,8 @@ pub(super) struct Peer {
     stream: Vec<u8>,
     then: Then,
     odd: Vec<(&'static str, Answer)>,
+    /// Answers SETUP only where DESCRIBE was asked on the same connection.
+    remembers: bool,
     requests: Arc<Mutex<Vec<String>>>,
     asked: Arc<Notify>,
 }
@@ -64,12 +66,18 @@ impl Peer {
     /// A peer with these media lines, which sends these bytes after PLAY.
     pub(super) fn new(media: impl Into<String>, stream: &[Vec<u8>], then: Then) -> Self {
         let (requests, asked) = (Arc::default(), Arc::default());
-        Self { media: media.into(), stream: stream.concat(), then, odd: Vec::new(), requests, asked }
+        Self { media: media.into(), stream: stream.concat(), then, odd: Vec::new(), remembers: false, requests, asked }
     }
 
     /// Answers requests oddly whose first line holds `part`.
     pub(super) fn answering(mut self, part: &'static str, answer: Answer) -> Self {
         self.odd.push((part, answer));
+        self
+    }
+
+    /// Wants DESCRIBE on the connection of SETUP.
+    pub(super) fn remembering(mut self) -> Self {
+        self.remembers = true;
         self
     }
 
@@ -107,6 +115,7 @@ impl Peer {
     async fn serve(&self, connection: TcpStream) -> std::io::Result<()> {
         let (reader, mut writer) = connection.into_split();
         let mut lines = BufReader::new(reader).lines();
+        let mut described = !self.remembers;
         loop {
             let (mut request, mut cseq) = (None, String::new());
             while let Some(line) = lines.next_line().await?.filter(|l| !l.is_empty()) {
@@ -118,6 +127,11 @@ impl Peer {
             let Some(request) = request else { return Ok(()) };
             self.requests.lock().expect("no test panics with it").push(request.clone());
             self.asked.notify_waiters();
+            described |= request.starts_with("DESCRIBE");
+            if request.starts_with("SETUP") && !described {
+                writer.write_all(format!("RTSP/1.0 454 Session Not Found\r\nCSeq: {cseq}\r\n\r\n").as_bytes()).await?;
+                continue;
+            }
             let odd = self.odd.iter().find(|(part, _)| request.contains(part)).map(|(_, answer)| *answer);
             match odd {
                 Some(Answer::Status(status)) => {
@@ -148,8 +162,9 @@ impl Peer {
             }
             Some("SETUP") => {
                 let channels = if request.contains("sound") { "2-3" } else { "0-1" };
-                format!("{head}Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved={channels}\r\n\r\n")
+                format!("{head}Session: 1;timeout=4\r\nTransport: RTP/AVP/TCP;unicast;interleaved={channels}\r\n\r\n")
             }
+            Some("OPTIONS") => format!("{head}Public: DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN\r\n\r\n"),
             _ => format!("{head}Session: 1\r\n\r\n"),
         }
     }

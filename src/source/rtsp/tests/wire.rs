@@ -1,6 +1,7 @@
-//! What a wire can carry, over real sockets.
+//! What a wire can carry, over real sockets, to both readers: our own and the library's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -29,6 +30,13 @@ async fn play(peer: &Peer) -> (Session, Vec<Item>, SourceError) {
     drain(source.open().await.expect("an open session")).await
 }
 
+/// The same, read by the library.
+async fn play_with_library(peer: &Peer) -> (Session, Vec<Item>, SourceError) {
+    let source = source(peer, |_| ()).await;
+    source.irregular.store(true, Ordering::Relaxed);
+    drain(source.open().await.expect("an open session")).await
+}
+
 async fn drain(mut session: Session) -> (Session, Vec<Item>, SourceError) {
     let mut items = Vec::new();
     loop {
@@ -54,17 +62,20 @@ fn units(items: Vec<Item>) -> Vec<AccessUnit> {
 
 /// A session that ends as the peer closes, against timestamp, bytes, randomness of access, and packets lost.
 async fn check_units(peer: Peer, expect: &[(i64, Vec<u8>, bool, u32)]) {
-    let (_, items, error) = play(&peer).await;
-    assert_eq!(error.cause, GapCause::Disconnected, "{error}");
-    let got: Vec<_> =
-        units(items).into_iter().map(|u| (u.timestamp, u.data.to_vec(), u.random_access, u.lost_packets)).collect();
-    assert_eq!(got, expect);
+    for (_, items, error) in [play(&peer).await, play_with_library(&peer).await] {
+        assert_eq!(error.cause, GapCause::Disconnected, "{error}");
+        let got: Vec<_> =
+            units(items).into_iter().map(|u| (u.timestamp, u.data.to_vec(), u.random_access, u.lost_packets)).collect();
+        assert_eq!(got, expect);
+    }
 }
 
 async fn check_end(media: impl Into<String>, stream: &[Vec<u8>], cause: GapCause, words: &[&str]) {
-    let (_, _, error) = play(&Peer::new(media, stream, Then::Stay)).await;
-    assert_eq!(error.cause, cause, "{error}");
-    assert!(words.iter().all(|word| error.detail.contains(word)), "{error}");
+    let peer = Peer::new(media, stream, Then::Stay);
+    for (_, _, error) in [play(&peer).await, play_with_library(&peer).await] {
+        assert_eq!(error.cause, cause, "{error}");
+        assert!(words.iter().all(|word| error.detail.contains(word)), "{error}");
+    }
 }
 
 async fn check_open(peer: Peer, cause: GapCause, words: &[&str]) {
@@ -134,12 +145,14 @@ async fn parameter_sets_in_band_open_the_session_and_no_picture_after_them_is_lo
         rtp(7, 7_200, true, IDR),
         rtp(8, 10_800, true, P),
     ];
-    let (session, items, _) = play(&Peer::new(bare_h264(), &stream, Then::Close)).await;
-    assert_eq!((session.params.video.width, session.params.video.height), (320, 240));
-    let units = units(items);
-    assert_eq!(units.iter().map(|u| u.timestamp).collect::<Vec<_>>(), [7_200, 10_800]);
-    assert_eq!(units[0].lost_packets, 2, "what was lost before the first picture is not forgotten");
-    assert_eq!(units[0].new_params, None, "the session's own parameters are no change");
+    let peer = Peer::new(bare_h264(), &stream, Then::Close);
+    for (session, items, _) in [play(&peer).await, play_with_library(&peer).await] {
+        assert_eq!((session.params.video.width, session.params.video.height), (320, 240));
+        let units = units(items);
+        assert_eq!(units.iter().map(|u| u.timestamp).collect::<Vec<_>>(), [7_200, 10_800]);
+        assert_eq!(units[0].lost_packets, 2, "what was lost before the first picture is not forgotten");
+        assert_eq!(units[0].new_params, None, "the session's own parameters are no change");
+    }
 }
 
 #[tokio::test]
@@ -159,10 +172,16 @@ async fn parameter_sets_that_change_come_with_the_picture_that_needs_them() {
         rtp(4, 3_600, true, IDR),
         rtp(5, 7_200, true, P),
     ];
-    let (session, items, _) = play(&Peer::new(h264(), &stream, Then::Close)).await;
-    assert_eq!(session.params.video.rfc6381, "avc1.42C00D");
-    let changes: Vec<_> = units(items).into_iter().map(|u| u.new_params.map(|p| p.video.rfc6381.clone())).collect();
-    assert_eq!(changes, [None, Some("avc1.42C00E".to_owned()), None]);
+    let peer = Peer::new(h264(), &stream, Then::Close);
+    let (ours, items, _) = play(&peer).await;
+    let (theirs, library_items, _) = play_with_library(&peer).await;
+    assert_eq!(ours.params, theirs.params, "whoever reads, the sample description is the same");
+    assert_eq!(ours.params.video.rfc6381, "avc1.42C00D");
+    let changes = |items| units(items).into_iter().map(|u| u.new_params).collect::<Vec<_>>();
+    let changed = changes(items);
+    assert_eq!(changed, changes(library_items));
+    let names: Vec<_> = changed.iter().map(|p| p.as_ref().map(|p| p.video.rfc6381.clone())).collect();
+    assert_eq!(names, [None, Some("avc1.42C00E".to_owned()), None]);
 }
 
 #[tokio::test]
@@ -225,14 +244,59 @@ async fn what_is_no_rtp_ends_the_session_with_its_reason() {
 
 #[tokio::test]
 async fn a_stream_that_makes_the_depacketiser_panic_ends_its_session_only() {
-    // An aggregation packet in the middle of a fragmented unit leaves retina 0.4.21 with a unit that has no end.
+    let source = source(&breaking(), |_| ()).await;
+    source.irregular.store(true, Ordering::Relaxed);
+    let (_, _, error) = drain(source.open().await.expect("an open session")).await;
+    assert_eq!(error.cause, GapCause::ProtocolError);
+    assert!(error.detail.contains("broke its reader"), "{error}");
+}
+
+/// A peer with an aggregation packet in the middle of a fragmented unit, which leaves retina 0.4.21 with a unit that has
+/// no end.
+fn breaking() -> Peer {
     let aggregation = [0x60, 0x01, 0, 3, 0x02, 0x01, 0x80];
     let stream = [
         rtp(1, 0, true, &[0x26, 0x01, 0xaf, 1]),
         rtp(2, 3_600, false, &[0x62, 0x01, 0x81, 1]),
         rtp(3, 3_600, true, &aggregation),
     ];
-    check_end(H265, &stream, GapCause::ProtocolError, &["broke its reader"]).await;
+    Peer::new(H265, &stream, Then::Stay)
+}
+
+#[tokio::test]
+async fn what_our_reader_does_not_understand_is_read_by_the_library_in_the_next_session_alone() {
+    let source = source(&breaking(), |_| ()).await;
+    for words in ["in the middle of a fragmented one", "broke its reader", "in the middle of a fragmented one"] {
+        let (_, items, error) = drain(source.open().await.expect("an open session")).await;
+        assert_eq!((units(items).len(), error.cause), (1, GapCause::ProtocolError));
+        assert!(error.detail.contains(words), "{error} in the place of {words:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_camera_that_refuses_our_reader_is_left_to_the_library() {
+    let peer = Peer::new(h264(), &[rtp(1, 0, true, IDR)], Then::Close).remembering();
+    let (_, items, _) = play(&peer).await;
+    assert_eq!(units(items).len(), 1);
+    let methods: Vec<_> = peer.requests().iter().map(|r| r.split(' ').next().unwrap_or_default().to_owned()).collect();
+    assert_eq!(methods[..5], ["DESCRIBE", "SETUP", "DESCRIBE", "SETUP", "PLAY"].map(str::to_owned));
+}
+
+#[tokio::test]
+async fn a_session_is_kept_alive_in_the_way_that_the_camera_offers() {
+    let peer = Peer::new(h264(), &[rtp(1, 0, true, IDR)], Then::Stay);
+    let source = source(&peer, |_| ()).await;
+    let mut session = source.open().await.expect("an open session");
+    assert!(matches!(session.items.next().await, Some(Ok(Item::AccessUnit(_)))));
+    for request in ["OPTIONS", "GET_PARAMETER"] {
+        tokio::select! {
+            () = peer.asked(request) => {}
+            item = session.items.next() => panic!("{item:?} before {request}"),
+        }
+    }
+    let asked = peer.requests();
+    let kept: Vec<_> = asked.iter().filter(|r| r.starts_with("OPTIONS") || r.starts_with("GET_")).collect();
+    assert!(kept.iter().all(|r| r.contains("/live?channel=1&subtype=0 ")), "{kept:?}");
 }
 
 #[tokio::test]

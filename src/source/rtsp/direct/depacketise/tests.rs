@@ -191,8 +191,11 @@ fn codec() -> impl Strategy<Value = VideoCodec> {
     prop_oneof![Just(VideoCodec::H264), Just(VideoCodec::H265)]
 }
 
-/// Pictures, how each is packed, and which packet is lost.
-fn stream() -> impl Strategy<Value = (VideoCodec, Vec<(Vec<Vec<u8>>, usize, bool)>, Vec<prop::sample::Index>)> {
+/// A picture's NAL units, the size of the fragments of what is larger, and whether they are aggregated.
+type Packed = (Vec<Vec<u8>>, usize, bool);
+
+/// Pictures, how each is packed, and which packets are lost.
+fn stream() -> impl Strategy<Value = (VideoCodec, Vec<Packed>, Vec<prop::sample::Index>)> {
     codec().prop_flat_map(|codec| {
         let pictures = prop::collection::vec((picture(codec), 3..30usize, any::<bool>()), 1..8);
         (Just(codec), pictures, prop::collection::vec(any::<prop::sample::Index>(), 0..4))
