@@ -17,6 +17,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use vigie::clock::Reading;
 use vigie::fragment::Fragmenter;
 use vigie::keys::DomainKey;
+use vigie::keys::vault::{DayKey, Vault, master};
 use vigie::media::{AccessUnit, Fragment, Params, Track, VideoCodec, VideoParams};
 use vigie::pack::reader::{self, Tail};
 use vigie::pack::writer::PackWriter;
@@ -75,10 +76,21 @@ fn key() -> DomainKey {
     DomainKey::for_tenant(&[1; 32], &tenant)
 }
 
-fn create(path: &Path) -> PackWriter {
+/// A new pack, sealed where there is a key for it.
+fn create(path: &Path, day: Option<&Arc<DayKey>>) -> PackWriter {
     let camera = "town/square".parse().expect("a camera");
     let header = PackHeader { pack: PackId([1; 16]), camera, run: RunId([2; 16]), params: params(), hold: None };
-    PackWriter::create(path, header, key()).expect("a new pack")
+    match day {
+        Some(day) => PackWriter::create_sealed(path, header, key(), day.clone()),
+        None => PackWriter::create(path, header, key()),
+    }
+    .expect("a new pack")
+}
+
+fn day_key(dir: &Path) -> Arc<DayKey> {
+    let masters = master::load_or_create(&dir.join("master.key")).expect("a directory to write to");
+    let tenant: TenantId = "town".parse().expect("a name");
+    Vault::open(dir, masters).for_day(&tenant, jiff::civil::date(2026, 6, 1)).expect("a key")
 }
 
 fn append(writer: &mut PackWriter, fragments: &[Fragment]) {
@@ -128,15 +140,17 @@ fn write(c: &mut Criterion) {
             continue;
         }
         let dir = tempfile::tempdir_in(&parent).expect("a directory to write to");
-        let path = dir.path().join("pack.mp4");
-        group.bench_function(name, |b| {
-            let new = || {
-                // Absent the first time.
-                let _ = std::fs::remove_file(&path);
-                create(&path)
-            };
-            b.iter_batched_ref(new, |writer| append(writer, &pack), BatchSize::PerIteration);
-        });
+        let (path, day) = (dir.path().join("pack.mp4"), day_key(dir.path()));
+        for (name, day) in [(name.to_owned(), None), (format!("{name}_sealed"), Some(&day))] {
+            group.bench_function(name, |b| {
+                let new = || {
+                    // Absent the first time.
+                    let _ = std::fs::remove_file(&path);
+                    create(&path, day)
+                };
+                b.iter_batched_ref(new, |writer| append(writer, &pack), BatchSize::PerIteration);
+            });
+        }
     }
     group.finish();
 }
@@ -144,7 +158,7 @@ fn write(c: &mut Criterion) {
 fn read(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a directory to write to");
     let path = dir.path().join("pack.mp4");
-    let mut writer = create(&path);
+    let mut writer = create(&path, None);
     append(&mut writer, &fragments(PACK_FRAMES));
     let (table, size) = writer.finish().expect("a disk with room");
     let pack = std::fs::read(&path).expect("the pack just written");

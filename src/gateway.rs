@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ use crate::store::probe::Verdict;
 use crate::store::{Store, StoreError};
 use crate::twin::Twin;
 use crate::units::{CameraKey, Ticks90k, TimeRange, WallTime};
+
+mod tick;
 
 /// Sessions being opened at a time.
 const OPENING_AT_ONCE: usize = 64;
@@ -243,7 +246,7 @@ impl Gateway {
         };
         let recorders = recorders(config, &store, &shared, &status).await?;
         let cameras = recorders.iter().map(Vec::len).sum::<usize>();
-        let shards = start_shards(config, recorders, &stop_recording)?;
+        let shards = start_shards(config, recorders, &shared.opening, &stop_recording)?;
 
         let (stop_flushing, stop_serving) = (CancellationToken::new(), CancellationToken::new());
         let flusher = {
@@ -509,6 +512,7 @@ async fn continuity_after(
 fn start_shards(
     config: &Config,
     [over_tcp, over_udp]: [Vec<Recorder>; 2],
+    opening: &Arc<Semaphore>,
     stop: &CancellationToken,
 ) -> Result<Vec<thread::JoinHandle<()>>, GatewayError> {
     let shards = config.recording.shards.clamp(1, over_tcp.len().max(1));
@@ -518,17 +522,22 @@ fn start_shards(
     }
     let ticking = dealt.into_iter().map(|recorders| (config.recording.tick, recorders));
     let threads = ticking.chain([(Duration::ZERO, over_udp)]).filter(|(_, recorders)| !recorders.is_empty());
-    threads.enumerate().map(|(n, (tick, recorders))| start_shard(n, tick, recorders, stop.clone())).collect()
+    let start = |(n, (tick, recorders))| {
+        let opening = opening.clone();
+        let is_opening = move || opening.available_permits() < OPENING_AT_ONCE;
+        start_shard(n, tick::recording_runtime(tick, is_opening), recorders, stop.clone())
+    };
+    threads.enumerate().map(start).collect()
 }
 
 fn start_shard(
     n: usize,
-    tick: Duration,
+    runtime: std::io::Result<Runtime>,
     recorders: Vec<Recorder>,
     stop: CancellationToken,
 ) -> Result<thread::JoinHandle<()>, GatewayError> {
     let io = |source| GatewayError::Io { path: format!("recording thread {n}").into(), source };
-    let runtime = recording_runtime(tick).map_err(io)?;
+    let runtime = runtime.map_err(io)?;
     let record = async move {
         let tasks: Vec<_> = recorders.into_iter().map(|r| tokio::spawn(r.run(stop.clone()))).collect();
         for task in tasks {
@@ -539,16 +548,4 @@ fn start_shard(
         tokio::time::sleep(TEARDOWN_TIME).await;
     };
     thread::Builder::new().name(format!("record-{n}")).spawn(move || runtime.block_on(record)).map_err(io)
-}
-
-/// A runtime that, before it waits for its sockets, lets them fill for a tick: each read then takes all that came, and
-/// one wake-up serves every camera of the thread.
-#[expect(clippy::disallowed_methods, reason = "the pause is the point: nothing else runs on this thread")]
-fn recording_runtime(tick: Duration) -> std::io::Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all();
-    if !tick.is_zero() {
-        builder.on_thread_park(move || thread::sleep(tick));
-    }
-    builder.build()
 }

@@ -17,6 +17,7 @@ mod floor;
 mod ingest;
 mod process;
 mod report;
+mod started;
 mod viewers;
 mod warm;
 

@@ -16,7 +16,7 @@ use super::super::show;
 use super::fleet::{Handle, State};
 use super::process::{self, Cpu, Group};
 use super::report::{Durable, Report, Turn};
-use super::{Failure, Ingest, Recorder, count, viewers, warm};
+use super::{Failure, Ingest, Recorder, count, started, viewers, warm};
 
 /// Until every camera plays.
 const PLAYING_WITHIN: Duration = Duration::from_secs(120);
@@ -61,17 +61,17 @@ pub(super) async fn run(args: Ingest) -> Result<(), Failure> {
 }
 
 /// Where a recorder's turn takes place.
-struct Place {
+pub(super) struct Place {
     name: String,
     /// Goes with the turn.
     dir: PathBuf,
     /// What is recorded.
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// What the recorder says.
-    log: PathBuf,
-    cameras: usize,
+    pub(super) log: PathBuf,
+    pub(super) cameras: usize,
     /// Nothing is recorded before.
-    since: WallTime,
+    pub(super) since: WallTime,
 }
 
 impl Place {
@@ -85,7 +85,7 @@ impl Place {
         let data = dir.join("data");
         std::fs::create_dir_all(&data).map_err(Failure::failed)?;
         if let Some(index) = args.index.as_ref().filter(|_| recorder == Recorder::Gateway) {
-            std::fs::copy(index, data.join("index.sqlite")).map_err(Failure::failed)?;
+            copy_cold(index, &data.join("index.sqlite")).map_err(Failure::failed)?;
         }
         let since = SystemClock::default().wall();
         Ok(Self { log: dir.join("log"), name, dir, data, cameras, since })
@@ -99,6 +99,14 @@ impl Place {
         };
         Group::start(commands, &self.log)
     }
+}
+
+/// Copies a file that lies on the disk then, and not in the page cache: as after a restart of the machine.
+fn copy_cold(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::copy(from, to)?;
+    let copied = std::fs::File::open(to)?;
+    copied.sync_all()?;
+    Ok(rustix::fs::fadvise(&copied, 0, None, rustix::fs::Advice::DontNeed)?)
 }
 
 /// What the machine and the fleet say at an instant.
@@ -129,6 +137,7 @@ struct Seen {
     memory_peak: u64,
     seconds: f64,
     all_playing_after: Duration,
+    all_recorded_after: Option<Duration>,
     ended_after: Duration,
     viewers: Option<viewers::Seen>,
 }
@@ -159,6 +168,11 @@ async fn observe(
     let began = Instant::now();
     wait_until_all_play(&mut fleet, &group, place.cameras, &place.log).await?;
     let all_playing_after = began.elapsed();
+    let mut all_recorded_after = None;
+    if recorder == Recorder::Gateway {
+        started::wait_until_all_record(place, &group).await?;
+        all_recorded_after = Some(began.elapsed());
+    }
     sleep(WARM_UP).await;
     let mut watching = None;
     if recorder == Recorder::Gateway && args.viewers > 0 {
@@ -192,7 +206,17 @@ async fn observe(
     }
     let ended_after;
     (after.cpu, ended_after) = group.end(END_WITHIN).await?;
-    Ok(Seen { before, after, memory, memory_peak, seconds, all_playing_after, ended_after, viewers })
+    Ok(Seen {
+        before,
+        after,
+        memory,
+        memory_peak,
+        seconds,
+        all_playing_after,
+        all_recorded_after,
+        ended_after,
+        viewers,
+    })
 }
 
 /// The figures of what was seen.
@@ -229,6 +253,7 @@ async fn told(args: &Ingest, recorder: Recorder, place: &Place, seen: Seen) -> R
         pictures_lost: pictures_recorded.map(|recorded| pictures_sent.saturating_sub(recorded)),
         durable: durable(&place.log),
         all_playing_after_s: seen.all_playing_after.as_secs_f64(),
+        all_recorded_after_s: seen.all_recorded_after.map(|after| after.as_secs_f64()),
         ended_after_s: seen.ended_after.as_secs_f64(),
         fleet_cpu_s_per_gb: after.fleet_cpu.since(before.fleet_cpu).total() / gb,
         fleet_late_max_ms: sent.late_max_ms,
@@ -259,7 +284,7 @@ fn served_at(log: &Path) -> Result<String, Failure> {
     address.map(str::to_owned).ok_or_else(|| Failure::Failed("the gateway does not say where it serves".to_owned()))
 }
 
-fn ended_early(name: &str, log: &Path) -> Failure {
+pub(super) fn ended_early(name: &str, log: &Path) -> Failure {
     let said = std::fs::read_to_string(log).unwrap_or_default();
     let tail: Vec<&str> = said.lines().rev().take(5).collect();
     Failure::Failed(format!("{name} ended early: {}", tail.into_iter().rev().collect::<Vec<_>>().join("\n")))

@@ -42,7 +42,11 @@ pub(super) struct Turn {
     /// Due, and not in the recording: those that the fleet could not send because nobody read, too.
     pub(super) pictures_lost: Option<u64>,
     pub(super) durable: Option<Durable>,
+    /// From the start of the process, as the next.
     pub(super) all_playing_after_s: f64,
+    /// Of the gateway: its index knew of footage of each that was durable.
+    pub(super) all_recorded_after_s: Option<f64>,
+    /// From being told to.
     pub(super) ended_after_s: f64,
     pub(super) fleet_cpu_s_per_gb: f64,
     pub(super) fleet_late_max_ms: f64,
@@ -95,6 +99,13 @@ impl Report {
         let mut rows = vec![head.map(str::to_owned)];
         rows.extend(self.turns.iter().map(row));
         let mut table = show::table(&rows);
+        for (turn, recorded) in self.turns.iter().filter_map(|turn| Some((turn, turn.all_recorded_after_s?))) {
+            table.push_str(&format!(
+                "every camera played {:.1} s after the start, footage of each was durable after {recorded:.1} s; ended {:.1} s \
+                 after being told to\n",
+                turn.all_playing_after_s, turn.ended_after_s
+            ));
+        }
         for seen in self.turns.iter().filter_map(|turn| turn.viewers.as_ref()) {
             table.push_str(&format!(
                 "{} viewers: {} segments, {:.2} GB, {} failed requests, behind the camera {:.0} ms (p50), {:.0} ms (max)\n",
