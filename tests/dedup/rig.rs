@@ -97,7 +97,6 @@ pub(crate) fn second(n: u32) -> Fragment {
         first_received: received,
         last_received: received,
         followed: true,
-        followed: true,
         losses: Vec::new(),
     }
 }
