@@ -48,7 +48,9 @@ thread_local! {
 /// What is to be set up and played.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// The session as a whole, and its video stream.
+    /// Where the camera is. What its description says of hosts is not followed.
+    camera: Url,
+    /// What the session as a whole is called, and its video stream.
     session: Url,
     control: Url,
     codec: VideoCodec,
@@ -76,7 +78,7 @@ impl Plan {
             _ => ParameterSets::default(),
         };
         let session = session_url(described.sdp(), url, &control)?;
-        Some(Self { session, control, codec: choice.video.codec, sets })
+        Some(Self { camera: url.clone(), session, control, codec: choice.video.codec, sets })
     }
 
     /// Connects, sets up and plays. `step` is told what is asked for.
@@ -87,7 +89,7 @@ impl Plan {
         closing: Closing,
         mut step: impl FnMut(&'static str),
     ) -> Result<Reader, Refused> {
-        let connection = Connection::open(self.session, Login { username, password }).await?;
+        let connection = Connection::open(&self.camera, self.session, Login { username, password }).await?;
         let mut connection = TornDown::new(connection, closing);
         step("SETUP");
         let channel = connection.set_up(&self.control).await?;
@@ -248,15 +250,22 @@ impl Reader {
             return Ok(());
         }
         let (timestamp, lost) = self.line.follow(&packet)?;
-        let heard = &mut self.heard;
+        let (before, heard, mut new_sets) = (self.heard.len(), &mut self.heard, false);
         self.depacketiser.push(timestamp, packet.marker, lost, packet.payload, |picture| {
+            new_sets |= picture.new_sets;
             heard.push_back(Heard::Picture(Coded {
                 timestamp: picture.timestamp,
                 data: Bytes::from(picture.data),
                 lost_packets: picture.lost_packets,
                 new_params: picture.new_sets,
             }));
-        })
+        })?;
+        if new_sets && self.is_described() && self.params().is_none() {
+            // A picture under a sample description that it does not have would be shown wrong.
+            self.heard.truncate(before);
+            return Err("parameter sets that make no sample description".to_owned());
+        }
+        Ok(())
     }
 
     fn rtcp(&mut self, packet: &[u8]) -> Result<(), String> {

@@ -1,5 +1,7 @@
 //! Which of a camera's streams are recorded, and their sample descriptions.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -93,12 +95,16 @@ pub(super) fn of_sets(codec: VideoCodec, vps: &[u8], sps: &[u8], pps: &[u8]) -> 
         VideoCodec::H264 => ("h264", format!("packetization-mode=1;sprop-parameter-sets={sps},{pps}")),
         VideoCodec::H265 => ("h265", format!("sprop-vps={vps};sprop-sps={sps};sprop-pps={pps}")),
     };
-    let mut described = Depacketizer::new("video", name, 90_000, None, Some(&attributes)).ok()?;
-    described.set_frame_format(FrameFormat::MP4);
-    match described.parameters()? {
-        ParametersRef::Video(video) => video_params(video, codec),
-        ParametersRef::Audio(_) | ParametersRef::Message(_) => None,
-    }
+    // Unwind-safe: nothing outlives a panic that hostile bytes cause.
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let mut described = Depacketizer::new("video", name, 90_000, None, Some(&attributes)).ok()?;
+        described.set_frame_format(FrameFormat::MP4);
+        match described.parameters()? {
+            ParametersRef::Video(video) => video_params(video, codec),
+            ParametersRef::Audio(_) | ParametersRef::Message(_) => None,
+        }
+    }));
+    read.ok().flatten()
 }
 
 /// A stream as the camera's page shows it.

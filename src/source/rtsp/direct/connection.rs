@@ -87,10 +87,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the host of `url`, which is also what the session is about as a whole.
-    pub(super) async fn open(url: Url, login: Login) -> Result<Self, Refused> {
-        let host = url.host_str().ok_or_else(|| Refused("the url has no host".to_owned()))?.trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, url.port().unwrap_or(554))).await?;
+    /// Connects to the host of `camera`, for the session that is called `url`.
+    pub(super) async fn open(camera: &Url, url: Url, login: Login) -> Result<Self, Refused> {
+        let host = camera.host_str().ok_or_else(|| Refused("the url has no host".to_owned()))?.trim_matches(['[', ']']);
+        let stream = TcpStream::connect((host, camera.port().unwrap_or(554))).await?;
         if *MAY_KEEP_MORE {
             sockopt::set_socket_recv_buffer_size(&stream, KEPT_BYTES).map_err(std::io::Error::from)?;
         }

@@ -283,6 +283,27 @@ async fn a_camera_that_refuses_our_reader_is_left_to_the_library() {
 }
 
 #[tokio::test]
+async fn parameter_sets_that_cannot_be_used_end_the_session_before_the_picture_that_needs_them() {
+    let stream = [rtp(1, 0, true, IDR), rtp(2, 3_600, false, &[0x67, 0xff]), rtp(3, 3_600, true, IDR)];
+    let peer = Peer::new(h264(), &stream, Then::Stay);
+    for (_, items, error) in [play(&peer).await, play_with_library(&peer).await] {
+        assert_eq!((items.len(), error.cause), (1, GapCause::ProtocolError), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_camera_cannot_send_us_to_another_host() {
+    let media = format!("a=control:rtsp://192.0.2.1/elsewhere\r\n{}", h264());
+    let peer = Peer::new(media, &[rtp(1, 0, true, IDR)], Then::Close);
+    let (_, items, _) = play(&peer).await;
+    assert_eq!(units(items).len(), 1);
+    let requests = peer.requests();
+    let play = requests.iter().find(|r| r.starts_with("PLAY")).expect("it was played");
+    assert!(play.starts_with("PLAY rtsp://192.0.2.1/elsewhere "), "{play}");
+    assert_eq!(requests.iter().filter(|r| r.starts_with("DESCRIBE")).count(), 1, "our own reader got that far");
+}
+
+#[tokio::test]
 async fn a_session_is_kept_alive_in_the_way_that_the_camera_offers() {
     let peer = Peer::new(h264(), &[rtp(1, 0, true, IDR)], Then::Stay);
     let source = source(&peer, |_| ()).await;
