@@ -65,6 +65,7 @@ fn fragment(params: &Arc<Params>, second: i64) -> (Fragment, Stamp) {
         first_timestamp: second * TICKS_PER_SECOND,
         first_received: received,
         last_received: received,
+        followed: true,
         losses: Vec::new(),
     };
     let stamp = Stamp {

@@ -61,6 +61,7 @@ fn fragment(params: &Arc<Params>, camera: usize, second: i64) -> (Fragment, Stam
         first_timestamp: second * TICKS_PER_SECOND,
         first_received: received,
         last_received: received,
+        followed: true,
         losses: Vec::new(),
     };
     let wall_start = WallTime(BEGINNING + second * TICKS_PER_SECOND);

@@ -94,6 +94,7 @@ impl Recording {
             first_timestamp: second * TICKS_PER_SECOND,
             first_received: received,
             last_received: received,
+            followed: true,
             losses: Vec::new(),
         };
         let wall_duration = Ticks90k(TICKS_PER_SECOND);

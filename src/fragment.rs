@@ -313,6 +313,7 @@ impl Fragmenter {
             first_timestamp,
             first_received,
             last_received: building.last_received.unwrap_or(first_received),
+            followed: next_pts.is_some(),
             losses: building.losses,
         })
     }

@@ -128,6 +128,8 @@ pub struct Fragment {
     pub first_received: Reading,
     /// When the last video access unit was received.
     pub last_received: Reading,
+    /// A later picture ended it. The last one of a run ends with the run, and its camera may have been silent before.
+    pub followed: bool,
     /// Losses since the previous fragment, oldest first.
     pub losses: Vec<Loss>,
 }

@@ -237,7 +237,8 @@ impl Growing {
         state.segments.push(&entry);
         state.pending.extend(changes);
         state.dirty = true;
-        state.waiting.push(fragment.last_received.mono);
+        // What waited for its session to end did not wait for the disk.
+        state.waiting.extend(fragment.followed.then_some(fragment.last_received.mono));
         Ok(Size { bytes, duration: Ticks90k(end.saturating_sub(first.0)) })
     }
 
@@ -504,7 +505,7 @@ impl Spool {
         received.iter().for_each(|&at| delays.add(now.saturating_sub(at)));
     }
 
-    /// How long fragments waited so far, from reading their last picture to being on the disk.
+    /// How long fragments that a later picture ended waited so far, from reading their last picture to being on the disk.
     pub fn delays(&self) -> Delays {
         lock(&self.0.delays).clone()
     }

@@ -87,6 +87,7 @@ fn fragment(second: i64) -> Fragment {
         first_timestamp: second * 90_000,
         first_received: received,
         last_received: received,
+        followed: true,
         losses: Vec::new(),
     }
 }

@@ -92,6 +92,7 @@ fn fragment(n: i64) -> (Fragment, Stamp) {
         first_timestamp: 0,
         first_received: received,
         last_received: received,
+        followed: true,
         losses: Vec::new(),
     };
     let stamp = Stamp {

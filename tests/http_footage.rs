@@ -76,6 +76,7 @@ fn fragments(seconds: Range<i64>) -> Vec<Fragment> {
             first_timestamp: second * 90_000,
             first_received: received,
             last_received: received,
+            followed: true,
             losses: Vec::new(),
         }
     };

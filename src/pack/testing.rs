@@ -69,6 +69,7 @@ pub(crate) fn fragment(n: i64, sizes: &[u32]) -> (Fragment, Stamp) {
         first_timestamp: 0,
         first_received: received,
         last_received: received,
+        followed: true,
         losses: Vec::new(),
     };
     let start = WallTime((1_700_000_000 + n) * SECOND);

@@ -102,6 +102,7 @@ async fn append(
             first_timestamp: 0,
             first_received: unknown,
             last_received: unknown,
+            followed: false,
             losses: Vec::new(),
         };
         writer.append(&fragment, entry.stamp.clone())?;

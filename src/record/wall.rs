@@ -136,6 +136,7 @@ mod tests {
             first_timestamp: 1_000 + media_seconds * SECOND,
             first_received: received,
             last_received: received,
+            followed: true,
             losses: Vec::new(),
         }
     }

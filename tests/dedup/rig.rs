@@ -96,6 +96,7 @@ pub(crate) fn second(n: u32) -> Fragment {
         first_timestamp: 0,
         first_received: received,
         last_received: received,
+        followed: true,
         losses: Vec::new(),
     }
 }

@@ -163,6 +163,7 @@ fn fragment(params: &Arc<Params>, decode: i64, random_access: bool) -> Fragment 
         first_timestamp: decode,
         first_received: received,
         last_received: received,
+        followed: true,
         losses: Vec::new(),
     }
 }

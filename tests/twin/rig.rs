@@ -111,6 +111,7 @@ fn second(n: u32, first: u32, pictures: usize) -> Fragment {
         first_timestamp: 0,
         first_received: received,
         last_received: received,
+        followed: true,
         losses: Vec::new(),
     }
 }

@@ -1,27 +1,49 @@
 //! An RTSP connection of our own (RFC 2326): requests and their answers, and the end of the session.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http_auth::{PasswordClient, PasswordParams};
 use rtsp_types::headers::{self, HeaderName};
 use rtsp_types::{Message, Method, ParseError, Request, Response, StatusCode, Version};
+use rustix::net::sockopt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tracing::info;
 use url::Url;
 
 /// What a camera may take to answer the last request of a session.
 const TEARDOWN_WAIT_MAX: Duration = Duration::from_secs(5);
+/// What the kernel shall keep of a camera while nobody reads, because the disk or the processor makes us wait: eight
+/// seconds of 4 Mb/s. It takes memory only then.
+const KEPT_BYTES: usize = 4 << 20;
+/// Where it allows less than this (`net.core.rmem_max`), what it chooses by itself is more.
+const KEPT_BYTES_MIN: usize = 1 << 20;
 /// An RTSP message, headers and body, is never larger.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Of an interleaved packet (RFC 2326 §10.12): `$`, channel and length.
 pub(super) const FRAMING_BYTES: usize = 4;
 /// How long a session lives without a request where the camera does not say (RFC 2326 §12.37).
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whether the kernel lets us have such buffers, as a socket of no other use says: asked for more than it allows, it gives
+/// what it allows. It counts twice what was asked for, for what it needs itself (`SO_RCVBUF` in socket(7)).
+static MAY_KEEP_MORE: LazyLock<bool> = LazyLock::new(|| {
+    let allowed = std::net::UdpSocket::bind(("127.0.0.1", 0)).and_then(|socket| {
+        sockopt::set_socket_recv_buffer_size(&socket, KEPT_BYTES)?;
+        Ok(sockopt::socket_recv_buffer_size(&socket)? / 2)
+    });
+    let may = allowed.is_ok_and(|bytes| bytes >= KEPT_BYTES_MIN);
+    if !may {
+        info!("net.core.rmem_max is low: a camera is held back sooner while the disk is busy");
+    }
+    may
+});
 
 /// Sessions that are being ended: a new one waits until the camera has let go of them.
 pub(in super::super) type Closing = watch::Sender<usize>;
@@ -69,6 +91,9 @@ impl Connection {
     pub(super) async fn open(url: Url, login: Login) -> Result<Self, Refused> {
         let host = url.host_str().ok_or_else(|| Refused("the url has no host".to_owned()))?.trim_matches(['[', ']']);
         let stream = TcpStream::connect((host, url.port().unwrap_or(554))).await?;
+        if *MAY_KEEP_MORE {
+            sockopt::set_socket_recv_buffer_size(&stream, KEPT_BYTES).map_err(std::io::Error::from)?;
+        }
         Ok(Self { stream, received: Vec::new(), url, login, challenge: None, held: None, next_cseq: 1 })
     }
 
