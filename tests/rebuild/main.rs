@@ -117,9 +117,9 @@ fn rows(index: &Path) -> Vec<(&'static str, Vec<Vec<String>>)> {
     ROWS.iter().map(|(kind, sql)| (*kind, read(sql))).collect()
 }
 
-/// Its packs with a gap before each fiftieth. The run is over then.
+/// Its packs with a gap before each fiftieth. The run is over then, and each pack is sealed.
 async fn record(rig: &mut Rig, camera: &str, packs: u32) -> PackId {
-    let (mut first, mut from) = (None, 0);
+    let (mut recorded, mut from) = (Vec::new(), 0);
     for n in 0..packs {
         let mut gaps = Vec::new();
         if n % 50 == 49 {
@@ -127,15 +127,19 @@ async fn record(rig: &mut Rig, camera: &str, packs: u32) -> PackId {
             gaps.push(Gap { start, end, cause: GapCause::ALL[n as usize % 9 + 2], lost_packets: 0 });
             from += 2 * SECONDS;
         }
-        let pack = rig.seal_after(camera, from..from + SECONDS, gaps).await;
-        first.get_or_insert(pack);
+        recorded.push(rig.seal_after(camera, from..from + SECONDS, gaps).await);
         from += SECONDS;
     }
     let mut run = RunId([9; 16]);
     run.0[..8].copy_from_slice(&blake3::hash(camera.as_bytes()).as_bytes()[..8]);
     let clocks = Change::RunClocks { run, camera_clock_offset: None, timeline_offset: Ticks90k::ZERO };
     rig.index.write(vec![clocks, Change::EndRun { run, end: at(from.into()) }]).await.unwrap();
-    first.unwrap()
+    for pack in &recorded {
+        while rig.spool.growing(*pack).is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+    recorded[0]
 }
 
 async fn all_stored(rig: &Rig) {
