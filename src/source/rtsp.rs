@@ -197,13 +197,14 @@ impl RtspSource {
 
     /// The session is open once its sample descriptions are known.
     async fn begin(&self, mut feed: Feed, choice: Choice, deadline: Instant) -> Result<Session, SourceError> {
-        let first = if feed.is_described() {
-            None
-        } else {
-            let first = self.within(deadline, "PLAY with a parameter set", feed.first_described_picture()).await?;
-            Some(first.map_err(|end| self.failures.end(end))?)
+        let (first, video) = match feed.described() {
+            Some(video) => (None, video),
+            None => {
+                let first = self.within(deadline, "PLAY with a parameter set", feed.first_described_picture()).await?;
+                let (first, video) = first.map_err(|end| self.failures.end(end))?;
+                (Some(first), video)
+            }
         };
-        let video = feed.params().ok_or_else(|| self.failures.no_parameters())?;
         let Choice { audio, also_offered, video: VideoStream { codec, .. } } = choice;
         let params = Arc::new(Params { video, audio: audio.map(|audio| audio.params) });
         let (clock, silence_max, failures) = (self.clock.clone(), self.config.silence_max, self.failures.clone());

@@ -10,10 +10,10 @@
 
 mod connection;
 mod depacketise;
+mod intake;
 mod rtp;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -29,11 +29,11 @@ use url::Url;
 use crate::media::{VideoCodec, VideoParams};
 
 use super::failure::End;
-use super::items::{Coded, Heard};
-use super::params::{self, Choice};
-use connection::{Connection, Incoming, Login, MESSAGE_BYTES_MAX, TornDown};
-use depacketise::{Depacketiser, ParameterSets};
-use rtp::{Line, Packet};
+use super::items::Heard;
+use super::params::Choice;
+use connection::{Connection, Login, MESSAGE_BYTES_MAX, TornDown};
+use depacketise::ParameterSets;
+use intake::{Intake, params_of};
 
 pub(super) use connection::{Closing, Refused};
 
@@ -77,6 +77,9 @@ impl Plan {
             },
             _ => ParameterSets::default(),
         };
+        if sets.are_whole(choice.video.codec) && params_of(choice.video.codec, &sets).is_none() {
+            return None;
+        }
         let session = session_url(described.sdp(), url, &control)?;
         Some(Self { camera: url.clone(), session, control, codec: choice.video.codec, sets })
     }
@@ -96,16 +99,9 @@ impl Plan {
         step("PLAY");
         connection.play().await?;
         let keepalive = Keepalive { timer: Box::pin(sleep(connection.keepalive_interval())), method: Method::Options };
-        let mut reader = Reader {
-            connection,
-            channel,
-            keepalive,
-            line: Line::default(),
-            depacketiser: Depacketiser::new(self.codec, self.sets),
-            codec: self.codec,
-            heard: VecDeque::new(),
-            ended: None,
-        };
+        let described = params_of(self.codec, &self.sets);
+        let intake = Intake::new(channel, self.codec, self.sets);
+        let mut reader = Reader { connection, keepalive, intake, described, ended: None };
         reader.take_what_came_with_the_answer();
         Ok(reader)
     }
@@ -130,7 +126,7 @@ fn base_of(mut relative: impl Iterator<Item = String>, asked: &Url, control: &Ur
     base.filter(|base| base.has_host() && !same(base)).unwrap_or_else(|| asked.clone())
 }
 
-/// Requests that keep a session alive: what moonlights as one is `OPTIONS`, and `GET_PARAMETER` where it is offered.
+/// Requests that keep a session alive: `OPTIONS`, and `GET_PARAMETER` where the camera offers it.
 #[derive(Debug)]
 struct Keepalive {
     timer: Pin<Box<Sleep>>,
@@ -141,35 +137,23 @@ struct Keepalive {
 #[derive(Debug)]
 pub(super) struct Reader {
     connection: TornDown,
-    /// Of RTP packets; RTCP's is the next.
-    channel: u8,
     keepalive: Keepalive,
-    line: Line,
-    depacketiser: Depacketiser,
-    codec: VideoCodec,
-    /// Taken from the last read, oldest first.
-    heard: VecDeque<Heard>,
-    /// What comes after that.
+    intake: Intake,
+    /// From the description, where it had parameter sets that can be used.
+    described: Option<VideoParams>,
+    /// What comes after all that was heard.
     ended: Option<End>,
 }
 
 impl Reader {
-    /// The sample description as of the last picture, once its parameter sets are known and can be used.
-    pub(super) fn params(&self) -> Option<VideoParams> {
-        let ParameterSets { video, sequence, picture } = self.depacketiser.sets();
-        params::of_sets(self.codec, video, sequence, picture)
-    }
-
-    /// Whether all parameter sets are known.
-    pub(super) fn is_described(&self) -> bool {
-        let sets = self.depacketiser.sets();
-        let with_video = self.codec == VideoCodec::H264 || !sets.video.is_empty();
-        with_video && !sets.sequence.is_empty() && !sets.picture.is_empty()
+    /// The sample description of the first picture, where the session's description has it.
+    pub(super) fn described(&self) -> Option<VideoParams> {
+        self.described.clone()
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, End>> {
         loop {
-            if let Some(heard) = self.heard.pop_front() {
+            if let Some(heard) = self.intake.heard.pop_front() {
                 return Poll::Ready(Ok(heard));
             }
             if let Some(end) = self.ended.take() {
@@ -217,74 +201,18 @@ impl Reader {
 
     /// Takes every whole packet and message; gives how many bytes they are.
     fn take(&mut self, bytes: &[u8]) -> Result<usize, End> {
-        let mut rest = bytes;
-        loop {
-            if let [b'$', channel, l0, l1, after @ ..] = rest {
-                let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-                let Some((packet, next)) = after.split_at_checked(length) else { break };
-                if *channel == self.channel {
-                    self.rtp(packet).map_err(End::Irregular)?;
-                } else if self.channel.checked_add(1) == Some(*channel) {
-                    self.rtcp(packet).map_err(End::Irregular)?;
-                }
-                rest = next;
-                continue;
+        let Self { intake, connection, keepalive, .. } = self;
+        let answered = |answer: &Response<Vec<u8>>| {
+            // Whether it succeeded does not matter: a camera that minds closes the connection, or sends no more pictures.
+            if connection::offers(answer, "GET_PARAMETER") {
+                keepalive.method = Method::GetParameter;
             }
-            match connection::next_message(rest).map_err(|e| End::Irregular(e.to_string()))? {
-                None => break,
-                Some((used, message)) => {
-                    if let Incoming::Answer(answer) = message {
-                        self.answered(&answer);
-                    }
-                    rest = &rest[used..];
-                }
+            if answer.status() == StatusCode::Unauthorized {
+                // A challenge that is not understood changes nothing.
+                let _ = connection.take_challenge(answer);
             }
-        }
-        Ok(bytes.len() - rest.len())
-    }
-
-    #[inline]
-    fn rtp(&mut self, packet: &[u8]) -> Result<(), String> {
-        let packet = Packet::parse(packet).map_err(|what| format!("corrupt RTP header: {what}"))?;
-        if packet.is_foreign() {
-            return Ok(());
-        }
-        let (timestamp, lost) = self.line.follow(&packet)?;
-        let (before, heard, mut new_sets) = (self.heard.len(), &mut self.heard, false);
-        self.depacketiser.push(timestamp, packet.marker, lost, packet.payload, |picture| {
-            new_sets |= picture.new_sets;
-            heard.push_back(Heard::Picture(Coded {
-                timestamp: picture.timestamp,
-                data: Bytes::from(picture.data),
-                lost_packets: picture.lost_packets,
-                new_params: picture.new_sets,
-            }));
-        })?;
-        if new_sets && self.is_described() && self.params().is_none() {
-            // A picture under a sample description that it does not have would be shown wrong.
-            self.heard.truncate(before);
-            return Err("parameter sets that make no sample description".to_owned());
-        }
-        Ok(())
-    }
-
-    fn rtcp(&mut self, packet: &[u8]) -> Result<(), String> {
-        if let Some((timestamp, ntp)) = self.line.sender_report(packet)? {
-            self.heard.push_back(Heard::Report { timestamp, ntp });
-        }
-        Ok(())
-    }
-
-    /// An answer to a request that kept the session alive. Whether it succeeded does not matter: a camera that minds
-    /// closes the connection, or sends no more pictures.
-    fn answered(&mut self, answer: &Response<Vec<u8>>) {
-        if connection::offers(answer, "GET_PARAMETER") {
-            self.keepalive.method = Method::GetParameter;
-        }
-        if answer.status() == StatusCode::Unauthorized {
-            // One that is not understood changes nothing.
-            let _ = self.connection.take_challenge(answer);
-        }
+        };
+        intake.take(bytes, answered).map_err(End::Irregular)
     }
 
     fn keep_alive(&mut self, cx: &mut Context<'_>) -> Result<(), End> {

@@ -24,6 +24,8 @@ pub(super) enum End {
     Library(retina::Error),
     /// retina panicked, saying this.
     Panic(String),
+    /// Parameter sets came that make no sample description.
+    Undescribed,
     /// What came is not regular, or no RTP at all.
     Irregular(String),
     /// The connection broke.
@@ -68,6 +70,7 @@ impl Failures {
         match end {
             End::Library(error) => self.of(&error, "PLAY"),
             End::Panic(message) => self.broken(&message),
+            End::Undescribed => self.no_parameters(),
             End::Irregular(what) => self.unusable(&what),
             End::Io(error) => self.ended(&error.to_string()),
             End::Unsent(reason) => self.ended(&reason),

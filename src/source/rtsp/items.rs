@@ -40,7 +40,8 @@ pub(super) struct Coded {
     pub(super) timestamp: i64,
     pub(super) data: Bytes,
     pub(super) lost_packets: u32,
-    pub(super) new_params: bool,
+    /// Set where it needs another sample description than those before it may have needed.
+    pub(super) new_params: Option<VideoParams>,
 }
 
 /// Who reads the socket.
@@ -50,18 +51,11 @@ pub(super) enum Feed {
 }
 
 impl Feed {
-    /// The sample description as of the last picture.
-    pub(super) fn params(&self) -> Option<VideoParams> {
+    /// The sample description of the first picture, where the session's description has it.
+    pub(super) fn described(&self) -> Option<VideoParams> {
         match self {
-            Self::Direct(reader) => reader.params(),
+            Self::Direct(reader) => reader.described(),
             Self::Library(library) => library.params(),
-        }
-    }
-
-    pub(super) fn is_described(&self) -> bool {
-        match self {
-            Self::Direct(reader) => reader.is_described(),
-            Self::Library(library) => library.is_described(),
         }
     }
 
@@ -73,18 +67,17 @@ impl Feed {
         }
     }
 
-    /// The first picture after which the parameter sets are known; nothing before it can be decoded. The packets lost
-    /// before it are counted with its own.
-    pub(super) async fn first_described_picture(&mut self) -> Result<Coded, End> {
+    /// The first picture whose parameter sets are known, with its sample description; nothing before it can be decoded.
+    /// The packets lost before it are counted with its own.
+    pub(super) async fn first_described_picture(&mut self) -> Result<(Coded, VideoParams), End> {
         let mut lost = 0;
         loop {
             if let Heard::Picture(mut picture) = poll_fn(|cx| self.poll(cx)).await? {
                 picture.lost_packets += lost;
-                if self.is_described() {
-                    picture.new_params = false;
-                    return Ok(picture);
+                match picture.new_params.take() {
+                    Some(params) => return Ok((picture, params)),
+                    None => lost = picture.lost_packets,
                 }
-                lost = picture.lost_packets;
             }
         }
     }
@@ -127,7 +120,7 @@ impl Items {
         let received = self.clock.read();
         self.watchdog.hear(received.mono);
         let Coded { timestamp, data, lost_packets, new_params } = picture;
-        let new_params = if new_params { self.changed_params() } else { None };
+        let new_params = new_params.and_then(|video| self.changed(video));
         Item::AccessUnit(AccessUnit {
             track: Track::Video,
             timestamp,
@@ -139,8 +132,7 @@ impl Items {
         })
     }
 
-    fn changed_params(&mut self) -> Option<Arc<Params>> {
-        let video = self.feed.as_ref()?.params()?;
+    fn changed(&mut self, video: VideoParams) -> Option<Arc<Params>> {
         if video == self.params.video {
             return None;
         }

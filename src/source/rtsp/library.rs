@@ -20,12 +20,16 @@ use super::params::VideoStream;
 pub(super) struct Library {
     demuxed: Demuxed,
     video: VideoStream,
+    /// The sample description is known.
+    described: bool,
     joined: bool,
 }
 
 impl Library {
     pub(super) fn new(demuxed: Demuxed, video: VideoStream) -> Self {
-        Self { demuxed, video, joined: false }
+        let mut library = Self { demuxed, video, described: false, joined: false };
+        library.described = library.params().is_some();
+        library
     }
 
     /// The sample description as of the last picture, once the parameter sets are known.
@@ -33,7 +37,7 @@ impl Library {
         self.video.params(self.demuxed.streams())
     }
 
-    pub(super) fn is_described(&self) -> bool {
+    fn has_sets(&self) -> bool {
         self.demuxed.streams().get(self.video.stream).is_some_and(|stream| stream.parameters().is_some())
     }
 
@@ -46,7 +50,10 @@ impl Library {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(Some(Ok(CodecItem::VideoFrame(frame))))) => {
                     self.joined = true;
-                    Some(Heard::Picture(coded(frame)))
+                    match self.coded(frame) {
+                        Ok(picture) => Some(Heard::Picture(picture)),
+                        Err(end) => return Poll::Ready(Err(end)),
+                    }
                 }
                 Ok(Poll::Ready(Some(Ok(CodecItem::AudioFrame(frame))))) => Some(Heard::Sound(sound(&frame))),
                 Ok(Poll::Ready(Some(Ok(CodecItem::Rtcp(packet))))) => self.report(&packet),
@@ -62,6 +69,18 @@ impl Library {
         }
     }
 
+    fn coded(&mut self, frame: VideoFrame) -> Result<Coded, End> {
+        let is_new = frame.has_new_parameters() || !self.described;
+        let new_params = if is_new && self.has_sets() { Some(self.params().ok_or(End::Undescribed)?) } else { None };
+        self.described |= new_params.is_some();
+        Ok(Coded {
+            timestamp: frame.timestamp().timestamp(),
+            lost_packets: u32::from(frame.loss()),
+            new_params,
+            data: Bytes::from(frame.into_data()),
+        })
+    }
+
     fn report(&self, packet: &ReceivedCompoundPacket) -> Option<Heard> {
         if packet.stream_id() != self.video.stream {
             return None;
@@ -72,20 +91,11 @@ impl Library {
     }
 }
 
-fn coded(frame: VideoFrame) -> Coded {
-    Coded {
-        timestamp: frame.timestamp().timestamp(),
-        lost_packets: u32::from(frame.loss()),
-        new_params: frame.has_new_parameters(),
-        data: Bytes::from(frame.into_data()),
-    }
-}
-
 fn sound(frame: &AudioFrame) -> Coded {
     Coded {
         timestamp: frame.timestamp().timestamp(),
         lost_packets: u32::from(frame.loss()),
-        new_params: false,
+        new_params: None,
         // retina does not give this buffer away; a sound frame is small.
         data: Bytes::copy_from_slice(frame.data()),
     }

@@ -18,8 +18,8 @@ pub(super) struct Picture {
     pub(super) data: Vec<u8>,
     /// Packets lost between the last picture and this one.
     pub(super) lost_packets: u32,
-    /// It came with parameter sets that are others than before.
-    pub(super) new_sets: bool,
+    /// All parameter sets that it needs, where it came with some that are others than before.
+    pub(super) new_sets: Option<ParameterSets>,
 }
 
 /// The parameter sets that pictures need now (H.264 §7.4.1.2.1, H.265 §7.4.2.4.2): the last of each kind.
@@ -71,6 +71,12 @@ enum Set {
 }
 
 impl ParameterSets {
+    /// Whether none is missing.
+    pub(super) fn are_whole(&self, codec: VideoCodec) -> bool {
+        let with_video = codec == VideoCodec::H264 || !self.video.is_empty();
+        with_video && !self.sequence.is_empty() && !self.picture.is_empty()
+    }
+
     fn slot(&mut self, set: Set) -> &mut Bytes {
         match set {
             Set::Video => &mut self.video,
@@ -84,11 +90,6 @@ impl Depacketiser {
     pub(super) fn new(codec: VideoCodec, sets: ParameterSets) -> Self {
         let picture = Growing::default();
         Self { codec, sets, picture, discarded: None, lost: 0, pictures: 0, last_bytes: 0 }
-    }
-
-    /// As of the last picture that came out.
-    pub(super) fn sets(&self) -> &ParameterSets {
-        &self.sets
     }
 
     /// Takes the next packet's payload; gives the pictures that it completes to `out`. After an error nothing more may
@@ -282,10 +283,11 @@ impl Depacketiser {
 
     fn complete(&mut self) -> Picture {
         let Growing { timestamp, data, sets, .. } = std::mem::take(&mut self.picture);
-        let new_sets = !sets.is_empty();
+        let is_new = !sets.is_empty();
         for (set, unit) in sets {
             *self.sets.slot(set) = unit;
         }
+        let new_sets = is_new.then(|| self.sets.clone());
         self.pictures = self.pictures.saturating_add(1);
         self.last_bytes = data.len();
         let lost_packets = std::mem::take(&mut self.lost);

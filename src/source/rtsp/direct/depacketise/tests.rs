@@ -88,7 +88,12 @@ fn only_parameter_sets_that_differ_are_new() {
         (18, true, idr),
     ];
     let pictures = received(VideoCodec::H264, &sent, &[]).expect("a regular stream");
-    assert_eq!(pictures.iter().map(|p| p.new_sets).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(pictures.iter().map(|p| p.new_sets.is_some()).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(
+        pictures[1].new_sets.as_ref().map(|sets| sets.picture.to_vec()),
+        Some(PPS.to_vec()),
+        "with those that stay"
+    );
 }
 
 #[test]
@@ -103,7 +108,7 @@ fn parameter_sets_of_a_picture_that_was_lost_are_not_taken() {
     ];
     let pictures = received(VideoCodec::H264, &sent, &[2]).expect("a regular stream");
     assert_eq!(
-        pictures.iter().map(|p| (p.timestamp, p.lost_packets, p.new_sets)).collect::<Vec<_>>(),
+        pictures.iter().map(|p| (p.timestamp, p.lost_packets, p.new_sets.is_some())).collect::<Vec<_>>(),
         [(0, 0, false), (18, 1, false)]
     );
 }
@@ -217,7 +222,7 @@ proptest! {
                 timestamp: n as i64 * 3_600,
                 data: sample(&units.iter().map(Vec::as_slice).collect::<Vec<_>>()),
                 lost_packets: 0,
-                new_sets: false,
+                new_sets: None,
             })
             .collect();
         prop_assert_eq!(received(codec, &sent, &[]), Ok(expect));

@@ -1,0 +1,204 @@
+//! What was read of a session, taken apart: interleaved packets (RFC 2326 §10.12) with RTP and RTCP in them, and answers
+//! between them.
+//!
+//! Invariant: what comes out does not depend on how the bytes were cut into reads. No I/O.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rtsp_types::Response;
+
+use crate::media::{VideoCodec, VideoParams};
+
+use super::super::items::{Coded, Heard};
+use super::super::params;
+use super::connection::{self, Incoming};
+use super::depacketise::{Depacketiser, ParameterSets};
+use super::rtp::{Line, Packet};
+
+/// One session's.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// Of RTP packets; RTCP's is the next.
+    channel: u8,
+    codec: VideoCodec,
+    line: Line,
+    depacketiser: Depacketiser,
+    /// Taken, oldest first.
+    pub(super) heard: VecDeque<Heard>,
+}
+
+impl Intake {
+    pub(super) fn new(channel: u8, codec: VideoCodec, sets: ParameterSets) -> Self {
+        let depacketiser = Depacketiser::new(codec, sets);
+        Self { channel, codec, line: Line::default(), depacketiser, heard: VecDeque::new() }
+    }
+
+    /// Takes every whole packet and message; gives how many bytes they are. After an error nothing more may be put in.
+    pub(super) fn take(&mut self, bytes: &[u8], mut answered: impl FnMut(&Response<Vec<u8>>)) -> Result<usize, String> {
+        let mut rest = bytes;
+        loop {
+            if let [b'$', channel, l0, l1, after @ ..] = rest {
+                let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+                let Some((packet, next)) = after.split_at_checked(length) else { break };
+                if *channel == self.channel {
+                    self.rtp(packet)?;
+                } else if self.channel.checked_add(1) == Some(*channel) {
+                    self.rtcp(packet)?;
+                }
+                rest = next;
+                continue;
+            }
+            match connection::next_message(rest).map_err(|e| e.to_string())? {
+                None => break,
+                Some((used, message)) => {
+                    if let Incoming::Answer(answer) = message {
+                        answered(&answer);
+                    }
+                    rest = &rest[used..];
+                }
+            }
+        }
+        Ok(bytes.len() - rest.len())
+    }
+
+    #[inline]
+    fn rtp(&mut self, packet: &[u8]) -> Result<(), String> {
+        let packet = Packet::parse(packet).map_err(|what| format!("corrupt RTP header: {what}"))?;
+        if packet.is_foreign() {
+            return Ok(());
+        }
+        let (timestamp, lost) = self.line.follow(&packet)?;
+        let Self { codec, depacketiser, heard, .. } = self;
+        let mut unusable = false;
+        depacketiser.push(timestamp, packet.marker, lost, packet.payload, |picture| {
+            let new_params = match &picture.new_sets {
+                Some(sets) if sets.are_whole(*codec) => {
+                    let params = params_of(*codec, sets);
+                    unusable |= params.is_none();
+                    params
+                }
+                _ => None,
+            };
+            // A picture under a sample description that is not its own would be shown wrong.
+            if !unusable {
+                let (timestamp, lost_packets) = (picture.timestamp, picture.lost_packets);
+                let data = Bytes::from(picture.data);
+                heard.push_back(Heard::Picture(Coded { timestamp, data, lost_packets, new_params }));
+            }
+        })?;
+        if unusable { Err("parameter sets that make no sample description".to_owned()) } else { Ok(()) }
+    }
+
+    fn rtcp(&mut self, packet: &[u8]) -> Result<(), String> {
+        if let Some((timestamp, ntp)) = self.line.sender_report(packet)? {
+            self.heard.push_back(Heard::Report { timestamp, ntp });
+        }
+        Ok(())
+    }
+}
+
+/// The sample description that these sets make.
+pub(super) fn params_of(codec: VideoCodec, sets: &ParameterSets) -> Option<VideoParams> {
+    let ParameterSets { video, sequence, picture } = sets;
+    params::of_sets(codec, video, sequence, picture)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Sets of x264 at 320×240.
+    const SPS: &[u8] = &[
+        0x67, 0x42, 0xc0, 0x0d, 0xd9, 0x01, 0x41, 0xfb, 0x01, 0x6a, 0x0c, 0x0c, 0x0d, 0x4a, 0x00, 0x00, 0x03, 0x00,
+        0x02, 0x00, 0x00, 0x03, 0x00, 0x65, 0x1e, 0x28, 0x54, 0x90,
+    ];
+    const PPS: &[u8] = &[0x68, 0xcb, 0x8c, 0xb2];
+
+    fn packet(channel: u8, packet: &[u8]) -> Vec<u8> {
+        [&[b'$', channel], &(packet.len() as u16).to_be_bytes()[..], packet].concat()
+    }
+
+    fn rtp(seq: u16, timestamp: u32, marker: bool, payload: &[u8]) -> Vec<u8> {
+        let head = [0x80, u8::from(marker) << 7 | 96];
+        let bytes = [&head[..], &seq.to_be_bytes(), &timestamp.to_be_bytes(), &[0, 0, 0, 7], payload].concat();
+        packet(0, &bytes)
+    }
+
+    /// Two pictures before the first parameter sets, two with sets of their own, a report, an answer, foreign packets.
+    fn session() -> Vec<u8> {
+        let other = [&SPS[..3], &[0x0e], &SPS[4..]].concat();
+        let report = [&[0x80, 200, 0, 6, 0, 0, 0, 7][..], &9u64.to_be_bytes(), &[0, 0, 0, 5], &[0; 8]].concat();
+        [
+            rtp(1, 0, true, &[0x41, 0x9a]),
+            rtp(3, 3_600, true, &[0x41, 0x9a, 1]),
+            rtp(4, 7_200, false, SPS),
+            rtp(5, 7_200, false, PPS),
+            rtp(6, 7_200, true, &[0x65, 0x88, 1]),
+            packet(1, &report),
+            packet(6, &[1, 2, 3]),
+            b"RTSP/1.0 200 OK\r\nCSeq: 7\r\nContent-Length: 3\r\n\r\n$$$".to_vec(),
+            rtp(7, 10_800, false, &other),
+            rtp(8, 10_800, true, &[0x65, 0x88, 2]),
+            rtp(9, 14_400, false, &[0x7c, 0x81, 0x9a]),
+            rtp(10, 14_400, true, &[0x7c, 0x41, 1]),
+        ]
+        .concat()
+    }
+
+    /// What comes out of reads of these lengths, and of the rest; how many answers.
+    fn taken(reads: &[usize]) -> (Vec<Heard>, usize) {
+        let mut intake = Intake::new(0, VideoCodec::H264, ParameterSets::default());
+        let (bytes, mut held, mut answers) = (session(), Vec::new(), 0);
+        let mut rest = &bytes[..];
+        for read in reads.iter().copied().chain([usize::MAX]) {
+            let (now, later) = rest.split_at(read.min(rest.len()));
+            held.extend_from_slice(now);
+            let used = intake.take(&held, |_| answers += 1).expect("a regular session");
+            held.drain(..used);
+            rest = later;
+        }
+        assert!(held.is_empty());
+        (intake.heard.into(), answers)
+    }
+
+    #[test]
+    fn each_picture_has_its_own_sample_description_though_all_came_in_one_read() {
+        let (heard, answers) = taken(&[]);
+        let pictures: Vec<_> = heard
+            .iter()
+            .filter_map(|heard| match heard {
+                Heard::Picture(p) => Some((p.timestamp, p.lost_packets, p.new_params.as_ref().map(|p| &*p.rfc6381))),
+                _ => None,
+            })
+            .collect();
+        let expect = [
+            (0, 0, None),
+            (3_600, 1, None),
+            (7_200, 0, Some("avc1.42C00D")),
+            (10_800, 0, Some("avc1.42C00E")),
+            (14_400, 0, None),
+        ];
+        assert_eq!(pictures, expect);
+        assert!(matches!(heard[3], Heard::Report { timestamp: 5, ntp: 9 }), "{:?}", heard[3]);
+        assert_eq!(answers, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn however_it_is_cut_into_reads_the_same_comes_out(reads in prop::collection::vec(0..40usize, 0..60)) {
+            prop_assert_eq!(taken(&reads), taken(&[]));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), packets in any::<bool>()) {
+            let mut intake = Intake::new(0, VideoCodec::H265, ParameterSets::default());
+            let bytes = if packets { packet(0, &[&[0x80, 96, 0, 1][..], &[0; 8], &bytes].concat()) } else { bytes };
+            if let Ok(used) = intake.take(&bytes, |_| ()) {
+                prop_assert!(used <= bytes.len());
+            }
+        }
+    }
+}
