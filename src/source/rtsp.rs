@@ -2,7 +2,7 @@
 //!
 //! A camera is described by retina. Its video alone over TCP, which is what nearly all send, is then read over a connection
 //! of our own ([`direct`]), because reading is most of what recording costs; everything else by retina ([`library`]).
-//! What the direct reader cannot set up, or did not understand in the session before, is left to retina too.
+//! What the direct reader cannot set up, or did not understand in sessions before, is left to retina too ([`leave`]).
 //!
 //! Invariants:
 //! - An error is one line, says what to do where that is known, and never holds a credential; it names host and port
@@ -23,6 +23,7 @@
 mod direct;
 mod failure;
 mod items;
+mod leave;
 mod library;
 mod params;
 #[cfg(test)]
@@ -31,7 +32,6 @@ mod watchdog;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -55,6 +55,7 @@ use crate::units::CameraKey;
 use direct::{Closing, Plan, Refused};
 use failure::Failures;
 use items::{Feed, Items};
+use leave::Leave;
 use library::Library;
 use params::{Choice, VideoStream};
 
@@ -109,8 +110,8 @@ pub struct RtspSource {
     clock: Arc<dyn Clock>,
     group: SessionGroup,
     failures: Failures,
-    /// The last session held what the direct reader does not understand.
-    irregular: Arc<AtomicBool>,
+    /// What the direct reader could not read.
+    leave: Arc<Leave>,
 }
 
 impl RtspSource {
@@ -120,7 +121,7 @@ impl RtspSource {
         // wrong with it.
         let _ = config.url.set_username("").and_then(|()| config.url.set_password(None));
         let failures = Failures::new(&config);
-        Self { config, clock, group, failures, irregular: Arc::default() }
+        Self { config, clock, group, failures, leave: Arc::default() }
     }
 
     async fn connect(&self) -> Result<Session, SourceError> {
@@ -128,7 +129,9 @@ impl RtspSource {
         let deadline = Instant::now() + self.config.setup_timeout;
         let mut described = self.describe(deadline).await?;
         let mut choice = self.choose(&described)?;
-        if let Some(plan) = self.direct_plan(&described, &choice) {
+        let plan = self.direct_plan(&described, &choice);
+        let tried = plan.is_some();
+        if let Some(plan) = plan {
             // Cheap cameras take few connections at once.
             drop(described);
             match self.play_directly(plan, deadline).await? {
@@ -139,6 +142,9 @@ impl RtspSource {
             choice = self.choose(&described)?;
         }
         let library = self.play_with_library(described, &mut choice, deadline).await?;
+        if tried {
+            self.leave.irregular();
+        }
         self.begin(Feed::Library(Box::new(library)), choice, deadline).await
     }
 
@@ -149,8 +155,7 @@ impl RtspSource {
     /// How to read the camera directly, where that is possible.
     fn direct_plan(&self, described: &client::Session<Described>, choice: &Choice) -> Option<Plan> {
         let alone = self.config.transport == Transport::Tcp && choice.audio.is_none();
-        let understood = !self.irregular.swap(false, Ordering::Relaxed);
-        if alone && understood { Plan::of(described, &self.config.url, choice) } else { None }
+        if alone && !self.leave.take() { Plan::of(described, &self.config.url, choice) } else { None }
     }
 
     /// The inner error is one that retina may fare better with.
@@ -208,8 +213,8 @@ impl RtspSource {
         let Choice { audio, also_offered, video: VideoStream { codec, .. } } = choice;
         let params = Arc::new(Params { video, audio: audio.map(|audio| audio.params) });
         let (clock, silence_max, failures) = (self.clock.clone(), self.config.silence_max, self.failures.clone());
-        let irregular = self.irregular.clone();
-        let items = Items::new(feed, first, codec, params.clone(), clock, silence_max, failures, irregular);
+        let leave = self.leave.clone();
+        let items = Items::new(feed, first, codec, params.clone(), clock, silence_max, failures, leave);
         Ok(Session { params, also_offered, items: Box::pin(items) })
     }
 

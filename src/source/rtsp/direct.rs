@@ -55,6 +55,8 @@ pub(super) struct Plan {
     control: Url,
     codec: VideoCodec,
     sets: ParameterSets,
+    /// What those sets make, where there are any.
+    described: Option<VideoParams>,
 }
 
 impl Plan {
@@ -77,11 +79,13 @@ impl Plan {
             },
             _ => ParameterSets::default(),
         };
-        if sets.are_whole(choice.video.codec) && params_of(choice.video.codec, &sets).is_none() {
+        let codec = choice.video.codec;
+        let made = params_of(codec, &sets);
+        if made.is_none() && sets.are_whole(codec) {
             return None;
         }
         let session = session_url(described.sdp(), url, &control)?;
-        Some(Self { camera: url.clone(), session, control, codec: choice.video.codec, sets })
+        Some(Self { camera: url.clone(), session, control, codec, sets, described: made })
     }
 
     /// Connects, sets up and plays. `step` is told what is asked for.
@@ -99,9 +103,8 @@ impl Plan {
         step("PLAY");
         connection.play().await?;
         let keepalive = Keepalive { timer: Box::pin(sleep(connection.keepalive_interval())), method: Method::Options };
-        let described = params_of(self.codec, &self.sets);
         let intake = Intake::new(channel, self.codec, self.sets);
-        let mut reader = Reader { connection, keepalive, intake, described, ended: None };
+        let mut reader = Reader { connection, keepalive, intake, described: self.described, ended: None };
         reader.take_what_came_with_the_answer();
         Ok(reader)
     }
@@ -112,11 +115,10 @@ fn session_url(sdp: &[u8], asked: &Url, control: &Url) -> Option<Url> {
     let sdp = std::str::from_utf8(sdp).ok()?;
     let (session, media) = sdp.split_once("\nm=")?;
     let attribute = |line: &str| line.trim_end().strip_prefix("a=control:").map(|value| value.trim().to_owned());
-    match session.lines().find_map(attribute) {
-        Some(own) if own.contains("://") => Url::parse(&own).ok(),
-        None => Some(base_of(media.lines().filter_map(attribute), asked, control)),
-        Some(own) if own == "*" || own.is_empty() => Some(base_of(media.lines().filter_map(attribute), asked, control)),
-        Some(_) => None,
+    match session.lines().find_map(attribute).as_deref() {
+        None | Some("" | "*") => Some(base_of(media.lines().filter_map(attribute), asked, control)),
+        // Another relative one is no regular description.
+        Some(own) => Url::parse(own).ok(),
     }
 }
 

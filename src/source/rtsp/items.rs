@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::units::WallTime;
 
 use super::direct::Reader;
 use super::failure::{End, Failures};
+use super::leave::Leave;
 use super::library::Library;
 use super::watchdog::Watchdog;
 
@@ -95,8 +95,7 @@ pub(super) struct Items {
     watchdog: Watchdog,
     failures: Failures,
     runtime: Handle,
-    /// Set where the session ended because what came was not regular.
-    irregular: Arc<AtomicBool>,
+    leave: Arc<Leave>,
 }
 
 impl Items {
@@ -109,11 +108,11 @@ impl Items {
         clock: Arc<dyn Clock>,
         silence_max: Duration,
         failures: Failures,
-        irregular: Arc<AtomicBool>,
+        leave: Arc<Leave>,
     ) -> Self {
         let watchdog = Watchdog::new(silence_max, clock.read().mono);
         let runtime = Handle::current();
-        Self { feed: Some(feed), first, codec, params, clock, watchdog, failures, runtime, irregular }
+        Self { feed: Some(feed), first, codec, params, clock, watchdog, failures, runtime, leave }
     }
 
     fn picture(&mut self, picture: Coded) -> Item {
@@ -179,7 +178,7 @@ impl Stream for Items {
                 }
                 Poll::Ready(Err(end)) => {
                     if matches!(end, End::Irregular(_)) {
-                        this.irregular.store(true, Ordering::Relaxed);
+                        this.leave.irregular();
                     }
                     let error = this.failures.end(end);
                     return this.end(error);

@@ -155,12 +155,7 @@ impl Connection {
     }
 
     /// The bytes of a request in this session.
-    pub(super) fn request(
-        &mut self,
-        method: Method,
-        url: Url,
-        extra: &[(HeaderName, String)],
-    ) -> Result<Vec<u8>, Refused> {
+    fn request(&mut self, method: Method, url: Url, extra: &[(HeaderName, String)]) -> Result<Vec<u8>, Refused> {
         let mut request = Request::builder(method.clone(), Version::V1_0)
             .header(headers::CSEQ, self.next_cseq.to_string())
             .header(headers::USER_AGENT, concat!("vigie/", env!("CARGO_PKG_VERSION")));
@@ -189,7 +184,8 @@ impl Connection {
         Ok(bytes)
     }
 
-    /// A request that no answer is waited for, but for what [`super::Direct`] sees of it. Sent whole or not at all.
+    /// Sends a request whose answer comes among the packets. One that the socket does not take whole is an error, which
+    /// ends the session: what follows it could not be understood.
     pub(super) fn send(&mut self, method: Method) -> Result<(), Refused> {
         let request = self.request(method, self.url.clone(), &[])?;
         let sent = self.stream.try_write(&request)?;
@@ -200,10 +196,13 @@ impl Connection {
         loop {
             match next_message(&self.received)? {
                 Some((used, message)) => {
+                    let answer = match message {
+                        Incoming::Answer(answer) if sequence_of(&answer) == Some(cseq) => Some(answer),
+                        Incoming::Answer(_) | Incoming::Packet { .. } | Incoming::Other => None,
+                    };
                     self.received.drain(..used);
-                    match message {
-                        Incoming::Answer(answer) if sequence_of(&answer) == Some(cseq) => return Ok(answer),
-                        Incoming::Answer(_) | Incoming::Packet | Incoming::Request => {}
+                    if let Some(answer) = answer {
+                        return Ok(answer);
                     }
                 }
                 None => {
@@ -280,30 +279,36 @@ impl Drop for Counted {
     }
 }
 
-/// What a camera sends between interleaved packets.
-pub(super) enum Incoming {
+/// What a camera sends.
+pub(super) enum Incoming<'a> {
+    /// An interleaved packet (RFC 2326 §10.12).
+    Packet { channel: u8, packet: &'a [u8] },
+    /// An answer to a request of ours.
     Answer(Response<Vec<u8>>),
-    Request,
-    Packet,
+    /// What nothing follows from: a request, a line break too many after a message.
+    Other,
 }
 
-/// The first message of `received`, with its length; `None` when more has to come.
-pub(super) fn next_message(received: &[u8]) -> Result<Option<(usize, Incoming)>, Refused> {
+/// The first thing in `received`, with its length; `None` when more has to come.
+#[inline]
+pub(super) fn next_message(received: &[u8]) -> Result<Option<(usize, Incoming<'_>)>, Refused> {
     match received {
-        [] => Ok(None),
-        [b'$', rest @ ..] => Ok(rest.get(1..3).and_then(|length| {
-            let used = FRAMING_BYTES + usize::from(u16::from_be_bytes([length[0], length[1]]));
-            (received.len() >= used).then_some((used, Incoming::Packet))
-        })),
-        // Some cameras end a message with a line break too many.
-        [b'\r' | b'\n', ..] => Ok(Some((1, Incoming::Packet))),
-        _ => match Message::<Vec<u8>>::parse(received) {
-            Ok((Message::Response(answer), used)) => Ok(Some((used, Incoming::Answer(answer)))),
-            Ok((Message::Request(_), used)) => Ok(Some((used, Incoming::Request))),
-            Ok((Message::Data(_), used)) => Ok(Some((used, Incoming::Packet))),
-            Err(ParseError::Incomplete(_)) if received.len() < MESSAGE_BYTES_MAX => Ok(None),
-            Err(_) => Err(Refused("Invalid RTSP message".to_owned())),
-        },
+        [b'$', channel, l0, l1, after @ ..] => {
+            let packet = after.get(..usize::from(u16::from_be_bytes([*l0, *l1])));
+            Ok(packet.map(|packet| (FRAMING_BYTES + packet.len(), Incoming::Packet { channel: *channel, packet })))
+        }
+        [] | [b'$', ..] => Ok(None),
+        [b'\r' | b'\n', ..] => Ok(Some((1, Incoming::Other))),
+        _ => message(received),
+    }
+}
+
+fn message(received: &[u8]) -> Result<Option<(usize, Incoming<'static>)>, Refused> {
+    match Message::<Vec<u8>>::parse(received) {
+        Ok((Message::Response(answer), used)) => Ok(Some((used, Incoming::Answer(answer)))),
+        Ok((Message::Request(_) | Message::Data(_), used)) => Ok(Some((used, Incoming::Other))),
+        Err(ParseError::Incomplete(_)) if received.len() < MESSAGE_BYTES_MAX => Ok(None),
+        Err(_) => Err(Refused("Invalid RTSP message".to_owned())),
     }
 }
 

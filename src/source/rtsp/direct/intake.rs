@@ -37,27 +37,16 @@ impl Intake {
     /// Takes every whole packet and message; gives how many bytes they are. After an error nothing more may be put in.
     pub(super) fn take(&mut self, bytes: &[u8], mut answered: impl FnMut(&Response<Vec<u8>>)) -> Result<usize, String> {
         let mut rest = bytes;
-        loop {
-            if let [b'$', channel, l0, l1, after @ ..] = rest {
-                let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-                let Some((packet, next)) = after.split_at_checked(length) else { break };
-                if *channel == self.channel {
-                    self.rtp(packet)?;
-                } else if self.channel.checked_add(1) == Some(*channel) {
+        while let Some((used, message)) = connection::next_message(rest).map_err(|e| e.to_string())? {
+            match message {
+                Incoming::Packet { channel, packet } if channel == self.channel => self.rtp(packet)?,
+                Incoming::Packet { channel, packet } if self.channel.checked_add(1) == Some(channel) => {
                     self.rtcp(packet)?;
                 }
-                rest = next;
-                continue;
+                Incoming::Answer(answer) => answered(&answer),
+                Incoming::Packet { .. } | Incoming::Other => {}
             }
-            match connection::next_message(rest).map_err(|e| e.to_string())? {
-                None => break,
-                Some((used, message)) => {
-                    if let Incoming::Answer(answer) = message {
-                        answered(&answer);
-                    }
-                    rest = &rest[used..];
-                }
-            }
+            rest = &rest[used..];
         }
         Ok(bytes.len() - rest.len())
     }

@@ -1,7 +1,6 @@
 //! What a wire can carry, over real sockets, to both readers: our own and the library's.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -33,7 +32,7 @@ async fn play(peer: &Peer) -> (Session, Vec<Item>, SourceError) {
 /// The same, read by the library.
 async fn play_with_library(peer: &Peer) -> (Session, Vec<Item>, SourceError) {
     let source = source(peer, |_| ()).await;
-    source.irregular.store(true, Ordering::Relaxed);
+    source.leave.irregular();
     drain(source.open().await.expect("an open session")).await
 }
 
@@ -245,7 +244,7 @@ async fn what_is_no_rtp_ends_the_session_with_its_reason() {
 #[tokio::test]
 async fn a_stream_that_makes_the_depacketiser_panic_ends_its_session_only() {
     let source = source(&breaking(), |_| ()).await;
-    source.irregular.store(true, Ordering::Relaxed);
+    source.leave.irregular();
     let (_, _, error) = drain(source.open().await.expect("an open session")).await;
     assert_eq!(error.cause, GapCause::ProtocolError);
     assert!(error.detail.contains("broke its reader"), "{error}");
@@ -264,9 +263,10 @@ fn breaking() -> Peer {
 }
 
 #[tokio::test]
-async fn what_our_reader_does_not_understand_is_read_by_the_library_in_the_next_session_alone() {
+async fn what_our_reader_does_not_understand_is_left_to_the_library_for_a_while() {
     let source = source(&breaking(), |_| ()).await;
-    for words in ["in the middle of a fragmented one", "broke its reader", "in the middle of a fragmented one"] {
+    let (ours, library) = ("in the middle of a fragmented one", "broke its reader");
+    for words in [ours, library, ours, library, library, library, ours] {
         let (_, items, error) = drain(source.open().await.expect("an open session")).await;
         assert_eq!((units(items).len(), error.cause), (1, GapCause::ProtocolError));
         assert!(error.detail.contains(words), "{error} in the place of {words:?}");
@@ -276,10 +276,15 @@ async fn what_our_reader_does_not_understand_is_read_by_the_library_in_the_next_
 #[tokio::test]
 async fn a_camera_that_refuses_our_reader_is_left_to_the_library() {
     let peer = Peer::new(h264(), &[rtp(1, 0, true, IDR)], Then::Close).remembering();
-    let (_, items, _) = play(&peer).await;
+    let source = source(&peer, |_| ()).await;
+    let (_, items, _) = drain(source.open().await.expect("an open session")).await;
     assert_eq!(units(items).len(), 1);
     let methods: Vec<_> = peer.requests().iter().map(|r| r.split(' ').next().unwrap_or_default().to_owned()).collect();
     assert_eq!(methods[..5], ["DESCRIBE", "SETUP", "DESCRIBE", "SETUP", "PLAY"].map(str::to_owned));
+    let (_, items, _) = drain(source.open().await.expect("an open session")).await;
+    assert_eq!(units(items).len(), 1);
+    let setups = peer.requests().iter().filter(|request| request.starts_with("SETUP")).count();
+    assert_eq!(setups, 3, "the next session does not try again");
 }
 
 #[tokio::test]
