@@ -22,7 +22,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::{Notify, OwnedMutexGuard, RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::clock::Clock;
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
@@ -40,6 +40,7 @@ mod busy;
 mod cache;
 mod delay;
 pub mod drain;
+mod flush;
 pub mod recover;
 mod seal;
 pub mod segments;
@@ -49,9 +50,6 @@ pub use delay::Delays;
 
 use segments::Segments;
 
-/// From so many packs on, a flush is one of the whole file system: a flush of each costs a commit of the file system's
-/// journal and of the disk's cache each.
-const FLUSHED_TOGETHER_FROM: usize = 8;
 /// Packs that may wait to be sealed.
 const SEALS_QUEUED_MAX: usize = 1024;
 
@@ -302,28 +300,6 @@ impl Growing {
     }
 }
 
-/// A pack that grew, and what the index shall learn of it once it is flushed.
-struct Grown {
-    pack: Arc<Growing>,
-    changes: Vec<Change>,
-    turn: tokio::sync::OwnedMutexGuard<()>,
-}
-
-/// One growing pack's part of a group flush.
-struct Flush {
-    file: Arc<File>,
-    /// Its name is not durable yet: this folder is flushed too.
-    new_in: Option<PathBuf>,
-    waiting: Vec<Duration>,
-}
-
-impl Flush {
-    fn sync(&self) -> std::io::Result<()> {
-        machine::sync_data(&self.file)?;
-        self.new_in.as_deref().map_or(Ok(()), machine::sync_folder)
-    }
-}
-
 impl Spool {
     /// The spool in this folder. Nothing is sealed before [`Spool::start`]: beside a gateway that runs on the same
     /// folder, it can be read.
@@ -460,86 +436,6 @@ impl Spool {
         queue.send(pack).await.map_err(|_| SpoolError::Stopped)
     }
 
-    /// Flushes every pack that grew, then tells the index, both as a group.
-    pub async fn flush(&self) {
-        let (grown, files): (Vec<_>, Vec<Flush>) = {
-            let growing = lock(&self.0.growing);
-            growing.values().filter_map(flush_of).unzip()
-        };
-        if grown.is_empty() {
-            return;
-        }
-        let spool = self.clone();
-        let synced = machine::spawn_blocking(move || spool.sync(&files));
-        // Where the work was cut off, nobody knows which of them were flushed.
-        let cut_off = |e: tokio::task::JoinError| {
-            let error = e.to_string();
-            grown.iter().map(|_| Err(std::io::Error::other(error.clone()))).collect()
-        };
-        let synced = synced.await.unwrap_or_else(cut_off);
-        let mut durable = Vec::with_capacity(synced.len());
-        for (grown, outcome) in grown.into_iter().zip(synced) {
-            let Grown { pack, changes, turn } = grown;
-            match outcome {
-                Ok(()) => durable.push(Grown { pack, changes, turn }),
-                Err(e) => {
-                    error!(pack = %pack.header.pack, camera = %pack.header.camera, error = %e, "flush failed: the pack is closed");
-                    lock(&pack.state).failed = true;
-                    pack.give_back(changes);
-                }
-            }
-        }
-        let changes: Vec<Change> = durable.iter().flat_map(|grown| grown.changes.iter().cloned()).collect();
-        if let Err(e) = self.0.index.write(changes).await {
-            warn!(error = %e, "the index did not take a flush; it is tried again with the next");
-            for Grown { pack, changes, .. } in durable {
-                pack.give_back(changes);
-            }
-        }
-    }
-
-    /// These fragments are on the disk now.
-    fn became_durable(&self, received: &[Duration]) {
-        let now = self.0.clock.read().mono;
-        let mut delays = lock(&self.0.delays);
-        received.iter().for_each(|&at| delays.add(now.saturating_sub(at)));
-    }
-
-    /// How long fragments that a later picture ended waited so far, from reading their last picture to being on the disk.
-    pub fn delays(&self) -> Delays {
-        lock(&self.0.delays).clone()
-    }
-
-    /// Flushes files: together where they are many on one file system. Where that fails, each file says for itself
-    /// whether it is durable.
-    fn sync(&self, files: &[Flush]) -> Vec<std::io::Result<()>> {
-        let disk = self.0.disk.get().filter(|_| files.len() >= FLUSHED_TOGETHER_FROM);
-        let flushed = disk.filter(|disk| machine::sync_disk(&disk.folder).is_ok()).map(|disk| disk.device);
-        let sync = |flush: &Flush| {
-            let together = flushed.is_some_and(|device| flush.file.metadata().is_ok_and(|file| file.dev() == device));
-            if !together {
-                flush.sync()?;
-            }
-            self.became_durable(&flush.waiting);
-            Ok(())
-        };
-        files.iter().map(sync).collect()
-    }
-
-    /// Flushes until stopped, then once more. A flush begins each half of `within`, which leaves the other half for it
-    /// to take: what a slower disk takes longer comes on top.
-    pub async fn flush_until(&self, within: Duration, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(within / 2);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while !stop.is_cancelled() {
-            tokio::select! {
-                _ = tick.tick() => {}
-                () = stop.cancelled() => {}
-            }
-            self.flush().await;
-        }
-    }
-
     /// The pack that grows now for this camera.
     pub fn live(&self, camera: &CameraKey) -> Option<Arc<Growing>> {
         let pack = *lock(&self.0.live).get(camera)?;
@@ -561,21 +457,6 @@ impl Spool {
         lock(&self.0.seals).take();
         self.0.closing.cancel();
     }
-}
-
-/// What is to be flushed of a pack, unless it is being sealed.
-fn flush_of(pack: &Arc<Growing>) -> Option<(Grown, Flush)> {
-    let turn = pack.turn.clone().try_lock_owned().ok()?;
-    let mut state = lock(&pack.state);
-    if !state.dirty || state.failed {
-        return None;
-    }
-    let writer = state.writer.as_ref()?;
-    let (file, bytes) = (writer.file(), writer.bytes());
-    let new_in = pack.path.parent().filter(|_| !state.announced).map(Path::to_owned);
-    let changes = pack.take_unflushed(&mut state, bytes);
-    let waiting = std::mem::take(&mut state.waiting);
-    Some((Grown { pack: pack.clone(), changes, turn }, Flush { file, new_in, waiting }))
 }
 
 /// The spool's background tasks.

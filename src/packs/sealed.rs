@@ -1,8 +1,9 @@
 //! Bytes of sealed packs: the records that hold what is wanted are read, opened in place, and handed on without a copy.
 
+use super::ranges::{JOIN_BYTES, READ_BYTES, SKIP_BYTES, read_at, stream_file};
 use super::{
-    Arc, BoxStream, Bytes, File, JOIN_BYTES, PackId, PackRef, Packs, READ_BYTES, Range, ReadError, SKIP_BYTES, Sealed,
-    StreamExt, TryStreamExt, Vault, blocking, read_at, short, stream_file,
+    Arc, BoxStream, Bytes, File, PackId, PackRef, Packs, Range, ReadError, Sealed, StreamExt, TryStreamExt, Vault,
+    blocking, short,
 };
 
 /// What is wanted of one record.
