@@ -8,11 +8,12 @@
 //! their bytes are not read. The tables are in memory after the first round, as they are when somebody looks around in
 //! a day. Each round asks for another range, so that no layout is known.
 
+mod camera;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::StreamExt;
 use rand::RngExt;
@@ -21,11 +22,13 @@ use vigie::clock::Reading;
 use vigie::config::Config;
 use vigie::gateway::{self, Opened};
 use vigie::index::Change;
-use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
+use vigie::media::{Fragment, Params, Sample};
 use vigie::pack::{PackHeader, Stamp};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+
+use camera::params;
 
 const BEGINNING: i64 = 1_780_000_000;
 const HOURS: i64 = 24;
@@ -91,14 +94,7 @@ async fn record(dir: &Path) -> Footage {
     let Opened { index, spool, packs, clock, .. } = gateway::open(&config, false).await.expect("a new folder");
     index.write(vec![Change::Configure(gateway::camera_rows(&config))]).await.expect("a new index");
     let tasks = spool.start().expect("a new spool");
-    let video = VideoParams {
-        codec: VideoCodec::H264,
-        width: 1920,
-        height: 1080,
-        sample_entry: Bytes::from_static(b"\0\0\0\x08avc1"),
-        rfc6381: "avc1.640028".into(),
-    };
-    let (params, run) = (Arc::new(Params { video, audio: None }), RunId::generate(at(0)));
+    let (params, run) = (params(), RunId::generate(at(0)));
     for first in (0..HOURS * 3_600).step_by(PACK_SECONDS as usize) {
         let pack = PackId::generate(at(first));
         let header = PackHeader { pack, camera: camera(), run, params: params.clone(), hold: None };

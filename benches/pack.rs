@@ -8,6 +8,8 @@
 //! The camera is an ordinary one: 4 Mb/s, 25 images/s, a random access point every two seconds, jitter of a
 //! millisecond. A pack of it is two minutes long.
 
+mod camera;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,28 +20,19 @@ use vigie::clock::Reading;
 use vigie::fragment::Fragmenter;
 use vigie::keys::DomainKey;
 use vigie::keys::vault::{DayKey, Vault, master};
-use vigie::media::{AccessUnit, Fragment, Params, Track, VideoCodec, VideoParams};
+use vigie::media::{AccessUnit, Fragment, Track};
 use vigie::pack::reader::{self, Tail};
 use vigie::pack::writer::PackWriter;
 use vigie::pack::{PackHeader, Stamp};
 use vigie::units::{PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
+
+use camera::params;
 
 const FRAME: i64 = TICKS_PER_SECOND / 25;
 const GOP: i64 = 50;
 const PACK_FRAMES: i64 = 120 * 25;
 const RANDOM_ACCESS_BYTES: usize = 120_000;
 const PICTURE_BYTES: usize = 18_000;
-
-fn params() -> Arc<Params> {
-    let video = VideoParams {
-        codec: VideoCodec::H264,
-        width: 1920,
-        height: 1080,
-        sample_entry: Bytes::from_static(b"\0\0\0\x08avc1"),
-        rfc6381: "avc1.640028".into(),
-    };
-    Arc::new(Params { video, audio: None })
-}
 
 /// The camera's next pictures. All share one buffer, which the processor's cache holds: a recorder's come from memory.
 fn pictures(count: i64) -> impl Iterator<Item = AccessUnit> {

@@ -10,6 +10,8 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+mod camera;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,11 +20,13 @@ use tokio::time::Instant;
 use vigie::clock::{Reading, SystemClock};
 use vigie::index::{CameraRow, Change, Index};
 use vigie::keys::Keys;
-use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
+use vigie::media::{Fragment, Params, Sample};
 use vigie::pack::{PackHeader, Stamp};
 use vigie::spool::Spool;
 use vigie::store::Store;
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
+
+use camera::params;
 
 const BEGINNING: i64 = 1_780_000_000 * TICKS_PER_SECOND;
 const SECONDS: i64 = 120;
@@ -31,17 +35,6 @@ const PICTURES: usize = 25;
 const PICTURE_BYTES: u32 = 2_000;
 
 type Failure = Box<dyn std::error::Error>;
-
-fn params() -> Arc<Params> {
-    let video = VideoParams {
-        codec: VideoCodec::H264,
-        width: 1920,
-        height: 1080,
-        sample_entry: Bytes::from_static(b"\0\0\0\x08avc1"),
-        rfc6381: "avc1.640028".into(),
-    };
-    Arc::new(Params { video, audio: None })
-}
 
 /// One second of a camera of its own.
 fn fragment(params: &Arc<Params>, camera: usize, second: i64) -> (Fragment, Stamp) {

@@ -12,6 +12,8 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+mod camera;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -26,10 +28,12 @@ use tokio::time::Instant;
 use vigie::clock::{Clock, Reading, SystemClock};
 use vigie::config::Config;
 use vigie::index::Change;
-use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
+use vigie::media::{Fragment, Params, Sample};
 use vigie::pack::{PackHeader, Stamp};
 use vigie::spool::Spool;
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
+
+use camera::params;
 
 const RATE: usize = 25;
 const GOP_SECONDS: i64 = 2;
@@ -40,17 +44,6 @@ const RANDOM_ACCESS_SIZE: u64 = 8;
 const REPEATS: usize = 20;
 
 type Failure = Box<dyn std::error::Error>;
-
-fn params() -> Arc<Params> {
-    let video = VideoParams {
-        codec: VideoCodec::H264,
-        width: 1920,
-        height: 1080,
-        sample_entry: Bytes::from_static(b"\0\0\0\x08avc1"),
-        rfc6381: "avc1.640028".into(),
-    };
-    Arc::new(Params { video, audio: None })
-}
 
 /// Footage of one camera: which, how long, how many bits a second.
 struct Recording {
