@@ -68,7 +68,9 @@ impl Report {
         let floors = self.turns.iter().filter(|turn| turn.recorder == "floor");
         let mut floors: Vec<f64> = floors.map(|turn| turn.cpu_s_per_gb).collect();
         floors.sort_unstable_by(f64::total_cmp);
-        let floor = floors.get(floors.len() / 2).copied();
+        // Of an even number, between the two in the middle: a recorder shall not be set beside the dearer floor.
+        let (below, above) = (floors.len().saturating_sub(1) / 2, floors.len() / 2);
+        let floor = floors.get(below).zip(floors.get(above)).map(|(below, above)| (below + above) / 2.0);
         for turn in &mut self.turns {
             turn.ratio_to_floor = floor.filter(|floor| *floor > 0.0).map(|floor| turn.cpu_s_per_gb / floor);
         }
