@@ -1,5 +1,7 @@
 //! Cameras: which there are, what they do, what is recorded of them, one picture.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -186,6 +188,10 @@ pub(super) async fn snapshot(
     Asked(SnapshotQuery { at: Instant(at) }): Asked<SnapshotQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
+    let Some(_permit) = service.0.snapshots.take(&key.tenant, 1) else {
+        let detail = "all snapshots that a tenant may have at once are being made: wait for one to end";
+        return Err(Problem::too_many(Duration::from_secs(1), detail));
+    };
     let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
     let filmed_at = HeaderValue::try_from(snapshot.at.to_string())
         .map_err(|_| Problem::new(Kind::Internal, "a time that no header can hold"))?;
