@@ -341,26 +341,12 @@ pub enum Change {
         /// 48 bits each.
         hooks: Vec<u64>,
     },
-    /// Bytes of this pack may lie in these from now on, besides those in which they lie already. Refused when one of
-    /// them is not whole, or is condemned: it will not stay.
-    Claim {
-        /// Which pack.
-        pack: PackId,
-        /// Those that hold its bytes.
-        hosts: Vec<PackId>,
-    },
-    /// Bytes of this pack lie in these and in no others, and its own file has this size. Hosts that the index does not
-    /// know are left out: `fsck` finds them.
-    Refers {
-        /// Which pack.
-        pack: PackId,
-        /// Size of its file.
-        bytes: u64,
-        /// Bytes of samples that lie elsewhere.
-        lent_bytes: u64,
-        /// Where.
-        hosts: Vec<PackId>,
-    },
+    /// Bytes of this pack may lie in other packs from now on, besides those in which they lie already. Written before
+    /// the pack's file changes. Refused unless every byte that is claimed is final: see [`dedup`].
+    Claim(dedup::Claim),
+    /// Where the bytes of this pack lie from now on: in these packs and in no others. Hosts that the index does not know are
+    /// left out: `fsck` finds them. Refused when a sealed pack would hold less by itself than before.
+    Refers(dedup::Refers),
     /// The store acknowledged size and checksum.
     PackStored {
         /// Which pack.

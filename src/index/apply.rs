@@ -37,10 +37,8 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             found.advance(db, PackState::Sealed)
         }
         Change::Hook { pack, hooks } => super::dedup::hook(db, Pack::find(db, *pack)?.id, hooks),
-        Change::Claim { pack, hosts } => super::dedup::claim(db, Pack::find(db, *pack)?.id, hosts),
-        Change::Refers { pack, bytes, lent_bytes, hosts } => {
-            super::dedup::refers(db, Pack::find(db, *pack)?.id, *bytes, *lent_bytes, hosts)
-        }
+        Change::Claim(claim) => super::dedup::claim(db, claim),
+        Change::Refers(refers) => super::dedup::refers(db, refers),
         Change::Damage { pack, end, lost, segments, gaps } => {
             Pack::find(db, *pack)?.damage(db, *end, lost, segments, gaps)
         }

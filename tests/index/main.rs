@@ -9,6 +9,7 @@ use vigie::index::{CameraRow, Change, EventRow, GapRow, Index, IndexError, PackR
 use vigie::media::{Gap, GapCause};
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, TimeRange, WallTime};
 
+mod claims;
 mod model;
 use model::Model;
 

@@ -73,7 +73,7 @@ impl Model {
                 }
                 row.state = row.state.max(PackState::Sealed);
             }
-            Change::Hook { .. } | Change::Claim { .. } | Change::Refers { .. } => {}
+            Change::Hook { .. } | Change::Claim(_) | Change::Refers(_) => {}
             // Nor keys: `tests/sealed` has those.
             Change::SealedUnder { .. } | Change::KeyDestroyed { .. } => return Err(Refused),
             // Nor damage: `tests/scrub` has that.
