@@ -327,7 +327,7 @@ fn start_upkeep(
 
 fn disk_for_holds(config: &Config, spool: &Spool) -> Disk {
     let (disk, reserve_bytes) = (spool.clone(), config.disk_reserve_bytes);
-    let free_bytes = Box::new(move || disk.free_bytes(reserve_bytes));
+    let free_bytes = Arc::new(move || disk.free_bytes(reserve_bytes));
     Disk { free_bytes, reserve_bytes, tenants: config.tenants.len() as u64 }
 }
 

@@ -155,9 +155,10 @@ struct Inner {
 }
 
 /// The disk that copies are written to, and how much of it they may take.
+#[derive(Clone)]
 pub struct Disk {
     /// Bytes that are free. May block.
-    pub free_bytes: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
+    pub free_bytes: Arc<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
     /// Kept for recording.
     pub reserve_bytes: u64,
     /// What the reserve leaves is shared by so many.
@@ -399,10 +400,10 @@ impl Holds {
 
     /// Refuses a copy that would take the reserve, or more than the tenant's share: the originals stay meanwhile.
     async fn leave_room(&self, camera: &CameraKey, bytes: u64) -> Result<(), HoldError> {
-        let inner = self.0.clone();
-        let free = machine::spawn_blocking(move || inner.disk.as_ref().map(|disk| (disk.free_bytes)()).transpose());
-        let free = free.await.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(HoldError::Disk)?;
-        let (Some(disk), Some(free)) = (&self.0.disk, free) else { return Ok(()) };
+        let Some(disk) = self.0.disk.clone() else { return Ok(()) };
+        let ask = disk.free_bytes.clone();
+        let free = machine::spawn_blocking(move || ask()).await;
+        let free = free.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(HoldError::Disk)?;
         let by_tenant = self.0.index.held_bytes().await?;
         let held = by_tenant.iter().map(|(_, bytes)| bytes).sum();
         let own = by_tenant.iter().find(|(tenant, _)| *tenant == camera.tenant).map_or(0, |(_, bytes)| *bytes);
@@ -506,7 +507,7 @@ mod tests {
 
     #[test]
     fn holds_leave_the_reserve_and_the_shares_of_other_tenants() {
-        let disk = Disk { free_bytes: Box::new(|| Ok(0)), reserve_bytes: 100, tenants: 2 };
+        let disk = Disk { free_bytes: Arc::new(|| Ok(0)), reserve_bytes: 100, tenants: 2 };
         // 300 are left beyond the reserve, 100 are held: each tenant may hold 200.
         assert!(disk.grants(400, 100, 0, 200));
         assert!(!disk.grants(400, 100, 0, 201), "the other tenant's share");
