@@ -29,6 +29,7 @@ pub mod carry;
 pub mod damage;
 mod database;
 pub mod dedup;
+pub mod figures;
 pub mod hold;
 pub mod keys;
 pub mod query;
