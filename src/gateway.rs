@@ -43,6 +43,7 @@ use crate::store::{Store, StoreError};
 use crate::twin::Twin;
 use crate::units::{CameraKey, Ticks90k, TimeRange, WallTime};
 
+mod clock;
 mod tick;
 
 /// Sessions being opened at a time.
@@ -231,6 +232,7 @@ impl Gateway {
         let prober = tokio::spawn(probe_stores(store.clone(), index.clone(), clock.clone()));
         index.write(vec![Change::Configure(camera_rows(config))]).await?;
         spool.recover().await?;
+        clock::at_start(&index, &*clock).await?;
 
         let status = StatusBoard::default();
         let stop_recording = CancellationToken::new();
@@ -488,10 +490,21 @@ async fn continuity_after(
 ) -> Result<Continuity, IndexError> {
     let around = last_end.and_then(|end| TimeRange::new(end, WallTime(i64::MAX)));
     let everything = TimeRange::new(WallTime(i64::MIN), WallTime(i64::MAX));
+    let misdated = !index.misdated(key).await?.is_empty();
+    // By the right times, which are not of the future. What other gateways recorded is not known to them.
+    let stamped_end = last_end;
+    let last_end = if misdated { index.filmed_until(key).await? } else { last_end }.map(|end| end.min(now));
     let mut open = None;
-    if let Some(range) = around.or(everything) {
+    if let Some(range) = around.filter(|_| !misdated).or(everything) {
         let gaps = index.gaps(key, range).await?;
         open = gaps.iter().rev().find(|gap| gap.end.is_none()).map(|gap| (gap.start, gap.cause));
+    }
+    if stamped_end != last_end
+        && let (Some((start, cause)), Some(end)) = (open, last_end)
+        && start != end
+    {
+        open = Some((end, cause));
+        index.write(vec![Change::OpenGap { camera: key.clone(), start: end, cause }]).await?;
     }
     // The torn tail of a pack may reach beyond the start of a gap that was opened without it.
     if let (Some((start, cause)), Some(end)) = (open, last_end)

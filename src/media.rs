@@ -3,6 +3,7 @@
 //! Invariant: nothing here knows RTSP, files or clocks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -130,6 +131,8 @@ pub struct Fragment {
     pub last_received: Reading,
     /// A later picture ended it. The last one of a run ends with the run, and its camera may have been silent before.
     pub followed: bool,
+    /// When each video sample arrived, in file order, then the picture that ended it. Empty where it is not known.
+    pub arrivals: Vec<Duration>,
     /// Losses since the previous fragment, oldest first.
     pub losses: Vec<Loss>,
 }

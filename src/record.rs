@@ -22,6 +22,7 @@ use crate::units::{CameraKey, WallTime};
 
 mod backoff;
 mod continuity;
+mod pace;
 mod session;
 mod wall;
 
@@ -120,7 +121,9 @@ impl Recorder {
         });
         let detail = format!("{} {}x{}", params.video.rfc6381, params.video.width, params.video.height);
         info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");
-        self.tell(vec![self.event("connected", detail)]).await;
+        let mut changes = self.continuity.clock_is(self.shared.clock.read().base());
+        changes.push(self.event("connected", detail));
+        self.tell(changes).await;
         let recording = Recording::new(&self.shared, &self.camera, &self.status, &mut self.continuity, params);
         match recording.run(session.items, stop).await {
             Ended::Stopped => None,
@@ -134,7 +137,9 @@ impl Recorder {
         if changed {
             warn!(cause = %error.cause, detail = error.detail, wait_ms, "not recording");
         }
-        let mut changes = self.continuity.stopped(self.shared.clock.wall(), error.cause);
+        let now = self.shared.clock.read();
+        let mut changes = self.continuity.clock_is(now.base());
+        changes.extend(self.continuity.stopped(now.wall, error.cause));
         if changed {
             changes.push(self.event("connection_lost", error.to_string()));
         }
@@ -145,7 +150,9 @@ impl Recorder {
     async fn stopped(&mut self, cause: GapCause) {
         // A camera that never recorded has no gap either: nothing began.
         if self.continuity.last_end().is_some() {
-            let changes = self.continuity.stopped(self.shared.clock.wall(), cause);
+            let now = self.shared.clock.read();
+            let mut changes = self.continuity.clock_is(now.base());
+            changes.extend(self.continuity.stopped(now.wall, cause));
             self.tell(changes).await;
         }
         self.show_gap(cause, "");

@@ -365,6 +365,12 @@ id_type!(
     16
 );
 
+id_type!(
+    /// One start of the machine: since then its monotonic clock counts.
+    BootId,
+    16
+);
+
 fn time_ordered(at: WallTime) -> [u8; 16] {
     let mut id: [u8; 16] = crate::machine::random();
     id[..6].copy_from_slice(&millis_of(at));
@@ -419,6 +425,13 @@ impl HoldId {
 }
 
 impl KeyId {
+    /// A new id, unique because it is random.
+    pub fn generate() -> Self {
+        Self(crate::machine::random())
+    }
+}
+
+impl BootId {
     /// A new id, unique because it is random.
     pub fn generate() -> Self {
         Self(crate::machine::random())

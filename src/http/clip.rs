@@ -13,14 +13,15 @@ use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
 use jiff::fmt::strtime;
 use moka::future::Cache;
+use serde::Deserialize;
 
-use super::params::{Asked, Between, Camera};
+use super::params::{Asked, Between, Camera, Instant, range};
 use super::problem::{Kind, Problem};
 use super::range::{Answer, continues, evaluate};
 use super::{REVALIDATED, Service};
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
-use crate::retrieve::{Footage, RetrieveError};
-use crate::units::{CameraKey, HoldId, Ticks90k, TimeRange, WallTime};
+use crate::retrieve::{Footage, FootageOf, RetrieveError};
+use crate::units::{CameraKey, RunId, Ticks90k, TimeRange, WallTime};
 
 /// Memory for layouts, all clips together.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
@@ -37,7 +38,7 @@ const SETTLED_AFTER: Ticks90k = Ticks90k(60 * 90_000);
 
 /// Clips laid out lately.
 #[derive(Debug)]
-pub(super) struct Clips(Cache<(CameraKey, Option<HoldId>, TimeRange), Arc<Clip>>);
+pub(super) struct Clips(Cache<(CameraKey, FootageOf, TimeRange), Arc<Clip>>);
 
 impl Default for Clips {
     fn default() -> Self {
@@ -63,22 +64,18 @@ impl Clips {
         &self,
         footage: &Footage,
         camera: &CameraKey,
-        hold: Option<HoldId>,
+        of: FootageOf,
         range: TimeRange,
         continues: bool,
     ) -> Result<Arc<Clip>, Problem> {
-        let key = (camera.clone(), hold, range);
+        let key = (camera.clone(), of, range);
         // What a hold keeps is copied whenever its turn comes.
-        let settled = hold.is_none() && range.end() < footage.clock.wall().saturating_sub(SETTLED_AFTER);
+        let is_held = matches!(of, FootageOf::Hold(_));
+        let settled = !is_held && range.end() < footage.clock.wall().saturating_sub(SETTLED_AFTER);
         if !settled && !continues {
             self.0.invalidate(&key).await;
         }
-        let layout = async {
-            match hold {
-                None => Clip::new(footage, camera, range).await,
-                Some(hold) => Clip::of_hold(footage, camera, hold, range).await,
-            }
-        };
+        let layout = Clip::of(footage, camera, of, range);
         self.0.try_get_with(key, layout).await.map_err(|error: Arc<RetrieveError>| error.as_ref().into())
     }
 }
@@ -89,7 +86,7 @@ impl Clips {
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/clip.mp4", tag = "footage",
     params(
-        ("camera" = String, Path, description = "Camera id"), Between,
+        ("camera" = String, Path, description = "Camera id"), Between, OfRun,
         ("range" = Option<String>, Header, description = "One range of bytes (RFC 9110 §14.2); several are answered with the whole")
     ),
     responses(
@@ -102,25 +99,54 @@ impl Clips {
 )]
 pub(super) async fn clip(
     Camera(key): Camera,
-    Asked(between): Asked<Between>,
+    Asked(query): Asked<ClipQuery>,
     State(service): State<Service>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let range = between.range(CLIP_HOURS_MAX)?;
-    answer(&service, &key, None, range, &method, &headers).await
+    let range = range(query.start, query.end, CLIP_HOURS_MAX)?;
+    let of = query.run.map_or(FootageOf::Timeline, |RunOf(run)| FootageOf::Run(run));
+    answer(&service, &key, of, range, &method, &headers).await
+}
+
+/// Of which run.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes the part of `ClipQuery` that `Between` does not")]
+pub(super) struct OfRun {
+    /// Only what was recorded in this run, by that run's own times. Where the gateway's clock was wrong, the timeline
+    /// names the run in `misdated`, and other footage may bear the same times.
+    run: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClipQuery {
+    start: Instant,
+    end: Instant,
+    run: Option<RunOf>,
+}
+
+#[derive(Debug)]
+struct RunOf(RunId);
+
+impl<'de> Deserialize<'de> for RunOf {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// A clip, of the camera's timeline or of a hold on it, as the request's conditions and ranges want it.
 pub(super) async fn answer(
     service: &Service,
     key: &CameraKey,
-    hold: Option<HoldId>,
+    of: FootageOf,
     range: TimeRange,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let clip = service.0.clips.get(service.footage(), key, hold, range, continues(headers)).await?;
+    let clip = service.0.clips.get(service.footage(), key, of, range, continues(headers)).await?;
     let len = clip.len();
     let mut response = match evaluate(method, headers, clip.etag(), len) {
         Answer::Whole => body(StatusCode::OK, &clip, 0..len, method),

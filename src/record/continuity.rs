@@ -2,10 +2,15 @@
 //!
 //! Invariant: from the first footage of a camera on, each instant is in a fragment or in a gap. A gap is closed and
 //! another opened when its cause changes, so that each stretch says its own.
+//!
+//! Where the gateway's clock is set, what has happened so far moves with it: an outage begins when it began, by the new
+//! time, and footage that goes on follows without a gap. A clock that was set ahead leaves times that no footage bears;
+//! they are a gap of their own, [`GapCause::ClockStep`], and stand for nothing that was missed.
 
 use crate::index::Change;
+use crate::index::clock::CLOCK_STEP_MIN;
 use crate::media::{Gap, GapCause};
-use crate::units::{CameraKey, WallTime};
+use crate::units::{CameraKey, Ticks90k, WallTime};
 
 /// Gaps that travel with one fragment: a camera that fails in turns for days joins the oldest.
 const CARRIED_MAX: usize = 64;
@@ -14,6 +19,8 @@ const CARRIED_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Continuity {
     camera: CameraKey,
+    /// Wall clock minus monotonic clock that the times below are by, once it is known.
+    base: Option<Ticks90k>,
     last_end: Option<WallTime>,
     open: Option<(WallTime, GapCause)>,
     /// Closed since the last fragment.
@@ -23,7 +30,31 @@ pub struct Continuity {
 impl Continuity {
     /// As the index knows it at start: the end of the last footage, and the gap that was open when the gateway ended.
     pub fn new(camera: CameraKey, last_end: Option<WallTime>, open: Option<(WallTime, GapCause)>) -> Self {
-        Self { camera, last_end, open, closed: Vec::new() }
+        Self { camera, base: None, last_end, open, closed: Vec::new() }
+    }
+
+    /// The gateway's clock stands so now: wall clock minus monotonic clock.
+    pub fn clock_is(&mut self, base: Ticks90k) -> Vec<Change> {
+        let by = Ticks90k(base.0.saturating_sub(self.base.unwrap_or(base).0));
+        if by.0.abs() < CLOCK_STEP_MIN.0 {
+            self.base.get_or_insert(base);
+            return Vec::new();
+        }
+        self.base = Some(base);
+        let before = self.last_end;
+        let moved = |at: WallTime| at.saturating_add(by);
+        self.last_end = before.map(moved);
+        for gap in &mut self.closed {
+            (gap.start, gap.end) = (moved(gap.start), moved(gap.end));
+        }
+        if let (Some(start), Some(end)) = (before, self.last_end)
+            && start < end
+        {
+            self.closed.insert(0, Gap { start, end, cause: GapCause::ClockStep, lost_packets: 0 });
+        }
+        let Some((start, cause)) = self.open else { return Vec::new() };
+        self.open = Some((moved(start), cause));
+        vec![Change::OpenGap { camera: self.camera.clone(), start: moved(start), cause }]
     }
 
     /// Footage may not begin before this.
@@ -128,6 +159,35 @@ mod tests {
         continuity.stopped(WallTime(90), GapCause::ConnectFailed);
         let carried = continuity.resumed(WallTime(100));
         assert_eq!(carried, [gap(50, 90, GapCause::GatewayStopped), gap(90, 100, GapCause::ConnectFailed)]);
+    }
+
+    /// A camera that recorded until 100 and lost its connection; then the clock is set.
+    fn set_while_disconnected(by: i64) -> (Vec<Change>, Vec<Gap>) {
+        let mut continuity = Continuity::new(camera(), None, None);
+        assert!(continuity.clock_is(Ticks90k(5)).is_empty());
+        continuity.recorded(WallTime(100));
+        continuity.stopped(WallTime(140), GapCause::Disconnected);
+        let changes = continuity.clock_is(Ticks90k(5 + by));
+        (changes, continuity.resumed(WallTime(200 + by)))
+    }
+
+    #[test]
+    fn an_outage_moves_with_a_clock_that_is_set() {
+        let hour = 3_600 * 90_000;
+        let open = |start| Change::OpenGap { camera: camera(), start: WallTime(start), cause: GapCause::Disconnected };
+        let (changes, gaps) = set_while_disconnected(-hour);
+        assert_eq!(changes, [open(100 - hour)]);
+        assert_eq!(gaps, [gap(100 - hour, 200 - hour, GapCause::Disconnected)]);
+        let (changes, gaps) = set_while_disconnected(hour);
+        assert_eq!(changes, [open(100 + hour)]);
+        let skipped = gap(100, 100 + hour, GapCause::ClockStep);
+        assert_eq!(gaps, [skipped, gap(100 + hour, 200 + hour, GapCause::Disconnected)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_slewed_moves_nothing() {
+        let (changes, gaps) = set_while_disconnected(CLOCK_STEP_MIN.0 - 1);
+        assert_eq!((changes, gaps[0].start), (Vec::new(), WallTime(100)));
     }
 
     #[test]
