@@ -162,9 +162,7 @@ pub enum GapCause {
     Disconnected = 9,
     /// RTP packets were lost on the way.
     PacketLoss = 10,
-    /// RTP timestamps jumped against the time that passed.
-    TimestampJump = 11,
-    /// The gateway's own clock stepped forward.
+    /// The gateway's own clock was set ahead: no footage bears these times, and none is missing.
     ClockStep = 12,
     /// The disk is full.
     DiskFull = 13,
@@ -176,7 +174,7 @@ pub enum GapCause {
 
 impl GapCause {
     /// Every cause, for tables and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::GatewayStopped,
         Self::GatewayCrashed,
         Self::ConnectFailed,
@@ -187,7 +185,6 @@ impl GapCause {
         Self::Silent,
         Self::Disconnected,
         Self::PacketLoss,
-        Self::TimestampJump,
         Self::ClockStep,
         Self::DiskFull,
         Self::WriteFailed,
@@ -217,7 +214,6 @@ impl GapCause {
             Self::Silent => "silent",
             Self::Disconnected => "disconnected",
             Self::PacketLoss => "packet_loss",
-            Self::TimestampJump => "timestamp_jump",
             Self::ClockStep => "clock_step",
             Self::DiskFull => "disk_full",
             Self::WriteFailed => "write_failed",

@@ -1,7 +1,8 @@
 //! One camera: source → fragments → packs, with reconnects and gaps.
 //!
-//! Invariant: a recorder ends only when the gateway stops. Whatever a camera, the disk or a clock does ends in a gap
-//! with its cause, an event, and another try; cameras share nothing but the limit on sessions being opened at a time.
+//! Invariant: a recorder ends only when the gateway stops. What a camera or the disk does ends in a gap with its cause, an
+//! event, and another try; what a clock does ends in an event. Cameras share nothing but the limit on sessions being opened
+//! at a time.
 //! Absent on purpose: knowledge of RTSP, of boxes, of SQL.
 
 use std::sync::Arc;

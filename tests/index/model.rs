@@ -58,7 +58,7 @@ impl Model {
                 }
                 known.start = known.start.min(start);
             }
-            // Nor clocks: `tests/clock.rs` has those.
+            // Nor clocks: the index's own tests have those.
             Change::RunBase { .. } | Change::ClockBase { .. } => return Err(Refused),
             Change::RunClocks { run, camera_clock_offset, timeline_offset } => {
                 let (_, row) = self.runs.get_mut(&run).ok_or(Refused)?;
