@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Reading};
 use crate::index::{Change, Index};
 use crate::machine;
 use crate::media::GapCause;
@@ -122,7 +122,7 @@ impl Recorder {
         });
         let detail = format!("{} {}x{}", params.video.rfc6381, params.video.width, params.video.height);
         info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");
-        let mut changes = self.continuity.clock_is(self.shared.clock.read().base());
+        let mut changes = self.clock_is(self.shared.clock.read());
         changes.push(self.event("connected", detail));
         self.tell(changes).await;
         let recording = Recording::new(&self.shared, &self.camera, &self.status, &mut self.continuity, params);
@@ -139,7 +139,7 @@ impl Recorder {
             warn!(cause = %error.cause, detail = error.detail, wait_ms, "not recording");
         }
         let now = self.shared.clock.read();
-        let mut changes = self.continuity.clock_is(now.base());
+        let mut changes = self.clock_is(now);
         changes.extend(self.continuity.stopped(now.wall, error.cause));
         if changed {
             changes.push(self.event("connection_lost", error.to_string()));
@@ -152,11 +152,16 @@ impl Recorder {
         // A camera that never recorded has no gap either: nothing began.
         if self.continuity.last_end().is_some() {
             let now = self.shared.clock.read();
-            let mut changes = self.continuity.clock_is(now.base());
+            let mut changes = self.clock_is(now);
             changes.extend(self.continuity.stopped(now.wall, cause));
             self.tell(changes).await;
         }
         self.show_gap(cause, "");
+    }
+
+    /// What follows from how the gateway's clocks stand now.
+    fn clock_is(&mut self, now: Reading) -> Vec<Change> {
+        self.continuity.clock_is(now, self.shared.clock.boot())
     }
 
     fn show_gap(&self, cause: GapCause, detail: &str) {

@@ -7,10 +7,12 @@
 //! time, and footage that goes on follows without a gap. A clock that was set ahead leaves times that no footage bears;
 //! they are a gap of their own, [`GapCause::ClockStep`], and stand for nothing that was missed.
 
+use super::event;
+use crate::clock::Reading;
 use crate::index::Change;
 use crate::index::clock::CLOCK_STEP_MIN;
 use crate::media::{Gap, GapCause};
-use crate::units::{CameraKey, Ticks90k, WallTime};
+use crate::units::{BootId, CameraKey, Ticks90k, WallTime};
 
 /// Gaps that travel with one fragment: a camera that fails in turns for days joins the oldest.
 const CARRIED_MAX: usize = 64;
@@ -33,14 +35,13 @@ impl Continuity {
         Self { camera, base: None, last_end, open, closed: Vec::new() }
     }
 
-    /// The gateway's clock stands so now: wall clock minus monotonic clock.
-    pub fn clock_is(&mut self, base: Ticks90k) -> Vec<Change> {
-        let by = Ticks90k(base.0.saturating_sub(self.base.unwrap_or(base).0));
+    /// The gateway's clocks stand so now, in this boot of the machine.
+    pub fn clock_is(&mut self, now: Reading, boot: BootId) -> Vec<Change> {
+        let base = now.base();
+        let by = Ticks90k(base.0.saturating_sub(self.base.replace(base).unwrap_or(base).0));
         if by.0.abs() < CLOCK_STEP_MIN.0 {
-            self.base.get_or_insert(base);
             return Vec::new();
         }
-        self.base = Some(base);
         let before = self.last_end;
         let moved = |at: WallTime| at.saturating_add(by);
         self.last_end = before.map(moved);
@@ -52,9 +53,12 @@ impl Continuity {
         {
             self.closed.insert(0, Gap { start, end, cause: GapCause::ClockStep, lost_packets: 0 });
         }
-        let Some((start, cause)) = self.open else { return Vec::new() };
-        self.open = Some((moved(start), cause));
-        vec![Change::OpenGap { camera: self.camera.clone(), start: moved(start), cause }]
+        let mut changes = vec![Change::ClockBase { boot, base }, clock_step(&self.camera, now.wall, by)];
+        if let Some((start, cause)) = &mut self.open {
+            *start = moved(*start);
+            changes.push(Change::OpenGap { camera: self.camera.clone(), start: *start, cause: *cause });
+        }
+        changes
     }
 
     /// Footage may not begin before this.
@@ -122,6 +126,16 @@ impl Continuity {
     }
 }
 
+fn clock_step(camera: &CameraKey, at: WallTime, by: Ticks90k) -> Change {
+    let (seconds, word) = (by.as_seconds_f64(), if by.0 < 0 { "late" } else { "early" });
+    let detail = format!(
+        "the gateway's clock was set by {seconds:+.3} s: what was recorded since it was last set has times that are \
+         {:.3} s too {word}",
+        seconds.abs()
+    );
+    event(camera, at, "clock_step", detail)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,25 +175,33 @@ mod tests {
         assert_eq!(carried, [gap(50, 90, GapCause::GatewayStopped), gap(90, 100, GapCause::ConnectFailed)]);
     }
 
+    const BOOT: BootId = BootId([1; 16]);
+
     /// A camera that recorded until 100 and lost its connection; then the clock is set.
     fn set_while_disconnected(by: i64) -> (Vec<Change>, Vec<Gap>) {
         let mut continuity = Continuity::new(camera(), None, None);
-        assert!(continuity.clock_is(Ticks90k(5)).is_empty());
+        let at = |wall: i64| Reading { wall: WallTime(wall), mono: std::time::Duration::ZERO };
+        assert!(continuity.clock_is(at(5), BOOT).is_empty());
         continuity.recorded(WallTime(100));
         continuity.stopped(WallTime(140), GapCause::Disconnected);
-        let changes = continuity.clock_is(Ticks90k(5 + by));
+        let changes = continuity.clock_is(at(5 + by), BOOT);
         (changes, continuity.resumed(WallTime(200 + by)))
     }
 
     #[test]
     fn an_outage_moves_with_a_clock_that_is_set() {
         let hour = 3_600 * 90_000;
-        let open = |start| Change::OpenGap { camera: camera(), start: WallTime(start), cause: GapCause::Disconnected };
+        let expect = |by: i64| {
+            let base = Change::ClockBase { boot: BOOT, base: Ticks90k(5 + by) };
+            let (start, cause) = (WallTime(100 + by), GapCause::Disconnected);
+            let step = clock_step(&camera(), WallTime(5 + by), Ticks90k(by));
+            [base, step, Change::OpenGap { camera: camera(), start, cause }]
+        };
         let (changes, gaps) = set_while_disconnected(-hour);
-        assert_eq!(changes, [open(100 - hour)]);
+        assert_eq!(changes, expect(-hour));
         assert_eq!(gaps, [gap(100 - hour, 200 - hour, GapCause::Disconnected)]);
         let (changes, gaps) = set_while_disconnected(hour);
-        assert_eq!(changes, [open(100 + hour)]);
+        assert_eq!(changes, expect(hour));
         let skipped = gap(100, 100 + hour, GapCause::ClockStep);
         assert_eq!(gaps, [skipped, gap(100 + hour, 200 + hour, GapCause::Disconnected)]);
     }

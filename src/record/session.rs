@@ -23,9 +23,10 @@ use crate::spool::{Growing, Size, SpoolError};
 use crate::status::{CameraState, StatusSlot};
 use crate::units::{CameraKey, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
-/// A camera without a random access point for this long cannot be cut into packs: its session is opened anew, which
-/// makes it send one.
+/// A camera without a random access point for this long and so many pictures cannot be cut into packs: its session is
+/// opened again, which makes it send one.
 const RANDOM_ACCESS_WITHIN: Duration = Duration::from_secs(600);
+const RANDOM_ACCESS_PICTURES: u32 = 500;
 /// A run that the gateway's clock stepped in ends at the next random access point. A camera that sends none for this long
 /// is asked for one by opening its session again.
 const STEP_WITHIN: Duration = Duration::from_secs(30);
@@ -44,7 +45,7 @@ pub(super) enum Ended {
     Failed(SourceError),
 }
 
-/// One session being recorded: a run, or several where its timestamps jump.
+/// One session being recorded: a run, or several where the gateway's clock is set.
 pub(super) struct Recording<'a> {
     shared: &'a Shared,
     camera: &'a CameraKey,
@@ -71,13 +72,14 @@ struct Run {
     pack: Option<Arc<Growing>>,
     size: Size,
     begun: bool,
-    /// When a random access point last came, on the monotonic clock.
+    /// When a random access point last came, on the monotonic clock, and how many pictures since.
     random_access_at: Duration,
+    pictures_since: u32,
     /// Since when the gateway's clock is another than this run's, on the monotonic clock.
     stepped_at: Option<Duration>,
-    told_camera_offset: Option<Ticks90k>,
-    told_late: Ticks90k,
-    told_following: bool,
+    noted_camera_offset: Option<Ticks90k>,
+    noted_late: Ticks90k,
+    noted_following: bool,
 }
 
 const NOTHING: Size = Size { bytes: 0, duration: Ticks90k::ZERO };
@@ -93,10 +95,11 @@ impl Run {
             size: NOTHING,
             begun: false,
             random_access_at: now.mono,
+            pictures_since: 0,
             stepped_at: None,
-            told_camera_offset: None,
-            told_late: Ticks90k::ZERO,
-            told_following: false,
+            noted_camera_offset: None,
+            noted_late: Ticks90k::ZERO,
+            noted_following: false,
         }
     }
 }
@@ -160,9 +163,12 @@ impl<'a> Recording<'a> {
 
     async fn access_unit(&mut self, unit: AccessUnit) -> Result<(), SourceError> {
         let received = unit.received.mono;
+        self.run.pictures_since = self.run.pictures_since.saturating_add(1);
         if unit.random_access {
-            self.run.random_access_at = received;
-        } else if received.saturating_sub(self.run.random_access_at) > RANDOM_ACCESS_WITHIN {
+            (self.run.random_access_at, self.run.pictures_since) = (received, 0);
+        } else if received.saturating_sub(self.run.random_access_at) > RANDOM_ACCESS_WITHIN
+            && self.run.pictures_since > RANDOM_ACCESS_PICTURES
+        {
             let detail =
                 "no random access point came for ten minutes: set a key frame interval on the camera".to_owned();
             return Err(SourceError { cause: GapCause::ProtocolError, detail });
@@ -213,18 +219,7 @@ impl<'a> Recording<'a> {
         let params = self.run.params.clone();
         let by = Ticks90k(now.base().0 - self.run.wall.base().0);
         self.end_run().await;
-        let boot = self.shared.clock.boot();
-        let mut changes = vec![Change::ClockBase { boot, base: now.base() }];
-        changes.extend(self.continuity.clock_is(now.base()));
-        let (seconds, from) = (by.as_seconds_f64(), self.continuity.last_end().unwrap_or(now.wall));
-        let detail = format!(
-            "the gateway's clock was set by {seconds:+.3} s: what is recorded from {from} on is on the new time, and what \
-             was recorded since the clock was last set has times that are {:.3} s too {}",
-            seconds.abs(),
-            if by.0 < 0 { "late" } else { "early" }
-        );
-        changes.push(event(self.camera, now.wall, "clock_step", detail));
-        tell(&self.shared.index, changes).await;
+        tell(&self.shared.index, self.continuity.clock_is(now, self.shared.clock.boot())).await;
         self.status.update(|status| {
             status.camera_clock_offset = None;
             status.gateway_clock_step = Some((now.wall, by));
@@ -374,25 +369,25 @@ impl<'a> Recording<'a> {
         changes.extend(gaps.iter().map(|&gap| Change::PutGap { camera: self.camera.clone(), gap }));
         let camera_offset = placed.camera_time.map(|time| time.since(placed.wall_start));
         let moved = |before: Ticks90k, now: Ticks90k, by: i64| (now.0 - before.0).abs() > by;
-        let clock_news = match (run.told_camera_offset, camera_offset) {
+        let clock_news = match (run.noted_camera_offset, camera_offset) {
             (Some(before), Some(now)) => moved(before, now, CLOCK_NEWS_TICKS),
             (None, Some(_)) => true,
             (_, None) => false,
         };
         let late = placed.fitted.late;
-        if clock_news || moved(run.told_late, late, CLOCK_NEWS_TICKS) {
-            let camera_clock_offset = camera_offset.or(run.told_camera_offset);
+        if clock_news || moved(run.noted_late, late, CLOCK_NEWS_TICKS) {
+            let camera_clock_offset = camera_offset.or(run.noted_camera_offset);
             changes.push(Change::RunClocks { run: run.id, camera_clock_offset, timeline_offset: late });
         }
-        if let (Some(before), Some(now)) = (run.told_camera_offset, camera_offset)
+        if let (Some(before), Some(now)) = (run.noted_camera_offset, camera_offset)
             && moved(before, now, CLOCK_STEP_TICKS)
         {
             let by = now.as_seconds_f64() - before.as_seconds_f64();
             let detail = format!("the camera's clock moved by {by:+.3} s against the gateway's");
             changes.push(event(self.camera, placed.wall_start, "camera_clock_step", detail));
         }
-        if run.wall.is_following() != run.told_following {
-            let (kind, detail) = match run.told_following {
+        if run.wall.is_following() != run.noted_following {
+            let (kind, detail) = match run.noted_following {
                 false => ("timestamps_unsteady", "RTP timestamps do not keep time: footage is placed by its arrival"),
                 true => ("timestamps_steady", "RTP timestamps have kept time for a minute"),
             };
@@ -410,14 +405,14 @@ impl<'a> Recording<'a> {
         run.begun = true;
         let news = |before: Ticks90k, now: Ticks90k| (now.0 - before.0).abs() > CLOCK_NEWS_TICKS;
         if let Some(now) = camera_offset
-            && run.told_camera_offset.is_none_or(|before| news(before, now))
+            && run.noted_camera_offset.is_none_or(|before| news(before, now))
         {
-            run.told_camera_offset = Some(now);
+            run.noted_camera_offset = Some(now);
         }
-        if news(run.told_late, placed.fitted.late) {
-            run.told_late = placed.fitted.late;
+        if news(run.noted_late, placed.fitted.late) {
+            run.noted_late = placed.fitted.late;
         }
-        run.told_following = run.wall.is_following();
+        run.noted_following = run.wall.is_following();
         if self.refused.take().is_some() {
             info!("the disk takes footage again");
         }
