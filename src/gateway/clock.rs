@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use tracing::warn;
 
 use crate::clock::{Clock, Reading};
+use crate::event::words::Language;
+use crate::event::{Event, Fact};
 use crate::index::{Change, Index, IndexError};
 use crate::units::{BootId, CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
@@ -29,14 +31,10 @@ pub(super) async fn at_start(index: &Index, clock: &dyn Clock) -> Result<(), Ind
     }
     for (boot, by) in ahead {
         let Some(base) = index.clock_base(boot).await? else { continue };
-        let seconds = by.as_seconds_f64();
-        let detail = format!(
-            "footage of before the machine was started bears times of the future: the clock was ahead by {seconds:.3} s \
-             at least, and is taken to have been ahead by that"
-        );
-        warn!("{detail}");
+        let fact = Fact::ClockMisdated { by_ms: by.0 / (TICKS_PER_SECOND / 1_000) };
+        warn!("{}", fact.words(Language::English));
         let base = Ticks90k(base.0.saturating_sub(by.0));
-        let event = Change::Event { at: now.wall, tenant: None, camera: None, kind: "clock_misdated", detail };
+        let event = Change::Event(Event::of_gateway(now.wall, fact));
         index.write(vec![Change::ClockBase { boot, base }, event]).await?;
     }
     Ok(())

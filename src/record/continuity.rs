@@ -7,12 +7,12 @@
 //! time, and footage that goes on follows without a gap. A clock that was set ahead leaves times that no footage bears;
 //! they are a gap of their own, [`GapCause::ClockStep`], and stand for nothing that was missed.
 
-use super::event;
 use crate::clock::Reading;
+use crate::event::{Event, Fact};
 use crate::index::Change;
 use crate::index::clock::CLOCK_STEP_MIN;
 use crate::media::{Gap, GapCause};
-use crate::units::{BootId, CameraKey, Ticks90k, WallTime};
+use crate::units::{BootId, CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// Gaps that travel with one fragment: a camera that fails in turns for days joins the oldest.
 const CARRIED_MAX: usize = 64;
@@ -127,13 +127,8 @@ impl Continuity {
 }
 
 fn clock_step(camera: &CameraKey, at: WallTime, by: Ticks90k) -> Change {
-    let (seconds, word) = (by.as_seconds_f64(), if by.0 < 0 { "late" } else { "early" });
-    let detail = format!(
-        "the gateway's clock was set by {seconds:+.3} s: what was recorded since it was last set has times that are \
-         {:.3} s too {word}",
-        seconds.abs()
-    );
-    event(camera, at, "clock_step", detail)
+    let by_ms = by.0 / (TICKS_PER_SECOND / 1_000);
+    Change::Event(Event::of_camera(at, camera, Fact::ClockStep { by_ms }))
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use tracing::{error, info, warn};
 
 use super::continuity::Continuity;
 use super::wall::{Placed, WallLine};
-use super::{Shared, event, tell};
+use super::{Shared, tell};
 use crate::clock::Reading;
+use crate::event::{Event, Fact};
 use crate::fragment::Fragmenter;
 use crate::index::Change;
 use crate::media::{AccessUnit, Fragment, Gap, GapCause, Params};
@@ -161,6 +162,10 @@ impl<'a> Recording<'a> {
         ended
     }
 
+    fn event(&self, at: WallTime, fact: Fact) -> Change {
+        Change::Event(Event::of_camera(at, self.camera, fact))
+    }
+
     async fn access_unit(&mut self, unit: AccessUnit) -> Result<(), SourceError> {
         let received = unit.received.mono;
         self.run.pictures_since = self.run.pictures_since.saturating_add(1);
@@ -237,8 +242,8 @@ impl<'a> Recording<'a> {
         let (seconds, count) = (by.as_seconds_f64(), std::mem::take(&mut self.jumps.count));
         self.jumps.reported = Some(now);
         warn!(seconds, count, "the camera's timestamps jumped: footage stays where it was filmed");
-        let detail = format!("RTP timestamps jumped by {seconds:+.3} s, {count} times since this was last said");
-        tell(&self.shared.index, vec![event(self.camera, self.shared.clock.wall(), "timestamp_jump", detail)]).await;
+        let fact = Fact::TimestampJump { by_ms: milliseconds(by), count };
+        tell(&self.shared.index, vec![self.event(self.shared.clock.wall(), fact)]).await;
     }
 
     /// Writes what can be placed with the run's next fragment.
@@ -304,9 +309,8 @@ impl<'a> Recording<'a> {
     async fn new_params(&mut self, params: &Arc<Params>) {
         let video = &params.video;
         info!(codec = video.rfc6381, width = video.width, height = video.height, "the camera changed its parameters");
-        let detail = format!("{} {}x{}", video.rfc6381, video.width, video.height);
-        let now = self.shared.clock.wall();
-        tell(&self.shared.index, vec![event(self.camera, now, "parameters_changed", detail)]).await;
+        let changed = self.event(self.shared.clock.wall(), Fact::parameters_changed(video));
+        tell(&self.shared.index, vec![changed]).await;
         self.status.update(|status| status.video = Some(video.into()));
         self.run.params = params.clone();
     }
@@ -382,16 +386,12 @@ impl<'a> Recording<'a> {
         if let (Some(before), Some(now)) = (run.noted_camera_offset, camera_offset)
             && moved(before, now, CLOCK_STEP_TICKS)
         {
-            let by = now.as_seconds_f64() - before.as_seconds_f64();
-            let detail = format!("the camera's clock moved by {by:+.3} s against the gateway's");
-            changes.push(event(self.camera, placed.wall_start, "camera_clock_step", detail));
+            let by_ms = milliseconds(Ticks90k(now.0.saturating_sub(before.0)));
+            changes.push(self.event(placed.wall_start, Fact::CameraClockStep { by_ms }));
         }
         if run.wall.is_following() != run.noted_following {
-            let (kind, detail) = match run.noted_following {
-                false => ("timestamps_unsteady", "RTP timestamps do not keep time: footage is placed by its arrival"),
-                true => ("timestamps_steady", "RTP timestamps have kept time for a minute"),
-            };
-            changes.push(event(self.camera, placed.wall_start, kind, detail.to_owned()));
+            let fact = if run.noted_following { Fact::TimestampsSteady } else { Fact::TimestampsUnsteady };
+            changes.push(self.event(placed.wall_start, fact));
         }
         changes
     }
@@ -432,14 +432,18 @@ impl<'a> Recording<'a> {
         let mut changes = self.continuity.stopped(from, cause);
         if self.refused != Some(cause) {
             error!(%cause, %error, "footage is being lost: the disk does not take it");
-            changes.push(event(self.camera, now, cause.as_str(), error.to_string()));
+            changes.push(self.event(now, Fact::NotWritten { cause }));
         }
         self.refused = Some(cause);
         self.status.update(|status| {
             status.enter(CameraState::Gap(cause), now);
-            status.detail = error.to_string();
+            status.operator_detail = error.to_string();
         });
         self.seal().await;
         tell(&self.shared.index, changes).await;
     }
+}
+
+fn milliseconds(ticks: Ticks90k) -> i64 {
+    ticks.0 / (TICKS_PER_SECOND / 1_000)
 }
