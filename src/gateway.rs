@@ -40,6 +40,7 @@ use crate::store::{Store, StoreError};
 use crate::twin::Twin;
 use crate::units::{CameraKey, Ticks90k};
 
+mod clock;
 mod files;
 mod open;
 mod recorders;
@@ -153,6 +154,7 @@ impl Gateway {
             let spool_tasks = spool.start()?;
             index.write(vec![Change::Configure(camera_rows(config))]).await?;
             spool.recover().await?;
+            clock::at_start(index, &*opened.clock).await?;
             Ok::<_, GatewayError>((opened, spool_tasks))
         };
         let (opened, spool_tasks) = stop.run_until_cancelled(preparing).await.ok_or(GatewayError::Stopped)??;

@@ -365,6 +365,11 @@ id_type!(
     16
 );
 
+id_type!(
+    /// One start of the machine: since then its monotonic clock counts.
+    BootId,
+    16
+);
 /// Encoded as their text.
 macro_rules! serde_as_text {
     ($($name:ident),*) => {$(
@@ -438,6 +443,13 @@ impl HoldId {
 }
 
 impl KeyId {
+    /// A new id, unique because it is random.
+    pub fn generate() -> Self {
+        Self(crate::machine::random())
+    }
+}
+
+impl BootId {
     /// A new id, unique because it is random.
     pub fn generate() -> Self {
         Self(crate::machine::random())

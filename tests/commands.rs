@@ -89,6 +89,7 @@ fn fragment(second: i64) -> Fragment {
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     }
 }

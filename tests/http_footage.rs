@@ -27,7 +27,7 @@ use vigie::retrieve::Footage;
 use vigie::spool::{Growing, Spool, Tasks};
 use vigie::status::StatusBoard;
 use vigie::store::Store;
-use vigie::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
+use vigie::units::{BootId, CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 /// When recordings begin, on a Tuesday.
 const NOON: WallTime = WallTime(1_772_539_200 * 90_000);
@@ -77,6 +77,7 @@ fn fragments(seconds: Range<i64>) -> Vec<Fragment> {
             first_received: received,
             last_received: received,
             followed: true,
+            arrivals: Vec::new(),
             losses: Vec::new(),
         }
     };
@@ -90,6 +91,10 @@ struct PastNoon;
 impl Clock for PastNoon {
     fn read(&self) -> Reading {
         Reading { wall: at(60), mono: Duration::ZERO }
+    }
+
+    fn boot(&self) -> BootId {
+        BootId([0; 16])
     }
 }
 

@@ -97,6 +97,7 @@ pub(crate) fn second(n: u32) -> Fragment {
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     }
 }

@@ -87,7 +87,7 @@ async fn clip_of_hold(rig: &Rig, hold: vigie::units::HoldId, seconds: std::ops::
     let packs = Packs::new(rig.spool.clone(), rig.store.clone());
     let footage = Footage::new(rig.index.clone(), packs, clock);
     let range = TimeRange::new(at(seconds.start), at(seconds.end)).unwrap();
-    let clip = Clip::of_hold(&footage, &key(GATE), hold, range).await.unwrap();
+    let clip = Clip::of(&footage, &key(GATE), vigie::retrieve::FootageOf::Hold(hold), range).await.unwrap();
     clip.body(0..clip.len()).try_collect::<Vec<_>>().await.unwrap().concat()
 }
 

@@ -112,6 +112,7 @@ fn second(n: u32, first: u32, pictures: usize) -> Fragment {
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     }
 }
