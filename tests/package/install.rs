@@ -75,7 +75,7 @@ fn manual_and_completions_follow_the_command_line(root: &Root) {
     }
     let shown = root.sh("man vigie-check-config");
     assert!(shown.contains("--camera-mbps") && shown.contains("/etc/vigie/vigie.toml"), "{shown}");
-    let installed = root.sh("cd /usr/share/man/man1 && ls vigie*");
+    let installed = root.sh("cd /usr/share/man/man1 && ls vigie*.1.gz");
     assert_eq!(installed.lines().count(), pages.len(), "{installed}");
 
     let completed = root.sh("source /usr/share/bash-completion/completions/vigie\n\
