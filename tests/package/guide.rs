@@ -157,9 +157,10 @@ struct Site {
 
 impl Site {
     fn new(cameras: Server) -> Self {
-        // Freed at once: the gateway binds it when it starts.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = free.local_addr().unwrap().port();
+        // Below those that the system gives out, so that nobody else is given it between a stop and a start.
+        let first = 26_000 + (std::process::id() % 500) as u16;
+        let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        let port = (first..27_000).find(free).expect("a free port");
         Self { root: Root::installed(), cameras, port, service: None, routes: Vec::new() }
     }
 
@@ -258,13 +259,20 @@ impl Site {
         if script.is_empty() {
             return;
         }
-        // What the guide shows of a moment ago is there once the cameras have been recorded for a moment.
-        if script.contains("clip.mp4") || script.contains("vigie export") || script.contains("vigie ls") {
-            let path = self
-                .localised("/api/cameras/place-mairie/clip.mp4?start=2026-03-01T13:30:00Z&end=2026-03-01T13:40:00Z");
-            self.until(&format!("{} --output /dev/null", self.request(&path)));
+        let script = self.localised(script);
+        // What the guide shows of a moment ago is there once the cameras have been recorded for a moment, and a hold's
+        // clip once it has been copied.
+        let clips = script.split([' ', '"', '\'', '\n']).filter_map(|word| word.split_once("/api/"));
+        let mut clips: Vec<_> =
+            clips.filter(|(_, path)| path.contains("clip.mp4")).map(|(_, path)| path.to_owned()).collect();
+        if script.contains("vigie export") || script.contains("vigie ls") {
+            let clip = "cameras/place-mairie/clip.mp4?start=2026-03-01T13:30:00Z&end=2026-03-01T13:40:00Z";
+            clips.push(self.localised(clip));
         }
-        self.root.sh(&self.localised(script));
+        for clip in clips {
+            self.until(&format!("{} --output /dev/null", self.request(&format!("/api/{clip}"))));
+        }
+        self.root.sh(&script);
     }
 
     fn systemctl(&mut self, verbs: &str) {
