@@ -21,11 +21,6 @@ const PAGES: [&str; 6] = ["install", "cameras", "stores", "keys", "retention", "
 
 const CONFIG: &str = "/etc/vigie/vigie.toml";
 
-/// What runs as systemd would run it. `systemctl` in a block of `sh run` acts on it.
-struct Service {
-    process: Child,
-}
-
 /// A block of code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Block {
@@ -150,7 +145,8 @@ struct Site {
     root: Root,
     cameras: Server,
     port: u16,
-    service: Option<Service>,
+    /// The gateway, run as systemd would run it: `systemctl` in a block of `sh run` acts on it.
+    service: Option<Child>,
     /// Paths of the OpenAPI description, with their methods; from the first answer of the gateway on.
     routes: Vec<(String, String)>,
 }
@@ -220,8 +216,8 @@ impl Site {
         let text = self.localised(text);
         assert!(!text.contains("\nEOF\n"));
         self.root.sh(&format!("mkdir -p \"$(dirname {file})\"\ncat >{file} <<'EOF'\n{text}EOF"));
+        // The guide's own commands check the configuration, once they have made the secrets that it names.
         if file == CONFIG {
-            // The other files follow from the package; this one is the block's, and is checked when its secrets are there.
             return;
         }
         assert!(file.starts_with("/etc/systemd/system/vigie.service.d/"), "{file}: no check for that");
@@ -298,7 +294,7 @@ impl Site {
         let script = format!("exec setpriv --reuid {user} --regid {user} --clear-groups {start}");
         let mut command = self.root.command(&["bash", "-c", &script]);
         let process = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        self.service = Some(Service { process });
+        self.service = Some(process);
         let description = self.request("/api/openapi.json");
         self.until(&format!("{description} --output /dev/null"));
         let document: Value = serde_json::from_str(&self.root.sh(&description)).unwrap();
@@ -312,7 +308,7 @@ impl Site {
 
     /// Stops it as systemd does.
     fn stop(&mut self) {
-        let Service { mut process } = self.service.take().expect("it runs");
+        let mut process = self.service.take().expect("it runs");
         self.root.sh(&format!("kill -TERM {}", process.id()));
         let status = process.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.log());
@@ -370,7 +366,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        if let Some(Service { mut process }) = self.service.take() {
+        if let Some(mut process) = self.service.take() {
             // A test that failed leaves nothing running in a folder that goes.
             let _ = self.root.try_sh(&format!("kill -KILL {}", process.id()));
             let _ = process.wait();
