@@ -38,6 +38,6 @@ pub(super) fn run(args: &Generate) -> Result<(), Failure> {
 fn write_pages(command: &clap::Command, dir: &Path) -> std::io::Result<()> {
     let page = clap_mangen::Man::new(command.clone());
     page.render(&mut File::create(dir.join(page.get_filename()))?)?;
-    let shown = command.get_subcommands().filter(|c| !c.is_hide_set());
-    shown.map(|c| write_pages(c, dir)).collect()
+    let mut shown = command.get_subcommands().filter(|c| !c.is_hide_set());
+    shown.try_for_each(|c| write_pages(c, dir))
 }
