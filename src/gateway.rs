@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Camera, Config, Transport};
 use crate::dedup::Dedup;
+use crate::event::{Event, Fact, TrialVerdict};
 use crate::hold::Holds;
 use crate::http::{self, Access};
 use crate::index::{CameraRow, Change, Index, IndexError};
@@ -384,8 +385,13 @@ async fn probe_stores(store: Store, index: Index, clock: Arc<dyn Clock>) {
                 Verdict::Refused => error!(store = %name, "{finding}"),
                 _ => warn!(store = %name, "{finding}"),
             }
-            let detail = format!("store {name}: {finding}");
-            events.push(Change::Event { at: clock.wall(), tenant: None, camera: None, kind: "store_probe", detail });
+            let verdict = match finding.verdict {
+                Verdict::Good | Verdict::Lacking => TrialVerdict::Lacking,
+                Verdict::Away => TrialVerdict::Away,
+                Verdict::Refused => TrialVerdict::Refused,
+            };
+            let fact = Fact::StoreProbe { store: Some(name.clone()), verdict };
+            events.push(Change::Event(Event::of_gateway(clock.wall(), fact)));
         }
         if events.is_empty() {
             info!(store = %report.store, "the store does all that is asked of it");

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
+use crate::event::{Actor, Event, Fact};
 use crate::index::hold::HoldRow;
 use crate::index::{Change, Index, IndexError, PackRow};
 use crate::keys::Keys;
@@ -183,21 +184,16 @@ impl Holds {
             return Err(HoldError::Invalid(what));
         }
         let facts = HoldFacts { id: HoldId::generate(now), range, reference, requester, reason, until, placed: now };
-        let event = Change::Event {
-            at: now,
-            tenant: None,
-            camera: Some(camera.clone()),
-            kind: "hold_placed",
-            detail: format!(
-                "hold {} by {} ({}), reference {}, on {} to {}, until {until}",
-                facts.id,
-                facts.requester,
-                facts.reason,
-                if facts.reference.is_empty() { "none" } else { &facts.reference },
-                range.start(),
-                range.end()
-            ),
+        let placed = Fact::HoldPlaced {
+            hold: facts.id,
+            reference: facts.reference.clone(),
+            requester: facts.requester.clone(),
+            reason: facts.reason.clone(),
+            start: range.start(),
+            end: range.end(),
+            until,
         };
+        let event = Change::Event(Event::of_camera(now, &camera, placed).by(Actor::Tenant));
         let hold = HoldRow { camera: camera.clone(), facts: facts.clone(), closed: None };
         index.write(vec![Change::PlaceHold { camera, hold: Arc::new(facts) }, event]).await?;
         wake.notify_one();
@@ -212,13 +208,8 @@ impl Holds {
             return Ok(hold);
         }
         let at = clock.wall();
-        let event = Change::Event {
-            at,
-            tenant: None,
-            camera: Some(hold.camera.clone()),
-            kind: "hold_released",
-            detail: format!("hold {id} by {} was released: what was kept for it is destroyed", hold.facts.requester),
-        };
+        let released = Fact::HoldReleased { hold: id, requester: hold.facts.requester.clone() };
+        let event = Change::Event(Event::of_camera(at, &hold.camera, released).by(Actor::Tenant));
         index.write(vec![Change::EndHold { hold: id, at }, event]).await?;
         self.known(tenant, id).await
     }
@@ -312,10 +303,7 @@ impl Holds {
             Err(error) => {
                 warn!(%error, hold = %id, camera = %hold.camera, pack = %pack.id, "a hold could not copy a pack, which stays meanwhile");
                 if told().insert(id) {
-                    let detail = format!(
-                        "hold {id} cannot copy what it covers for now ({error}): the footage stays, and so do its neighbours, until it can"
-                    );
-                    self.tell(hold, "hold_waits", detail).await;
+                    self.tell(hold, Fact::HoldWaits { hold: id }).await;
                 }
                 false
             }
@@ -332,9 +320,9 @@ impl Holds {
         let table = match packs.table(&pack).await {
             Ok(table) => table,
             Err(error @ (ReadError::NotFound(_) | ReadError::Pack(PackError::Malformed { .. }))) => {
-                let (start, end) = (row.start, row.end);
-                let detail = format!("hold {}: {error}; footage from {start} to {end} is not kept", hold.facts.id);
-                self.tell(hold, "hold_damaged", detail).await;
+                error!(%error, hold = %hold.facts.id, camera = %hold.camera, pack = %row.id, "a pack is damaged and is not kept");
+                let (hold_id, pack, start, end) = (hold.facts.id, row.id, row.start, row.end);
+                self.tell(hold, Fact::HoldDamaged { hold: hold_id, pack, start, end }).await;
                 return Ok(index.write(vec![done]).await?);
             }
             Err(error) => return Err(error.into()),
@@ -347,8 +335,8 @@ impl Holds {
             return Ok(index.write(vec![done]).await?);
         }
         let copy::Copied { table, draft, lost } = self.write_copy(hold, &pack, &table, wanted).await?;
-        for what in lost {
-            self.tell(hold, "hold_damaged", format!("hold {}: {what}", hold.facts.id)).await;
+        for fact in lost {
+            self.tell(hold, fact).await;
         }
         match table {
             Some(table) => {
@@ -360,9 +348,9 @@ impl Holds {
         }
     }
 
-    async fn tell(&self, hold: &HoldRow, kind: &'static str, detail: String) {
-        let (at, camera) = (self.0.clock.wall(), Some(hold.camera.clone()));
-        let event = Change::Event { at, tenant: None, camera, kind, detail };
+    async fn tell(&self, hold: &HoldRow, fact: Fact) {
+        let kind = fact.kind();
+        let event = Change::Event(Event::of_camera(self.0.clock.wall(), &hold.camera, fact));
         if let Err(error) = self.0.index.write(vec![event]).await {
             error!(%error, hold = %hold.facts.id, kind, "an event of a hold was lost");
         }

@@ -34,13 +34,17 @@ mod cameras;
 mod clip;
 mod description;
 mod events;
+mod guarded;
+mod guesses;
 mod hls;
 mod holds;
 mod page;
 mod params;
+mod peer;
 mod problem;
 mod range;
 mod serve;
+mod share;
 mod stats;
 mod uploads;
 
@@ -49,6 +53,12 @@ const BODY_BYTES_MAX: u64 = 4096;
 
 /// Longest time to the head of an answer. Bodies take as long as they take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Requests of a tenant at once. A wall of sixteen cameras takes two for each.
+const REQUESTS_PER_TENANT_MAX: usize = 96;
+
+/// Snapshots of a tenant at once: two are made at a time, of all tenants together, and the others wait their turn.
+const SNAPSHOTS_PER_TENANT_MAX: usize = 4;
 
 /// What the routes answer from; cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,6 +72,11 @@ struct Inner {
     time_zone: String,
     status: StatusBoard,
     clips: clip::Clips,
+    guesses: guesses::Guesses,
+    /// Requests being answered, bodies included.
+    requests: share::Shares,
+    /// Snapshots being made, or waiting for a decoder.
+    snapshots: share::Shares,
 }
 
 impl Service {
@@ -74,7 +89,17 @@ impl Service {
         status: StatusBoard,
     ) -> Self {
         let time_zone = time_zone.iana_name().unwrap_or("UTC").to_owned();
-        Self(Arc::new(Inner { footage, holds, access, time_zone, status, clips: clip::Clips::default() }))
+        Self(Arc::new(Inner {
+            footage,
+            holds,
+            access,
+            time_zone,
+            status,
+            clips: clip::Clips::default(),
+            guesses: guesses::Guesses::default(),
+            requests: share::Shares::of(REQUESTS_PER_TENANT_MAX),
+            snapshots: share::Shares::of(SNAPSHOTS_PER_TENANT_MAX),
+        }))
     }
 
     fn footage(&self) -> &Footage {

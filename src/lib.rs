@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod dedup;
 pub mod demo;
+pub mod event;
 pub mod fragment;
 pub mod fsck;
 pub mod gateway;

@@ -52,8 +52,9 @@ pub struct CameraStatus {
     pub state: CameraState,
     /// When it entered that state.
     pub since: Option<WallTime>,
-    /// One line for people about the last trouble; empty without any. Never a credential.
-    pub detail: String,
+    /// One line for the operator about the trouble that lasts; empty without any. Never a credential, and never for a
+    /// tenant: it may name the camera's address or the gateway's files.
+    pub operator_detail: String,
     /// First instant after the last fragment written.
     pub last_fragment_end: Option<WallTime>,
     /// Sample bits a second, smoothed over about ten seconds of footage.
@@ -69,8 +70,13 @@ pub struct CameraStatus {
 }
 
 impl CameraStatus {
-    /// Enters a state, unless it is in it already.
+    /// Enters a state, unless it is in it already. What was true of the state before goes: a gap has no rates, a
+    /// session that plays has no trouble.
     pub fn enter(&mut self, state: CameraState, at: WallTime) {
+        match state {
+            CameraState::Gap(_) | CameraState::Starting => (self.bit_rate, self.picture_rate) = (None, None),
+            CameraState::Connected | CameraState::Recording => self.operator_detail.clear(),
+        }
         if self.state != state || self.since.is_none() {
             self.state = state;
             self.since = Some(at);
@@ -153,6 +159,19 @@ mod tests {
         status.enter(CameraState::Recording, WallTime(1));
         status.enter(CameraState::Recording, WallTime(2));
         assert_eq!(status.since, Some(WallTime(1)));
+    }
+
+    #[test]
+    fn a_gap_has_no_rate_and_a_recovery_no_trouble() {
+        let mut status = CameraStatus::default();
+        status.enter(CameraState::Recording, WallTime(1));
+        status.fragment(WallTime(90_000), SECOND, 500_000, 25);
+        status.enter(CameraState::Gap(GapCause::Silent), WallTime(2));
+        status.operator_detail = "no whole picture".to_owned();
+        assert_eq!((status.bit_rate, status.picture_rate), (None, None));
+        assert_eq!(status.last_fragment_end, Some(WallTime(90_000)), "when it was last seen stays true");
+        status.enter(CameraState::Connected, WallTime(3));
+        assert_eq!(status.operator_detail, "");
     }
 
     #[test]

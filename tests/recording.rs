@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use vigie::clock::{Clock, SystemClock};
 use vigie::config::{Config, Transport};
 use vigie::demo;
+use vigie::event::Fact;
 use vigie::gateway::Gateway;
 use vigie::index::{GapRow, Index};
 use vigie::keys::Keys;
@@ -394,7 +395,7 @@ async fn a_camera_that_hangs_up_after_a_restart_continues_the_gap_without_a_hole
     town.records("good", 2).await;
     assert_eq!(town.server.camera("bad").unwrap().sessions(), sessions, "no session was played meanwhile");
     let events = town.index().events(&key("bad").tenant, Some(&key("bad")), 0, 100).await.unwrap();
-    assert!(events.iter().any(|event| event.kind == "connection_lost"), "{events:?}");
+    assert!(events.iter().any(|event| event.kind() == "connection_lost"), "{events:?}");
     town.fault("bad", |f| f.refuse = false);
     town.records("bad", 1).await;
     let spans = town.index().spans(&key("bad"), everything()).await.unwrap();
@@ -466,7 +467,7 @@ async fn wrong_credentials_are_said_and_never_shown() {
     .await;
     until("the refusal to be told", async || {
         let events = town.index().events(&key("locked").tenant, None, 0, 100).await.unwrap();
-        events.iter().any(|event| event.kind == "connection_lost" && event.detail.contains("unauthorized"))
+        events.iter().any(|event| event.event.fact == Fact::ConnectionLost { cause: GapCause::Unauthorized })
     })
     .await;
     town.stop().await;
@@ -500,7 +501,7 @@ async fn a_camera_clock_that_steps_is_shown_and_reorders_nothing() {
         .await;
     }
     let events = town.index().events(&key("clock").tenant, Some(&key("clock")), 0, 100).await.unwrap();
-    assert!(events.iter().filter(|event| event.kind == "camera_clock_step").count() >= 2);
+    assert!(events.iter().filter(|event| event.kind() == "camera_clock_step").count() >= 2);
     let spans = town.index().spans(&key("clock"), everything()).await.unwrap();
     assert_eq!(spans.len(), 1, "one run without a break");
     assert!((spans[0].end().since(SystemClock::default().wall()).0).abs() < 10 * 90_000);

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{Access, Service, router};
 use crate::clock::{Clock, Reading};
+use crate::event::{Event, Fact};
 use crate::hold::Holds;
 use crate::index::{CameraRow, Change, Index};
 use crate::keys::Keys;
@@ -35,6 +36,7 @@ mod tenants;
 struct Gateway {
     router: TowerToHyperService<Router>,
     status: StatusBoard,
+    index: Index,
     _dir: tempfile::TempDir,
 }
 
@@ -113,12 +115,9 @@ impl Gateway {
             cause: GapCause::Silent,
             lost_packets: 0,
         };
-        let event = |name: &str| Change::Event {
-            at: at("2026-03-01T10:00:00Z"),
-            tenant: Some(key(name).tenant),
-            camera: Some(key(name)),
-            kind: "connected",
-            detail: format!("about {name}"),
+        let event = |name: &str| {
+            let fact = Fact::Connected { codecs: format!("about {name}"), width: 640, height: 480 };
+            Change::Event(Event::of_camera(at("2026-03-01T10:00:00Z"), &key(name), fact))
         };
         let changes = vec![
             Change::Configure(cameras),
@@ -139,10 +138,10 @@ impl Gateway {
         let packs = Packs::new(spool.clone(), store);
         let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
         let holds = Holds::new(index.clone(), spool, packs.clone(), keys, clock.clone(), zone.clone());
-        let footage = Footage::new(index, packs, clock);
+        let footage = Footage::new(index.clone(), packs, clock);
         let status = StatusBoard::default();
         let router = TowerToHyperService::new(router(Service::new(footage, holds, access, &zone, status.clone())));
-        Self { router, status, _dir: dir }
+        Self { router, status, index, _dir: dir }
     }
 
     /// Two towns with tokens.

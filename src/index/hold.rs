@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row, ToSql, params};
 use super::apply::exec;
 use super::query::{PACKS, camera_key, one, pack_row, range_params, rows, segment_row, tenant_id, time_range};
 use super::{Index, IndexError, PackRow, SegmentRow};
+use crate::event::{Event, Fact};
 use crate::pack::HoldFacts;
 use crate::units::{CameraKey, HoldId, PackId, TenantId, TimeRange, WallTime};
 
@@ -279,14 +280,9 @@ pub(super) fn end_before(db: &Connection, at: WallTime) -> Result<(), IndexError
     let over = rows(db, &format!("{HOLDS} WHERE h.closed IS NULL AND h.ends <= ?1"), [at.0], hold_row)?;
     for HoldRow { camera, facts, .. } in over {
         end(db, facts.id, at)?;
-        let HoldFacts { range, requester, .. } = &facts;
-        let detail = format!(
-            "hold {} by {requester}, on {} to {}, is over: what was kept for it is destroyed",
-            facts.id,
-            range.start(),
-            range.end()
-        );
-        super::apply::event(db, at, None, Some(&camera), "hold_ended", &detail)?;
+        let HoldFacts { id: hold, range, requester, .. } = facts;
+        let fact = Fact::HoldEnded { hold, requester, start: range.start(), end: range.end() };
+        super::apply::put_event(db, &Event::of_camera(at, &camera, fact))?;
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ static DECODERS: Semaphore = Semaphore::const_new(2);
 const TIME_MAX: Duration = Duration::from_secs(20);
 /// Largest picture: several times what 8K at the best quality takes.
 const JPEG_BYTES_MAX: u64 = 64 << 20;
+/// Largest picture that a decoder is started for: 8K has 33 million. A decoder's memory grows with the picture.
+const PIXELS_MAX: u64 = 40_000_000;
 /// What is kept of a decoder's complaints.
 const STDERR_BYTES_MAX: u64 = 4 << 10;
 
@@ -48,6 +50,10 @@ pub async fn snapshot(footage: &Footage, camera: &CameraKey, at: WallTime) -> Re
     let instant = TimeRange::new(at, at.saturating_add(Ticks90k(1)))
         .ok_or_else(|| RetrieveError::Invalid(format!("{at} is out of range")))?;
     let clip = Clip::new(footage, camera, instant).await?;
+    let (width, height) = clip.picture_size();
+    if u64::from(width) * u64::from(height) > PIXELS_MAX {
+        return Err(RetrieveError::PictureTooLarge { width, height });
+    }
     let jpeg = tokio::time::timeout(TIME_MAX, async {
         let _turn = DECODERS.acquire().await.map_err(|e| RetrieveError::Decoder(e.to_string()))?;
         decode(&clip).await
@@ -93,7 +99,7 @@ fn spawn(program: &str) -> Result<Child, RetrieveError> {
     let to_file = ["-frames:v", "1", "-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p", "-f", "mjpeg", "pipe:1"];
     Command::new(program)
         .args(["-hide_banner", "-loglevel", "error", "-threads", "1", "-protocol_whitelist", "pipe"])
-        .args(["-f", "mov", "-i", "pipe:0", "-map", "0:v:0"])
+        .args(["-max_pixels", &PIXELS_MAX.to_string(), "-f", "mov", "-i", "pipe:0", "-map", "0:v:0"])
         .args(to_file)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -144,6 +150,12 @@ mod tests {
     async fn a_missing_decoder_says_what_to_install() {
         let err = spawn("no-such-decoder").expect_err("is not there");
         assert!(err.to_string().contains("apt install ffmpeg"), "{err}");
+    }
+
+    /// An 8K picture decodes; one beyond it starts no process. The decoder's own bound holds where the container lies.
+    #[test]
+    fn the_bound_on_pixels_lies_between_8k_and_what_a_decoder_would_take_gigabytes_for() {
+        const { assert!(PIXELS_MAX > 7_680 * 4_320 && PIXELS_MAX < 16_384 * 16_384 / 4) };
     }
 
     #[tokio::test]
