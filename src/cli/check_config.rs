@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use vigie::clock::{Clock, SystemClock};
 use vigie::config::{Config, DEFAULT_STORE, Loaded, Retention, Tenant, Transport};
+use vigie::retrieve::snapshot::missing_decoder;
 use vigie::store::Store;
 use vigie::store::probe::Verdict;
 
@@ -94,7 +95,7 @@ fn summary(loaded: &Loaded, camera_mbps: f64, free_bytes: u64) -> String {
         tenant_lines(tenant, &mut line);
     }
     sizing(config, camera_mbps, free_bytes, &mut line);
-    for warning in loaded.warning_lines() {
+    for warning in loaded.warning_lines().chain(missing_decoder()) {
         line(format!("warning: {warning}"));
     }
     out
