@@ -30,6 +30,7 @@ pub mod clock;
 pub mod damage;
 mod database;
 pub mod dedup;
+pub mod figures;
 pub mod hold;
 pub mod keys;
 pub mod query;

@@ -24,6 +24,7 @@ pub mod index;
 pub mod keys;
 pub mod machine;
 pub mod media;
+pub mod metrics;
 pub mod pack;
 pub mod packs;
 pub mod rebuild;

@@ -69,6 +69,10 @@ pub struct CameraStatus {
     pub gateway_clock_step: Option<(WallTime, Ticks90k)>,
     /// What else it offers and is not recorded.
     pub also_offered: Vec<String>,
+    /// Gaps that began since the start, by cause.
+    pub gaps: HashMap<GapCause, u64>,
+    /// Bytes of samples written since the start.
+    pub recorded_bytes: u64,
 }
 
 impl CameraStatus {
@@ -80,6 +84,9 @@ impl CameraStatus {
             CameraState::Connected | CameraState::Recording => self.operator_detail.clear(),
         }
         if self.state != state || self.since.is_none() {
+            if let CameraState::Gap(cause) = state {
+                *self.gaps.entry(cause).or_default() += 1;
+            }
             self.state = state;
             self.since = Some(at);
         }
@@ -88,6 +95,7 @@ impl CameraStatus {
     /// A fragment was written: `bytes` and `pictures` over `duration` of media, ending at `end`.
     pub fn fragment(&mut self, end: WallTime, duration: Ticks90k, bytes: u64, pictures: usize) {
         self.last_fragment_end = Some(end);
+        self.recorded_bytes = self.recorded_bytes.saturating_add(bytes);
         if duration <= Ticks90k::ZERO {
             return;
         }
@@ -112,6 +120,17 @@ impl StatusBoard {
     pub fn slot(&self, key: &CameraKey) -> StatusSlot {
         let mut cameras = self.cameras.write().unwrap_or_else(PoisonError::into_inner);
         cameras.entry(key.clone()).or_default().clone()
+    }
+
+    /// What every camera does now.
+    pub fn all(&self) -> Vec<(CameraKey, CameraStatus)> {
+        let cameras = self.cameras.read().unwrap_or_else(PoisonError::into_inner);
+        cameras.iter().map(|(key, slot)| (key.clone(), slot.lock().clone())).collect()
+    }
+
+    /// Nothing records the camera any more.
+    pub fn remove(&self, key: &CameraKey) {
+        self.cameras.write().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     /// What the camera does now; `None` when nothing records it.

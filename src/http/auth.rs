@@ -135,7 +135,7 @@ fn basic_credentials(value: &[u8]) -> Option<(TenantId, Vec<u8>)> {
 }
 
 /// True when every host that the request names is this machine, and it names one.
-fn host_is_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
+pub(super) fn host_is_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter().map(|value| value.to_str().ok()).peekable();
     let named = uri.authority().is_some() || hosts.peek().is_some();
     let in_uri = uri.authority().is_none_or(|authority| is_loopback_name(authority.as_str()));

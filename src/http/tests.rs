@@ -275,7 +275,7 @@ async fn what_is_not_there_and_what_is_not_allowed_are_problems() {
         assert_eq!(problem["instance"], path);
     }
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS, Method::TRACE] {
-        for path in ["/", "/api/cameras", "/healthz"] {
+        for path in ["/", "/api/cameras", "/livez"] {
             let answer = gateway.send(request(method.clone(), path, Some("north:north token"))).await;
             answer.problem(405);
             assert_eq!(answer.headers[header::ALLOW], "GET,HEAD", "{method} {path}");
@@ -299,7 +299,7 @@ async fn a_body_is_refused_by_its_announced_size_and_unread_without_one() {
 #[tokio::test]
 async fn every_answer_keeps_browsers_honest() {
     let gateway = Gateway::mutualised().await;
-    for path in ["/", "/app.js", "/healthz", "/nothing", "/api/cameras", "/api/cameras/nowhere"] {
+    for path in ["/", "/app.js", "/livez", "/nothing", "/api/cameras", "/api/cameras/nowhere"] {
         let answer = gateway.ask("north", path).await;
         let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
@@ -326,15 +326,9 @@ async fn the_page_needs_nothing_from_elsewhere() {
 #[tokio::test]
 async fn head_answers_like_get_without_the_body() {
     let gateway = Gateway::mutualised().await;
-    for path in [
-        "/",
-        "/api/cameras",
-        "/api/cameras/nowhere",
-        "/nothing",
-        "/healthz",
-        "/api/openapi.json",
-        "/api/events?limit=0",
-    ] {
+    for path in
+        ["/", "/api/cameras", "/api/cameras/nowhere", "/nothing", "/livez", "/api/openapi.json", "/api/events?limit=0"]
+    {
         let get = gateway.ask("north", path).await;
         let head = gateway.send(request(Method::HEAD, path, Some("north:north token"))).await;
         assert_eq!(head.status, get.status, "{path}");

@@ -389,12 +389,12 @@ pub(super) fn pack_state(row: &Row<'_>, column: usize) -> rusqlite::Result<PackS
     PackState::from_code(code).ok_or_else(|| foreign(column, format!("pack state {code}")))
 }
 
+pub(super) fn name<T: std::str::FromStr<Err: std::fmt::Display>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    row.get_ref(column)?.as_str()?.parse().map_err(|e| foreign(column, format!("{e}")))
+}
+
 pub(super) fn camera_key(row: &Row<'_>, tenant: usize, camera: usize) -> rusqlite::Result<CameraKey> {
-    let name = |column: usize| -> rusqlite::Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
-    Ok(CameraKey {
-        tenant: name(tenant)?.parse().map_err(|e| foreign(tenant, format!("{e}")))?,
-        camera: name(camera)?.parse().map_err(|e| foreign(camera, format!("{e}")))?,
-    })
+    Ok(CameraKey { tenant: name(row, tenant)?, camera: name(row, camera)? })
 }
 
 fn camera_row(row: &Row<'_>) -> rusqlite::Result<CameraRow> {

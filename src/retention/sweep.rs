@@ -18,6 +18,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use jiff::tz::Offset;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -147,6 +148,8 @@ pub struct Sweeper {
     clock: Arc<dyn Clock>,
     storage: Storage,
     policy: Policy,
+    /// Where another policy comes from.
+    changed: Option<watch::Receiver<Policy>>,
     disk_alarm: bool,
     contradicted: HashSet<CameraKey>,
     opened: Reading,
@@ -164,12 +167,24 @@ impl Sweeper {
             clock,
             storage,
             policy,
+            changed: None,
             disk_alarm: false,
             contradicted,
             opened,
             time: None,
             clock_doubted: false,
         }
+    }
+
+    /// One that goes by the policy that this channel holds at each sweep.
+    pub fn following(
+        index: Index,
+        clock: Arc<dyn Clock>,
+        storage: Storage,
+        mut changed: watch::Receiver<Policy>,
+    ) -> Self {
+        let policy = changed.borrow_and_update().clone();
+        Self { changed: Some(changed), ..Self::new(index, clock, storage, policy) }
     }
 
     /// Sweeps every interval until told to stop; a sweep that fails is tried again the next time.
@@ -204,6 +219,9 @@ impl Sweeper {
 
     /// One sweep.
     pub async fn sweep(&mut self) -> Result<Report, IndexError> {
+        if let Some(changed) = self.changed.as_mut().filter(|changed| changed.has_changed().unwrap_or(false)) {
+            self.policy = changed.borrow_and_update().clone();
+        }
         let (now, frame) = self.trusted_now().await?;
         let free_bytes = self.free_bytes().await;
         let mut report = Report { released: self.end_holds(now).await?, ..Report::default() };
