@@ -35,6 +35,7 @@ use crate::retention::relieve::Reliever;
 use crate::retention::{self, Policy};
 use crate::retrieve::Footage;
 use crate::scrub::Scrubber;
+use crate::seal::Sealer;
 use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
@@ -107,7 +108,7 @@ pub struct Gateway {
     footage: Footage,
     index: Index,
     spool: Spool,
-    spool_tasks: crate::spool::Tasks,
+    seal_tasks: crate::seal::Tasks,
     shards: Vec<thread::JoinHandle<()>>,
     flusher: JoinHandle<()>,
     sweeper: JoinHandle<()>,
@@ -226,8 +227,8 @@ impl Gateway {
         let address =
             listener.local_addr().map_err(|source| GatewayError::Listen { address: config.http_listen, source })?;
         let Opened { index, spool, store, packs, clock, keys } = open(config, false).await?;
-        spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
-        let spool_tasks = spool.start()?;
+        let dedup = Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone());
+        let seal_tasks = Sealer::new(spool.clone()).comparing(dedup).start()?;
         let prober = tokio::spawn(probe_stores(store.clone(), index.clone(), clock.clone()));
         index.write(vec![Change::Configure(camera_rows(config))]).await?;
         spool.recover().await?;
@@ -290,7 +291,7 @@ impl Gateway {
             footage,
             index,
             spool,
-            spool_tasks,
+            seal_tasks,
             shards,
             flusher,
             sweeper,
@@ -336,7 +337,7 @@ impl Gateway {
             }
         }
         self.spool.close();
-        self.spool_tasks.join().await;
+        self.seal_tasks.join().await;
         self.stop_serving.cancel();
         if let Err(e) = self.server.await {
             warn!(error = %e, "the server ended badly");

@@ -21,13 +21,12 @@ use tracing::{debug, error, warn};
 
 use crate::clock::Clock;
 use crate::config::Shared;
+use crate::index::of_pack::{changes_of, places_told, rows_of};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::Keys;
 use crate::pack::writer::PackWriter;
 use crate::pack::{PackHeader, PackTable};
 use crate::packs::{PackRef, Packs, ReadError};
-use crate::spool::recover::changes_of;
-use crate::spool::segments::{places_told, rows_of};
 use crate::spool::{Spool, SpoolError};
 use crate::store::{Listed, Store};
 use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};

@@ -11,7 +11,7 @@ use crate::pack::reader::{self, Checked, Damage, Part};
 use crate::pack::{FragmentEntry, PackTable};
 use crate::packs::rewrite::Mending;
 use crate::packs::{PackRef, ReadError};
-use crate::spool::segments::{Rows, lost_with, places_told, rows_without};
+use crate::index::of_pack::{Rows, lost_with, places_told, rows_without};
 use crate::units::{FragmentId, TimeRange};
 
 /// Ids named in an event; of more, how many.
