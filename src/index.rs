@@ -19,16 +19,18 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::event::Event;
 use crate::machine;
 use crate::media::{Gap, GapCause};
 use crate::pack::HoldFacts;
-use crate::units::{CameraKey, HoldId, KeyId, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, HoldId, KeyId, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 mod apply;
 pub mod carry;
 pub mod damage;
 mod database;
 pub mod dedup;
+pub mod figures;
 pub mod hold;
 pub mod keys;
 pub mod of_pack;
@@ -117,33 +119,7 @@ impl PackState {
     }
 }
 
-/// Why a pack is destroyed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Reason {
-    /// Its time was over.
-    Expired = 1,
-    /// The disk was full and it was the oldest beyond its guaranteed time.
-    DiskFull = 2,
-    /// The hold that it stayed for is over, or was released.
-    HoldEnded = 3,
-}
-
-impl Reason {
-    /// The word in events and in the register.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::DiskFull => "disk_full",
-            Self::HoldEnded => "hold_ended",
-        }
-    }
-
-    /// From the number that rows hold.
-    fn from_code(code: u8) -> Option<Self> {
-        [Self::Expired, Self::DiskFull, Self::HoldEnded].into_iter().find(|r| *r as u8 == code)
-    }
-}
+pub use crate::event::DestructionReason as Reason;
 
 /// A pack, to find its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,19 +193,20 @@ pub struct GapRow {
     pub lost_packets: u32,
 }
 
-/// Something that happened, for operators and auditors.
+/// An event as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRow {
     /// Grows with each event.
     pub id: i64,
-    /// When, on the gateway's clock.
-    pub at: WallTime,
-    /// About which camera; `None`: about the gateway or the tenant.
-    pub camera: Option<CameraKey>,
-    /// What, as one word: `connected`, `connection_lost`, `gap_opened`, `clock_step`, `pack_deleted`, `disk_full`, …
-    pub kind: String,
-    /// One line for people. Never a credential.
-    pub detail: String,
+    /// What happened.
+    pub event: Event,
+}
+
+impl EventRow {
+    /// What happened, as one word.
+    pub fn kind(&self) -> &'static str {
+        self.event.fact.kind()
+    }
 }
 
 /// What is known of a run.
@@ -473,18 +450,7 @@ pub enum Change {
         before: WallTime,
     },
     /// Something happened.
-    Event {
-        /// When.
-        at: WallTime,
-        /// Whose matter; `None`: the gateway's.
-        tenant: Option<TenantId>,
-        /// About which camera.
-        camera: Option<CameraKey>,
-        /// What.
-        kind: &'static str,
-        /// One line.
-        detail: String,
-    },
+    Event(Event),
     /// Events and register entries older than this instant are forgotten, the oldest first and a bounded number at a
     /// time, and so are cameras that are in no configuration and left no trace.
     ForgetEventsBefore {

@@ -224,11 +224,12 @@ CREATE TABLE event (
     -- Never used twice, even when all are pruned.
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL,
-    -- 0: the gateway's own.
+    -- 0: the gateway's own, for every tenant to read; -1: the operator's alone.
     tenant INTEGER NOT NULL,
     camera INTEGER,
     kind TEXT NOT NULL,
-    detail TEXT NOT NULL
+    -- The whole event in its canonical encoding (src/event.rs).
+    entry TEXT NOT NULL
 ) STRICT;
 CREATE INDEX event_by_tenant ON event (tenant);
 CREATE INDEX event_by_camera ON event (camera) WHERE camera IS NOT NULL;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{ScrubError, Scrubber, Verdict};
+use crate::event::{Fact, MendSource};
 use crate::index::damage::Lost;
 use crate::index::of_pack::{Rows, lost_with, places_told, rows_without};
 use crate::index::{Change, PackRow, PackState};
@@ -45,8 +46,9 @@ impl Scrubber {
         let lost_now = adrift.iter().any(is_news);
         if self.note(row, &table, adrift.clone(), &known).await? {
             if !lost_now && mended.is_none() && !known.is_empty() {
+                let places = known.iter().map(|lost| u64::from(lost.end - lost.start)).sum();
                 let what = format!("pack {} of {}: what was lost of it is back", row.id, at(row));
-                self.tell(row, "footage_mended", &what).await?;
+                self.tell(row, mended_by(row, MendSource::Reappeared, places), &what).await?;
             }
             self.note_referrers(row).await?;
         }
@@ -55,7 +57,9 @@ impl Scrubber {
         }
         let ids = list(adrift.iter().filter_map(|n| table.fragments.get(*n as usize)).map(|entry| entry.id));
         let what = format!("pack {} of {}: no pack has the bytes that it refers to, of {ids}", row.id, at(row));
-        self.lose(row, what, lost_now).await
+        let fragments = Some(adrift.len() as u64);
+        let fact = Fact::FootageLost { pack: row.id, start: row.start, end: row.end, fragments };
+        self.lose(row, fact, what, lost_now).await
     }
 
     /// Holds the pack: nobody else writes it meanwhile.
@@ -99,19 +103,26 @@ impl Scrubber {
         }
         let (ids, damaged) = (named(&table, &damages), damages.len());
         if lost.is_empty() {
-            let how = if mending.donors.is_empty() {
-                "from what is left of it"
+            let (how, source) = if mending.donors.is_empty() {
+                ("from what is left of it", MendSource::Itself)
             } else {
-                "from another pack that has the same"
+                ("from another pack that has the same", MendSource::OtherPack)
             };
             let what =
                 format!("pack {} of {}: {damaged} places were damaged ({ids}) and are mended {how}", row.id, at(row));
-            self.tell(row, "footage_mended", &what).await?;
+            self.tell(row, mended_by(row, source, damaged as u64), &what).await?;
             return Ok(Verdict::Mended(what));
         }
         let ids = list(lost.iter().filter_map(|n| table.fragments.get(*n as usize)).map(|entry| entry.id));
         let what = format!("pack {} of {}: footage is damaged beyond repair, in {ids}", row.id, at(row));
-        self.lose(row, what, known.is_empty()).await
+        let fragments = Some(lost.len() as u64);
+        self.lose(
+            row,
+            Fact::FootageLost { pack: row.id, start: row.start, end: row.end, fragments },
+            what,
+            known.is_empty(),
+        )
+        .await
     }
 
     /// There is no file and no object.
@@ -138,7 +149,7 @@ impl Scrubber {
         }
         let what =
             format!("pack {} of {}: it was damaged or gone, and is mended from the copy in the spool", row.id, at(row));
-        self.tell(row, "footage_mended", &what).await?;
+        self.tell(row, mended_by(row, MendSource::Spool, 1), &what).await?;
         Ok(Some(Verdict::Mended(what)))
     }
 
@@ -158,7 +169,8 @@ impl Scrubber {
         self.index.write(changes).await?;
         self.note_referrers(row).await?;
         let what = format!("pack {} of {}: it was cut short; the footage from {end} on is lost", row.id, at(row));
-        self.lose(row, what, true).await
+        let fact = Fact::FootageLost { pack: row.id, start: end, end: row.end, fragments: None };
+        self.lose(row, fact, what, true).await
     }
 
     pub(super) async fn put(&self, row: &PackRow, file: &Path) -> Result<(), ScrubError> {
@@ -297,7 +309,8 @@ impl Scrubber {
                     row.id,
                     at(&row)
                 );
-                self.tell(&row, "footage_shared_damage", &what).await?;
+                let fact = Fact::FootageSharedDamage { pack: row.id, start: row.start, end: row.end };
+                self.tell(&row, fact, &what).await?;
             }
         }
         Ok(())
@@ -328,7 +341,8 @@ impl Scrubber {
         let (lost, segments) = (std::iter::once(0..fragments).collect(), Vec::new());
         self.index.write(vec![Change::Damage { pack: row.id, end: row.end, lost, segments, gaps }]).await?;
         self.note_referrers(row).await?;
-        self.lose(row, what, true).await
+        let fact = Fact::FootageLost { pack: row.id, start: row.start, end: row.end, fragments: None };
+        self.lose(row, fact, what, true).await
     }
 
     /// Those that stand for what was lost of it before.
@@ -343,9 +357,9 @@ impl Scrubber {
     }
 
     /// Says so, the first time.
-    async fn lose(&self, row: &PackRow, what: String, first: bool) -> Result<Verdict, ScrubError> {
+    async fn lose(&self, row: &PackRow, fact: Fact, what: String, first: bool) -> Result<Verdict, ScrubError> {
         if first {
-            self.tell(row, "footage_lost", &what).await?;
+            self.tell(row, fact, &what).await?;
         }
         Ok(Verdict::Lost(what))
     }
@@ -364,6 +378,10 @@ fn fragment(damage: &Damage) -> Option<u32> {
         Part::Fragment(number) => Some(number),
         Part::FirstBoxes | Part::Table => None,
     }
+}
+
+pub(super) fn mended_by(row: &PackRow, source: MendSource, places: u64) -> Fact {
+    Fact::FootageMended { pack: row.id, start: row.start, end: row.end, source, places }
 }
 
 fn at(row: &PackRow) -> String {

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::mend::mended_by;
 use super::{ScrubError, Scrubber, Verdict};
+use crate::event::MendSource;
 use crate::index::of_pack::refers;
 use crate::index::{Change, PackRow};
 use crate::pack::PackTable;
@@ -86,7 +88,8 @@ impl Scrubber {
             row.end,
             mending.donors.len()
         );
-        self.tell(row, "footage_mended", &what).await?;
+        let fact = mended_by(row, MendSource::OtherPack, mending.donors.len() as u64);
+        self.tell(row, fact, &what).await?;
         Ok((Some(Verdict::Mended(what)), adrift))
     }
 }

@@ -97,7 +97,7 @@ async fn what_no_pack_has_any_more_is_a_gap_and_the_rest_is_shown() {
     }
     let told = rig.index.events(&key(THIRD).tenant, Some(&key(THIRD)), 0, 9).await.unwrap();
     assert!(
-        told.iter().any(|event| event.kind == "footage_lost" || event.kind == "footage_shared_damage"),
+        told.iter().any(|event| event.kind() == "footage_lost" || event.kind() == "footage_shared_damage"),
         "{told:#?}"
     );
     // It stays so, and is no news.
