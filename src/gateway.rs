@@ -34,6 +34,7 @@ use crate::record::{Limits, Shared};
 use crate::retention::relieve::Reliever;
 use crate::retention::{self, Policy};
 use crate::retrieve::Footage;
+use crate::seal::Sealer;
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
 use crate::store::{Store, StoreError};
@@ -119,8 +120,8 @@ pub struct Gateway {
     service: http::Service,
     policy: watch::Sender<Policy>,
     recorders: Recorders,
-    spool_tasks: crate::spool::Tasks,
-    /// What the drain of the spool waits for.
+    seal_tasks: crate::seal::Tasks,
+    /// What sealing the last packs waits for.
     tasks: TaskTracker,
     prober: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<()>,
@@ -150,14 +151,14 @@ impl Gateway {
         let preparing = async {
             let opened = open(config, false).await?;
             let Opened { index, spool, packs, keys, .. } = &opened;
-            spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
-            let spool_tasks = spool.start()?;
+            let dedup = Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone());
+            let seal_tasks = Sealer::new(spool.clone()).comparing(dedup).start()?;
             index.write(vec![Change::Configure(camera_rows(config))]).await?;
             spool.recover().await?;
             clock::at_start(index, &*opened.clock).await?;
-            Ok::<_, GatewayError>((opened, spool_tasks))
+            Ok::<_, GatewayError>((opened, seal_tasks))
         };
-        let (opened, spool_tasks) = stop.run_until_cancelled(preparing).await.ok_or(GatewayError::Stopped)??;
+        let (opened, seal_tasks) = stop.run_until_cancelled(preparing).await.ok_or(GatewayError::Stopped)??;
         let [stop_recording, stop_flushing, stop_serving] = [(); 3].map(|()| CancellationToken::new());
         let status = StatusBoard::default();
         let Opened { index, spool, store, packs, clock, keys, .. } = &opened;
@@ -192,7 +193,7 @@ impl Gateway {
             service,
             policy,
             recorders,
-            spool_tasks,
+            seal_tasks,
             tasks,
             prober,
             server,
@@ -258,7 +259,7 @@ impl Gateway {
         self.tasks.wait().await;
         let Opened { index, spool, .. } = &self.opened;
         spool.close();
-        self.spool_tasks.join().await;
+        self.seal_tasks.join().await;
         self.stop_serving.cancel();
         if let Err(e) = self.server.await {
             warn!(error = %e, "the server ended badly");

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
+use crate::machine;
 use crate::media::{Gap, GapCause};
 use crate::pack::HoldFacts;
 use crate::units::{BootId, CameraKey, HoldId, KeyId, PackId, RunId, Ticks90k, TimeRange, WallTime};
@@ -33,6 +34,7 @@ pub mod dedup;
 pub mod figures;
 pub mod hold;
 pub mod keys;
+pub mod of_pack;
 pub mod query;
 #[cfg(test)]
 mod tests;
@@ -521,8 +523,11 @@ impl Index {
     pub async fn write(&self, changes: Vec<Change>) -> Result<(), IndexError> {
         let writer = self.writer.as_ref().ok_or(IndexError::ReadOnly)?;
         let (done, result) = oneshot::channel();
+        machine::turn().await;
         writer.calls.send(write::Call { changes, done }).await.map_err(|_| IndexError::Stopped)?;
-        result.await.map_err(|_| IndexError::Stopped)?
+        let written = result.await.map_err(|_| IndexError::Stopped)?;
+        machine::turn().await;
+        written
     }
 
     /// Ends the writer: what waits is committed, the log is folded into the file. Later writes fail; reads go on.

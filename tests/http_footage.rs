@@ -24,7 +24,8 @@ use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::{PackHeader, Stamp};
 use vigie::packs::Packs;
 use vigie::retrieve::Footage;
-use vigie::spool::{Growing, Spool, Tasks};
+use vigie::seal::{Sealer, Tasks};
+use vigie::spool::{Growing, Spool};
 use vigie::status::StatusBoard;
 use vigie::store::Store;
 use vigie::units::{BootId, CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
@@ -131,7 +132,7 @@ impl Gateway {
         let keys = Keys::from_secret([7; 32]);
         let clock = Arc::new(PastNoon);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
-        let tasks = spool.start().unwrap();
+        let tasks = Sealer::new(spool.clone()).start().unwrap();
         let packs = Packs::new(spool.clone(), store);
         let utc = jiff::tz::TimeZone::UTC;
         let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys, clock.clone(), utc.clone());

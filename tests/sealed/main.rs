@@ -14,6 +14,7 @@ use vigie::packs::{PackRef, Packs};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::scrub::{Scrubber, Verdict};
+use vigie::seal::Sealer;
 use vigie::spool::Spool;
 use vigie::store::Listed;
 use vigie::units::{PackId, Ticks90k, TimeRange};
@@ -183,7 +184,7 @@ async fn a_pack_that_grew_when_the_plug_was_pulled_is_whole_up_to_its_last_whole
     std::fs::write(&file, &bytes[..bytes.len() - 100]).unwrap();
     let (index, clock) = (rig.index.clone(), rig.clock.clone());
     let spool = Spool::new(&rig.dir.path().join("spool"), rig.store.clone(), index, clock, rig.keys.clone());
-    let tasks = spool.start().unwrap();
+    let tasks = Sealer::new(spool.clone()).start().unwrap();
     spool.recover().await.unwrap();
     spool.close();
     tasks.join().await;
