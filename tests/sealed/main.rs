@@ -161,7 +161,7 @@ async fn one_flipped_bit_anywhere_is_refused_or_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_packs_object_under_anothers_name_is_refused() {
+async fn one_packs_object_under_another_name_is_refused() {
     let mut rig = Rig::new(options(false, true)).await;
     let (one, other) = (rig.record(GATE, 0..6).await, rig.record(GATE, 6..12).await);
     let [first, second] = [one, other].map(|id| rig.store.local_file(&key(GATE), id).unwrap());
