@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use vigie::event::{Event, Fact, Scope, TrialVerdict};
 use vigie::index::{CameraRow, Change, EventRow, GapRow, Index, IndexError, PackRow, PackState, Reason, SegmentRow};
 use vigie::media::{Gap, GapCause};
-use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, TimeRange, WallTime};
+use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 mod claims;
 mod model;
