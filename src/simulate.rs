@@ -147,7 +147,7 @@ pub struct Sent {
     pub timestamp: i64,
     /// Random access point.
     pub random_access: bool,
-    /// BLAKE3 of its NAL units, each after its length in 4 bytes, parameter sets left out.
+    /// BLAKE3 of its NAL units, parameter sets first, each after its length in 4 bytes.
     pub hash: blake3::Hash,
     /// The same without the NAL units of which a packet was dropped. When the first packet of an access unit is lost, no
     /// receiver can tell whose it was, and what is left of the unit looks whole.

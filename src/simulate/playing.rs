@@ -191,10 +191,12 @@ impl Playing {
 
     fn sent(&self, unit: &Unit, nals: &[&[u8]], lost: &Lost) -> Sent {
         let (mut hash, mut arrived) = (blake3::Hasher::new(), blake3::Hasher::new());
-        for (i, nal) in nals.iter().enumerate().filter(|(_, nal)| !nal.is_empty()) {
+        let sets = unit.parameter_sets.iter().map(|set| (&set[..], !lost.parameter_sets));
+        let others = nals.iter().enumerate().map(|(i, nal)| (*nal, !lost.nals.contains(&i)));
+        for (nal, has_arrived) in sets.chain(others).filter(|(nal, _)| !nal.is_empty()) {
             let length = (nal.len() as u32).to_be_bytes();
             hash.update(&length).update(nal);
-            if !lost.nals.contains(&i) {
+            if has_arrived {
                 arrived.update(&length).update(nal);
             }
         }

@@ -7,9 +7,8 @@
 //! Invariants:
 //! - An error is one line, says what to do where that is known, and never holds a credential; it names host and port
 //!   of the camera, not the path, because some makes put the password there.
-//! - Whatever is not understood ends the session, with one exception: the rest of a picture that was under way when we
-//!   joined. So a zero-length NAL unit, a wrong SSRC or a broken RTP header is one clear error and a new session,
-//!   never a picture quietly put together from what is left. A panic of retina on hostile input is such an error too.
+//! - What can be carried is recorded, byte for byte and in its order; what is odd is counted ([`Item::Oddities`]). A
+//!   session ends when nothing more can come of it. A panic of retina on hostile input is such an end too.
 //! - A picture of any size that arrives within `silence_max` is yielded; one that does not is given up as silence,
 //!   which is what bounds the memory that an endless one can take.
 //! - A session that ends or is dropped sends TEARDOWN in the background.
@@ -20,6 +19,7 @@
 //! Losses: the packets lost before each access unit are reported with it. When a loss hits an access unit that already
 //! had one before it, retina forgets the first count: `lost_packets` is then too low, but never zero.
 
+mod codec;
 mod direct;
 mod failure;
 mod items;
@@ -57,7 +57,7 @@ use failure::Failures;
 use items::{Feed, Items};
 use leave::Leave;
 use library::Library;
-use params::{Choice, VideoStream};
+use params::Choice;
 
 /// How long a new session waits for the camera to let go of the old one. Longer is useless: a camera that has not
 /// answered TEARDOWN by then is busy restarting, and the attempt to connect will tell.
@@ -205,16 +205,16 @@ impl RtspSource {
         let (first, video) = match feed.described() {
             Some(video) => (None, video),
             None => {
-                let first = self.within(deadline, "PLAY with a parameter set", feed.first_described_picture()).await?;
+                let first = self.within(deadline, "PLAY with a parameter set", feed.first_described_picture(&*self.clock)).await?;
                 let (first, video) = first.map_err(|end| self.failures.end(end))?;
                 (Some(first), video)
             }
         };
-        let Choice { audio, also_offered, video: VideoStream { codec, .. } } = choice;
+        let Choice { audio, also_offered, .. } = choice;
         let params = Arc::new(Params { video, audio: audio.map(|audio| audio.params) });
         let (clock, silence_max, failures) = (self.clock.clone(), self.config.silence_max, self.failures.clone());
         let leave = self.leave.clone();
-        let items = Items::new(feed, first, codec, params.clone(), clock, silence_max, failures, leave);
+        let items = Items::new(feed, first, params.clone(), clock, silence_max, failures, leave);
         Ok(Session { params, also_offered, items: Box::pin(items) })
     }
 

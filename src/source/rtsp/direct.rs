@@ -4,20 +4,21 @@
 //! all cameras of a thread share and that stays in the processor's cache; from there bytes go straight into the
 //! picture. What is cut off at the end of a read is kept until the next.
 //!
-//! Invariant: whatever is not understood ends the session with an error, and the next session is retina's, which knows
-//! what cameras do beside the standards ([`super::RtspSource`] sees to that). Nothing is put together from what is left.
+//! Invariant: what can be carried is recorded, byte for byte and in its order; what is odd is counted. A session ends when
+//! nothing more can come of it ([ADR 13](../../../docs/adr/0013-record-what-can-be-carried.md)).
 //! Absent on purpose: the description (retina reads it), sound, UDP.
 
+mod access_unit;
 mod connection;
 mod depacketise;
 mod intake;
 mod rtp;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use retina::client::{Described, Session};
 use retina::codec::{ParametersRef, VideoParametersCodec};
 use rtsp_types::{Method, Response, StatusCode};
@@ -26,14 +27,16 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use url::Url;
 
-use crate::media::{VideoCodec, VideoParams};
+use crate::clock::Clock;
+use crate::media::{OddityCounts, VideoCodec, VideoParams};
 
+use super::codec::ParameterSets;
 use super::failure::End;
 use super::items::Heard;
 use super::params::Choice;
 use connection::{Connection, Login, MESSAGE_BYTES_MAX, TornDown};
-use depacketise::ParameterSets;
-use intake::{Intake, params_of};
+use access_unit::QUIET;
+use intake::{Format, Intake};
 
 pub(super) use connection::{Closing, Refused};
 
@@ -55,37 +58,27 @@ pub(super) struct Plan {
     control: Url,
     codec: VideoCodec,
     sets: ParameterSets,
-    /// What those sets make, where there are any.
-    described: Option<VideoParams>,
+    payload_type: u8,
+    clock_rate: u32,
 }
 
 impl Plan {
     /// The plan for a camera that described itself so; `None` where it is not regular.
     pub(super) fn of(described: &Session<Described>, url: &Url, choice: &Choice) -> Option<Self> {
         let stream = described.streams().get(choice.video.stream)?;
-        if stream.clock_rate_hz() != 90_000 {
-            return None;
-        }
         let control = stream.control().unwrap_or(url).clone();
+        let codec = choice.video.codec;
         let sets = match stream.parameters() {
-            Some(ParametersRef::Video(video)) => match video.codec_params().clone() {
-                VideoParametersCodec::H264 { sps, pps } => {
-                    ParameterSets { video: Bytes::new(), sequence: sps, picture: pps }
-                }
-                VideoParametersCodec::H265 { vps, sps, pps } => {
-                    ParameterSets { video: vps, sequence: sps, picture: pps }
-                }
+            Some(ParametersRef::Video(video)) => match video.codec_params() {
+                VideoParametersCodec::H264 { sps, pps } => ParameterSets::of_units(codec, [&sps[..], pps]),
+                VideoParametersCodec::H265 { vps, sps, pps } => ParameterSets::of_units(codec, [&vps[..], sps, pps]),
                 _ => return None,
             },
-            _ => ParameterSets::default(),
+            _ => ParameterSets::new(codec),
         };
-        let codec = choice.video.codec;
-        let made = params_of(codec, &sets);
-        if made.is_none() && sets.are_whole(codec) {
-            return None;
-        }
         let session = session_url(described.sdp(), url, &control)?;
-        Some(Self { camera: url.clone(), session, control, codec, sets, described: made })
+        let (payload_type, clock_rate) = (stream.rtp_payload_type(), stream.clock_rate_hz());
+        Some(Self { camera: url.clone(), session, control, codec, sets, payload_type, clock_rate })
     }
 
     /// Connects, sets up and plays. `step` is told what is asked for.
@@ -103,10 +96,9 @@ impl Plan {
         step("PLAY");
         connection.play().await?;
         let keepalive = Keepalive { timer: Box::pin(sleep(connection.keepalive_interval())), method: Method::Options };
-        let intake = Intake::new(channel, self.codec, self.sets);
-        let mut reader = Reader { connection, keepalive, intake, described: self.described, ended: None };
-        reader.take_what_came_with_the_answer();
-        Ok(reader)
+        let format = Format { payload_type: self.payload_type, clock_rate: self.clock_rate, ssrc: None };
+        let intake = Intake::new(channel, self.codec, self.sets, format);
+        Ok(Reader { connection, keepalive, intake, begun: false, quiet: None, ended: None })
     }
 }
 
@@ -141,8 +133,10 @@ pub(super) struct Reader {
     connection: TornDown,
     keepalive: Keepalive,
     intake: Intake,
-    /// From the description, where it had parameter sets that can be used.
-    described: Option<VideoParams>,
+    /// What came with the answer to PLAY has been taken.
+    begun: bool,
+    /// When a picture that the marker ended is taken for whole, where markers are not relied on.
+    quiet: Option<Pin<Box<Sleep>>>,
     /// What comes after all that was heard.
     ended: Option<End>,
 }
@@ -150,10 +144,18 @@ pub(super) struct Reader {
 impl Reader {
     /// The sample description of the first picture, where the session's description has it.
     pub(super) fn described(&self) -> Option<VideoParams> {
-        self.described.clone()
+        self.intake.params().cloned()
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, End>> {
+    /// What was odd since it was last taken.
+    pub(super) fn odd(&mut self) -> &mut OddityCounts {
+        &mut self.intake.odd
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<Result<Heard, End>> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.take_what_came_with_the_answer(clock);
+        }
         loop {
             if let Some(heard) = self.intake.heard.pop_front() {
                 return Poll::Ready(Ok(heard));
@@ -161,10 +163,16 @@ impl Reader {
             if let Some(end) = self.ended.take() {
                 return Poll::Ready(Err(end));
             }
-            match self.read(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(end)) => self.ended = Some(end),
+            match self.read(cx, clock) {
+                Poll::Ready(Ok(())) => self.quiet = None,
+                Poll::Ready(Err(end)) => self.end(end, clock),
                 Poll::Pending => {
+                    if self.is_quiet(cx) {
+                        if let Err(what) = self.intake.quiet(clock.read()) {
+                            self.end(End::Irregular(what), clock);
+                        }
+                        continue;
+                    }
                     self.keep_alive(cx)?;
                     return Poll::Pending;
                 }
@@ -172,8 +180,32 @@ impl Reader {
         }
     }
 
+    /// What has been taken and is not given out yet, when nothing more is read.
+    pub(super) fn rest(&mut self, clock: &dyn Clock) -> VecDeque<Heard> {
+        self.intake.finish(clock.read());
+        std::mem::take(&mut self.intake.heard)
+    }
+
+    fn end(&mut self, end: End, clock: &dyn Clock) {
+        self.intake.finish(clock.read());
+        self.ended = Some(end);
+    }
+
+    /// Nothing has come for a while, and something waits for that.
+    fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.intake.awaits_quiet() {
+            return false;
+        }
+        let quiet = self.quiet.get_or_insert_with(|| Box::pin(sleep(QUIET)));
+        let is_quiet = quiet.as_mut().poll(cx).is_ready();
+        if is_quiet {
+            self.quiet = None;
+        }
+        is_quiet
+    }
+
     /// Reads what came, once.
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+    fn read(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<Result<(), End>> {
         READING.with_borrow_mut(|buffer| {
             let held = self.connection.received.len();
             buffer[..held].copy_from_slice(&self.connection.received);
@@ -184,25 +216,25 @@ impl Reader {
                 return Poll::Ready(Err(if held == 0 { End::Closed } else { End::CutOff }));
             }
             let bytes = &buffer[..held + read];
-            let used = self.take(bytes)?;
+            let used = self.take(bytes, clock)?;
             self.connection.received.clear();
             self.connection.received.extend_from_slice(&bytes[used..]);
             Poll::Ready(Ok(()))
         })
     }
 
-    fn take_what_came_with_the_answer(&mut self) {
+    fn take_what_came_with_the_answer(&mut self, clock: &dyn Clock) {
         let mut received = std::mem::take(&mut self.connection.received);
-        match self.take(&received) {
+        match self.take(&received, clock) {
             Ok(used) => drop(received.drain(..used)),
-            Err(end) => self.ended = Some(end),
+            Err(end) => self.end(end, clock),
         }
         received.shrink_to_fit();
         self.connection.received = received;
     }
 
     /// Takes every whole packet and message; gives how many bytes they are.
-    fn take(&mut self, bytes: &[u8]) -> Result<usize, End> {
+    fn take(&mut self, bytes: &[u8], clock: &dyn Clock) -> Result<usize, End> {
         let Self { intake, connection, keepalive, .. } = self;
         let answered = |answer: &Response<Vec<u8>>| {
             // Whether it succeeded does not matter: a camera that minds closes the connection, or sends no more pictures.
@@ -214,7 +246,7 @@ impl Reader {
                 let _ = connection.take_challenge(answer);
             }
         };
-        intake.take(bytes, answered).map_err(End::Irregular)
+        intake.take(bytes, clock.read(), answered).map_err(End::Irregular)
     }
 
     fn keep_alive(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
