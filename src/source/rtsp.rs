@@ -40,7 +40,7 @@ use retina::client::{
     self, Credentials, Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PlayOptions, SessionOptions,
     SetupOptions,
 };
-use retina::codec::FrameFormat;
+use retina::codec::{FrameFormat, ParameterSetInsertion};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
@@ -248,7 +248,10 @@ impl RtspSource {
             Transport::Tcp => client::Transport::Tcp(Default::default()),
             Transport::Udp => client::Transport::Udp(Default::default()),
         };
-        SetupOptions::default().transport(transport).frame_format(FrameFormat::MP4)
+        // Nearest to what our own reader records: cameras repeat their parameter sets before each key picture.
+        let parameter_set_insertion = ParameterSetInsertion::EachKeyFrame;
+        let format = FrameFormat { parameter_set_insertion, ..FrameFormat::MP4 };
+        SetupOptions::default().transport(transport).frame_format(format)
     }
 
     async fn within<T>(

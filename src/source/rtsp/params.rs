@@ -1,12 +1,8 @@
 //! Which of a camera's streams are recorded, and their sample descriptions.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use retina::client::Stream;
-use retina::codec::{AudioParameters, Depacketizer, FrameFormat, ParametersRef, VideoParameters};
+use retina::codec::{AudioParameters, ParametersRef, VideoParameters};
 
 use crate::media::{AudioParams, VideoCodec, VideoParams};
 
@@ -81,30 +77,6 @@ impl VideoStream {
             ParametersRef::Audio(_) | ParametersRef::Message(_) => None,
         }
     }
-}
-
-/// The sample description of pictures that need these parameter sets (`vps` in H.265 alone); `None` where they are
-/// missing or make none. retina reads them as it would from a description (RFC 6184 §8.1, RFC 7798 §7.1), so that
-/// whoever reads the stream, the description is the same.
-pub(super) fn of_sets(codec: VideoCodec, vps: &[u8], sps: &[u8], pps: &[u8]) -> Option<VideoParams> {
-    if sps.is_empty() || pps.is_empty() {
-        return None;
-    }
-    let [vps, sps, pps] = [vps, sps, pps].map(|unit| BASE64.encode(unit));
-    let (name, attributes) = match codec {
-        VideoCodec::H264 => ("h264", format!("packetization-mode=1;sprop-parameter-sets={sps},{pps}")),
-        VideoCodec::H265 => ("h265", format!("sprop-vps={vps};sprop-sps={sps};sprop-pps={pps}")),
-    };
-    // Unwind-safe: nothing outlives a panic that hostile bytes cause.
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        let mut described = Depacketizer::new("video", name, 90_000, None, Some(&attributes)).ok()?;
-        described.set_frame_format(FrameFormat::MP4);
-        match described.parameters()? {
-            ParametersRef::Video(video) => video_params(video, codec),
-            ParametersRef::Audio(_) | ParametersRef::Message(_) => None,
-        }
-    }));
-    read.ok().flatten()
 }
 
 /// A stream as the camera's page shows it.

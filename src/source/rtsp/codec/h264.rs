@@ -129,24 +129,31 @@ impl Pps {
     }
 }
 
-/// What a slice says of the picture that it belongs to. `None` where the slice has no header of its own (data
-/// partitions B and C), or ends too early.
+/// What a slice says of the picture that it belongs to. `None` where it has no header of its own (data partitions B
+/// and C).
 pub(super) fn slice<'s>(unit: &[u8], sets: impl Fn(u8) -> Option<(&'s Sps, &'s Pps)>) -> Option<Picture> {
     let &header = unit.first()?;
     let kind = header & 0x1f;
+    if matches!(kind, 3 | 4) {
+        return None;
+    }
     let bits = &mut Bits::new(&unit[1..]);
-    let first_mb = bits.ue()?;
+    let starts = bits.ue()? == 0;
+    let mut picture = Picture { starts, idr: kind == 5, reference: header & 0x60 != 0, ..Picture::default() };
+    // A slice that is too short to say more says at least that.
+    picture.described = read_fields(bits, sets, &mut picture).is_some();
+    Some(picture)
+}
+
+/// The fields that H.264 §7.4.1.2.4 compares; `None` where the parameter sets are not known or the slice ends.
+fn read_fields<'s>(
+    bits: &mut Bits<'_>,
+    sets: impl Fn(u8) -> Option<(&'s Sps, &'s Pps)>,
+    picture: &mut Picture,
+) -> Option<()> {
     bits.ue()?;
-    let pps = bits.ue_up_to(255)? as u8;
-    let mut picture = Picture {
-        starts: first_mb == 0,
-        pps,
-        idr: kind == 5,
-        reference: header & 0x60 != 0,
-        ..Picture::default()
-    };
-    let Some((sps, pps)) = sets(pps) else { return Some(picture) };
-    picture.described = true;
+    picture.pps = bits.ue_up_to(255)? as u8;
+    let (sps, pps) = sets(picture.pps)?;
     if sps.separate_planes {
         bits.skip(2)?;
     }
@@ -154,7 +161,7 @@ pub(super) fn slice<'s>(unit: &[u8], sets: impl Fn(u8) -> Option<(&'s Sps, &'s P
     if !sps.frame_mbs_only && bits.flag()? {
         picture.field = Some(bits.flag()?);
     }
-    if kind == 5 {
+    if picture.idr {
         picture.idr_id = bits.ue()?;
     }
     match sps.poc {
@@ -172,7 +179,7 @@ pub(super) fn slice<'s>(unit: &[u8], sets: impl Fn(u8) -> Option<(&'s Sps, &'s P
         }
         Poc::Delta { always_zero: true } | Poc::Output => {}
     }
-    Some(picture)
+    Some(())
 }
 
 #[cfg(test)]

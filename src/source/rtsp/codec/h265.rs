@@ -165,7 +165,8 @@ pub(super) fn slice(unit: &[u8]) -> Option<Picture> {
     if (16..=23).contains(&kind) {
         bits.flag()?;
     }
-    let pps = bits.ue_up_to(63)? as u8;
+    // A segment that is too short to say more says at least that.
+    let pps = bits.ue_up_to(63).unwrap_or(0) as u8;
     Some(Picture { starts, pps, idr: (16..=23).contains(&kind), ..Picture::default() })
 }
 

@@ -152,15 +152,6 @@ impl Assembler {
         self.params.as_ref()
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
-    /// A picture has come out.
-    pub(super) fn has_begun(&self) -> bool {
-        self.pictures > 0
-    }
-
     /// Packets are missing before what comes next: the unit that grew is not whole.
     pub(super) fn lose(&mut self, packets: u32) {
         self.drop_open();

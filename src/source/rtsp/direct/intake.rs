@@ -251,8 +251,13 @@ mod tests {
             (14_400, 0, None),
         ];
         assert_eq!(pictures, expect);
-        assert!(matches!(heard[3], Heard::Report { timestamp: 5, ntp: 9 }), "{:?}", heard[3]);
+        assert!(heard.contains(&Heard::Report { timestamp: 5, ntp: 9 }), "{heard:?}");
         assert_eq!(answers, 1);
+    }
+
+    #[test]
+    fn other_clock_rates_are_brought_to_ninety_thousand() {
+        assert_eq!([90_000, 1_000, 48_000].map(|rate| in_ticks(1_040, rate)), [1_040, 93_600, 1_950]);
     }
 
     proptest! {
