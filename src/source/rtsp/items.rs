@@ -1,6 +1,5 @@
 //! An open session's items, pulled straight from the socket: no task, no channel, no timer an access unit.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,9 +15,7 @@ use crate::source::{Item, SourceError};
 use crate::units::WallTime;
 
 use super::direct::Reader;
-use super::failure::{End, Failures};
-use super::leave::Leave;
-use super::library::Library;
+use super::failure::Failures;
 use super::watchdog::Watchdog;
 
 /// What a session yields, as it comes from a depacketiser.
@@ -44,49 +41,10 @@ pub(super) struct Coded {
     pub(super) new_params: Option<VideoParams>,
 }
 
-/// Who reads the socket.
-pub(super) enum Feed {
-    Direct(Box<Reader>),
-    Library(Box<Library>),
-}
-
-impl Feed {
-    /// The sample description of the first picture, where the session's description has it.
-    pub(super) fn described(&self) -> Option<VideoParams> {
-        match self {
-            Self::Direct(reader) => reader.described(),
-            Self::Library(library) => library.params(),
-        }
-    }
-
-    #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, End>> {
-        match self {
-            Self::Direct(reader) => reader.poll(cx),
-            Self::Library(library) => library.poll(cx),
-        }
-    }
-
-    /// The first picture whose parameter sets are known, with its sample description; nothing before it can be decoded.
-    /// The packets lost before it are counted with its own.
-    pub(super) async fn first_described_picture(&mut self) -> Result<(Coded, VideoParams), End> {
-        let mut lost = 0;
-        loop {
-            if let Heard::Picture(mut picture) = poll_fn(|cx| self.poll(cx)).await? {
-                picture.lost_packets += lost;
-                match picture.new_params.take() {
-                    Some(params) => return Ok((picture, params)),
-                    None => lost = picture.lost_packets,
-                }
-            }
-        }
-    }
-}
-
 /// The stream of a session's items.
 pub(super) struct Items {
     /// `None` once the session has ended.
-    feed: Option<Feed>,
+    reader: Option<Box<Reader>>,
     /// The first picture, when the session had to wait for its parameter sets.
     first: Option<Coded>,
     codec: VideoCodec,
@@ -95,24 +53,22 @@ pub(super) struct Items {
     watchdog: Watchdog,
     failures: Failures,
     runtime: Handle,
-    leave: Arc<Leave>,
 }
 
 impl Items {
     #[expect(clippy::too_many_arguments, reason = "each is a part of the one session that this is")]
     pub(super) fn new(
-        feed: Feed,
+        reader: Box<Reader>,
         first: Option<Coded>,
         codec: VideoCodec,
         params: Arc<Params>,
         clock: Arc<dyn Clock>,
         silence_max: Duration,
         failures: Failures,
-        leave: Arc<Leave>,
     ) -> Self {
         let watchdog = Watchdog::new(silence_max, clock.read().mono);
         let runtime = Handle::current();
-        Self { feed: Some(feed), first, codec, params, clock, watchdog, failures, runtime, leave }
+        Self { reader: Some(reader), first, codec, params, clock, watchdog, failures, runtime }
     }
 
     fn picture(&mut self, picture: Coded) -> Item {
@@ -153,7 +109,7 @@ impl Items {
     }
 
     fn end(&mut self, error: SourceError) -> Poll<Option<Result<Item, SourceError>>> {
-        self.feed = None;
+        self.reader = None;
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -167,8 +123,8 @@ impl Stream for Items {
             return Poll::Ready(Some(Ok(this.picture(picture))));
         }
         loop {
-            let Some(feed) = &mut this.feed else { return Poll::Ready(None) };
-            let item = match feed.poll(cx) {
+            let Some(reader) = &mut this.reader else { return Poll::Ready(None) };
+            let item = match reader.poll(cx) {
                 Poll::Ready(Ok(Heard::Picture(picture))) => this.picture(picture),
                 Poll::Ready(Ok(Heard::Sound(sound))) => this.sound(sound),
                 // A camera without a clock sends zero (RFC 3550 §6.4.1).
@@ -177,9 +133,6 @@ impl Stream for Items {
                     Item::SenderReport { timestamp, camera_time: WallTime::from_ntp(ntp), received: this.clock.read() }
                 }
                 Poll::Ready(Err(end)) => {
-                    if matches!(end, End::Irregular(_)) {
-                        this.leave.irregular();
-                    }
                     let error = this.failures.end(end);
                     return this.end(error);
                 }
@@ -196,9 +149,9 @@ impl Stream for Items {
 
 impl Drop for Items {
     fn drop(&mut self) {
-        // TEARDOWN is spawned when the feed is dropped, which would be a panic of retina's outside a runtime.
+        // TEARDOWN is spawned when the reader is dropped, which panics outside a runtime.
         let _inside = self.runtime.enter();
-        self.feed = None;
+        self.reader = None;
     }
 }
 

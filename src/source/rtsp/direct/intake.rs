@@ -1,54 +1,62 @@
-//! What was read of a session, taken apart: interleaved packets (RFC 2326 §10.12) with RTP and RTCP in them, and answers
-//! between them.
+//! The packets of a session, taken apart: RTP and RTCP of each stream to pictures, sound frames and reports.
 //!
-//! Invariant: what comes out does not depend on how the bytes were cut into reads. No I/O.
+//! Invariant: what comes out depends on the packets and their order alone. No I/O.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use rtsp_types::Response;
 
 use crate::media::{VideoCodec, VideoParams};
 
 use super::super::items::{Coded, Heard};
 use super::super::params;
-use super::connection::{self, Incoming};
 use super::depacketise::{Depacketiser, ParameterSets};
 use super::rtp::{Line, Packet};
+use super::sound::{SoundCoding, SoundDepacketiser};
+use super::tracks::Role;
 
 /// One session's.
 #[derive(Debug)]
 pub(super) struct Intake {
-    /// Of RTP packets; RTCP's is the next.
-    channel: u8,
     codec: VideoCodec,
     line: Line,
     depacketiser: Depacketiser,
+    sound: Option<(Line, SoundDepacketiser)>,
     /// Taken, oldest first.
     pub(super) heard: VecDeque<Heard>,
 }
 
 impl Intake {
-    pub(super) fn new(channel: u8, codec: VideoCodec, sets: ParameterSets) -> Self {
+    pub(super) fn new(codec: VideoCodec, sets: ParameterSets, sound: Option<SoundCoding>) -> Self {
         let depacketiser = Depacketiser::new(codec, sets);
-        Self { channel, codec, line: Line::default(), depacketiser, heard: VecDeque::new() }
+        let sound = sound.map(|coding| (Line::default(), SoundDepacketiser::new(coding)));
+        Self { codec, line: Line::default(), depacketiser, sound, heard: VecDeque::new() }
     }
 
-    /// Takes every whole packet and message; gives how many bytes they are. After an error nothing more may be put in.
-    pub(super) fn take(&mut self, bytes: &[u8], mut answered: impl FnMut(&Response<Vec<u8>>)) -> Result<usize, String> {
-        let mut rest = bytes;
-        while let Some((used, message)) = connection::next_message(rest).map_err(|e| e.to_string())? {
-            match message {
-                Incoming::Packet { channel, packet } if channel == self.channel => self.rtp(packet)?,
-                Incoming::Packet { channel, packet } if self.channel.checked_add(1) == Some(channel) => {
-                    self.rtcp(packet)?;
-                }
-                Incoming::Answer(answer) => answered(&answer),
-                Incoming::Packet { .. } | Incoming::Other => {}
+    /// Takes the next packet of one stream. After an error nothing more may be put in.
+    #[inline]
+    pub(super) fn packet(&mut self, role: Role, packet: &[u8]) -> Result<(), String> {
+        match role {
+            Role::Video => self.rtp(packet),
+            Role::VideoControl => self.rtcp(packet),
+            Role::Sound => {
+                self.sound(packet);
+                Ok(())
             }
-            rest = &rest[used..];
+            Role::SoundControl => Ok(()),
         }
-        Ok(bytes.len() - rest.len())
+    }
+
+    /// What cannot be read of the sound is left out: pictures matter more.
+    fn sound(&mut self, packet: &[u8]) {
+        let (Some((line, depacketiser)), Ok(packet)) = (&mut self.sound, Packet::parse(packet)) else { return };
+        let Ok((timestamp, lost)) = line.follow(&packet) else { return };
+        let heard = &mut self.heard;
+        depacketiser.push(timestamp, lost, packet.payload, |frame| {
+            let (timestamp, lost_packets) = (frame.timestamp, frame.lost_packets);
+            let data = Bytes::from(frame.data);
+            heard.push_back(Heard::Sound(Coded { timestamp, data, lost_packets, new_params: None }));
+        });
     }
 
     #[inline]
@@ -106,56 +114,39 @@ mod tests {
     ];
     const PPS: &[u8] = &[0x68, 0xcb, 0x8c, 0xb2];
 
-    fn packet(channel: u8, packet: &[u8]) -> Vec<u8> {
-        [&[b'$', channel], &(packet.len() as u16).to_be_bytes()[..], packet].concat()
-    }
-
     fn rtp(seq: u16, timestamp: u32, marker: bool, payload: &[u8]) -> Vec<u8> {
         let head = [0x80, u8::from(marker) << 7 | 96];
-        let bytes = [&head[..], &seq.to_be_bytes(), &timestamp.to_be_bytes(), &[0, 0, 0, 7], payload].concat();
-        packet(0, &bytes)
+        [&head[..], &seq.to_be_bytes(), &timestamp.to_be_bytes(), &[0, 0, 0, 7], payload].concat()
     }
 
-    /// Two pictures before the first parameter sets, two with sets of their own, a report, an answer, foreign packets.
-    fn session() -> Vec<u8> {
+    /// Two pictures before the first parameter sets, two with sets of their own, a report.
+    fn session() -> Vec<(Role, Vec<u8>)> {
         let other = [&SPS[..3], &[0x0e], &SPS[4..]].concat();
         let report = [&[0x80, 200, 0, 6, 0, 0, 0, 7][..], &9u64.to_be_bytes(), &[0, 0, 0, 5], &[0; 8]].concat();
-        [
-            rtp(1, 0, true, &[0x41, 0x9a]),
-            rtp(3, 3_600, true, &[0x41, 0x9a, 1]),
-            rtp(4, 7_200, false, SPS),
-            rtp(5, 7_200, false, PPS),
-            rtp(6, 7_200, true, &[0x65, 0x88, 1]),
-            packet(1, &report),
-            packet(6, &[1, 2, 3]),
-            b"RTSP/1.0 200 OK\r\nCSeq: 7\r\nContent-Length: 3\r\n\r\n$$$".to_vec(),
-            rtp(7, 10_800, false, &other),
-            rtp(8, 10_800, true, &[0x65, 0x88, 2]),
-            rtp(9, 14_400, false, &[0x7c, 0x81, 0x9a]),
-            rtp(10, 14_400, true, &[0x7c, 0x41, 1]),
+        let video = |packet| (Role::Video, packet);
+        vec![
+            video(rtp(1, 0, true, &[0x41, 0x9a])),
+            video(rtp(3, 3_600, true, &[0x41, 0x9a, 1])),
+            video(rtp(4, 7_200, false, SPS)),
+            video(rtp(5, 7_200, false, PPS)),
+            video(rtp(6, 7_200, true, &[0x65, 0x88, 1])),
+            (Role::VideoControl, report),
+            (Role::SoundControl, vec![1, 2, 3]),
+            (Role::Sound, vec![1, 2, 3]),
+            video(rtp(7, 10_800, false, &other)),
+            video(rtp(8, 10_800, true, &[0x65, 0x88, 2])),
+            video(rtp(9, 14_400, false, &[0x7c, 0x81, 0x9a])),
+            video(rtp(10, 14_400, true, &[0x7c, 0x41, 1])),
         ]
-        .concat()
-    }
-
-    /// What comes out of reads of these lengths, and of the rest; how many answers.
-    fn taken(reads: &[usize]) -> (Vec<Heard>, usize) {
-        let mut intake = Intake::new(0, VideoCodec::H264, ParameterSets::default());
-        let (bytes, mut held, mut answers) = (session(), Vec::new(), 0);
-        let mut rest = &bytes[..];
-        for read in reads.iter().copied().chain([usize::MAX]) {
-            let (now, later) = rest.split_at(read.min(rest.len()));
-            held.extend_from_slice(now);
-            let used = intake.take(&held, |_| answers += 1).expect("a regular session");
-            held.drain(..used);
-            rest = later;
-        }
-        assert!(held.is_empty());
-        (intake.heard.into(), answers)
     }
 
     #[test]
-    fn each_picture_has_its_own_sample_description_though_all_came_in_one_read() {
-        let (heard, answers) = taken(&[]);
+    fn each_picture_has_its_own_sample_description() {
+        let mut intake = Intake::new(VideoCodec::H264, ParameterSets::default(), Some(SoundCoding::G711));
+        for (role, packet) in session() {
+            intake.packet(role, &packet).expect("a regular session");
+        }
+        let heard: Vec<_> = intake.heard.into();
         let pictures: Vec<_> = heard
             .iter()
             .filter_map(|heard| match heard {
@@ -172,21 +163,15 @@ mod tests {
         ];
         assert_eq!(pictures, expect);
         assert!(matches!(heard[3], Heard::Report { timestamp: 5, ntp: 9 }), "{:?}", heard[3]);
-        assert_eq!(answers, 1);
     }
 
     proptest! {
         #[test]
-        fn however_it_is_cut_into_reads_the_same_comes_out(reads in prop::collection::vec(0..40usize, 0..60)) {
-            prop_assert_eq!(taken(&reads), taken(&[]));
-        }
-
-        #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), packets in any::<bool>()) {
-            let mut intake = Intake::new(0, VideoCodec::H265, ParameterSets::default());
-            let bytes = if packets { packet(0, &[&[0x80, 96, 0, 1][..], &[0; 8], &bytes].concat()) } else { bytes };
-            if let Ok(used) = intake.take(&bytes, |_| ()) {
-                prop_assert!(used <= bytes.len());
+            let mut intake = Intake::new(VideoCodec::H265, ParameterSets::default(), Some(SoundCoding::G711));
+            let bytes = if packets { [&[0x80, 96, 0, 1][..], &[0; 8], &bytes].concat() } else { bytes };
+            for role in [Role::Video, Role::VideoControl, Role::Sound, Role::SoundControl] {
+                let _ = intake.packet(role, &bytes);
             }
         }
     }
