@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Camera, Config, Transport};
+use crate::config::{self, Camera, CameraTls, Config, Transport};
 use crate::dedup::Dedup;
 use crate::hold::Holds;
 use crate::http::{self, Access};
@@ -35,7 +35,7 @@ use crate::retention::relieve::Reliever;
 use crate::retention::{self, Policy};
 use crate::retrieve::Footage;
 use crate::scrub::Scrubber;
-use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
+use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
 use crate::store::probe::Verdict;
@@ -47,8 +47,11 @@ mod tick;
 
 /// Sessions being opened at a time.
 const OPENING_AT_ONCE: usize = 64;
-/// From the first packet sent to a session being open.
-const SETUP_TIMEOUT: Duration = Duration::from_secs(15);
+/// From the first packet sent to a session being open. Cameras that start their encoder when they are asked take ten
+/// seconds for one answer.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Below the data directory: the certificates of cameras that were pinned at first use.
+const CERTIFICATES_DIR: &str = "camera-certificates";
 /// What a thread of recorders waits at its end, for cameras to be told that their sessions are over.
 const TEARDOWN_TIME: Duration = Duration::from_millis(200);
 
@@ -439,7 +442,7 @@ async fn recorders(
             let key = CameraKey { tenant: tenant.id.clone(), camera: camera.id.clone() };
             let server = (camera.url.host_str().map(str::to_owned), camera.url.port());
             let group = groups.entry(server).or_default().clone();
-            let source = RtspSource::new(rtsp_config(&key, camera), shared.clock.clone(), group);
+            let source = RtspSource::new(rtsp_config(config, &key, camera), shared.clock.clone(), group);
             let now = shared.clock.wall();
             let continuity = match store.shared(&key) {
                 // What others recorded does not count.
@@ -460,16 +463,28 @@ async fn recorders(
     Ok([over_tcp, over_udp])
 }
 
-fn rtsp_config(key: &CameraKey, camera: &Camera) -> RtspConfig {
+fn rtsp_config(config: &Config, key: &CameraKey, camera: &Camera) -> RtspConfig {
     RtspConfig {
         camera: key.clone(),
         url: camera.url.clone(),
+        tls: tls_trust(config, key, camera),
         username: camera.username.clone(),
         password: camera.password.clone(),
         transport: camera.transport,
         audio: camera.audio_legal_basis.is_some(),
         silence_max: camera.silence_max,
         setup_timeout: SETUP_TIMEOUT,
+    }
+}
+
+fn tls_trust(config: &Config, key: &CameraKey, camera: &Camera) -> TlsTrust {
+    match &camera.tls {
+        CameraTls::System => TlsTrust::System,
+        CameraTls::CaFile(file) => TlsTrust::CaFile(file.clone()),
+        CameraTls::FirstUse => {
+            let pins = config.data_dir.join(CERTIFICATES_DIR).join(key.tenant.to_string());
+            TlsTrust::FirstUse(pins.join(format!("{}.sha256", key.camera)))
+        }
     }
 }
 

@@ -120,6 +120,7 @@ impl Recorder {
             status.detail.clear();
             status.video = Some((&params.video).into());
             status.also_offered = session.also_offered.clone();
+            status.odd_setup = session.odd.clone();
         });
         let detail = format!("{} {}x{}", params.video.rfc6381, params.video.width, params.video.height);
         info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");

@@ -51,6 +51,8 @@ pub struct Session {
     pub params: Arc<Params>,
     /// What else the camera offers and is not recorded, for its page: `"audio pcma/8000"`, `"onvif metadata"`, …
     pub also_offered: Vec<String>,
+    /// What is odd about how the camera describes itself and answers, for its page.
+    pub odd: Vec<String>,
     /// Its items.
     pub items: Pin<Box<dyn Stream<Item = Result<Item, SourceError>> + Send>>,
 }

@@ -66,6 +66,8 @@ pub struct CameraStatus {
     pub camera_clock_offset: Option<Ticks90k>,
     /// What else it offers and is not recorded.
     pub also_offered: Vec<String>,
+    /// What is odd about how it describes itself and answers.
+    pub odd_setup: Vec<String>,
     /// What has been odd about its stream since the gateway started, and was recorded all the same.
     pub oddities: BTreeMap<Oddity, OddityStatus>,
 }

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use vigie::clock::SystemClock;
 use vigie::config::Transport;
 use vigie::media::{GapCause, VideoCodec};
-use vigie::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
+use vigie::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use vigie::source::{Item, Source};
 
 const PICTURES: usize = 50;
@@ -49,6 +49,7 @@ impl Server {
         let config = RtspConfig {
             camera: "ville/essai".parse().expect("a camera key"),
             url: format!("rtsp://127.0.0.1:{}/{path}", self.port).parse().expect("a url"),
+            tls: TlsTrust::System,
             username: Some("viewer".to_owned()),
             password: Some(password.to_owned().into()),
             transport,

@@ -252,6 +252,9 @@ pub(super) struct StatusView {
     /// What else the camera offers and is not recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     also_offered: Vec<String>,
+    /// What is odd about how the camera describes itself and answers; it is recorded all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    odd_setup: Vec<String>,
     /// What has been odd about its stream since the gateway started, and was recorded all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     oddities: Vec<OddityView>,
@@ -302,6 +305,7 @@ impl StatusView {
             height: video.map(|video| video.height),
             camera_clock_offset_ms: status.camera_clock_offset.map(milliseconds),
             also_offered: status.also_offered,
+            odd_setup: status.odd_setup,
             oddities: status.oddities.into_iter().map(OddityView::of).collect(),
         }
     }

@@ -1,7 +1,6 @@
 //! An open session's items, pulled straight from the socket: no task, no channel, no timer an access unit.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,9 +16,7 @@ use crate::source::{Item, SourceError};
 use crate::units::WallTime;
 
 use super::direct::Reader;
-use super::failure::{End, Failures};
-use super::leave::Leave;
-use super::library::Library;
+use super::failure::Failures;
 use super::watchdog::Watchdog;
 
 /// How often what is odd is given out: a count, and not a line a packet.
@@ -57,65 +54,10 @@ pub(super) struct Coded {
     pub(super) new_params: Option<VideoParams>,
 }
 
-/// Who reads the socket.
-pub(super) enum Feed {
-    Direct(Box<Reader>),
-    Library(Box<Library>),
-}
-
-impl Feed {
-    /// The sample description of the first picture, where the session's description has it.
-    pub(super) fn described(&self) -> Option<VideoParams> {
-        match self {
-            Self::Direct(reader) => reader.described(),
-            Self::Library(library) => library.params(),
-        }
-    }
-
-    #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<Result<Heard, End>> {
-        match self {
-            Self::Direct(reader) => reader.poll(cx, clock),
-            Self::Library(library) => library.poll(cx, clock),
-        }
-    }
-
-    /// What has been taken and is not given out yet, when nothing more is read.
-    fn rest(&mut self, clock: &dyn Clock) -> VecDeque<Heard> {
-        match self {
-            Self::Direct(reader) => reader.rest(clock),
-            Self::Library(_) => VecDeque::new(),
-        }
-    }
-
-    /// What was odd since it was last taken.
-    fn odd(&mut self) -> Option<&mut OddityCounts> {
-        match self {
-            Self::Direct(reader) => Some(reader.odd()),
-            Self::Library(_) => None,
-        }
-    }
-
-    /// The first picture whose parameter sets are known, with its sample description; nothing before it can be decoded.
-    /// The packets lost before it are counted with its own.
-    pub(super) async fn first_described_picture(&mut self, clock: &dyn Clock) -> Result<(Coded, VideoParams), End> {
-        let mut lost = 0;
-        loop {
-            if let Heard::Picture(mut picture) = poll_fn(|cx| self.poll(cx, clock)).await? {
-                picture.lost_packets += lost;
-                match picture.new_params.take() {
-                    Some(params) => return Ok((picture, params)),
-                    None => lost = picture.lost_packets,
-                }
-            }
-        }
-    }
-}
-
 /// The stream of a session's items.
 pub(super) struct Items {
     /// `None` once the session has ended.
-    feed: Option<Feed>,
+    reader: Option<Box<Reader>>,
     /// The first picture, when the session had to wait for its parameter sets.
     first: Option<Coded>,
     params: Arc<Params>,
@@ -123,7 +65,6 @@ pub(super) struct Items {
     watchdog: Watchdog,
     failures: Failures,
     runtime: Handle,
-    leave: Arc<Leave>,
     access: Access,
     odd: OddityCounts,
     /// When what was odd was last given out, on the monotonic clock.
@@ -160,25 +101,23 @@ impl Access {
 impl Items {
     #[expect(clippy::too_many_arguments, reason = "each is a part of the one session that this is")]
     pub(super) fn new(
-        feed: Feed,
+        reader: Box<Reader>,
         first: Option<Coded>,
             params: Arc<Params>,
         clock: Arc<dyn Clock>,
         silence_max: Duration,
         failures: Failures,
-        leave: Arc<Leave>,
     ) -> Self {
         let watchdog = Watchdog::new(silence_max, clock.read().mono);
         let runtime = Handle::current();
         Self {
-            feed: Some(feed),
+            reader: Some(reader),
             first,
             params,
             clock,
             watchdog,
             failures,
             runtime,
-            leave,
             access: Access::default(),
             odd: OddityCounts::default(),
             odd_told: None,
@@ -204,8 +143,8 @@ impl Items {
 
     /// What has been odd, once a while, and at the end.
     fn oddities(&mut self, at_end: bool) -> Option<Item> {
-        if let Some(odd) = self.feed.as_mut().and_then(Feed::odd) {
-            self.odd.take_from(odd);
+        if let Some(reader) = &mut self.reader {
+            self.odd.take_from(reader.odd());
         }
         if self.odd.total() == 0 {
             return None;
@@ -242,14 +181,14 @@ impl Items {
     /// The session is over: what is left of it comes before the error.
     fn end(&mut self, error: SourceError) {
         let clock = self.clock.clone();
-        for heard in self.feed.as_mut().map(|feed| feed.rest(&*clock)).unwrap_or_default() {
+        for heard in self.reader.as_mut().map(|reader| reader.rest(&*clock)).unwrap_or_default() {
             let item = self.item(heard);
             self.last.extend(item.map(Ok));
         }
         let odd = self.oddities(true);
         self.last.extend(odd.map(Ok));
         self.last.push_back(Err(error));
-        self.feed = None;
+        self.reader = None;
     }
 
     fn item(&mut self, heard: Heard) -> Option<Item> {
@@ -276,20 +215,17 @@ impl Stream for Items {
             return Poll::Ready(Some(Ok(this.picture(picture))));
         }
         loop {
-            if let Some(odd) = this.feed.is_some().then(|| this.oddities(false)).flatten() {
+            if let Some(odd) = this.reader.is_some().then(|| this.oddities(false)).flatten() {
                 return Poll::Ready(Some(Ok(odd)));
             }
-            let Some(feed) = &mut this.feed else { return Poll::Ready(this.last.pop_front()) };
-            match feed.poll(cx, &*this.clock) {
+            let Some(reader) = &mut this.reader else { return Poll::Ready(this.last.pop_front()) };
+            match reader.poll(cx, &*this.clock) {
                 Poll::Ready(Ok(heard)) => {
                     if let Some(item) = this.item(heard) {
                         return Poll::Ready(Some(Ok(item)));
                     }
                 }
                 Poll::Ready(Err(end)) => {
-                    if matches!(end, End::Irregular(_)) {
-                        this.leave.irregular();
-                    }
                     let error = this.failures.end(end);
                     this.end(error);
                 }
@@ -305,9 +241,9 @@ impl Stream for Items {
 
 impl Drop for Items {
     fn drop(&mut self) {
-        // TEARDOWN is spawned when the feed is dropped, which would be a panic of retina's outside a runtime.
+        // TEARDOWN is spawned when the reader is dropped, which panics outside a runtime.
         let _inside = self.runtime.enter();
-        self.feed = None;
+        self.reader = None;
     }
 }
 

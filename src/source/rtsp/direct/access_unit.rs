@@ -17,6 +17,8 @@ use super::super::codec::{self, Kind, ParameterSets, Picture, Put};
 
 /// A picture that ends with a marker, and that nothing follows for so long, is whole.
 pub(super) const QUIET: Duration = Duration::from_millis(500);
+/// And one without a marker, after so long.
+const UNMARKED_QUIET: Duration = Duration::from_secs(2);
 /// How many pictures are looked through for start codes: a camera that puts them inside NAL units does so from the
 /// beginning.
 const PICTURES_LOOKED_THROUGH: u32 = 64;
@@ -459,14 +461,15 @@ impl Assembler {
         }
     }
 
-    /// Whether there is a picture that is whole unless more of it comes soon.
-    pub(super) fn awaits_quiet(&self) -> bool {
-        self.picture.slices.is_some() && self.picture.marked
+    /// How long nothing may come before the picture that grows is taken for whole, if it may be.
+    pub(super) fn awaits_quiet(&self) -> Option<Duration> {
+        let may_be_whole = self.picture.slices.is_some() && self.open.is_none();
+        may_be_whole.then_some(if self.picture.marked { QUIET } else { UNMARKED_QUIET })
     }
 
-    /// Nothing has come for [`QUIET`].
+    /// Nothing has come for that long.
     pub(super) fn quiet(&mut self, out: &mut impl FnMut(AccessUnit)) {
-        if self.awaits_quiet() {
+        if self.awaits_quiet().is_some() {
             self.given_out = self.picture.slices.map(|(_, last)| last);
             self.give_out(out);
         }

@@ -4,10 +4,12 @@
 //! is counted and costs nothing where the unit can still be put together.
 //! Absent on purpose: interleaved packetisation (STAP-B, MTAP, FU-B), which no camera is known to send.
 
+use std::time::Duration;
+
 use crate::media::{Oddity, OddityCounts, VideoCodec, VideoParams};
 
 use super::super::codec::{self, ParameterSets};
-use super::access_unit::{AccessUnit, Arrival, Assembler};
+use super::access_unit::{AccessUnit, Arrival, Assembler, QUIET};
 
 /// One stream's depacketiser.
 #[derive(Debug)]
@@ -75,18 +77,21 @@ impl Depacketiser {
         self.assembler.lose(packets);
     }
 
-    /// Whether there is a picture that is whole unless more of it comes soon.
-    pub(in super::super) fn awaits_quiet(&self) -> bool {
-        self.fragmented.map_or(self.assembler.awaits_quiet(), |fragmented| fragmented.last.marker)
+    /// How long nothing may come before the picture that grows is taken for whole, if it may be.
+    pub(in super::super) fn awaits_quiet(&self) -> Option<Duration> {
+        match self.fragmented {
+            Some(fragmented) => fragmented.last.marker.then_some(QUIET),
+            None => self.assembler.awaits_quiet(),
+        }
     }
 
-    /// Nothing has come for [`QUIET`](super::access_unit::QUIET).
+    /// Nothing has come for that long.
     pub(in super::super) fn quiet(
         &mut self,
         odd: &mut OddityCounts,
         mut out: impl FnMut(AccessUnit),
     ) -> Result<(), String> {
-        if self.awaits_quiet() {
+        if self.awaits_quiet().is_some() {
             self.close_without_end(odd, &mut out)?;
             self.assembler.quiet(&mut out);
         }

@@ -1,4 +1,4 @@
-//! A peer for one test: it answers RTSP requests as told and then sends the bytes it was given. What a well-behaved
+//! A peer for one test: it answers RTSP requests as it was set up to and then sends the bytes it was given. What a well-behaved
 //! camera does is the simulator's business; this one is for what a wire can carry.
 
 use std::sync::{Arc, Mutex};
@@ -56,8 +56,6 @@ pub(super) struct Peer {
     stream: Vec<u8>,
     then: Then,
     odd: Vec<(&'static str, Answer)>,
-    /// Answers SETUP only where DESCRIBE was asked on the same connection.
-    remembers: bool,
     requests: Arc<Mutex<Vec<String>>>,
     asked: Arc<Notify>,
 }
@@ -66,18 +64,12 @@ impl Peer {
     /// A peer with these media lines, which sends these bytes after PLAY.
     pub(super) fn new(media: impl Into<String>, stream: &[Vec<u8>], then: Then) -> Self {
         let (requests, asked) = (Arc::default(), Arc::default());
-        Self { media: media.into(), stream: stream.concat(), then, odd: Vec::new(), remembers: false, requests, asked }
+        Self { media: media.into(), stream: stream.concat(), then, odd: Vec::new(), requests, asked }
     }
 
     /// Answers requests oddly whose first line holds `part`.
     pub(super) fn answering(mut self, part: &'static str, answer: Answer) -> Self {
         self.odd.push((part, answer));
-        self
-    }
-
-    /// Wants DESCRIBE on the connection of SETUP.
-    pub(super) fn remembering(mut self) -> Self {
-        self.remembers = true;
         self
     }
 
@@ -115,7 +107,6 @@ impl Peer {
     async fn serve(&self, connection: TcpStream) -> std::io::Result<()> {
         let (reader, mut writer) = connection.into_split();
         let mut lines = BufReader::new(reader).lines();
-        let mut described = !self.remembers;
         loop {
             let (mut request, mut cseq) = (None, String::new());
             while let Some(line) = lines.next_line().await?.filter(|l| !l.is_empty()) {
@@ -127,11 +118,6 @@ impl Peer {
             let Some(request) = request else { return Ok(()) };
             self.requests.lock().expect("no test panics with it").push(request.clone());
             self.asked.notify_waiters();
-            described |= request.starts_with("DESCRIBE");
-            if request.starts_with("SETUP") && !described {
-                writer.write_all(format!("RTSP/1.0 454 Session Not Found\r\nCSeq: {cseq}\r\n\r\n").as_bytes()).await?;
-                continue;
-            }
             let odd = self.odd.iter().find(|(part, _)| request.contains(part)).map(|(_, answer)| *answer);
             match odd {
                 Some(Answer::Status(status)) => {

@@ -154,9 +154,9 @@ fn a_marker_ends_a_picture_at_once_when_it_has_proved_right() {
     let mut depacketiser = Depacketiser::new(VideoCodec::H264, sets(VideoCodec::H264), 1 << 20);
     let arrival = Arrival { timestamp: 0, marker: true, received: NOW };
     depacketiser.push(arrival, 0, &slice(0, true), &mut odd, |_| panic!("too early")).expect("regular");
-    assert!(depacketiser.awaits_quiet());
+    assert_eq!(depacketiser.awaits_quiet(), Some(QUIET));
     depacketiser.quiet(&mut odd, |_| pictures += 1).expect("regular");
-    assert_eq!((pictures, depacketiser.awaits_quiet()), (9, false));
+    assert_eq!((pictures, depacketiser.awaits_quiet()), (9, None));
 }
 
 #[test]
