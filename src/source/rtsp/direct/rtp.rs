@@ -116,6 +116,8 @@ impl Placed<'_> {
 #[derive(Debug)]
 pub(super) struct Line {
     clock_rate: u32,
+    /// What the description says, and what the stream has.
+    described_type: u8,
     payload_type: u8,
     /// A packet of `payload_type` has come.
     typed: bool,
@@ -138,6 +140,7 @@ impl Line {
     pub(super) fn new(payload_type: u8, clock_rate: u32, announced: Option<u32>) -> Self {
         Self {
             clock_rate,
+            described_type: payload_type,
             payload_type,
             typed: false,
             unexpected_type: (payload_type, 0),
@@ -219,7 +222,9 @@ impl Line {
     }
 
     fn is_of_stream(&mut self, payload_type: u8, odd: &mut OddityCounts) -> bool {
-        if payload_type == self.payload_type {
+        if payload_type == self.payload_type || payload_type == self.described_type {
+            // The described type is right as soon as it comes, whatever came before it.
+            self.payload_type = payload_type;
             self.typed = true;
             return true;
         }

@@ -108,6 +108,10 @@ fn packets_of_other_types_take_no_part_in_the_order() {
     // The description names another type than the stream has.
     let sent = [(1, 1, 10, 98, 0), (1, 2, 20, 98, 0)];
     check_placed(None, &sent, &[(10, 0, 1), (20, 0, 2)], &[(Oddity::OtherPayloadType, 1)]);
+    // One of another type comes first.
+    let sent = [(1, 1, 10, 97, 0), (1, 2, 20, OWN, 0), (1, 3, 20, 97, 0), (1, 3, 30, OWN, 0)];
+    let kinds = [(Oddity::ForeignPayloadType, 1), (Oddity::OtherPayloadType, 1)];
+    check_placed(None, &sent, &[(10, 0, 1), (20, 0, 2), (30, 0, 3)], &kinds);
 }
 
 #[test]
