@@ -22,6 +22,7 @@ use crate::units::{CameraKey, WallTime};
 
 mod backoff;
 mod continuity;
+mod oddities;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ mod wall;
 pub use continuity::Continuity;
 
 use backoff::Backoff;
+use oddities::Oddities;
 use session::{Ended, Recording};
 
 /// When a pack is sealed, at the next random access point.
@@ -63,6 +65,7 @@ pub struct Recorder {
     source: Box<dyn Source>,
     status: StatusSlot,
     continuity: Continuity,
+    oddities: Oddities,
 }
 
 impl Recorder {
@@ -74,7 +77,7 @@ impl Recorder {
         camera: CameraKey,
         continuity: Continuity,
     ) -> Self {
-        Self { shared, camera, source, status, continuity }
+        Self { shared, camera, source, status, continuity, oddities: Oddities::default() }
     }
 
     /// Records until told to stop; then what is begun is finished and the gap is opened.
@@ -129,7 +132,8 @@ impl Recorder {
         let detail = format!("{} {}x{}", params.video.rfc6381, params.video.width, params.video.height);
         info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");
         self.tell(vec![self.event("connected", detail)]).await;
-        let recording = Recording::new(&self.shared, &self.camera, &self.status, &mut self.continuity, params);
+        let (continuity, oddities) = (&mut self.continuity, &mut self.oddities);
+        let recording = Recording::new(&self.shared, &self.camera, &self.status, continuity, oddities, params);
         match recording.run(session.items, stop).await {
             Ended::Stopped => None,
             Ended::Failed(error) => Some(error),

@@ -11,7 +11,7 @@ use futures::Stream;
 use futures::future::BoxFuture;
 
 use crate::clock::Reading;
-use crate::media::{AccessUnit, GapCause, Params};
+use crate::media::{AccessUnit, GapCause, OddityCounts, Params};
 use crate::units::WallTime;
 
 pub mod replay;
@@ -41,6 +41,8 @@ pub enum Item {
         /// When the report arrived.
         received: Reading,
     },
+    /// What was odd about the stream since it was last said; once a second at most.
+    Oddities(OddityCounts),
 }
 
 /// An open session: RTSP is playing.

@@ -3,12 +3,12 @@
 //! Invariant: one writer per camera; a reader copies one camera's values and holds nothing while it formats them.
 //! Absent on purpose: history. What happened is in the index, as gaps and events.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 
-use crate::media::{GapCause, VideoCodec, VideoParams};
+use crate::media::{GapCause, Oddity, OddityCounts, VideoCodec, VideoParams};
 use crate::units::{CameraKey, Ticks90k, WallTime};
 
 /// Time constant of the smoothed rates.
@@ -70,6 +70,19 @@ pub struct CameraStatus {
     pub also_offered: Vec<String>,
     /// What is odd about how it describes itself and answers.
     pub odd_setup: Vec<String>,
+    /// What has been odd about its stream since the gateway started, and was recorded all the same.
+    pub oddities: BTreeMap<Oddity, OddityStatus>,
+}
+
+/// One kind of what is odd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OddityStatus {
+    /// How often it occurred.
+    pub count: u64,
+    /// When it first did.
+    pub first: WallTime,
+    /// When it last did.
+    pub last: WallTime,
 }
 
 impl CameraStatus {
@@ -78,6 +91,15 @@ impl CameraStatus {
         if self.state != state || self.since.is_none() {
             self.state = state;
             self.since = Some(at);
+        }
+    }
+
+    /// Something about the stream was odd.
+    pub fn occurred(&mut self, counts: &OddityCounts, at: WallTime) {
+        for (oddity, count) in counts.iter() {
+            let status = self.oddities.entry(oddity).or_insert(OddityStatus { count: 0, first: at, last: at });
+            status.count = status.count.saturating_add(count);
+            status.last = at;
         }
     }
 
@@ -177,6 +199,17 @@ mod tests {
         status.enter(CameraState::Recording, WallTime(1));
         status.enter(CameraState::Recording, WallTime(2));
         assert_eq!(status.since, Some(WallTime(1)));
+    }
+
+    #[test]
+    fn what_is_odd_is_counted_by_its_kind() {
+        let (mut status, mut counts) = (CameraStatus::default(), OddityCounts::default());
+        counts.add(Oddity::DuplicatePacket);
+        counts.add(Oddity::DuplicatePacket);
+        status.occurred(&counts, WallTime(1));
+        status.occurred(&counts, WallTime(5));
+        let expect = OddityStatus { count: 4, first: WallTime(1), last: WallTime(5) };
+        assert_eq!(status.oddities.into_iter().collect::<Vec<_>>(), [(Oddity::DuplicatePacket, expect)]);
     }
 
     #[test]

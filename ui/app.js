@@ -138,7 +138,7 @@ function codecsOf(init) {
   };
   const hex = (byte) => byte.toString(16).padStart(2, "0");
   const avc = find("avcC");
-  if (avc > 0) return `avc1.${hex(init[avc + 1])}${hex(init[avc + 2])}${hex(init[avc + 3])}`;
+  if (avc > 0) return `${find("avc3") > 0 ? "avc3" : "avc1"}.${hex(init[avc + 1])}${hex(init[avc + 2])}${hex(init[avc + 3])}`;
   const hevc = find("hvcC");
   if (hevc < 0) return null;
   // ISO/IEC 14496-15 Annex E.3: profile space and number, reversed compatibility flags, tier and level, constraints.
@@ -148,7 +148,7 @@ function codecsOf(init) {
   const constraints = [...init.slice(hevc + 6, hevc + 12)];
   while (constraints.length && constraints.at(-1) === 0) constraints.pop();
   const tier = init[hevc + 1] & 0x20 ? "H" : "L";
-  return [`hvc1.${space}${init[hevc + 1] & 0x1f}`, flags.toString(16), `${tier}${init[hevc + 12]}`, ...constraints.map((b) => b.toString(16))].join(".");
+  return [`${find("hev1") > 0 ? "hev1" : "hvc1"}.${space}${init[hevc + 1] & 0x1f}`, flags.toString(16), `${tier}${init[hevc + 12]}`, ...constraints.map((b) => b.toString(16))].join(".");
 }
 
 const independent = (playlist) => playlist.includes("#EXT-X-INDEPENDENT-SEGMENTS");

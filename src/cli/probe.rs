@@ -113,6 +113,7 @@ async fn observe(session: &mut Session, time: Duration) -> Observed {
     while let Ok(Some(item)) = timeout_at(until, session.items.next()).await {
         match item {
             Ok(Item::AccessUnit(unit)) => observed.unit(&unit),
+            Ok(Item::Oddities(counts)) => observed.odd.extend(counts.iter().map(|(oddity, _)| oddity)),
             Ok(Item::SenderReport { camera_time, received, .. }) => observed.clock(camera_time, received),
             Err(error) => {
                 observed.ended = Some(error.detail);

@@ -11,10 +11,10 @@ use super::params::{Asked, Between, Camera, Instant, range};
 use super::problem::{Kind, Problem};
 use super::{LIVE, Service};
 use crate::index::CameraRow;
-use crate::media::{GapCause, VideoCodec};
+use crate::media::{GapCause, Oddity, VideoCodec};
 use crate::retrieve::timeline::{GapSpan, Span, TIMELINE_DAYS_MAX, Timeline};
 use crate::retrieve::{self, RetrieveError};
-use crate::status::{CameraState, CameraStatus};
+use crate::status::{CameraState, CameraStatus, OddityStatus};
 use crate::units::{Ticks90k, WallTime};
 
 /// Longest timeline, in hours.
@@ -275,6 +275,21 @@ pub(super) struct StatusView {
     /// What is odd about how the camera describes itself and answers; it is recorded all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     odd_setup: Vec<String>,
+    /// What has been odd about its stream since the gateway started, and was recorded all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    oddities: Vec<OddityView>,
+}
+
+/// One kind of what is odd about a camera's stream.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+struct OddityView {
+    kind: Oddity,
+    /// How often it occurred.
+    count: u64,
+    /// When it first did.
+    first: String,
+    /// When it last did.
+    last: String,
 }
 
 impl StatusView {
@@ -311,7 +326,14 @@ impl StatusView {
             camera_clock_offset_ms: status.camera_clock_offset.map(milliseconds),
             also_offered: status.also_offered,
             odd_setup: status.odd_setup,
+            oddities: status.oddities.into_iter().map(OddityView::of).collect(),
         }
+    }
+}
+
+impl OddityView {
+    fn of((kind, status): (Oddity, OddityStatus)) -> Self {
+        Self { kind, count: status.count, first: status.first.to_string(), last: status.last.to_string() }
     }
 }
 

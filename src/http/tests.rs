@@ -18,7 +18,7 @@ use crate::clock::{Clock, Reading};
 use crate::hold::Holds;
 use crate::index::{CameraRow, Change, Index};
 use crate::keys::Keys;
-use crate::media::{Gap, GapCause};
+use crate::media::{Gap, GapCause, Oddity, OddityCounts};
 use crate::pack::HoldFacts;
 use crate::packs::Packs;
 use crate::retrieve::Footage;
@@ -206,6 +206,9 @@ async fn a_camera_tells_what_its_recorder_put_on_the_board() {
         status.enter(CameraState::Gap(GapCause::Unauthorized), at("2026-03-01T11:59:00Z"));
         status.fragment(at("2026-03-01T11:58:00Z"), Ticks90k(90_000), 500_000, 25);
         status.camera_clock_offset = Some(Ticks90k(-180_000));
+        let mut counts = OddityCounts::default();
+        counts.add(Oddity::DuplicatePacket);
+        status.occurred(&counts, at("2026-03-01T11:57:00Z"));
     });
     let camera = gateway.ask("north", "/api/cameras/gate").await.json();
     assert_eq!(camera["footage"], Value::Null);
@@ -214,6 +217,8 @@ async fn a_camera_tells_what_its_recorder_put_on_the_board() {
     assert_eq!(status["lag_ms"], 120_000);
     assert_eq!(status["bit_rate"], 4_000_000);
     assert_eq!(status["camera_clock_offset_ms"], -2_000);
+    assert_eq!(status["oddities"][0]["kind"], "duplicate_packet");
+    assert_eq!(status["oddities"][0]["count"], 1);
     let all = gateway.ask("north", "/api/status").await.json();
     assert_eq!(all["time_zone"], "Europe/Paris");
     assert_eq!(all["now"].as_str().unwrap().parse(), Ok(at("2026-03-01T12:00:00Z")));

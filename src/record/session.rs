@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::continuity::Continuity;
+use super::oddities::Oddities;
 use super::wall::{Placed, WallLine};
 use super::{Shared, event, tell};
 use crate::fragment::{FragmentError, Fragmenter};
 use crate::index::Change;
-use crate::media::{AccessUnit, Fragment, Gap, GapCause, Params};
+use crate::media::{AccessUnit, Fragment, Gap, GapCause, OddityCounts, Params};
 use crate::pack::{PackHeader, Stamp};
 use crate::source::{Item, SourceError};
 use crate::spool::{Growing, Size, SpoolError};
@@ -44,6 +45,7 @@ pub(super) struct Recording<'a> {
     camera: &'a CameraKey,
     status: &'a StatusSlot,
     continuity: &'a mut Continuity,
+    oddities: &'a mut Oddities,
     run: Run,
     /// The disk refused a fragment since the last one it took.
     refused: Option<GapCause>,
@@ -89,10 +91,11 @@ impl<'a> Recording<'a> {
         camera: &'a CameraKey,
         status: &'a StatusSlot,
         continuity: &'a mut Continuity,
+        oddities: &'a mut Oddities,
         params: Arc<Params>,
     ) -> Self {
         let run = Run::new(shared, params, continuity.not_before());
-        Self { shared, camera, status, continuity, run, refused: None }
+        Self { shared, camera, status, continuity, oddities, run, refused: None }
     }
 
     /// Records what the session yields until it ends or the gateway stops. What was received whole is in a pack then,
@@ -128,6 +131,10 @@ impl<'a> Recording<'a> {
                     self.run.wall.sender_report(timestamp, camera_time);
                     Ok(())
                 }
+                Item::Oddities(counts) => {
+                    self.odd(&counts).await;
+                    Ok(())
+                }
             };
             if let Err(error) = done {
                 break Ended::Failed(error);
@@ -143,6 +150,7 @@ impl<'a> Recording<'a> {
         let received = unit.received.mono;
         if unit.random_access {
             self.run.random_access_at = received;
+            self.oddities_end(received).await;
         } else if received.saturating_sub(self.run.random_access_at) > RANDOM_ACCESS_WITHIN {
             let detail =
                 "no random access point came for ten minutes: set a key frame interval on the camera".to_owned();
@@ -163,6 +171,31 @@ impl<'a> Recording<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Something about the stream was odd, and is recorded all the same.
+    async fn odd(&mut self, counts: &OddityCounts) {
+        let now = self.shared.clock.read();
+        self.status.update(|status| status.occurred(counts, now.wall));
+        let begun = self.oddities.occurred(counts, now.mono).into_iter().map(|oddity| {
+            info!(%oddity, "the stream is odd");
+            event(self.camera, now.wall, "stream_odd", oddity.to_string())
+        });
+        tell(&self.shared.index, begun.collect()).await;
+        self.oddities_end(now.mono).await;
+    }
+
+    async fn oddities_end(&mut self, now: Duration) {
+        let ended = self.oddities.ended(now);
+        if ended.is_empty() {
+            return;
+        }
+        let now = self.shared.clock.wall();
+        let ended = ended.into_iter().map(|(oddity, count)| {
+            info!(%oddity, count, "the stream is not odd in this way any more");
+            event(self.camera, now, "stream_odd_ended", format!("{oddity}, which occurred {count} times"))
+        });
+        tell(&self.shared.index, ended.collect()).await;
     }
 
     /// The camera's timestamps jumped: the run ends here and another begins, within the session.
@@ -229,12 +262,18 @@ impl<'a> Recording<'a> {
 
     async fn new_params(&mut self, params: &Arc<Params>) {
         let video = &params.video;
+        let before = std::mem::replace(&mut self.run.params, params.clone());
+        if (before.video.width, before.video.height, &before.video.rfc6381)
+            == (video.width, video.height, &video.rfc6381)
+        {
+            // A parameter set more, or another with the same size and profile: no news for people.
+            return;
+        }
         info!(codec = video.rfc6381, width = video.width, height = video.height, "the camera changed its parameters");
         let detail = format!("{} {}x{}", video.rfc6381, video.width, video.height);
         let now = self.shared.clock.wall();
         tell(&self.shared.index, vec![event(self.camera, now, "parameters_changed", detail)]).await;
         self.status.update(|status| status.video = Some(video.into()));
-        self.run.params = params.clone();
     }
 
     fn append(&mut self, fragment: &Fragment, placed: Placed) -> Result<(), SpoolError> {

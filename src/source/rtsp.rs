@@ -2,19 +2,22 @@
 //!
 //! One client of our own, [`direct`], reads every camera ([ADR 15](../../docs/adr/0015-one-rtsp-client-for-every-camera.md)).
 //! What cameras do beside the standards is borne: odd answers and descriptions are read as far as they can be, and noted.
-//! The crate retina makes sample descriptions of parameter sets.
+//! The crate retina makes sample descriptions of sound.
 //!
 //! Invariants:
 //! - An error is one line, says what to do where that is known, and never holds a credential; it names host and port
 //!   of the camera, not the path, because some makes put the password there.
+//! - What can be carried is recorded, byte for byte and in its order; what is odd is counted ([`crate::source::Item::Oddities`]). A
+//!   session ends when nothing more can come of it
+//!   ([ADR 13](../../docs/adr/0013-record-what-can-be-carried.md)).
 //! - Requests go to the configured host alone, whatever a camera answers.
 //! - What a camera sends is bounded before it is kept: 64 KiB of headers, 256 KiB of description.
-//! - A picture of any size that arrives within `silence_max` is yielded; one that does not is given up as silence,
-//!   which is what bounds the memory that an endless one can take.
+//! - A picture of up to 16 MiB that arrives within `silence_max` is yielded; a larger one is dropped and counted.
 //! - A session that ends or is dropped sends TEARDOWN in the background.
 //!
 //! Absent on purpose: retries (the recorder's), HTTP tunnelling, SRTP (inside TLS it is not needed).
 
+mod codec;
 mod description;
 mod direct;
 mod failure;
@@ -44,7 +47,7 @@ use crate::units::CameraKey;
 use direct::{Closing, Learnt};
 use failure::Failures;
 use items::Items;
-use params::{Choice, VideoStream};
+use params::Choice;
 
 pub use direct::TlsTrust;
 
@@ -119,16 +122,16 @@ impl RtspSource {
         let (first, video) = match reader.described() {
             Some(video) => (None, video),
             None => {
-                let first = timeout_at(deadline, reader.first_described_picture()).await;
+                let first = timeout_at(deadline, reader.first_described_picture(&*self.clock)).await;
                 let first = first.map_err(|_| self.failures.no_parameter_sets())?;
                 let (first, video) = first.map_err(|end| self.failures.end(end))?;
                 (Some(first), video)
             }
         };
-        let Choice { audio, also_offered, video: VideoStream { codec, .. } } = choice;
+        let Choice { audio, also_offered, .. } = choice;
         let params = Arc::new(Params { video, audio: audio.map(|audio| audio.params) });
         let (clock, silence_max, failures) = (self.clock.clone(), self.config.silence_max, self.failures.clone());
-        let items = Items::new(Box::new(reader), first, codec, params.clone(), clock, silence_max, failures);
+        let items = Items::new(Box::new(reader), first, params.clone(), clock, silence_max, failures);
         Ok(Session { params, also_offered, odd, items: Box::pin(items) })
     }
 

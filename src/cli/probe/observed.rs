@@ -1,9 +1,10 @@
 //! What a session showed, in figures.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use vigie::clock::Reading;
-use vigie::media::{AccessUnit, Track};
+use vigie::media::{AccessUnit, Oddity, Track};
 use vigie::units::{TICKS_PER_SECOND, WallTime};
 
 /// Of the pictures that came.
@@ -16,6 +17,8 @@ pub(super) struct Observed {
     /// Pictures whose time lies before that of the one before.
     pub(super) reordered: u64,
     pub(super) parameter_changes: u64,
+    /// Deviations of the stream from the standards.
+    pub(super) odd: BTreeSet<Oddity>,
     /// Arrival and timestamp of the first picture, and of the last.
     span: Option<[(Duration, i64); 2]>,
     /// Arrivals of random access points.

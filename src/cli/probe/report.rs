@@ -61,6 +61,9 @@ impl Report<'_> {
         if let Some(end) = &observed.ended {
             note(true, format!("the session ended early: {end}"));
         }
+        for oddity in &observed.odd {
+            note(true, oddity.as_str().replace('_', " "));
+        }
         note(observed.lost_packets > 0, format!("{} packets were lost", observed.lost_packets));
         note(observed.reordered > 0, format!("{} pictures come out of their order (B pictures)", observed.reordered));
         let changes = observed.parameter_changes;

@@ -8,6 +8,7 @@
 //! that is missing, ends a session: the camera does that, or silence. One look takes a bounded number of bytes, however
 //! fast a camera sends.
 
+mod access_unit;
 mod challenge;
 mod connection;
 mod depacketise;
@@ -22,23 +23,24 @@ mod tracks;
 mod wire;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::media::{VideoCodec, VideoParams};
+use crate::clock::Clock;
+use crate::media::{Oddity, OddityCounts, VideoParams};
 
-use super::description::Description;
+use super::codec::ParameterSets;
+use super::description::{Description, Media};
 use super::failure::End;
 use super::items::{Coded, Heard};
 use super::params::Choice;
 use connection::{Connection, TornDown};
-use depacketise::ParameterSets;
-use intake::{Intake, params_of};
+use intake::{Format, Intake};
 use learnt::Ping;
 use tracks::Tracks;
 use wire::{Answer, BODY_BYTES_MAX, FRAMING_BYTES, HEAD_BYTES_MAX, Incoming};
@@ -155,10 +157,11 @@ pub(super) struct Reader {
     tracks: Tracks,
     keepalive: Keepalive,
     intake: Intake,
-    /// From the description, where it had parameter sets that can be used.
-    described: Option<VideoParams>,
-    /// Of the video.
-    clock_rate: u32,
+    /// What came with the answer to PLAY has been taken.
+    begun: bool,
+    /// Goes off when a picture that may be whole has waited long enough for more of it, while that is awaited.
+    quiet: Pin<Box<Sleep>>,
+    awaits_quiet: bool,
     /// What comes after all that was heard.
     ended: Option<End>,
     /// Bytes of this look.
@@ -175,37 +178,47 @@ impl Reader {
     ) -> Self {
         let video = &description.media[choice.video.stream];
         let codec = choice.video.codec;
-        let sets = described_sets(codec, &video.parameter_sets());
-        let described = params_of(codec, &sets);
-        // Sets that make no sample description are no use to any picture: the right ones will come with these.
-        let sets = if described.is_some() { sets } else { ParameterSets::default() };
-        let sound = choice.audio.as_ref().map(|audio| audio.coding);
+        let units = video.parameter_sets();
+        let sets = ParameterSets::of_units(codec, units.iter().map(|unit| &unit[..]));
+        let format =
+            |media: &Media, ssrc| Format { payload_type: media.payload_type, clock_rate: media.clock_rate, ssrc };
+        let sound = choice.audio.as_ref().map(|audio| (audio.coding, format(&description.media[audio.stream], None)));
         let keepalive = Keepalive::new(connection.keepalive_interval(), offers_get_parameter);
-        let mut reader = Self {
-            intake: Intake::new(codec, sets, sound),
+        Self {
+            intake: Intake::new(codec, sets, format(video, tracks.video_ssrc()), sound),
             connection,
             tracks,
             keepalive,
-            described,
-            clock_rate: video.clock_rate,
+            begun: false,
+            quiet: Box::pin(sleep(Duration::ZERO)),
+            awaits_quiet: false,
             ended: None,
             looked: 0,
-        };
-        reader.take_what_came_with_the_answer();
-        reader
+        }
     }
 
     /// The sample description of the first picture, where the session's description has it.
     pub(super) fn described(&self) -> Option<VideoParams> {
-        self.described.clone()
+        self.intake.params().cloned()
+    }
+
+    /// What was odd since it was last taken.
+    pub(super) fn odd(&mut self) -> &mut OddityCounts {
+        &mut self.intake.odd
+    }
+
+    /// What has been taken and is not given out yet, when nothing more is read.
+    pub(super) fn rest(&mut self, clock: &dyn Clock) -> VecDeque<Heard> {
+        self.intake.finish(clock.read());
+        std::mem::take(&mut self.intake.heard)
     }
 
     /// The first picture whose parameter sets are known, with its sample description; nothing before it can be decoded.
     /// The packets lost before it are counted with its own.
-    pub(super) async fn first_described_picture(&mut self) -> Result<(Coded, VideoParams), End> {
+    pub(super) async fn first_described_picture(&mut self, clock: &dyn Clock) -> Result<(Coded, VideoParams), End> {
         let mut lost = 0;
         loop {
-            if let Heard::Picture(mut picture) = std::future::poll_fn(|cx| self.poll(cx)).await? {
+            if let Heard::Picture(mut picture) = std::future::poll_fn(|cx| self.poll(cx, clock)).await? {
                 picture.lost_packets += lost;
                 match picture.new_params.take() {
                     Some(params) => return Ok((picture, params)),
@@ -216,21 +229,27 @@ impl Reader {
     }
 
     #[inline]
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, End>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<Result<Heard, End>> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.take_what_came_with_the_answer(clock);
+        }
         loop {
             if let Some(heard) = self.intake.heard.pop_front() {
-                return Poll::Ready(Ok(self.on_90_khz(heard)));
+                return Poll::Ready(Ok(heard));
             }
             if let Some(end) = self.ended.take() {
                 return Poll::Ready(Err(end));
             }
             let look_is_over = self.looked >= LOOK_BYTES_MAX;
-            let read = if look_is_over { Poll::Pending } else { self.read(cx) };
+            let read = if look_is_over { Poll::Pending } else { self.read(cx, clock) };
             match read {
-                Poll::Ready(Ok(bytes)) => self.looked += bytes,
+                Poll::Ready(Ok(bytes)) => {
+                    self.looked += bytes;
+                    self.awaits_quiet = false;
+                }
                 Poll::Ready(Err(end)) => {
                     self.keepalive.ended(&self.connection);
-                    self.ended = Some(end);
+                    self.end(end, clock);
                 }
                 Poll::Pending => {
                     self.looked = 0;
@@ -239,6 +258,11 @@ impl Reader {
                     let _ = self.connection.poll_send(cx);
                     if look_is_over {
                         cx.waker().wake_by_ref();
+                    } else if self.is_quiet(cx) {
+                        if let Err(what) = self.intake.quiet(clock.read()) {
+                            self.end(End::Irregular(what), clock);
+                        }
+                        continue;
                     }
                     return Poll::Pending;
                 }
@@ -246,88 +270,86 @@ impl Reader {
         }
     }
 
-    fn on_90_khz(&self, mut heard: Heard) -> Heard {
-        if self.clock_rate != 90_000
-            && let Heard::Picture(Coded { timestamp, .. }) | Heard::Report { timestamp, .. } = &mut heard
-        {
-            let scaled = i128::from(*timestamp) * 90_000 / i128::from(self.clock_rate);
-            *timestamp = i64::try_from(scaled).unwrap_or(*timestamp);
+    fn end(&mut self, end: End, clock: &dyn Clock) {
+        self.intake.finish(clock.read());
+        self.ended = Some(end);
+    }
+
+    /// Nothing has come for a while, and something waits for that.
+    fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(wait) = self.intake.awaits_quiet() else { return false };
+        if !std::mem::replace(&mut self.awaits_quiet, true) {
+            self.quiet.as_mut().reset(Instant::now() + wait);
         }
-        heard
+        let is_quiet = self.quiet.as_mut().poll(cx).is_ready();
+        self.awaits_quiet = !is_quiet;
+        is_quiet
     }
 
     /// Reads what came, once; gives how many bytes.
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, End>> {
+    fn read(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<Result<usize, End>> {
         READING.with_borrow_mut(|buffer| {
             let held = self.connection.received.len();
             buffer[..held].copy_from_slice(&self.connection.received);
             let mut room = ReadBuf::new(&mut buffer[held..]);
             match Pin::new(&mut self.connection.link).poll_read(cx, &mut room) {
                 Poll::Ready(read) => read.map_err(End::Io)?,
-                Poll::Pending => return self.datagram(cx, &mut buffer[..DATAGRAM_BYTES_MAX]),
+                Poll::Pending => return self.datagram(cx, &mut buffer[..DATAGRAM_BYTES_MAX], clock),
             }
             let read = room.filled().len();
             if read == 0 {
                 return Poll::Ready(Err(if held == 0 { End::Closed } else { End::CutOff }));
             }
             let bytes = &buffer[..held + read];
-            let used = self.take(bytes)?;
+            let used = self.take(bytes, clock)?;
             self.connection.received.clear();
             self.connection.received.extend_from_slice(&bytes[used..]);
             Poll::Ready(Ok(read))
         })
     }
 
-    fn datagram(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, End>> {
+    fn datagram(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], clock: &dyn Clock) -> Poll<Result<usize, End>> {
         let (role, bytes) = std::task::ready!(self.tracks.poll_datagram(cx, buffer)).map_err(End::Io)?;
-        self.intake.packet(role, &buffer[..bytes]).map_err(End::Irregular)?;
+        self.intake.packet(role, &buffer[..bytes], clock.read()).map_err(End::Irregular)?;
         Poll::Ready(Ok(bytes))
     }
 
-    fn take_what_came_with_the_answer(&mut self) {
+    fn take_what_came_with_the_answer(&mut self, clock: &dyn Clock) {
         let mut received = std::mem::take(&mut self.connection.received);
-        match self.take(&received) {
+        match self.take(&received, clock) {
             Ok(used) => drop(received.drain(..used)),
-            Err(end) => self.ended = Some(end),
+            Err(end) => self.end(end, clock),
         }
         received.shrink_to_fit();
         self.connection.received = received;
     }
 
     /// Takes every whole packet and message; gives how many bytes they are.
-    fn take(&mut self, bytes: &[u8]) -> Result<usize, End> {
+    fn take(&mut self, bytes: &[u8], clock: &dyn Clock) -> Result<usize, End> {
+        let received = clock.read();
         let mut rest = bytes;
-        while let Some((used, message)) = wire::next_message(rest).map_err(|e| End::Irregular(e.to_string()))? {
+        loop {
+            let (used, message) = match wire::next_message(rest) {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                // A message beyond its bounds, or what only looked like one: pictures may follow it.
+                Err(_) => (wire::stray(rest), Incoming::Stray),
+            };
             match message {
-                Incoming::Packet { channel, packet } => {
-                    if let Some(role) = self.tracks.role(channel) {
-                        self.intake.packet(role, packet).map_err(End::Irregular)?;
-                    }
-                }
+                Incoming::Packet { channel, packet } => match self.tracks.role(channel) {
+                    Some(role) => self.intake.packet(role, packet, received).map_err(End::Irregular)?,
+                    None => self.intake.odd.add(Oddity::UnknownChannel),
+                },
                 Incoming::Answer(answer) => self.keepalive.answered(&answer, &mut self.connection),
                 Incoming::Request(asked) => self.connection.reply(&asked),
-                Incoming::Stray => self.connection.stray_bytes += used as u64,
+                Incoming::Stray => {
+                    self.connection.stray_bytes += used as u64;
+                    self.intake.odd.add(Oddity::StrayBytes);
+                }
                 Incoming::Blank => {}
             }
             rest = &rest[used..];
         }
         Ok(bytes.len() - rest.len())
     }
-}
-
-/// The parameter sets of a description: the last of each kind.
-fn described_sets(codec: VideoCodec, units: &[Bytes]) -> ParameterSets {
-    let mut sets = ParameterSets::default();
-    for unit in units {
-        let slot = match (codec, unit[0]) {
-            (VideoCodec::H264, head) if head & 0x1f == 7 => &mut sets.sequence,
-            (VideoCodec::H264, head) if head & 0x1f == 8 => &mut sets.picture,
-            (VideoCodec::H265, head) if head >> 1 & 0x3f == 32 => &mut sets.video,
-            (VideoCodec::H265, head) if head >> 1 & 0x3f == 33 => &mut sets.sequence,
-            (VideoCodec::H265, head) if head >> 1 & 0x3f == 34 => &mut sets.picture,
-            _ => continue,
-        };
-        *slot = unit.clone();
-    }
-    sets
 }

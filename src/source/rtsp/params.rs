@@ -2,12 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use retina::codec::{AudioParameters, Depacketizer, FrameFormat, ParametersRef, VideoParameters};
+use retina::codec::{AudioParameters, Depacketizer, ParametersRef};
 
-use crate::media::{AudioParams, VideoCodec, VideoParams};
+use crate::media::{AudioParams, VideoCodec};
 
 use super::description::{Description, Media};
 use super::direct::SoundCoding;
@@ -69,30 +67,6 @@ impl Choice {
     }
 }
 
-/// The sample description of pictures that need these parameter sets (`vps` in H.265 alone); `None` where they are
-/// missing or make none. retina reads them as it would from a description (RFC 6184 §8.1, RFC 7798 §7.1), so that
-/// whoever reads the stream, the description is the same.
-pub(super) fn of_sets(codec: VideoCodec, vps: &[u8], sps: &[u8], pps: &[u8]) -> Option<VideoParams> {
-    if sps.is_empty() || pps.is_empty() {
-        return None;
-    }
-    let [vps, sps, pps] = [vps, sps, pps].map(|unit| BASE64.encode(unit));
-    let (name, attributes) = match codec {
-        VideoCodec::H264 => ("h264", format!("packetization-mode=1;sprop-parameter-sets={sps},{pps}")),
-        VideoCodec::H265 => ("h265", format!("sprop-vps={vps};sprop-sps={sps};sprop-pps={pps}")),
-    };
-    // Unwind-safe: nothing outlives a panic that hostile bytes cause.
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        let mut described = Depacketizer::new("video", name, 90_000, None, Some(&attributes)).ok()?;
-        described.set_frame_format(FrameFormat::MP4);
-        match described.parameters()? {
-            ParametersRef::Video(video) => video_params(video, codec),
-            ParametersRef::Audio(_) | ParametersRef::Message(_) => None,
-        }
-    }));
-    read.ok().flatten()
-}
-
 /// A stream as the camera's page shows it.
 fn offered(media: &Media) -> String {
     if media.encoding.starts_with("vnd.onvif.metadata") {
@@ -104,23 +78,6 @@ fn offered(media: &Media) -> String {
         text.push_str(&format!("/{channels}"));
     }
     clean(&text, 60)
-}
-
-fn video_params(video: &VideoParameters, codec: VideoCodec) -> Option<VideoParams> {
-    let (width, height) = video.pixel_dimensions();
-    let mut entry = video.mp4_sample_entry();
-    if let Some((h, v)) = video.pixel_aspect_ratio().filter(|(h, v)| h != v)
-        && let (Ok(h), Ok(v)) = (u16::try_from(h), u16::try_from(v))
-    {
-        entry = entry.with_aspect_ratio((h, v));
-    }
-    Some(VideoParams {
-        codec,
-        width: u16::try_from(width).ok()?,
-        height: u16::try_from(height).ok()?,
-        sample_entry: Bytes::from(entry.build().ok()?),
-        rfc6381: video.rfc6381_codec().to_owned(),
-    })
 }
 
 /// How the sound of a stream is coded, where MP4 can hold it.

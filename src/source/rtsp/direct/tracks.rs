@@ -35,6 +35,8 @@ pub(super) enum Role {
 pub(super) struct Tracks {
     video: Way,
     sound: Option<Way>,
+    /// Of the video's packets, where the camera says it.
+    video_ssrc: Option<u32>,
     transport: Transport,
     /// Addresses of this end and of the camera's.
     ends: Option<(IpAddr, IpAddr)>,
@@ -64,7 +66,7 @@ struct Ports {
 
 impl Tracks {
     pub(super) fn new(transport: Transport, ends: Option<(IpAddr, IpAddr)>) -> Result<Self, SetupError> {
-        Ok(Self { video: Way::new(transport, ends, VIDEO_CHANNEL)?, sound: None, transport, ends })
+        Ok(Self { video: Way::new(transport, ends, VIDEO_CHANNEL)?, sound: None, video_ssrc: None, transport, ends })
     }
 
     /// What `SETUP` asks for.
@@ -79,7 +81,14 @@ impl Tracks {
 
     /// Takes what the camera says of the transport; gives what is odd about it.
     pub(super) fn take_video(&mut self, answered: &str) -> Option<&'static str> {
+        let ssrc = answered.split([';', ',']).find_map(|part| part.trim().strip_prefix("ssrc="));
+        self.video_ssrc = ssrc.and_then(|ssrc| u32::from_str_radix(ssrc.trim(), 16).ok());
         self.video.take(answered)
+    }
+
+    /// The SSRC that the answer to SETUP names.
+    pub(super) fn video_ssrc(&self) -> Option<u32> {
+        self.video_ssrc
     }
 
     pub(super) fn take_sound(&mut self, answered: &str) -> Option<&'static str> {

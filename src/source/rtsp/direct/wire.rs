@@ -159,7 +159,7 @@ impl Start {
 }
 
 /// How many bytes to pass over: up to what may be the next packet or answer.
-fn stray(received: &[u8]) -> usize {
+pub(super) fn stray(received: &[u8]) -> usize {
     let may_begin = |i: &usize| match &received[*i..] {
         // A packet that nothing speaks against: of some length, and of version 2 as far as it is there.
         [b'$', rest @ ..] => match rest {
