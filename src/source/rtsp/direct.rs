@@ -243,10 +243,7 @@ impl Reader {
             let look_is_over = self.looked >= LOOK_BYTES_MAX;
             let read = if look_is_over { Poll::Pending } else { self.read(cx, clock) };
             match read {
-                Poll::Ready(Ok(bytes)) => {
-                    self.looked += bytes;
-                    self.awaits_quiet = false;
-                }
+                Poll::Ready(Ok(bytes)) => self.looked += bytes,
                 Poll::Ready(Err(end)) => {
                     self.keepalive.ended(&self.connection);
                     self.end(end, clock);
@@ -256,13 +253,14 @@ impl Reader {
                     self.keepalive.poll(cx, &mut self.connection, &self.tracks);
                     // What cannot be sent does not matter while pictures come; reading shows when the connection ended.
                     let _ = self.connection.poll_send(cx);
-                    if look_is_over {
-                        cx.waker().wake_by_ref();
-                    } else if self.is_quiet(cx) {
+                    if self.is_quiet(cx) {
                         if let Err(what) = self.intake.quiet(clock.read()) {
                             self.end(End::Irregular(what), clock);
                         }
                         continue;
+                    }
+                    if look_is_over {
+                        cx.waker().wake_by_ref();
                     }
                     return Poll::Pending;
                 }
@@ -275,7 +273,7 @@ impl Reader {
         self.ended = Some(end);
     }
 
-    /// Nothing has come for a while, and something waits for that.
+    /// No packet has come for a while, whatever else did, and something waits for that.
     fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(wait) = self.intake.awaits_quiet() else { return false };
         if !std::mem::replace(&mut self.awaits_quiet, true) {
@@ -310,6 +308,7 @@ impl Reader {
 
     fn datagram(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], clock: &dyn Clock) -> Poll<Result<usize, End>> {
         let (role, bytes) = std::task::ready!(self.tracks.poll_datagram(cx, buffer)).map_err(End::Io)?;
+        self.awaits_quiet = false;
         self.intake.packet(role, &buffer[..bytes], clock.read()).map_err(End::Irregular)?;
         Poll::Ready(Ok(bytes))
     }
@@ -337,7 +336,10 @@ impl Reader {
             };
             match message {
                 Incoming::Packet { channel, packet } => match self.tracks.role(channel) {
-                    Some(role) => self.intake.packet(role, packet, received).map_err(End::Irregular)?,
+                    Some(role) => {
+                        self.awaits_quiet = false;
+                        self.intake.packet(role, packet, received).map_err(End::Irregular)?;
+                    }
                     None => self.intake.odd.add(Oddity::UnknownChannel),
                 },
                 Incoming::Answer(answer) => self.keepalive.answered(&answer, &mut self.connection),

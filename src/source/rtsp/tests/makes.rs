@@ -245,11 +245,13 @@ async fn cameras_of_common_makes_are_set_up_where_they_say_and_recorded() {
         let source = RtspSource::new(config, Arc::new(SystemClock::default()), SessionGroup::default());
         let opened = source.open().await;
         let mut session = opened.unwrap_or_else(|error| panic!("{}: {error}", make.name));
-        let mut items = session.items.by_ref().filter_map(async |item| match item {
-            Ok(Item::AccessUnit(unit)) => Some(unit),
-            _ => None,
-        });
-        let unit = std::pin::pin!(&mut items).next().await.unwrap_or_else(|| panic!("{}: no picture", make.name));
+        let unit = loop {
+            match session.items.next().await {
+                Some(Ok(Item::AccessUnit(unit))) => break unit,
+                Some(Ok(_)) => {}
+                end => panic!("{}: {end:?} in the place of a picture", make.name),
+            }
+        };
         let h265 = make.sdp.contains("H265");
         let picture = if h265 { sample(&[0x26, 0x01, 0xaf, 1]) } else { sample(IDR) };
         // Parameter sets that come with it may stay before it.
