@@ -43,7 +43,10 @@ use crate::store::{Store, StoreError};
 use crate::twin::Twin;
 use crate::units::{CameraKey, Ticks90k, TimeRange, WallTime};
 
+mod pulse;
 mod tick;
+
+pub use pulse::Pulse;
 
 /// Sessions being opened at a time.
 const OPENING_AT_ONCE: usize = 64;
@@ -112,6 +115,7 @@ pub struct Gateway {
     spool: Spool,
     spool_tasks: crate::spool::Tasks,
     shards: Vec<thread::JoinHandle<()>>,
+    pulse: Pulse,
     flusher: JoinHandle<()>,
     sweeper: JoinHandle<()>,
     prober: JoinHandle<()>,
@@ -249,7 +253,7 @@ impl Gateway {
         };
         let recorders = recorders(config, &store, &shared, &status).await?;
         let cameras = recorders.iter().map(Vec::len).sum::<usize>();
-        let shards = start_shards(config, recorders, &shared.opening, &stop_recording)?;
+        let (shards, pulse) = start_shards(config, recorders, &shared, &stop_recording)?;
 
         let (stop_flushing, stop_serving) = (CancellationToken::new(), CancellationToken::new());
         let flusher = {
@@ -295,6 +299,7 @@ impl Gateway {
             spool,
             spool_tasks,
             shards,
+            pulse,
             flusher,
             sweeper,
             prober,
@@ -312,6 +317,11 @@ impl Gateway {
     /// Where it serves.
     pub fn address(&self) -> std::net::SocketAddr {
         self.address
+    }
+
+    /// Whether its recording threads turn.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// What it records, to be read.
@@ -527,9 +537,9 @@ async fn continuity_after(
 fn start_shards(
     config: &Config,
     [over_tcp, over_udp]: [Vec<Recorder>; 2],
-    opening: &Arc<Semaphore>,
+    shared: &Shared,
     stop: &CancellationToken,
-) -> Result<Vec<thread::JoinHandle<()>>, GatewayError> {
+) -> Result<(Vec<thread::JoinHandle<()>>, Pulse), GatewayError> {
     let shards = config.recording.shards.clamp(1, over_tcp.len().max(1));
     let mut dealt: Vec<Vec<Recorder>> = (0..shards).map(|_| Vec::new()).collect();
     for (i, recorder) in over_tcp.into_iter().enumerate() {
@@ -537,23 +547,29 @@ fn start_shards(
     }
     let ticking = dealt.into_iter().map(|recorders| (config.recording.tick, recorders));
     let threads = ticking.chain([(Duration::ZERO, over_udp)]).filter(|(_, recorders)| !recorders.is_empty());
-    let start = |(n, (tick, recorders))| {
-        let opening = opening.clone();
+    let threads: Vec<_> = threads.collect();
+    let pulse = Pulse::new(threads.len(), shared.clock.clone());
+    let start = |(n, (tick, recorders)): (usize, (Duration, Vec<Recorder>))| {
+        let opening = shared.opening.clone();
         let is_opening = move || opening.available_permits() < OPENING_AT_ONCE;
-        start_shard(n, tick::recording_runtime(tick, is_opening), recorders, stop.clone())
+        let beating = pulse.beats()[n].clone().keep(shared.clock.clone());
+        start_shard(n, tick::recording_runtime(tick, is_opening), recorders, beating, stop.clone())
     };
-    threads.enumerate().map(start).collect()
+    let started: Result<_, _> = threads.into_iter().enumerate().map(start).collect();
+    Ok((started?, pulse))
 }
 
 fn start_shard(
     n: usize,
     runtime: std::io::Result<Runtime>,
     recorders: Vec<Recorder>,
+    beating: impl Future<Output = ()> + Send + 'static,
     stop: CancellationToken,
 ) -> Result<thread::JoinHandle<()>, GatewayError> {
     let io = |source| GatewayError::Io { path: format!("recording thread {n}").into(), source };
     let runtime = runtime.map_err(io)?;
     let record = async move {
+        tokio::spawn(beating);
         let tasks: Vec<_> = recorders.into_iter().map(|r| tokio::spawn(r.run(stop.clone()))).collect();
         for task in tasks {
             if let Err(e) = task.await {

@@ -7,8 +7,7 @@
 //!
 //! Invariants: every route but `/healthz` lies behind [`auth`]; every error is a problem of [`problem`]; every route is
 //! in the OpenAPI document, because a route is registered with its description or not at all.
-//! Absent on purpose: no request changes footage or configuration; holds alone are placed and released, and theirs is the
-//! only body that is read.
+//! Absent on purpose: no request changes footage or configuration; holds alone are placed and released.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +94,7 @@ pub fn router(service: Service) -> Router {
     let (protected, mut api) = OpenApiRouter::with_openapi(description::bare())
         .routes(routes!(cameras::list))
         .routes(routes!(cameras::one))
+        .routes(routes!(cameras::reconnect))
         .routes(routes!(cameras::timeline))
         .routes(routes!(cameras::gaps))
         .routes(routes!(cameras::snapshot))

@@ -24,6 +24,8 @@ mod backoff;
 mod continuity;
 mod oddities;
 mod session;
+#[cfg(test)]
+mod tests;
 mod wall;
 
 pub use continuity::Continuity;
@@ -31,9 +33,6 @@ pub use continuity::Continuity;
 use backoff::Backoff;
 use oddities::Oddities;
 use session::{Ended, Recording};
-
-/// A session that recorded for this long has worked: the next failure waits from the beginning again.
-const WORKED: Duration = Duration::from_secs(10);
 
 /// When a pack is sealed, at the next random access point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,14 +86,22 @@ impl Recorder {
         async {
             let mut backoff = Backoff::default();
             while !stop.is_cancelled() {
-                let began = self.shared.clock.read().mono;
+                let before = self.continuity.last_end();
                 let Some(error) = self.one_session(&stop).await else { break };
-                if self.shared.clock.read().mono.saturating_sub(began) >= WORKED {
+                // However short it was, a session that recorded has worked.
+                if self.continuity.last_end() != before {
                     backoff.reset();
                 }
                 let wait = backoff.next(error.cause, machine::random());
                 self.failed(&error, wait).await;
-                stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.status.retry_asked() => {
+                        info!("an attempt was asked for");
+                        backoff.reset();
+                    }
+                }
             }
             self.stopped(GapCause::GatewayStopped).await;
         }

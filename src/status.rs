@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use tokio::sync::Notify;
+
 use crate::media::{GapCause, Oddity, OddityCounts, VideoCodec, VideoParams};
 use crate::units::{CameraKey, Ticks90k, WallTime};
 
@@ -132,16 +134,36 @@ impl StatusBoard {
 
     /// What the camera does now; `None` when nothing records it.
     pub fn get(&self, key: &CameraKey) -> Option<CameraStatus> {
-        let slot = self.cameras.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
-        slot.map(|slot| slot.lock().clone())
+        self.find(key).map(|slot| slot.lock().clone())
+    }
+
+    /// The camera's slot; `None` when nothing records it.
+    pub fn find(&self, key: &CameraKey) -> Option<StatusSlot> {
+        self.cameras.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 }
 
 /// One camera's place on the board; cheap to clone and to update.
 #[derive(Clone, Debug, Default)]
-pub struct StatusSlot(Arc<Mutex<CameraStatus>>);
+pub struct StatusSlot(Arc<Slot>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    status: Mutex<CameraStatus>,
+    retry: Notify,
+}
 
 impl StatusSlot {
+    /// Has a recorder that waits before its next attempt make it now; one that has a session is left alone.
+    pub fn retry(&self) {
+        self.0.retry.notify_waiters();
+    }
+
+    /// Waits until an attempt is asked for.
+    pub async fn retry_asked(&self) {
+        self.0.retry.notified().await;
+    }
+
     /// Changes the status; `change` must be short, readers wait for it.
     pub fn update(&self, change: impl FnOnce(&mut CameraStatus)) {
         change(&mut self.lock());
@@ -149,7 +171,7 @@ impl StatusSlot {
 
     // A panic inside `change` leaves plain values, each of them valid: poisoning says nothing here.
     fn lock(&self) -> MutexGuard<'_, CameraStatus> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

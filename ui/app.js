@@ -599,8 +599,20 @@ function statusLine(status) {
   if (Math.abs(status.camera_clock_offset_ms ?? 0) >= 1000) {
     facts.push(`horloge de la caméra décalée de ${length(Math.abs(status.camera_clock_offset_ms))}`);
   }
+  if (status.odd_setup?.length) facts.push(`particularités : ${status.odd_setup.join(", ")}`);
   return facts.join(" · ");
 }
+
+$("reconnect").addEventListener("click", async () => {
+  $("reconnect").disabled = true;
+  try {
+    await ask(cameraPath("reconnect"), { method: "POST" });
+  } catch (error) {
+    complain(error);
+  } finally {
+    $("reconnect").disabled = false;
+  }
+});
 
 async function refreshStatus() {
   const asked = Date.now();
@@ -616,6 +628,7 @@ async function refreshStatus() {
     if (line.camera === state.camera?.id) {
       const text = `Caméra : ${statusLine(line)}`;
       if ($("status").textContent !== text) $("status").textContent = text;
+      $("reconnect").hidden = line.state !== "gap";
     }
   }
 }

@@ -1,7 +1,8 @@
 //! `vigie run`: the gateway as a service.
 //!
 //! The first SIGTERM or SIGINT stops it in order; the second ends it at once, as a power cut would: the next start
-//! recovers. systemd is told when it records, when it stops, and at every turn of the main loop that it lives.
+//! recovers. systemd learns when it records, when it stops, and, as long as its recording threads and its main loop turn, that
+//! it lives.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -11,7 +12,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use vigie::config::Config;
-use vigie::gateway::Gateway;
+use vigie::gateway::{Gateway, Pulse};
 
 use super::{ConfigArg, Failure};
 
@@ -32,14 +33,15 @@ pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
     };
     tell(&NotifyState::Ready);
     let mut watchdog = Watchdog::new();
+    let pulse = gateway.pulse().clone();
     let told = tokio::select! {
         told = told_to_stop => told,
-        never = watchdog.turn() => match never {},
+        never = watchdog.turn(Some(&pulse)) => match never {},
     };
     tell(&NotifyState::Stopping);
     tokio::select! {
         () = gateway.stop() => {}
-        never = watchdog.turn() => match never {},
+        never = watchdog.turn(None) => match never {},
     }
     told.map_err(Failure::failed)
 }
@@ -84,7 +86,8 @@ fn tell(state: &NotifyState<'_>) {
     }
 }
 
-/// Tells the service manager that the main loop turns, where it wants to know.
+/// Tells the service manager that the gateway lives, where it wants to know. A recording thread that is stuck is not life:
+/// the service manager restarts the gateway, and the next start recovers what was recorded.
 struct Watchdog(Option<Interval>);
 
 impl Watchdog {
@@ -98,11 +101,21 @@ impl Watchdog {
         }))
     }
 
-    async fn turn(&mut self) -> Infallible {
+    async fn turn(&mut self, pulse: Option<&Pulse>) -> Infallible {
         let Some(turns) = &mut self.0 else { return pending().await };
         loop {
             turns.tick().await;
-            tell(&NotifyState::Watchdog);
+            match pulse.and_then(Pulse::stuck) {
+                None => tell(&NotifyState::Watchdog),
+                Some((thread, silent)) => {
+                    let silent_seconds = silent.as_secs();
+                    tracing::error!(
+                        thread,
+                        silent_seconds,
+                        "a recording thread is stuck: the service manager will restart"
+                    );
+                }
+            }
         }
     }
 }

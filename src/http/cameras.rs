@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
@@ -76,6 +76,26 @@ pub(super) async fn one(Camera(key): Camera, State(service): State<Service>) -> 
         status: StatusView::of(&service, &row),
         camera: row.into(),
     }))
+}
+
+/// Has a camera that is not recorded tried again at once, after it was repaired or its password was put right. One that is
+/// being recorded is left alone. The answer is what it did until then.
+#[utoipa::path(
+    post, path = "/api/cameras/{camera}/reconnect", tag = "cameras",
+    params(("camera" = String, Path, description = "Camera id")),
+    responses((status = ACCEPTED, body = StatusView), (status = NOT_FOUND))
+)]
+pub(super) async fn reconnect(
+    Camera(key): Camera,
+    State(service): State<Service>,
+) -> Result<(StatusCode, Json<StatusView>), Problem> {
+    let row = service.footage().index.camera(&key).await?;
+    let row = row.ok_or_else(|| RetrieveError::NoCamera(key.clone()))?;
+    let status = StatusView::of(&service, &row);
+    if let Some(slot) = service.0.status.find(&key) {
+        slot.retry();
+    }
+    Ok((StatusCode::ACCEPTED, Json(status)))
 }
 
 /// Which stretch of the timeline, and how finely.

@@ -186,6 +186,20 @@ async fn cameras_are_listed_with_their_places() {
 }
 
 #[tokio::test]
+async fn a_reconnect_wakes_the_recorder_of_that_camera_alone() {
+    let gateway = Gateway::mutualised().await;
+    let [gate, square] = ["north/gate", "north/square"].map(|name| gateway.status.slot(&key(name)));
+    let (mut gate, mut square) = (std::pin::pin!(gate.retry_asked()), std::pin::pin!(square.retry_asked()));
+    assert!(futures::poll!(gate.as_mut()).is_pending() && futures::poll!(square.as_mut()).is_pending());
+    let ask = |credentials| request(Method::POST, "/api/cameras/gate/reconnect", Some(credentials));
+    gateway.send(ask("south:south token")).await.problem(404);
+    assert!(futures::poll!(gate.as_mut()).is_pending(), "another tenant's camera");
+    let answer = gateway.send(ask("north:north token")).await;
+    assert_eq!((answer.status, &answer.json()["state"]), (StatusCode::ACCEPTED, &"starting".into()));
+    assert!(futures::poll!(gate.as_mut()).is_ready() && futures::poll!(square.as_mut()).is_pending());
+}
+
+#[tokio::test]
 async fn a_camera_tells_what_its_recorder_put_on_the_board() {
     let gateway = Gateway::mutualised().await;
     gateway.status.slot(&key("north/gate")).update(|status| {

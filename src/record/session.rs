@@ -263,7 +263,9 @@ impl<'a> Recording<'a> {
     async fn new_params(&mut self, params: &Arc<Params>) {
         let video = &params.video;
         let before = std::mem::replace(&mut self.run.params, params.clone());
-        if (before.video.width, before.video.height, &before.video.rfc6381) == (video.width, video.height, &video.rfc6381) {
+        if (before.video.width, before.video.height, &before.video.rfc6381)
+            == (video.width, video.height, &video.rfc6381)
+        {
             // A parameter set more, or another with the same size and profile: no news for people.
             return;
         }

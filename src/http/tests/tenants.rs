@@ -52,7 +52,7 @@ fn body(method: &Method, described: &str) -> Body {
         ("POST", "/api/cameras/{camera}/uploads") => {
             Body::from(r#"{"start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z"}"#)
         }
-        ("GET" | "DELETE", _) => Body::empty(),
+        ("GET" | "DELETE", _) | ("POST", "/api/cameras/{camera}/reconnect") => Body::empty(),
         _ => panic!("say here what {method} {described} takes"),
     }
 }

@@ -180,11 +180,8 @@ impl Reader {
         let codec = choice.video.codec;
         let units = video.parameter_sets();
         let sets = ParameterSets::of_units(codec, units.iter().map(|unit| &unit[..]));
-        let format = |media: &Media, ssrc| Format {
-            payload_type: media.payload_type,
-            clock_rate: media.clock_rate,
-            ssrc,
-        };
+        let format =
+            |media: &Media, ssrc| Format { payload_type: media.payload_type, clock_rate: media.clock_rate, ssrc };
         let sound = choice.audio.as_ref().map(|audio| (audio.coding, format(&description.media[audio.stream], None)));
         let keepalive = Keepalive::new(connection.keepalive_interval(), offers_get_parameter);
         Self {
@@ -246,10 +243,7 @@ impl Reader {
             let look_is_over = self.looked >= LOOK_BYTES_MAX;
             let read = if look_is_over { Poll::Pending } else { self.read(cx, clock) };
             match read {
-                Poll::Ready(Ok(bytes)) => {
-                    self.looked += bytes;
-                    self.awaits_quiet = false;
-                }
+                Poll::Ready(Ok(bytes)) => self.looked += bytes,
                 Poll::Ready(Err(end)) => {
                     self.keepalive.ended(&self.connection);
                     self.end(end, clock);
@@ -259,13 +253,14 @@ impl Reader {
                     self.keepalive.poll(cx, &mut self.connection, &self.tracks);
                     // What cannot be sent does not matter while pictures come; reading shows when the connection ended.
                     let _ = self.connection.poll_send(cx);
-                    if look_is_over {
-                        cx.waker().wake_by_ref();
-                    } else if self.is_quiet(cx) {
+                    if self.is_quiet(cx) {
                         if let Err(what) = self.intake.quiet(clock.read()) {
                             self.end(End::Irregular(what), clock);
                         }
                         continue;
+                    }
+                    if look_is_over {
+                        cx.waker().wake_by_ref();
                     }
                     return Poll::Pending;
                 }
@@ -278,7 +273,7 @@ impl Reader {
         self.ended = Some(end);
     }
 
-    /// Nothing has come for a while, and something waits for that.
+    /// No packet has come for a while, whatever else did, and something waits for that.
     fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(wait) = self.intake.awaits_quiet() else { return false };
         if !std::mem::replace(&mut self.awaits_quiet, true) {
@@ -313,6 +308,7 @@ impl Reader {
 
     fn datagram(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], clock: &dyn Clock) -> Poll<Result<usize, End>> {
         let (role, bytes) = std::task::ready!(self.tracks.poll_datagram(cx, buffer)).map_err(End::Io)?;
+        self.awaits_quiet = false;
         self.intake.packet(role, &buffer[..bytes], clock.read()).map_err(End::Irregular)?;
         Poll::Ready(Ok(bytes))
     }
@@ -331,14 +327,21 @@ impl Reader {
     fn take(&mut self, bytes: &[u8], clock: &dyn Clock) -> Result<usize, End> {
         let received = clock.read();
         let mut rest = bytes;
-        while let Some((used, message)) = wire::next_message(rest).map_err(|e| End::Irregular(e.to_string()))? {
+        loop {
+            let (used, message) = match wire::next_message(rest) {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                // A message beyond its bounds, or what only looked like one: pictures may follow it.
+                Err(_) => (wire::stray(rest), Incoming::Stray),
+            };
             match message {
-                Incoming::Packet { channel, packet } => {
-                    match self.tracks.role(channel) {
-                        Some(role) => self.intake.packet(role, packet, received).map_err(End::Irregular)?,
-                        None => self.intake.odd.add(Oddity::UnknownChannel),
+                Incoming::Packet { channel, packet } => match self.tracks.role(channel) {
+                    Some(role) => {
+                        self.awaits_quiet = false;
+                        self.intake.packet(role, packet, received).map_err(End::Irregular)?;
                     }
-                }
+                    None => self.intake.odd.add(Oddity::UnknownChannel),
+                },
                 Incoming::Answer(answer) => self.keepalive.answered(&answer, &mut self.connection),
                 Incoming::Request(asked) => self.connection.reply(&asked),
                 Incoming::Stray => {

@@ -103,7 +103,7 @@ impl Items {
     pub(super) fn new(
         reader: Box<Reader>,
         first: Option<Coded>,
-            params: Arc<Params>,
+        params: Arc<Params>,
         clock: Arc<dyn Clock>,
         silence_max: Duration,
         failures: Failures,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Kind, Picture, between_start_codes, Set, Size, h264, h265, header_bytes, kind};
+use super::{Kind, Picture, Set, Size, between_start_codes, h264, h265, header_bytes, kind};
 use crate::media::{VideoCodec, VideoParams};
 
 /// A larger set is carried in band and is in no sample description.
@@ -104,9 +104,7 @@ impl ParameterSets {
         }
         let unit = without_zeros(unit);
         match (kind(self.codec, unit), self.codec) {
-            (Kind::Set(Set::Video), _) => {
-                h265::video_set_id(unit).is_some_and(|id| other(self.video.get(&id), unit))
-            }
+            (Kind::Set(Set::Video), _) => h265::video_set_id(unit).is_some_and(|id| other(self.video.get(&id), unit)),
             (Kind::Set(Set::Sequence), _) => {
                 read_sequence(self.codec, unit).is_some_and(|(id, _)| other(self.sequence.get(&id), unit))
             }
@@ -185,12 +183,15 @@ impl ParameterSets {
     /// `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15 §5.3.3.1).
     fn avc_configuration(&self, active: &h264::Sps) -> Vec<u8> {
         let mut out = vec![1, active.profile, active.compatibility, active.level, 0xff];
-        let (sequences, pictures) = (units(&self.sequence, H264_SEQUENCES_MAX), units(&self.picture, H264_PICTURES_MAX));
+        let (sequences, pictures) =
+            (units(&self.sequence, H264_SEQUENCES_MAX), units(&self.picture, H264_PICTURES_MAX));
         out.push(0xe0 | sequences.len() as u8);
         sequences.iter().for_each(|unit| put_unit(&mut out, unit));
         out.push(pictures.len() as u8);
         pictures.iter().for_each(|unit| put_unit(&mut out, unit));
-        if let Some((chroma, luma_depth, chroma_depth)) = active.high.filter(|_| ![66, 77, 88].contains(&active.profile)) {
+        if let Some((chroma, luma_depth, chroma_depth)) =
+            active.high.filter(|_| ![66, 77, 88].contains(&active.profile))
+        {
             out.extend([0xfc | chroma, 0xf8 | (luma_depth - 8), 0xf8 | (chroma_depth - 8), 0]);
         }
         boxed(*b"avcC", &out)
@@ -249,9 +250,7 @@ fn read_picture(codec: VideoCodec, unit: &[u8]) -> Option<(u8, PictureSet)> {
         VideoCodec::H264 => {
             h264::Pps::parse(unit).map(|pps| (pps.id, PictureSet { sequence: pps.sps, h264: Some(pps) }))
         }
-        VideoCodec::H265 => {
-            h265::picture_set_ids(unit).map(|(id, sequence)| (id, PictureSet { sequence, h264: None }))
-        }
+        VideoCodec::H265 => h265::picture_set_ids(unit).map(|(id, sequence)| (id, PictureSet { sequence, h264: None })),
     }
 }
 

@@ -419,7 +419,8 @@ impl Assembler {
             self.sets.confirm();
         } else if picture.contradicts {
             let sets = &self.sets;
-            let (early, kept): (Vec<&[u8]>, Vec<&[u8]>) = units_of(&picture.data).partition(|unit| sets.contradicts(unit));
+            let (early, kept): (Vec<&[u8]>, Vec<&[u8]>) =
+                units_of(&picture.data).partition(|unit| sets.contradicts(unit));
             early.iter().for_each(|_| odd.add(Oddity::EarlyParameterSet));
             self.early.extend(early.iter().map(|set| set.to_vec()));
             // Cameras repeat them: the last ones count.
@@ -538,9 +539,9 @@ fn insert_first(codec: VideoCodec, data: &mut Vec<u8>, set: &[u8]) {
         VideoCodec::H264 => 9,
         VideoCodec::H265 => 35,
     };
-    let first = units_of(data).next().filter(|unit| {
-        unit.first().is_some_and(|header| codec::unit_type(codec, *header) == delimiter)
-    });
+    let first = units_of(data)
+        .next()
+        .filter(|unit| unit.first().is_some_and(|header| codec::unit_type(codec, *header) == delimiter));
     let at = first.map_or(0, |unit| 4 + unit.len());
     data.splice(at..at, prefixed(set));
 }
@@ -548,4 +549,3 @@ fn insert_first(codec: VideoCodec, data: &mut Vec<u8>, set: &[u8]) {
 fn prefixed(unit: &[u8]) -> Vec<u8> {
     [&(unit.len() as u32).to_be_bytes()[..], unit].concat()
 }
-

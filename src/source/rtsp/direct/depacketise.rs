@@ -184,9 +184,9 @@ impl Depacketiser {
         out: &mut impl FnMut(AccessUnit),
     ) -> Result<(), String> {
         while !units.is_empty() {
-            let unit = units.split_first_chunk::<2>().and_then(|(length, rest)| {
-                rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
-            });
+            let unit = units
+                .split_first_chunk::<2>()
+                .and_then(|(length, rest)| rest.split_at_checked(usize::from(u16::from_be_bytes(*length))));
             match unit {
                 Some(([], rest)) => {
                     odd.add(Oddity::BrokenAggregate);

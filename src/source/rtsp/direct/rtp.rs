@@ -195,7 +195,9 @@ impl Line {
             return;
         };
         let ahead = packet.sequence.wrapping_sub(next);
-        let is_newer = self.timestamp.is_some_and(|at| (packet.timestamp.wrapping_add(self.offset).wrapping_sub(at as u32) as i32) > 0);
+        let is_newer = self
+            .timestamp
+            .is_some_and(|at| (packet.timestamp.wrapping_add(self.offset).wrapping_sub(at as u32) as i32) > 0);
         match ahead {
             _ if packet.ssrc != ssrc => self.stranger(packet, received, odd, out),
             0..LOST_MAX => {

@@ -17,6 +17,8 @@ pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
 const HEADERS_MAX: usize = 256;
 /// Longest name of a method: `GET_PARAMETER`.
 const METHOD_BYTES_MAX: usize = 16;
+/// Cameras use the first few channels.
+const CHANNELS_LIKELY: u8 = 16;
 /// An RTP header (RFC 3550 §5.1), an RTCP header with its SSRC (§6.1).
 const PACKET_BYTES_MIN: usize = 8;
 
@@ -87,7 +89,11 @@ impl Answer {
 pub(super) fn next_message(received: &[u8]) -> Result<Option<(usize, Incoming<'_>)>, WireError> {
     match received {
         [b'$', channel, l0, l1, after @ ..] => {
-            let packet = after.get(..usize::from(u16::from_be_bytes([*l0, *l1])));
+            let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+            if !may_be_packet(*channel, length, after) {
+                return Ok(Some((stray(received), Incoming::Stray)));
+            }
+            let packet = after.get(..length);
             Ok(packet.map(|packet| (FRAMING_BYTES + packet.len(), Incoming::Packet { channel: *channel, packet })))
         }
         [] | [b'$', ..] => Ok(None),
@@ -101,6 +107,17 @@ pub(super) fn next_message(received: &[u8]) -> Result<Option<(usize, Incoming<'_
             Start::Neither => Ok(Some((stray(received), Incoming::Stray))),
         },
     }
+}
+
+/// Whether what follows `$`, channel and length speaks for a packet.
+#[inline]
+fn may_be_packet(channel: u8, length: usize, after: &[u8]) -> bool {
+    let is_rtp = after.first().is_none_or(|first| first >> 6 == 2);
+    if length >= PACKET_BYTES_MIN {
+        return is_rtp || channel < CHANNELS_LIKELY;
+    }
+    // Too short for RTP and RTCP: then at least something that we know has to come next.
+    after.get(length).is_none_or(|next| matches!(next, b'$' | b'\r' | b'\n' | b'A'..=b'Z'))
 }
 
 /// What bytes that are no packet begin with.
@@ -142,7 +159,7 @@ impl Start {
 }
 
 /// How many bytes to pass over: up to what may be the next packet or answer.
-fn stray(received: &[u8]) -> usize {
+pub(super) fn stray(received: &[u8]) -> usize {
     let may_begin = |i: &usize| match &received[*i..] {
         // A packet that nothing speaks against: of some length, and of version 2 as far as it is there.
         [b'$', rest @ ..] => match rest {
@@ -307,7 +324,16 @@ mod tests {
     #[test]
     fn what_is_neither_message_nor_packet_is_passed_over() {
         let packet = [&[b'$', 0, 0, 9, 0x80][..], &[1; 8]].concat();
-        for stray in [&b"\0\0\0\0"[..], b"garbage\r\n\r\n", b"ab$cd", b"$\0\0\x01", b"GET / HTTP/1.1\r\n\r\n", b"R"] {
+        for stray in [
+            &b"\0\0\0\0"[..],
+            b"garbage\r\n\r\n",
+            b"ab$cd",
+            b"$\0\0\x01",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"R",
+            b"$$$",
+            b"$",
+        ] {
             let seen = all(&[stray, &packet, b"RTSP/1.0 200 OK\r\n\r\n"].concat()).expect("within bounds");
             assert_eq!(seen[seen.len() - 2..], ["$0:9", "200 None"], "after {stray:?}: {seen:?}");
         }

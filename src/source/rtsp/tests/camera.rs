@@ -129,7 +129,7 @@ impl Camera {
 }
 
 /// The next request; packets and answers of the client's are passed over.
-async fn request(reader: &mut BufReader<tokio::net::tcp::OwnedReadHalf>) -> std::io::Result<Option<Asked>> {
+pub(super) async fn request(reader: &mut BufReader<tokio::net::tcp::OwnedReadHalf>) -> std::io::Result<Option<Asked>> {
     loop {
         match reader.fill_buf().await?.first() {
             None => return Ok(None),

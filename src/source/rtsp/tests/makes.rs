@@ -245,10 +245,17 @@ async fn cameras_of_common_makes_are_set_up_where_they_say_and_recorded() {
         let source = RtspSource::new(config, Arc::new(SystemClock::default()), SessionGroup::default());
         let opened = source.open().await;
         let mut session = opened.unwrap_or_else(|error| panic!("{}: {error}", make.name));
-        let Some(Ok(Item::AccessUnit(unit))) = session.items.next().await else { panic!("{}: no picture", make.name) };
+        let unit = loop {
+            match session.items.next().await {
+                Some(Ok(Item::AccessUnit(unit))) => break unit,
+                Some(Ok(_)) => {}
+                end => panic!("{}: {end:?} in the place of a picture", make.name),
+            }
+        };
         let h265 = make.sdp.contains("H265");
         let picture = if h265 { sample(&[0x26, 0x01, 0xaf, 1]) } else { sample(IDR) };
-        assert_eq!((unit.data.to_vec(), unit.random_access), (picture, true), "{}", make.name);
+        // Parameter sets that come with it may stay before it.
+        assert!(unit.data.ends_with(&picture) && unit.random_access, "{}: {:02x?}", make.name, unit.data);
         assert_eq!(session.also_offered, make.also_offered, "{}", make.name);
         assert!(session.odd.is_empty(), "{}: {:?}", make.name, session.odd);
         assert_eq!(session.params.audio.as_ref().map(|audio| audio.clock_rate), make.sound, "{}", make.name);

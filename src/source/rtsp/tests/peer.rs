@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -106,16 +106,10 @@ impl Peer {
 
     async fn serve(&self, connection: TcpStream) -> std::io::Result<()> {
         let (reader, mut writer) = connection.into_split();
-        let mut lines = BufReader::new(reader).lines();
+        let mut reader = BufReader::new(reader);
         loop {
-            let (mut request, mut cseq) = (None, String::new());
-            while let Some(line) = lines.next_line().await?.filter(|l| !l.is_empty()) {
-                if let Some(value) = line.strip_prefix("CSeq: ") {
-                    value.clone_into(&mut cseq);
-                }
-                request.get_or_insert(line);
-            }
-            let Some(request) = request else { return Ok(()) };
+            let Some(asked) = super::camera::request(&mut reader).await? else { return Ok(()) };
+            let (request, cseq) = (format!("{} {} RTSP/1.0", asked.method, asked.url), asked.header("cseq"));
             self.requests.lock().expect("no test panics with it").push(request.clone());
             self.asked.notify_waiters();
             let odd = self.odd.iter().find(|(part, _)| request.contains(part)).map(|(_, answer)| *answer);
@@ -127,7 +121,7 @@ impl Peer {
                 Some(Answer::Nothing) => {}
                 Some(Answer::Close) => return Ok(()),
                 None => {
-                    writer.write_all(self.answer(&request, &cseq).as_bytes()).await?;
+                    writer.write_all(self.answer(&request, cseq).as_bytes()).await?;
                     if request.starts_with("PLAY") {
                         writer.write_all(&self.stream).await?;
                         if self.then == Then::Close {

@@ -178,7 +178,11 @@ async fn parameter_sets_that_change_come_with_the_picture_that_needs_them() {
     let units = units(items);
     let names: Vec<_> = units.iter().map(|u| u.new_params.as_ref().map(|p| p.video.rfc6381.clone())).collect();
     assert_eq!(names, [None, Some("avc3.42C00E".to_owned()), None]);
-    assert_eq!(units[1].data.to_vec(), [sample(&other), sample(PPS), sample(IDR)].concat(), "they stay where they came");
+    assert_eq!(
+        units[1].data.to_vec(),
+        [sample(&other), sample(PPS), sample(IDR)].concat(),
+        "they stay where they came"
+    );
 }
 
 #[tokio::test]

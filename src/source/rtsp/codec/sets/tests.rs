@@ -84,7 +84,8 @@ fn a_camera_cannot_fill_the_sample_description_without_bound() {
         let (code, zeros) = (id + 1, (id + 1).ilog2());
         // ue(id), ue(0), and a body.
         let bits = format!("{}{code:b}1{}", "0".repeat(zeros as usize), "1".repeat(40));
-        let bytes = bits.as_bytes().chunks(8).map(|c| c.iter().fold(0u8, |b, bit| b << 1 | (bit - b'0')) << (8 - c.len()));
+        let bytes =
+            bits.as_bytes().chunks(8).map(|c| c.iter().fold(0u8, |b, bit| b << 1 | (bit - b'0')) << (8 - c.len()));
         sets.put(&[vec![0x68], bytes.collect(), vec![0xab; 1_000]].concat());
     }
     assert!(sets.params(None).expect("whole").sample_entry.len() < 64 * 1024);

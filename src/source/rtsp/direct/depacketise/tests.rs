@@ -81,8 +81,11 @@ fn four_slices_are_one_picture_whichever_of_them_have_the_marker() {
     for (codec, unit) in [(H264, slice as fn(u32, bool) -> Vec<u8>), (H265, segment)] {
         for markers in 0..16 {
             let slices: Vec<Vec<u8>> = (0..32).map(|n| unit(n / 4, n % 4 == 0)).collect();
-            let sent: Vec<Sent> =
-                slices.iter().enumerate().map(|(n, s)| (n as i64 / 4 * 9, markers >> (n % 4) & 1 == 1, s.clone())).collect();
+            let sent: Vec<Sent> = slices
+                .iter()
+                .enumerate()
+                .map(|(n, s)| (n as i64 / 4 * 9, markers >> (n % 4) & 1 == 1, s.clone()))
+                .collect();
             let pictures = received(codec, &sent, &[]).0.expect("a regular stream");
             let expect: Vec<_> =
                 slices.chunks(4).map(|s| sample(&s.iter().map(Vec::as_slice).collect::<Vec<_>>())).collect();
@@ -172,9 +175,8 @@ fn bytes_of_sei_are_carried_whatever_they_are() {
 #[test]
 fn aggregated_units_are_told_apart_and_empty_ones_left_out() {
     let idr = slice(0, true);
-    let with = |units: &[&[u8]]| {
-        units.iter().fold(vec![0x18], |p, u| [&p[..], &(u.len() as u16).to_be_bytes(), u].concat())
-    };
+    let with =
+        |units: &[&[u8]]| units.iter().fold(vec![0x18], |p, u| [&p[..], &(u.len() as u16).to_be_bytes(), u].concat());
     let packet = with(&[SPS, PPS, &idr]);
     check(VideoCodec::H264, &[(3, true, &packet)], &[(3, &[SPS, PPS, &idr])], &[]);
     let packet = with(&[SPS, &[], PPS, &idr, &[]]);
@@ -201,10 +203,13 @@ fn fragments_without_their_bits_are_put_together() {
     let no_end = [(0, false, part(0x80, &head)), (0, true, part(0, body)), (9, true, p.clone())];
     let empty_end =
         [(0, false, part(0x80, &head)), (0, false, part(0, body)), (0, true, part(0x40, &[])), (9, true, p.clone())];
-    let other_type =
-        [(0, false, part(0x80, &head)), (0, true, [&[0x7c, 0x41], body].concat()), (9, true, p.clone())];
+    let other_type = [(0, false, part(0x80, &head)), (0, true, [&[0x7c, 0x41], body].concat()), (9, true, p.clone())];
     let alone = [(0, true, part(0xc0, &idr[1..])), (9, true, p.clone())];
-    let no_start = [(0, true, part(0xc0, &idr[1..])), (9, false, vec![0x5c, 0x01, p[1]]), (9, true, [&[0x5c, 0x41], &p[2..]].concat())];
+    let no_start = [
+        (0, true, part(0xc0, &idr[1..])),
+        (9, false, vec![0x5c, 0x01, p[1]]),
+        (9, true, [&[0x5c, 0x41], &p[2..]].concat()),
+    ];
     for (sent, kinds) in [
         (&regular[..], &[][..]),
         (&no_end, &[Oddity::UnitWithoutEnd]),
@@ -273,10 +278,11 @@ fn decoding_may_begin_at_a_recovery_point() {
 fn a_sequence_parameter_set_that_comes_early_waits_for_the_picture_that_it_is_for() {
     let other = [&SPS[..3], &[0x0e], &SPS[4..]].concat();
     let (idr, p, q) = (slice(0, true), slice(1, true), slice(2, true));
-    let sent: Vec<Sent> = [(0, &idr), (9, &other), (9, &PPS.to_vec()), (9, &p), (18, &q), (27, &AUD.to_vec()), (27, &idr)]
-        .into_iter()
-        .map(|(t, p)| (t, true, p.clone()))
-        .collect();
+    let sent: Vec<Sent> =
+        [(0, &idr), (9, &other), (9, &PPS.to_vec()), (9, &p), (18, &q), (27, &AUD.to_vec()), (27, &idr)]
+            .into_iter()
+            .map(|(t, p)| (t, true, p.clone()))
+            .collect();
     let (pictures, odd) = received(VideoCodec::H264, &sent, &[]);
     let pictures = pictures.expect("it can be carried");
     let names: Vec<_> = pictures.iter().map(|p| p.new_params.as_ref().map(|p| p.rfc6381.clone())).collect();
@@ -290,7 +296,13 @@ fn a_sequence_parameter_set_that_comes_early_waits_for_the_picture_that_it_is_fo
 fn only_parameter_sets_that_differ_make_another_sample_description() {
     let other = [0x68, 0x52, 0xe3, 0x2c, 0x80];
     let sent: Vec<Sent> = (0..4)
-        .flat_map(|n| [(n * 9, SPS.to_vec()), (n * 9, if n == 2 { other.to_vec() } else { PPS.to_vec() }), (n * 9, slice(0, true))])
+        .flat_map(|n| {
+            [
+                (n * 9, SPS.to_vec()),
+                (n * 9, if n == 2 { other.to_vec() } else { PPS.to_vec() }),
+                (n * 9, slice(0, true)),
+            ]
+        })
         .map(|(t, p)| (t, true, p))
         .collect();
     let pictures = received(VideoCodec::H264, &sent, &[]).0.expect("regular");
@@ -300,7 +312,8 @@ fn only_parameter_sets_that_differ_make_another_sample_description() {
 #[test]
 fn parameter_sets_of_a_picture_that_was_lost_are_kept_and_its_sei_are_not() {
     let (a, b) = (slice(0, true), slice(1, true));
-    let sent: Vec<Sent> = [(0, &a[..]), (9, PPS), (9, SEI), (9, &b), (18, &b)].into_iter().map(|(t, p)| (t, true, p.to_vec())).collect();
+    let sent: Vec<Sent> =
+        [(0, &a[..]), (9, PPS), (9, SEI), (9, &b), (18, &b)].into_iter().map(|(t, p)| (t, true, p.to_vec())).collect();
     let pictures = received(VideoCodec::H264, &sent, &[3]).0.expect("regular");
     let got: Vec<_> = pictures.into_iter().map(|p| (p.timestamp, p.lost_packets, p.data)).collect();
     assert_eq!(got, [(0, 0, sample(&[&a])), (18, 1, sample(&[PPS, &b]))]);
@@ -345,7 +358,14 @@ fn picture(codec: VideoCodec, n: u32) -> impl Strategy<Value = Vec<Vec<u8>>> {
 
 /// Packs a picture: fragments of at most `part` bytes where a unit is longer, aggregates where asked to. `markers` says
 /// which packets have the marker.
-fn pack(codec: VideoCodec, timestamp: i64, units: &[Vec<u8>], part: usize, aggregate: bool, markers: Markers) -> Vec<Sent> {
+fn pack(
+    codec: VideoCodec,
+    timestamp: i64,
+    units: &[Vec<u8>],
+    part: usize,
+    aggregate: bool,
+    markers: Markers,
+) -> Vec<Sent> {
     let header_bytes = codec::header_bytes(codec);
     let mut sent: Vec<Sent> = Vec::new();
     if aggregate && units.len() > 1 {

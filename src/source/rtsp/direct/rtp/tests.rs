@@ -70,12 +70,7 @@ fn check_placed(announced: Option<u32>, sent: &[Sent], expect: &[(i64, u32, u16)
 
 #[test]
 fn sequence_numbers_and_timestamps_go_on_past_their_ends() {
-    let sent = [
-        (1, 65_534, u32::MAX - 1, OWN, 0),
-        (1, 65_535, 5, OWN, 1),
-        (1, 0, u32::MAX, OWN, 2),
-        (1, 3, 7, OWN, 3),
-    ];
+    let sent = [(1, 65_534, u32::MAX - 1, OWN, 0), (1, 65_535, 5, OWN, 1), (1, 0, u32::MAX, OWN, 2), (1, 3, 7, OWN, 3)];
     let end = i64::from(u32::MAX);
     let expect = [(end - 1, 0, 65_534), (end + 6, 0, 65_535), (end, 0, 0), (end + 8, 2, 3)];
     check_placed(None, &sent, &expect, &[]);
@@ -163,7 +158,8 @@ fn only_reports_of_the_stream_say_something() {
     let check = |packet: &[u8], expect: Option<(i64, u64)>, kinds: &[Oddity]| {
         let (mut line, mut odd) = (Line::new(96, 90_000, None), OddityCounts::default());
         assert_eq!(line.sender_report(&report(1), &mut odd), None, "before the first packet");
-        let packet_of_one = Packet { marker: false, payload_type: 96, sequence: 0, timestamp: 5, ssrc: 1, payload: &[] };
+        let packet_of_one =
+            Packet { marker: false, payload_type: 96, sequence: 0, timestamp: 5, ssrc: 1, payload: &[] };
         line.take(&packet_of_one, at(0), &mut odd, &mut |_, _| ());
         assert_eq!(line.sender_report(packet, &mut odd), expect, "{packet:02x?}");
         assert_eq!(odd.iter().map(|(kind, _)| kind).collect::<Vec<_>>(), kinds, "{packet:02x?}");
