@@ -109,7 +109,7 @@ pub(super) fn commit(
 /// relies on it.
 fn outlives_power_cut(change: &Change) -> bool {
     use Change::{Claim, Condemn, Doom, PlaceHold, SealPack};
-    matches!(change, Condemn { .. } | Doom { .. } | SealPack { .. } | PlaceHold { .. } | Claim { .. })
+    matches!(change, Condemn { .. } | Doom { .. } | SealPack { .. } | PlaceHold { .. } | Claim(_))
 }
 
 /// `BEGIN` to `COMMIT`. Nearly every batch is good throughout and goes without savepoints, under which SQLite keeps

@@ -13,7 +13,8 @@ use tracing::{error, info, warn};
 use super::continuity::Continuity;
 use super::oddities::Oddities;
 use super::wall::{Placed, WallLine};
-use super::{Shared, event, tell};
+use super::{Shared, tell};
+use crate::event::{Event, Fact};
 use crate::fragment::{FragmentError, Fragmenter};
 use crate::index::Change;
 use crate::media::{AccessUnit, Fragment, Gap, GapCause, OddityCounts, Params};
@@ -146,6 +147,10 @@ impl<'a> Recording<'a> {
         ended
     }
 
+    fn event(&self, at: WallTime, fact: Fact) -> Change {
+        Change::Event(Event::of_camera(at, self.camera, fact))
+    }
+
     async fn access_unit(&mut self, unit: AccessUnit) -> Result<(), SourceError> {
         let received = unit.received.mono;
         if unit.random_access {
@@ -177,9 +182,10 @@ impl<'a> Recording<'a> {
     async fn odd(&mut self, counts: &OddityCounts) {
         let now = self.shared.clock.read();
         self.status.update(|status| status.occurred(counts, now.wall));
-        let begun = self.oddities.occurred(counts, now.mono).into_iter().map(|oddity| {
+        let begun = self.oddities.occurred(counts, now.mono);
+        let begun = begun.into_iter().map(|oddity| {
             info!(%oddity, "the stream is odd");
-            event(self.camera, now.wall, "stream_odd", oddity.to_string())
+            self.event(now.wall, Fact::StreamOdd { oddity })
         });
         tell(&self.shared.index, begun.collect()).await;
         self.oddities_end(now.mono).await;
@@ -193,7 +199,7 @@ impl<'a> Recording<'a> {
         let now = self.shared.clock.wall();
         let ended = ended.into_iter().map(|(oddity, count)| {
             info!(%oddity, count, "the stream is not odd in this way any more");
-            event(self.camera, now, "stream_odd_ended", format!("{oddity}, which occurred {count} times"))
+            self.event(now, Fact::StreamOddEnded { oddity, count })
         });
         tell(&self.shared.index, ended.collect()).await;
     }
@@ -206,7 +212,7 @@ impl<'a> Recording<'a> {
         self.end_run().await;
         let now = self.shared.clock.wall();
         let mut changes = self.continuity.stopped(now, GapCause::TimestampJump);
-        changes.push(event(self.camera, now, "timestamp_jump", format!("RTP timestamps jumped by {seconds:.3} s")));
+        changes.push(self.event(now, Fact::TimestampJump { by_ms: milliseconds(Ticks90k(ticks)) }));
         tell(&self.shared.index, changes).await;
         self.run = Run::new(self.shared, params, self.continuity.not_before());
     }
@@ -270,9 +276,8 @@ impl<'a> Recording<'a> {
             return;
         }
         info!(codec = video.rfc6381, width = video.width, height = video.height, "the camera changed its parameters");
-        let detail = format!("{} {}x{}", video.rfc6381, video.width, video.height);
-        let now = self.shared.clock.wall();
-        tell(&self.shared.index, vec![event(self.camera, now, "parameters_changed", detail)]).await;
+        let changed = self.event(self.shared.clock.wall(), Fact::parameters_changed(video));
+        tell(&self.shared.index, vec![changed]).await;
         self.status.update(|status| status.video = Some(video.into()));
     }
 
@@ -348,13 +353,12 @@ impl<'a> Recording<'a> {
         if let (Some(before), Some(now)) = (run.told_camera_offset, camera_offset)
             && moved(before, now, CLOCK_STEP_TICKS)
         {
-            let by = now.as_seconds_f64() - before.as_seconds_f64();
-            let detail = format!("the camera's clock moved by {by:+.3} s against the gateway's");
-            changes.push(event(self.camera, placed.wall_start, "camera_clock_step", detail));
+            let by_ms = milliseconds(Ticks90k(now.0.saturating_sub(before.0)));
+            changes.push(self.event(placed.wall_start, Fact::CameraClockStep { by_ms }));
         }
         if moved(run.told_timeline_offset, placed.offset, CLOCK_STEP_TICKS) {
-            let detail = format!("the gateway's clock is {:+.3} s off the recording", placed.offset.as_seconds_f64());
-            changes.push(event(self.camera, placed.wall_start, "clock_step", detail));
+            let off_ms = milliseconds(placed.offset);
+            changes.push(self.event(placed.wall_start, Fact::ClockStep { off_ms }));
         }
         changes
     }
@@ -394,14 +398,18 @@ impl<'a> Recording<'a> {
         let mut changes = self.continuity.stopped(from, cause);
         if self.refused != Some(cause) {
             error!(%cause, %error, "footage is being lost: the disk does not take it");
-            changes.push(event(self.camera, now, cause.as_str(), error.to_string()));
+            changes.push(self.event(now, Fact::NotWritten { cause }));
         }
         self.refused = Some(cause);
         self.status.update(|status| {
             status.enter(CameraState::Gap(cause), now);
-            status.detail = error.to_string();
+            status.operator_detail = error.to_string();
         });
         self.seal().await;
         tell(&self.shared.index, changes).await;
     }
+}
+
+fn milliseconds(ticks: Ticks90k) -> i64 {
+    ticks.0 / (TICKS_PER_SECOND / 1_000)
 }

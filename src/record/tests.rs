@@ -16,6 +16,7 @@ use crate::pack::testing::header;
 use crate::source::{Item, Session};
 use crate::status::StatusBoard;
 use crate::store::Store;
+use crate::units::WallTime;
 
 /// A camera whose sessions end in the same way each time.
 struct Ending {

@@ -115,7 +115,7 @@ impl Packetiser {
     ) -> Lost {
         let hit = Cell::new(false);
         self.units += 1;
-        if self.units % ODD_UNITS == 0 {
+        if self.units.is_multiple_of(ODD_UNITS) {
             self.begin_again();
         }
         let timestamp = self.timestamp(timestamp);
@@ -158,7 +158,7 @@ impl Packetiser {
 
     /// Sends a packet, with what is odd about it.
     fn put(&mut self, mut header: [u8; 12], payload: &[&[u8]], marker: bool, out: &mut Outbox) {
-        let now_and_then = self.packets % ODD_PACKETS == 0;
+        let now_and_then = self.packets.is_multiple_of(ODD_PACKETS);
         match self.quirk {
             Quirk::MarkEveryPacket => header[1] |= 0x80,
             Quirk::NoMarker => header[1] &= 0x7f,

@@ -99,7 +99,6 @@ impl Access {
 }
 
 impl Items {
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one session that this is")]
     pub(super) fn new(
         reader: Box<Reader>,
         first: Option<Coded>,

@@ -1,0 +1,407 @@
+//! Events in words, French and English: what happened, what it means, and what to do, in one line.
+//!
+//! A fact that is shown to a tenant goes through [`Fact::for_tenant`] first: the words name only what the fact holds.
+
+use std::borrow::Cow;
+
+use super::{DestructionReason, Fact, MendSource, StoreName, TrialVerdict};
+use crate::media::GapCause;
+
+/// A language of people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    /// English.
+    #[default]
+    English,
+    /// French.
+    French,
+}
+
+impl Language {
+    /// From an `Accept-Language` header (RFC 9110 §12.5.4): the one of ours with the highest weight.
+    pub fn accepted(header: &str) -> Self {
+        let mut best = (0u16, Self::default());
+        for range in header.split(',').take(32) {
+            let mut parts = range.split(';').map(str::trim);
+            let tag = parts.next().unwrap_or_default();
+            let language = match tag.split('-').next() {
+                Some(primary) if primary.eq_ignore_ascii_case("fr") => Self::French,
+                Some(primary) if primary.eq_ignore_ascii_case("en") => Self::English,
+                _ => continue,
+            };
+            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+            let weight = (weight.clamp(0.0, 1.0) * 1_000.0) as u16;
+            if weight > best.0 {
+                best = (weight, language);
+            }
+        }
+        best.1
+    }
+}
+
+impl Fact {
+    /// What happened, in one line.
+    pub fn words(&self, language: Language) -> String {
+        match language {
+            Language::English => english(self),
+            Language::French => french(self),
+        }
+    }
+}
+
+/// Why there is no footage, and what to do.
+pub fn cause(cause: GapCause, language: Language) -> &'static str {
+    let (english, french) = match cause {
+        GapCause::GatewayStopped => ("the gateway was stopped", "la passerelle a été arrêtée"),
+        GapCause::GatewayCrashed => {
+            ("the gateway stopped without closing its files", "la passerelle s'est arrêtée sans fermer ses fichiers")
+        }
+        GapCause::ConnectFailed => (
+            "the camera cannot be reached: check its power and network, and the host and port of its URL",
+            "la caméra est injoignable : vérifiez son alimentation, son réseau, ainsi que l'hôte et le port de son URL",
+        ),
+        GapCause::Unauthorized => (
+            "the camera refuses the credentials: check username and password",
+            "la caméra refuse les identifiants : vérifiez l'utilisateur et le mot de passe",
+        ),
+        GapCause::UnsupportedMedia => (
+            "the camera offers no video that can be recorded: choose H.264 or H.265 on the camera",
+            "la caméra n'offre aucune vidéo enregistrable : choisissez H.264 ou H.265 sur la caméra",
+        ),
+        GapCause::ProtocolError => (
+            "the camera answers with an error or with what is not RTSP: check the path of its URL and its settings",
+            "la caméra répond par une erreur ou ne parle pas RTSP : vérifiez le chemin de son URL et ses réglages",
+        ),
+        GapCause::SetupTimeout => (
+            "the camera does not answer while the session is opened: check its load and network",
+            "la caméra ne répond pas à l'ouverture de la session : vérifiez sa charge et son réseau",
+        ),
+        GapCause::Silent => (
+            "the camera is connected and sends no picture: check the camera and its network",
+            "la caméra est connectée mais n'envoie aucune image : vérifiez la caméra et son réseau",
+        ),
+        GapCause::Disconnected => ("the camera closed the connection", "la caméra a fermé la connexion"),
+        GapCause::PacketLoss => (
+            "packets were lost on the network: check the network, or set transport = \"tcp\"",
+            "des paquets ont été perdus sur le réseau : vérifiez le réseau, ou choisissez transport = \"tcp\"",
+        ),
+        GapCause::TimestampJump => ("the camera's timestamps jumped", "les horodatages de la caméra ont sauté"),
+        GapCause::ClockStep => ("the gateway's clock stepped", "l'horloge de la passerelle a sauté"),
+        GapCause::DiskFull => (
+            "the gateway's disk is full: add disk or shorten the guaranteed minimum",
+            "le disque de la passerelle est plein : ajoutez du disque ou réduisez la durée minimale garantie",
+        ),
+        GapCause::WriteFailed => (
+            "the gateway's disk fails to write: check the disk",
+            "le disque de la passerelle n'écrit plus : vérifiez le disque",
+        ),
+        GapCause::Corrupt => (
+            "the footage was recorded and is damaged beyond repair",
+            "les images étaient enregistrées et sont endommagées de façon irréparable",
+        ),
+    };
+    match language {
+        Language::English => english,
+        Language::French => french,
+    }
+}
+
+/// Milliseconds as signed seconds: `+1.250`.
+fn seconds(ms: i64) -> String {
+    let sign = if ms < 0 { '-' } else { '+' };
+    format!("{sign}{}.{:03}", ms.unsigned_abs() / 1_000, ms.unsigned_abs() % 1_000)
+}
+
+fn mebibytes(bytes: u64) -> u64 {
+    bytes >> 20
+}
+
+fn store_en(name: &StoreName) -> Cow<'static, str> {
+    name.as_ref().map_or("a store".into(), |name| format!("store {name}").into())
+}
+
+fn store_fr(name: &StoreName) -> Cow<'static, str> {
+    name.as_ref().map_or("un entrepôt".into(), |name| format!("l'entrepôt {name}").into())
+}
+
+fn english(fact: &Fact) -> String {
+    match fact {
+        Fact::Connected { codecs, width, height } => format!("connected: {codecs}, {width}x{height}"),
+        Fact::ConnectionLost { cause: why } => format!("not recording: {}", cause(*why, Language::English)),
+        Fact::ParametersChanged { codecs, width, height } => {
+            format!("the camera changed its video to {codecs}, {width}x{height}")
+        }
+        Fact::StreamOdd { oddity } => format!("the stream is odd, and recorded all the same: {}", oddity.as_str()),
+        Fact::StreamOddEnded { oddity, count } => {
+            format!("the stream is not odd any more: {}, which occurred {count} times", oddity.as_str())
+        }
+        Fact::TimestampJump { by_ms } => {
+            format!("the camera's timestamps jumped by {} s: a new run begins", seconds(*by_ms))
+        }
+        Fact::CameraClockStep { by_ms } => {
+            format!("the camera's clock moved by {} s against the gateway's: check its time service", seconds(*by_ms))
+        }
+        Fact::ClockStep { off_ms } => {
+            format!("the gateway's clock is {} s off the recording: check its time service", seconds(*off_ms))
+        }
+        Fact::NotWritten { cause: why } => format!("footage is being lost: {}", cause(*why, Language::English)),
+        Fact::PackLost { pack, start, end } => {
+            format!("pack {pack} ({start} to {end}) is lost: it is neither in the spool nor in its store")
+        }
+        Fact::FootageMended { pack, start, end, source, places } => {
+            let how = match source {
+                MendSource::Itself => "from what is left of it",
+                MendSource::OtherPack => "from another pack that has the same footage",
+                MendSource::Spool => "from the copy in the spool",
+                MendSource::Reappeared => "because its bytes read right again",
+            };
+            format!("pack {pack} ({start} to {end}) was damaged in {places} places and is mended {how}")
+        }
+        Fact::FootageLost { pack, start, end, fragments } => match fragments {
+            Some(n) => format!("pack {pack} ({start} to {end}): {n} fragments are damaged beyond repair"),
+            None => format!("pack {pack} ({start} to {end}) is damaged beyond repair"),
+        },
+        Fact::FootageSharedDamage { pack, start, end } => {
+            format!("pack {pack} ({start} to {end}) shares footage with a pack whose damage changed")
+        }
+        Fact::Scrubbed { store, bytes, mended, lost } => format!(
+            "every pack of {} was read and checked ({} MiB): {mended} mended, {lost} damaged beyond repair",
+            store_en(store),
+            mebibytes(*bytes)
+        ),
+        Fact::StoreDoubtful { store, packs } => format!(
+            "{packs} packs in a row cannot be read from {}: check that it is the right folder or bucket, and whole",
+            store_en(store)
+        ),
+        Fact::StoreBack { store } => format!("{} takes packs again", store_en(store)),
+        Fact::StoreAway { store } => {
+            format!("{} does not answer: packs wait in the spool, recording goes on", store_en(store))
+        }
+        Fact::StoreRefused { store } => {
+            format!("{} refuses its credentials: check the access key; packs wait in the spool", store_en(store))
+        }
+        Fact::StoreLies { store } => {
+            format!("{} returned other bytes than it was sent: check it; packs wait in the spool", store_en(store))
+        }
+        Fact::StoreProbe { store, verdict } => {
+            let what = match verdict {
+                TrialVerdict::Lacking => "lacks an ability that Vigie uses",
+                TrialVerdict::Away => "did not answer its trial",
+                TrialVerdict::Refused => "refuses what Vigie cannot do without",
+            };
+            format!("{} {what}: run `vigie check-config --probe`", store_en(store))
+        }
+        Fact::PackDeleted { from, reason } => {
+            let why = match reason {
+                DestructionReason::Expired => "its time is over",
+                DestructionReason::DiskFull => "the disk is full",
+                DestructionReason::HoldEnded => "its hold is over",
+            };
+            format!("footage from {from} on is being destroyed: {why}; the register has the whole day")
+        }
+        Fact::DiskFull { free_bytes, .. } => format!(
+            "the disk is full{} and all footage is within its guaranteed time: add disk or shorten the minimum; \
+             recording stops when nothing is left",
+            free_bytes.map_or_else(String::new, |free| format!(" ({} MiB free)", mebibytes(free)))
+        ),
+        Fact::RetentionConflict => {
+            "footage is destroyed before its guaranteed time, because the legal maximum does not \
+                                    leave it: shorten the camera's minimum"
+                .to_owned()
+        }
+        Fact::CondemnedEarly { packs, bytes, newest } => format!(
+            "the disk is full: {packs} packs ({} MiB) up to {newest} are destroyed before their maximum",
+            mebibytes(*bytes)
+        ),
+        Fact::KeyDestroyed { key, day } => {
+            let day = day.map_or_else(String::new, |day| format!(" of {day}"));
+            format!("day key {key}{day} was destroyed: what was encrypted with it cannot be read from any copy")
+        }
+        Fact::ClockDoubted { lead_s, retention_by } => format!(
+            "the clock is {lead_s} s ahead of what can be vouched for: check the time service; retention goes by \
+             {retention_by} until the clock is back or has held for a day"
+        ),
+        Fact::ClockBelieved => "retention goes by the clock again".to_owned(),
+        Fact::HoldPlaced { hold, reference, requester, reason, start, end, until } => {
+            let reference = if reference.is_empty() { "none" } else { reference };
+            format!(
+                "hold {hold} placed by {requester} ({reason}), reference {reference}, on {start} to {end}, until {until}"
+            )
+        }
+        Fact::HoldReleased { hold, requester } => {
+            format!("hold {hold} of {requester} was released: what it kept is destroyed")
+        }
+        Fact::HoldEnded { hold, requester, start, end } => {
+            format!("hold {hold} of {requester}, on {start} to {end}, is over: what it kept is destroyed")
+        }
+        Fact::HoldWaits { hold } => {
+            format!("hold {hold} cannot be copied for now: its footage stays in the original packs until it can")
+        }
+        Fact::HoldDamaged { hold, pack, start, end } => {
+            format!("hold {hold}: footage of {start} to {end} is damaged in pack {pack} and cannot be kept")
+        }
+        Fact::SameRank { pack } => format!(
+            "pack {pack} in the shared store has this gateway's rank and is not in its index: give each gateway its own \
+             rank; if the index was lost, run `vigie rebuild-index`"
+        ),
+        Fact::NothingInCommon => {
+            "another gateway records this camera at the same time, and nothing is equal, so both are \
+                                  stored: check that both gateways have the same key and receive the same stream"
+                .to_owned()
+        }
+        Fact::ForeignPackGone { pack } => {
+            format!("pack {pack}, stored by another gateway, is gone before its time here")
+        }
+        Fact::ForeignPackUnusable { pack } => {
+            format!("pack {pack}, stored by another gateway, cannot be used: this gateway stores its own footage")
+        }
+    }
+}
+
+fn french(fact: &Fact) -> String {
+    match fact {
+        Fact::Connected { codecs, width, height } => format!("connectée : {codecs}, {width}x{height}"),
+        Fact::ConnectionLost { cause: why } => format!("pas d'enregistrement : {}", cause(*why, Language::French)),
+        Fact::ParametersChanged { codecs, width, height } => {
+            format!("la caméra a changé sa vidéo en {codecs}, {width}x{height}")
+        }
+        Fact::StreamOdd { oddity } => {
+            format!("le flux présente une particularité et est enregistré malgré cela : {}", oddity.as_str())
+        }
+        Fact::StreamOddEnded { oddity, count } => {
+            format!("le flux ne présente plus cette particularité : {}, relevée {count} fois", oddity.as_str())
+        }
+        Fact::TimestampJump { by_ms } => {
+            format!("les horodatages de la caméra ont sauté de {} s : une nouvelle séquence commence", seconds(*by_ms))
+        }
+        Fact::CameraClockStep { by_ms } => format!(
+            "l'horloge de la caméra a bougé de {} s par rapport à la passerelle : vérifiez son service de temps",
+            seconds(*by_ms)
+        ),
+        Fact::ClockStep { off_ms } => format!(
+            "l'horloge de la passerelle s'écarte de {} s de l'enregistrement : vérifiez son service de temps",
+            seconds(*off_ms)
+        ),
+        Fact::NotWritten { cause: why } => format!("des images se perdent : {}", cause(*why, Language::French)),
+        Fact::PackLost { pack, start, end } => {
+            format!("le paquet {pack} ({start} à {end}) est perdu : ni dans le tampon local ni dans son entrepôt")
+        }
+        Fact::FootageMended { pack, start, end, source, places } => {
+            let how = match source {
+                MendSource::Itself => "à partir de ce qu'il en reste",
+                MendSource::OtherPack => "à partir d'un autre paquet qui contient les mêmes images",
+                MendSource::Spool => "à partir de la copie du tampon local",
+                MendSource::Reappeared => "car ses octets sont de nouveau lus correctement",
+            };
+            format!("le paquet {pack} ({start} à {end}) était endommagé en {places} endroits ; il est réparé {how}")
+        }
+        Fact::FootageLost { pack, start, end, fragments } => match fragments {
+            Some(n) => format!("paquet {pack} ({start} à {end}) : {n} fragments sont endommagés de façon irréparable"),
+            None => format!("le paquet {pack} ({start} à {end}) est endommagé de façon irréparable"),
+        },
+        Fact::FootageSharedDamage { pack, start, end } => {
+            format!("le paquet {pack} ({start} à {end}) partage des images avec un paquet dont l'état a changé")
+        }
+        Fact::Scrubbed { store, bytes, mended, lost } => format!(
+            "chaque paquet de {} a été relu et vérifié ({} Mio) : {mended} réparés, {lost} irréparables",
+            store_fr(store),
+            mebibytes(*bytes)
+        ),
+        Fact::StoreDoubtful { store, packs } => format!(
+            "{packs} paquets de suite sont illisibles dans {} : vérifiez que c'est le bon dossier ou le bon bucket, et \
+             qu'il est entier",
+            store_fr(store)
+        ),
+        Fact::StoreBack { store } => format!("{} accepte de nouveau les paquets", store_fr(store)),
+        Fact::StoreAway { store } => format!(
+            "{} ne répond pas : les paquets attendent dans le tampon local, l'enregistrement continue",
+            store_fr(store)
+        ),
+        Fact::StoreRefused { store } => format!(
+            "{} refuse les identifiants : vérifiez la clé d'accès ; les paquets attendent dans le tampon local",
+            store_fr(store)
+        ),
+        Fact::StoreLies { store } => format!(
+            "{} a rendu d'autres octets que ceux reçus : vérifiez-le ; les paquets attendent dans le tampon local",
+            store_fr(store)
+        ),
+        Fact::StoreProbe { store, verdict } => {
+            let what = match verdict {
+                TrialVerdict::Lacking => "n'a pas une capacité que Vigie utilise",
+                TrialVerdict::Away => "n'a pas répondu à l'essai",
+                TrialVerdict::Refused => "refuse ce dont Vigie ne peut se passer",
+            };
+            format!("{} {what} : lancez `vigie check-config --probe`", store_fr(store))
+        }
+        Fact::PackDeleted { from, reason } => {
+            let why = match reason {
+                DestructionReason::Expired => "leur durée de conservation est écoulée",
+                DestructionReason::DiskFull => "le disque est plein",
+                DestructionReason::HoldEnded => "leur réquisition est terminée",
+            };
+            format!(
+                "les images à partir de {from} sont en cours de destruction : {why} ; le registre couvre la journée"
+            )
+        }
+        Fact::DiskFull { free_bytes, .. } => format!(
+            "le disque est plein{} et toutes les images sont dans leur durée garantie : ajoutez du disque ou réduisez le \
+             minimum ; l'enregistrement s'arrête quand il ne reste rien",
+            free_bytes.map_or_else(String::new, |free| format!(" ({} Mio libres)", mebibytes(free)))
+        ),
+        Fact::RetentionConflict => {
+            "des images sont détruites avant leur durée garantie, car le maximum légal ne la laisse \
+                                    pas : réduisez le minimum de la caméra"
+                .to_owned()
+        }
+        Fact::CondemnedEarly { packs, bytes, newest } => format!(
+            "le disque est plein : {packs} paquets ({} Mio) jusqu'au {newest} sont détruits avant leur maximum",
+            mebibytes(*bytes)
+        ),
+        Fact::KeyDestroyed { key, day } => {
+            let day = day.map_or_else(String::new, |day| format!(" du {day}"));
+            format!(
+                "la clé de jour {key}{day} est détruite : ce qu'elle chiffrait n'est plus lisible dans aucune copie"
+            )
+        }
+        Fact::ClockDoubted { lead_s, retention_by } => format!(
+            "l'horloge avance de {lead_s} s sur ce qui peut être garanti : vérifiez le service de temps ; la conservation \
+             suit {retention_by} jusqu'à ce que l'horloge revienne ou tienne un jour"
+        ),
+        Fact::ClockBelieved => "la conservation suit de nouveau l'horloge".to_owned(),
+        Fact::HoldPlaced { hold, reference, requester, reason, start, end, until } => {
+            let reference = if reference.is_empty() { "aucune" } else { reference };
+            format!(
+                "réquisition {hold} posée par {requester} ({reason}), référence {reference}, du {start} au {end}, \
+                 jusqu'au {until}"
+            )
+        }
+        Fact::HoldReleased { hold, requester } => {
+            format!("la réquisition {hold} de {requester} est levée : ce qu'elle gardait est détruit")
+        }
+        Fact::HoldEnded { hold, requester, start, end } => format!(
+            "la réquisition {hold} de {requester}, du {start} au {end}, est terminée : ce qu'elle gardait est détruit"
+        ),
+        Fact::HoldWaits { hold } => format!(
+            "la réquisition {hold} ne peut pas être copiée pour l'instant : ses images restent dans les paquets d'origine"
+        ),
+        Fact::HoldDamaged { hold, pack, start, end } => format!(
+            "réquisition {hold} : les images du {start} au {end} sont endommagées dans le paquet {pack} et ne peuvent \
+             être gardées"
+        ),
+        Fact::SameRank { pack } => format!(
+            "le paquet {pack} de l'entrepôt partagé porte le rang de cette passerelle et n'est pas dans son index : donnez \
+             un rang propre à chaque passerelle ; si l'index est perdu, lancez `vigie rebuild-index`"
+        ),
+        Fact::NothingInCommon => {
+            "une autre passerelle enregistre cette caméra au même moment et rien n'est égal, donc les \
+                                  deux sont stockées : vérifiez que les deux ont la même clé et reçoivent le même flux"
+                .to_owned()
+        }
+        Fact::ForeignPackGone { pack } => {
+            format!("le paquet {pack}, stocké par une autre passerelle, a disparu avant son terme ici")
+        }
+        Fact::ForeignPackUnusable { pack } => format!(
+            "le paquet {pack}, stocké par une autre passerelle, est inutilisable : cette passerelle stocke ses images"
+        ),
+    }
+}

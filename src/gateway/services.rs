@@ -1,0 +1,63 @@
+//! What runs beside the recorders: probes, scrubs, and what each is made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::GatewayError;
+use super::open::Opened;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::event::{Event, Fact, TrialVerdict};
+use crate::index::{Change, Index};
+use crate::scrub::Scrubber;
+use crate::store::Store;
+use crate::store::probe::Verdict;
+
+/// One task for each store that is read and checked.
+pub(super) fn start_scrubs(
+    config: &Config,
+    opened: &Opened,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), GatewayError> {
+    let Opened { index, spool, store, packs, keys, clock, .. } = opened;
+    let parts = (index.clone(), spool.clone(), store.clone(), packs.clone());
+    let scrubber = Arc::new(Scrubber::new(parts, keys.clone(), clock.clone(), config.data_dir.join("scrub"))?);
+    for (id, of) in store.ids().zip(&config.stores).filter(|(_, of)| of.scrub_days > 0) {
+        let (scrubber, stop) = (scrubber.clone(), stop.clone());
+        let every = Duration::from_secs(u64::from(of.scrub_days) * 86_400);
+        tasks.spawn(async move { scrubber.run(id, every, stop).await });
+    }
+    Ok(())
+}
+
+/// Says of each store what it lacks, in the log and as events. Recording does not wait for it.
+pub(super) async fn probe_stores(store: Store, index: Index, clock: Arc<dyn Clock>) {
+    for id in store.ids() {
+        let report = store.probe(id, &*clock).await;
+        let mut events = Vec::new();
+        for finding in report.complaints() {
+            let name = &report.store;
+            match finding.verdict {
+                Verdict::Refused => error!(store = %name, "{finding}"),
+                _ => warn!(store = %name, "{finding}"),
+            }
+            let verdict = match finding.verdict {
+                Verdict::Good | Verdict::Lacking => TrialVerdict::Lacking,
+                Verdict::Away => TrialVerdict::Away,
+                Verdict::Refused => TrialVerdict::Refused,
+            };
+            let fact = Fact::StoreProbe { store: Some(name.clone()), verdict };
+            events.push(Change::Event(Event::of_gateway(clock.wall(), fact)));
+        }
+        if events.is_empty() {
+            info!(store = %report.store, "the store does all that is asked of it");
+        } else if let Err(error) = index.write(events).await {
+            warn!(%error, "the index did not take what was found out about a store");
+        }
+    }
+}
