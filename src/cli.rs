@@ -19,6 +19,7 @@ mod generate;
 mod keys;
 mod ls;
 mod operate;
+mod probe;
 mod rebuild_index;
 mod run;
 mod show;
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Read a configuration, say what is wrong with it, and size the disks that it needs
     CheckConfig(CheckConfig),
+    /// Look at a camera: what it offers and sends, what is odd about it, the lines for the configuration
+    Probe(probe::Probe),
     /// Write footage of one camera to an MP4 file
     Export(Export),
     /// List cameras, or what there is of one of them
@@ -218,6 +221,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(args),
         Command::CheckConfig(args) => block_on(check_config::run(&args)),
         Command::Demo(args) => demo::run(&args),
+        Command::Probe(args) => block_on(probe::run(args)),
         Command::Run(args) => block_on(run::run(args)),
         Command::Status(args) => block_on(operate::status(args)),
         Command::Reload(args) => block_on(operate::reload(args)),

@@ -159,8 +159,10 @@ pub struct Camera {
     pub name: String,
     /// For people and for the law.
     pub place: String,
-    /// `rtsp://host[:port]/path`, without credentials.
+    /// `rtsp://host[:port]/path` or `rtsps://…`, without credentials.
     pub url: Url,
+    /// Which of its certificates are accepted, for `rtsps`.
+    pub tls: CameraTls,
     /// RTSP user name.
     pub username: Option<String>,
     /// RTSP password.
@@ -180,6 +182,18 @@ pub struct Camera {
 impl Camera {
     /// Unless the file says otherwise.
     pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+}
+
+/// Which certificates of a camera are accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CameraTls {
+    /// Those that the machine's root certificates vouch for.
+    #[default]
+    System,
+    /// Those that the certificates in this PEM file vouch for, and these themselves.
+    CaFile(PathBuf),
+    /// The one that came first, and no other from then on.
+    FirstUse,
 }
 
 /// How RTP travels.

@@ -6,7 +6,7 @@ use std::path::Path;
 use url::Url;
 
 use crate::config::{
-    Camera, Config, MasterKeys, Recording, Retention, StoreChoice, StoreConfig, Sweep, Tenant, Transport,
+    Camera, CameraTls, Config, MasterKeys, Recording, Retention, StoreChoice, StoreConfig, Sweep, Tenant, Transport,
 };
 use crate::gateway::{Gateway, GatewayError};
 use crate::simulate::{self, Server};
@@ -72,6 +72,7 @@ pub fn camera(id: CameraId, name: &str, url: Url) -> Camera {
         url,
         username: None,
         password: None,
+        tls: CameraTls::System,
         transport: Transport::Tcp,
         retention: Retention::default(),
         audio_legal_basis: None,

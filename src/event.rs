@@ -12,7 +12,7 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::media::{GapCause, VideoParams};
+use crate::media::{GapCause, Oddity, VideoParams};
 use crate::units::{CameraId, CameraKey, HoldId, KeyId, PackId, TenantId, WallTime};
 
 pub mod words;
@@ -170,6 +170,10 @@ pub enum Fact {
     ConnectionLost { cause: GapCause },
     /// The camera sends other parameters.
     ParametersChanged { codecs: String, width: u16, height: u16 },
+    /// The stream is odd in a way that it was not, and is recorded all the same.
+    StreamOdd { oddity: Oddity },
+    /// The stream is not odd in this way any more.
+    StreamOddEnded { oddity: Oddity, count: u64 },
     /// RTP timestamps jumped: by this the last time, and so often since it was last said.
     TimestampJump { by_ms: i64, count: u64 },
     /// RTP timestamps do not keep time: footage is placed by its arrival.
@@ -287,6 +291,8 @@ impl Fact {
             Self::ConnectionLost { cause: GapCause::GatewayStopped } => ("connection_lost", Info, Everyone),
             Self::ConnectionLost { .. } => ("connection_lost", Warning, Everyone),
             Self::ParametersChanged { .. } => ("parameters_changed", Info, Everyone),
+            Self::StreamOdd { .. } => ("stream_odd", Info, Everyone),
+            Self::StreamOddEnded { .. } => ("stream_odd_ended", Info, Everyone),
             Self::TimestampJump { .. } => ("timestamp_jump", Warning, Everyone),
             Self::TimestampsUnsteady => ("timestamps_unsteady", Warning, Everyone),
             Self::TimestampsSteady => ("timestamps_steady", Info, Everyone),

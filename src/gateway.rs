@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use self::open::{Opened, index_path, key_places, lock, open, parts, vault};
+pub use self::pulse::Pulse;
 use self::recorders::Recorders;
 pub use self::recorders::{CameraChanges, continuity};
 use crate::config::{Camera, Config};
@@ -44,14 +45,18 @@ use crate::units::{CameraKey, Ticks90k};
 mod clock;
 mod files;
 mod open;
+mod pulse;
 mod recorders;
 mod services;
 mod tick;
 
 /// Sessions being opened at a time.
 const OPENING_AT_ONCE: usize = 64;
-/// From the first packet sent to a session being open.
-const SETUP_TIMEOUT: Duration = Duration::from_secs(15);
+/// From the first packet sent to a session being open. Cameras that start their encoder when they are asked take ten
+/// seconds for one answer.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Below the data directory: the certificates of cameras that were pinned at first use.
+const CERTIFICATES_DIR: &str = "camera-certificates";
 /// What a thread of recorders waits at its end, for cameras to be told that their sessions are over.
 const TEARDOWN_TIME: Duration = Duration::from_millis(200);
 
@@ -208,6 +213,11 @@ impl Gateway {
     /// Where it serves.
     pub fn address(&self) -> std::net::SocketAddr {
         self.address
+    }
+
+    /// Whether its recording threads turn.
+    pub fn pulse(&self) -> &Pulse {
+        self.recorders.pulse()
     }
 
     /// What it records, to be read.

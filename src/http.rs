@@ -157,6 +157,7 @@ pub fn router(service: Service) -> Router {
     let (protected, mut api) = OpenApiRouter::with_openapi(description::bare())
         .routes(routes!(cameras::list))
         .routes(routes!(cameras::one))
+        .routes(routes!(cameras::reconnect))
         .routes(routes!(cameras::timeline))
         .routes(routes!(cameras::gaps))
         .routes(routes!(cameras::snapshot))

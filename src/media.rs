@@ -2,10 +2,14 @@
 //!
 //! Invariant: nothing here knows RTSP, files or clocks.
 
+mod oddity;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+
+pub use oddity::{Oddity, OddityCounts};
 
 use crate::clock::Reading;
 use crate::units::{Ticks90k, WallTime};
@@ -28,9 +32,10 @@ pub struct VideoParams {
     pub width: u16,
     /// Displayed height, in pixels.
     pub height: u16,
-    /// The whole sample entry box, `avc1` (ISO/IEC 14496-15 §5.4.2) or `hvc1` (§8.4.1), parameter sets inside.
+    /// The whole sample entry box, `avc3` (ISO/IEC 14496-15 §5.4.2) or `hev1` (§8.4.1), with all parameter sets that are
+    /// known when it is made.
     pub sample_entry: Bytes,
-    /// The `codecs` parameter of RFC 6381, as in `avc1.4D001E`.
+    /// The `codecs` parameter of RFC 6381, as in `avc3.4D001E`.
     pub rfc6381: String,
 }
 
@@ -70,9 +75,10 @@ pub struct AccessUnit {
     pub track: Track,
     /// RTP timestamp extended to 64 bits, in ticks of the track's clock rate. Presentation time.
     pub timestamp: i64,
-    /// Sample bytes: 4-byte length-prefixed NAL units without parameter sets, or raw audio.
+    /// Sample bytes: 4-byte length-prefixed NAL units, each as the camera sent it, or raw audio.
     pub data: Bytes,
-    /// True for IDR (H.264) and IRAP (H.265) pictures.
+    /// A decoder can begin here: IDR (H.264), IRAP (H.265), a recovery point SEI message; where a camera sends none of
+    /// them, a picture that recording begins with all the same.
     pub random_access: bool,
     /// RTP packets known lost between the previous access unit of this track and this one.
     pub lost_packets: u32,

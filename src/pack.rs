@@ -34,7 +34,7 @@ pub mod reference;
 pub mod sealed;
 mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod writer;
 
 /// What a pack is a part of.

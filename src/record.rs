@@ -24,17 +24,18 @@ use crate::units::CameraKey;
 
 mod backoff;
 mod continuity;
+mod oddities;
 mod pace;
 mod session;
+#[cfg(test)]
+mod tests;
 mod wall;
 
 pub use continuity::Continuity;
 
 use backoff::Backoff;
+use oddities::Oddities;
 use session::{Ended, Recording};
-
-/// A session that recorded for this long has worked: the next failure waits from the beginning again.
-const WORKED: Duration = Duration::from_secs(10);
 
 /// When a pack is sealed, at the next random access point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,7 @@ pub struct Recorder {
     source: Box<dyn Source>,
     status: StatusSlot,
     continuity: Continuity,
+    oddities: Oddities,
 }
 
 impl Recorder {
@@ -78,7 +80,7 @@ impl Recorder {
         camera: CameraKey,
         continuity: Continuity,
     ) -> Self {
-        Self { shared, camera, source, status, continuity }
+        Self { shared, camera, source, status, continuity, oddities: Oddities::default() }
     }
 
     /// Records until told to stop; then what is begun is finished and the gap is opened.
@@ -87,14 +89,22 @@ impl Recorder {
         async {
             let mut backoff = Backoff::default();
             while !stop.is_cancelled() {
-                let began = self.shared.clock.read().mono;
+                let before = self.continuity.last_end();
                 let Some(error) = self.one_session(&stop).await else { break };
-                if self.shared.clock.read().mono.saturating_sub(began) >= WORKED {
+                // However short it was, a session that recorded has worked.
+                if self.continuity.last_end() != before {
                     backoff.reset();
                 }
                 let wait = backoff.next(error.cause, machine::random());
                 self.failed(&error, wait).await;
-                stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.status.retry_asked() => {
+                        info!("an attempt was asked for");
+                        backoff.reset();
+                    }
+                }
             }
             self.stopped(GapCause::GatewayStopped).await;
         }
@@ -119,12 +129,14 @@ impl Recorder {
             status.enter(CameraState::Connected, now);
             status.video = Some((&params.video).into());
             status.also_offered = session.also_offered.clone();
+            status.odd_setup = session.odd.clone();
         });
         info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");
         let mut changes = self.clock_is(self.shared.clock.read());
         changes.push(self.event(Fact::connected(&params.video)));
         self.tell(changes).await;
-        let recording = Recording::new(&self.shared, &self.camera, &self.status, &mut self.continuity, params);
+        let (continuity, oddities) = (&mut self.continuity, &mut self.oddities);
+        let recording = Recording::new(&self.shared, &self.camera, &self.status, continuity, oddities, params);
         match recording.run(session.items, stop).await {
             Ended::Stopped => None,
             Ended::Failed(error) => Some(error),

@@ -20,6 +20,7 @@ use url::Url;
 mod description;
 pub mod fleet;
 mod playing;
+mod quirk;
 mod rtp;
 mod session;
 mod stream;
@@ -27,6 +28,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use quirk::Quirk;
 pub use stream::{Codec, ElementaryStream, StreamError};
 
 /// The film of the demonstration: see `simulate/README.md`.
@@ -51,6 +53,8 @@ pub struct Camera {
     /// Films on whether anybody watches or not, and every session sees the same pictures at the same time with the same
     /// timestamps, from the one that is due when it begins. Otherwise each session sees the film from its beginning.
     pub one_scene: bool,
+    /// What is odd about its stream.
+    pub quirk: Quirk,
     /// Keeps a log of what is sent, without bound: for tests, not for a fleet.
     pub log: bool,
 }
@@ -67,6 +71,7 @@ impl Camera {
             basic: false,
             unique: false,
             one_scene: false,
+            quirk: Quirk::None,
             log: false,
         }
     }
@@ -150,7 +155,7 @@ pub struct Sent {
     pub timestamp: i64,
     /// Random access point.
     pub random_access: bool,
-    /// BLAKE3 of its NAL units, each after its length in 4 bytes, parameter sets left out.
+    /// BLAKE3 of its NAL units, parameter sets first, each after its length in 4 bytes.
     pub hash: blake3::Hash,
     /// The same without the NAL units of which a packet was dropped. When the first packet of an access unit is lost, no
     /// receiver can tell whose it was, and what is left of the unit looks whole.

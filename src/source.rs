@@ -11,7 +11,7 @@ use futures::Stream;
 use futures::future::BoxFuture;
 
 use crate::clock::Reading;
-use crate::media::{AccessUnit, GapCause, Params};
+use crate::media::{AccessUnit, GapCause, OddityCounts, Params};
 use crate::units::WallTime;
 
 pub mod replay;
@@ -41,6 +41,8 @@ pub enum Item {
         /// When the report arrived.
         received: Reading,
     },
+    /// What was odd about the stream since it was last said; once a second at most.
+    Oddities(OddityCounts),
 }
 
 /// An open session: RTSP is playing.
@@ -49,6 +51,8 @@ pub struct Session {
     pub params: Arc<Params>,
     /// What else the camera offers and is not recorded, for its page: `"audio pcma/8000"`, `"onvif metadata"`, …
     pub also_offered: Vec<String>,
+    /// What is odd about how the camera describes itself and answers, for its page.
+    pub odd: Vec<String>,
     /// Its items.
     pub items: Pin<Box<dyn Stream<Item = Result<Item, SourceError>> + Send>>,
 }

@@ -3,10 +3,12 @@
 //! Invariant: one writer per camera; a reader copies one camera's values and holds nothing while it formats them.
 //! Absent on purpose: history. What happened is in the index, as gaps and events.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::media::{GapCause, VideoCodec, VideoParams};
+use tokio::sync::Notify;
+
+use crate::media::{GapCause, Oddity, OddityCounts, VideoCodec, VideoParams};
 use crate::units::{CameraKey, Ticks90k, WallTime};
 
 /// Time constant of the smoothed rates.
@@ -69,10 +71,25 @@ pub struct CameraStatus {
     pub gateway_clock_step: Option<(WallTime, Ticks90k)>,
     /// What else it offers and is not recorded.
     pub also_offered: Vec<String>,
+    /// What is odd about how it describes itself and answers.
+    pub odd_setup: Vec<String>,
+    /// What has been odd about its stream since the gateway started, and was recorded all the same.
+    pub oddities: BTreeMap<Oddity, OddityStatus>,
     /// Gaps that began since the start, by cause.
     pub gaps: HashMap<GapCause, u64>,
     /// Bytes of samples written since the start.
     pub recorded_bytes: u64,
+}
+
+/// One kind of what is odd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OddityStatus {
+    /// How often it occurred.
+    pub count: u64,
+    /// When it first did.
+    pub first: WallTime,
+    /// When it last did.
+    pub last: WallTime,
 }
 
 impl CameraStatus {
@@ -89,6 +106,15 @@ impl CameraStatus {
             }
             self.state = state;
             self.since = Some(at);
+        }
+    }
+
+    /// Something about the stream was odd.
+    pub fn occurred(&mut self, counts: &OddityCounts, at: WallTime) {
+        for (oddity, count) in counts.iter() {
+            let status = self.oddities.entry(oddity).or_insert(OddityStatus { count: 0, first: at, last: at });
+            status.count = status.count.saturating_add(count);
+            status.last = at;
         }
     }
 
@@ -135,16 +161,36 @@ impl StatusBoard {
 
     /// What the camera does now; `None` when nothing records it.
     pub fn get(&self, key: &CameraKey) -> Option<CameraStatus> {
-        let slot = self.cameras.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
-        slot.map(|slot| slot.lock().clone())
+        self.find(key).map(|slot| slot.lock().clone())
+    }
+
+    /// The camera's slot; `None` when nothing records it.
+    pub fn find(&self, key: &CameraKey) -> Option<StatusSlot> {
+        self.cameras.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 }
 
 /// One camera's place on the board; cheap to clone and to update.
 #[derive(Clone, Debug, Default)]
-pub struct StatusSlot(Arc<Mutex<CameraStatus>>);
+pub struct StatusSlot(Arc<Slot>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    status: Mutex<CameraStatus>,
+    retry: Notify,
+}
 
 impl StatusSlot {
+    /// Has a recorder that waits before its next attempt make it now; one that has a session is left alone.
+    pub fn retry(&self) {
+        self.0.retry.notify_waiters();
+    }
+
+    /// Waits until an attempt is asked for.
+    pub async fn retry_asked(&self) {
+        self.0.retry.notified().await;
+    }
+
     /// Changes the status; `change` must be short, readers wait for it.
     pub fn update(&self, change: impl FnOnce(&mut CameraStatus)) {
         change(&mut self.lock());
@@ -152,7 +198,7 @@ impl StatusSlot {
 
     // A panic inside `change` leaves plain values, each of them valid: poisoning says nothing here.
     fn lock(&self) -> MutexGuard<'_, CameraStatus> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -180,6 +226,17 @@ mod tests {
         status.enter(CameraState::Recording, WallTime(1));
         status.enter(CameraState::Recording, WallTime(2));
         assert_eq!(status.since, Some(WallTime(1)));
+    }
+
+    #[test]
+    fn what_is_odd_is_counted_by_its_kind() {
+        let (mut status, mut counts) = (CameraStatus::default(), OddityCounts::default());
+        counts.add(Oddity::DuplicatePacket);
+        counts.add(Oddity::DuplicatePacket);
+        status.occurred(&counts, WallTime(1));
+        status.occurred(&counts, WallTime(5));
+        let expect = OddityStatus { count: 4, first: WallTime(1), last: WallTime(5) };
+        assert_eq!(status.oddities.into_iter().collect::<Vec<_>>(), [(Oddity::DuplicatePacket, expect)]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use vigie::keys::vault::Vault;
 use vigie::media::GapCause;
 use vigie::pack::reader;
 use vigie::retrieve::mp4::Clip;
-use vigie::simulate::{self, Faults, Server, Step};
+use vigie::simulate::{self, Faults, Quirk, Server, Step};
 use vigie::units::{CameraKey, TimeRange, WallTime};
 
 #[path = "support/handed_back.rs"]
@@ -189,6 +189,36 @@ async fn every_access_unit_sent_whole_is_handed_back_once_and_in_order() {
         assert!(sent.iter().any(|unit| unit.session >= 3), "{id} was cut and came back");
         // What was sent since the sockets were last looked at.
         check_handed_back(&key(id), &sent, &recorded[&key(id)], 10);
+    }
+}
+
+/// Whatever is odd about how pictures are sent: they are recorded byte for byte, in one session.
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_streams_of_both_codings_are_recorded_whole() {
+    let films = tempfile::tempdir().unwrap();
+    let h265 = film(films.path(), simulate::Codec::H265, 320);
+    let names: Vec<(String, Quirk)> = Quirk::ALL
+        .iter()
+        .flat_map(|quirk| ["h264", "h265"].map(|codec| (format!("{codec}-{}", *quirk as u8), *quirk)))
+        .collect();
+    let cameras: Vec<(&str, Transport)> = names.iter().map(|(name, _)| (name.as_str(), Transport::Tcp)).collect();
+    let mut town = Town::start(&cameras, |camera| {
+        camera.quirk = names.iter().find(|(name, _)| *name == camera.path).expect("named").1;
+        if camera.path.starts_with("h265") {
+            camera.stream = h265.clone();
+        }
+    })
+    .await;
+    // Ten pictures a second: every quirk has occurred by then.
+    for (name, _) in &names {
+        until(&format!("six seconds of {name}"), async || town.server.camera(name).unwrap().sent().len() >= 60).await;
+    }
+    town.stop().await;
+    let recorded = recorded(town.dir.path());
+    for (name, quirk) in &names {
+        let sent = town.server.camera(name).unwrap().sent();
+        assert_eq!(sent.last().map(|unit| unit.session), Some(1), "{name}, {quirk:?}: one session");
+        check_handed_back(&key(name), &sent, &recorded[&key(name)], 10);
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use vigie::clock::SystemClock;
 use vigie::config::Transport;
 use vigie::media::{GapCause, VideoCodec};
-use vigie::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
+use vigie::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use vigie::source::{Item, Source};
 
 const PICTURES: usize = 50;
@@ -25,12 +25,23 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_over(false).await
+    }
+
+    /// With `tls`, its certificate and key are in `tls.pem`, and another certificate in `other.pem`.
+    async fn start_over(tls: bool) -> Self {
         let files = tempfile::tempdir().expect("a directory");
+        if tls {
+            for name in ["tls", "other"] {
+                certificate(&files.path().join(name).with_extension("pem")).await;
+            }
+        }
         for (coder, muxer, name) in [("libx264", "h264", "h264"), ("libx265", "hevc", "h265")] {
             film(coder, muxer, &files.path().join(name)).await;
         }
         let mut process = Command::new("/usr/bin/python3")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/source/gst_files.py"))
+            .args(tls.then(|| format!("--tls={}", files.path().join("tls.pem").display())))
             .args(
                 ["h264", "h265"]
                     .map(|id| format!("{id}={id}={}", files.path().join(id).with_extension("mp4").display())),
@@ -46,18 +57,46 @@ impl Server {
     }
 
     fn source(&self, path: &str, transport: Transport, password: &str) -> RtspSource {
-        let config = RtspConfig {
+        let config = self.config(path, transport, password);
+        RtspSource::new(config, Arc::new(SystemClock::default()), SessionGroup::default())
+    }
+
+    fn config(&self, path: &str, transport: Transport, password: &str) -> RtspConfig {
+        RtspConfig {
             camera: "ville/essai".parse().expect("a camera key"),
             url: format!("rtsp://127.0.0.1:{}/{path}", self.port).parse().expect("a url"),
+            tls: TlsTrust::System,
             username: Some("viewer".to_owned()),
             password: Some(password.to_owned().into()),
             transport,
             audio: false,
             silence_max: Duration::from_secs(3),
             setup_timeout: Duration::from_secs(10),
-        };
+        }
+    }
+
+    /// A source of the film in H.264 over TLS.
+    fn secure(&self, tls: TlsTrust) -> RtspSource {
+        let mut config = self.config("h264", Transport::Tcp, "a pass: word");
+        config.url = format!("rtsps://127.0.0.1:{}/h264", self.port).parse().expect("a url");
+        config.tls = tls;
         RtspSource::new(config, Arc::new(SystemClock::default()), SessionGroup::default())
     }
+}
+
+/// A certificate that a camera made itself, and its key.
+async fn certificate(pem: &Path) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"])
+        .args(["-subj", "/CN=camera", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .arg(pem)
+        .stderr(Stdio::null())
+        .output()
+        .await
+        .expect("openssl (see .ci/setup)");
+    assert!(made.status.success(), "{made:?}");
+    let key = std::fs::read(pem).expect("a key");
+    std::fs::write(pem, [made.stdout, key].concat()).expect("written");
 }
 
 /// Two seconds of moving pictures: `film.mp4` to be served, and as a byte stream, `film`, to compare with.
@@ -128,7 +167,7 @@ async fn check_film(server: &Server, path: &str, codec: VideoCodec, transport: T
                 keys += usize::from(unit.random_access);
                 timestamps.push(unit.timestamp);
             }
-            Some(Ok(Item::SenderReport { .. })) => {}
+            Some(Ok(Item::SenderReport { .. } | Item::Oddities(_))) => {}
             end => panic!("{case} ended after {} pictures: {end:?}", timestamps.len()),
         }
     }
@@ -178,4 +217,40 @@ async fn a_session_opens_again_at_once_after_another_was_dropped() {
             assert!(first.is_some(), "nothing over {transport:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn cameras_over_tls_are_recorded_when_their_certificate_convinces() {
+    let server = Server::start_over(true).await;
+    let file = |name: &str| server.files.path().join(name);
+    let pinned = file("pins/camera.sha256");
+    // Its own certificate; the one that comes first, and that again.
+    let accepted =
+        [TlsTrust::CaFile(file("tls.pem")), TlsTrust::FirstUse(pinned.clone()), TlsTrust::FirstUse(pinned.clone())];
+    for trust in accepted {
+        let mut session = server.secure(trust.clone()).open().await.unwrap_or_else(|e| panic!("{trust:?}: {e}"));
+        for _ in 0..10 {
+            let item = session.items.next().await;
+            assert!(matches!(item, Some(Ok(_))), "{trust:?}: {item:?}");
+        }
+    }
+    let seen = std::fs::read_to_string(&pinned).expect("a pin");
+    assert_eq!(seen.trim().len(), 64, "{seen}");
+
+    let refused = |trust: TlsTrust, words: Vec<String>| {
+        let source = server.secure(trust);
+        async move {
+            let error = source.open().await.err().expect("no trust");
+            assert_eq!(error.cause, GapCause::ConnectFailed, "{error}");
+            assert!(words.iter().all(|word| error.detail.contains(word)), "{words:?} in {error}");
+        }
+    };
+    refused(TlsTrust::System, vec!["certificate is not accepted".to_owned()]).await;
+    refused(TlsTrust::CaFile(file("other.pem")), vec!["certificate is not accepted".to_owned()]).await;
+    refused(TlsTrust::CaFile(file("absent.pem")), vec!["absent.pem".to_owned()]).await;
+    refused(TlsTrust::CaFile(file("h264")), vec!["no certificate".to_owned()]).await;
+    let other = "ab".repeat(32);
+    std::fs::write(&pinned, &other).expect("written");
+    refused(TlsTrust::FirstUse(pinned.clone()), vec![seen.trim().to_owned(), other.clone()]).await;
+    assert_eq!(std::fs::read_to_string(&pinned).expect("a pin"), other, "a pin is never replaced");
 }

@@ -137,7 +137,7 @@ function codecsOf(init) {
   };
   const hex = (byte) => byte.toString(16).padStart(2, "0");
   const avc = find("avcC");
-  if (avc > 0) return `avc1.${hex(init[avc + 1])}${hex(init[avc + 2])}${hex(init[avc + 3])}`;
+  if (avc > 0) return `${find("avc3") > 0 ? "avc3" : "avc1"}.${hex(init[avc + 1])}${hex(init[avc + 2])}${hex(init[avc + 3])}`;
   const hevc = find("hvcC");
   if (hevc < 0) return null;
   // ISO/IEC 14496-15 Annex E.3: profile space and number, reversed compatibility flags, tier and level, constraints.
@@ -147,7 +147,7 @@ function codecsOf(init) {
   const constraints = [...init.slice(hevc + 6, hevc + 12)];
   while (constraints.length && constraints.at(-1) === 0) constraints.pop();
   const tier = init[hevc + 1] & 0x20 ? "H" : "L";
-  return [`hvc1.${space}${init[hevc + 1] & 0x1f}`, flags.toString(16), `${tier}${init[hevc + 12]}`, ...constraints.map((b) => b.toString(16))].join(".");
+  return [`${find("hev1") > 0 ? "hev1" : "hvc1"}.${space}${init[hevc + 1] & 0x1f}`, flags.toString(16), `${tier}${init[hevc + 12]}`, ...constraints.map((b) => b.toString(16))].join(".");
 }
 
 const independent = (playlist) => playlist.includes("#EXT-X-INDEPENDENT-SEGMENTS");
@@ -602,8 +602,20 @@ function statusLine(status) {
   if (Math.abs(status.camera_clock_offset_ms ?? 0) >= 1000) {
     facts.push(`horloge de la caméra décalée de ${length(Math.abs(status.camera_clock_offset_ms))}`);
   }
+  if (status.odd_setup?.length) facts.push(`particularités : ${status.odd_setup.join(", ")}`);
   return facts.join(" · ");
 }
+
+$("reconnect").addEventListener("click", async () => {
+  $("reconnect").disabled = true;
+  try {
+    await ask(cameraPath("reconnect"), { method: "POST" });
+  } catch (error) {
+    complain(error);
+  } finally {
+    $("reconnect").disabled = false;
+  }
+});
 
 async function refreshStatus() {
   const asked = Date.now();
@@ -619,6 +631,7 @@ async function refreshStatus() {
     if (line.camera === state.camera?.id) {
       const text = `Caméra : ${statusLine(line)}`;
       if ($("status").textContent !== text) $("status").textContent = text;
+      $("reconnect").hidden = line.state !== "gap";
     }
   }
 }

@@ -2,7 +2,7 @@
 //!
 //! The first SIGTERM or SIGINT stops it in order; the second ends it at once, as a power cut would: the next start
 //! recovers. SIGHUP, or `vigie reload`, reads the configuration again. systemd is notified when it records, reloads and
-//! stops, and at every turn of the main loop.
+//! stops, and that it lives while its main loop and its recording threads turn.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use vigie::config::Config;
-use vigie::gateway::{CameraChanges, Gateway, GatewayError};
+use vigie::gateway::{CameraChanges, Gateway, GatewayError, Pulse};
 
 use super::{ConfigArg, Failure};
 
@@ -36,15 +36,16 @@ pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
     };
     notify(&[NotifyState::Ready]);
     let mut watchdog = Watchdog::new();
+    let pulse = gateway.pulse().clone();
     tokio::select! {
         () = stop.cancelled() => {}
-        never = watchdog.turn() => match never {},
+        never = watchdog.turn(Some(&pulse)) => match never {},
         never = reload_when_told(&args, &mut gateway, &mut hangup) => match never {},
     }
     notify(&[NotifyState::Stopping]);
     tokio::select! {
         () = gateway.stop() => {}
-        never = watchdog.turn() => match never {},
+        never = watchdog.turn(None) => match never {},
     }
     if stopped.is_finished() {
         return stopped.await.map_err(Failure::failed)?.map_err(Failure::failed);
@@ -125,7 +126,8 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Notifies the service manager that the main loop turns, where it wants to know.
+/// Notifies the service manager that the gateway lives, where it wants to know. A recording thread that is stuck is not life:
+/// the service manager restarts the gateway, and the next start recovers what was recorded.
 struct Watchdog(Option<Interval>);
 
 impl Watchdog {
@@ -139,11 +141,21 @@ impl Watchdog {
         }))
     }
 
-    async fn turn(&mut self) -> Infallible {
+    async fn turn(&mut self, pulse: Option<&Pulse>) -> Infallible {
         let Some(turns) = &mut self.0 else { return pending().await };
         loop {
             turns.tick().await;
-            notify(&[NotifyState::Watchdog]);
+            match pulse.and_then(Pulse::stuck) {
+                None => notify(&[NotifyState::Watchdog]),
+                Some((thread, silent)) => {
+                    let silent_seconds = silent.as_secs();
+                    tracing::error!(
+                        thread,
+                        silent_seconds,
+                        "a recording thread is stuck: the service manager will restart"
+                    );
+                }
+            }
         }
     }
 }

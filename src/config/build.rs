@@ -348,6 +348,7 @@ fn camera(
     let name = section.text("name");
     let place = section.required_text("place", "Place de la Mairie, facing the fountain");
     let url = section.required_text("url", "rtsp://192.0.2.10/stream1").and_then(|text| camera_url(section, &text));
+    let tls = camera_tls(section, url.as_ref());
     let username = section.text("username");
     let password = secret(section, "password", context.around);
     if username.is_none() && !section.has("username") && sets_secret(section, "password") {
@@ -373,6 +374,7 @@ fn camera(
         id,
         place: place?,
         url: url?,
+        tls,
         username,
         password,
         transport,
@@ -381,6 +383,29 @@ fn camera(
         silence_max,
         store,
     })
+}
+
+fn camera_tls(section: &Section<'_>, url: Option<&Url>) -> CameraTls {
+    let secure = url.is_none_or(|url| url.scheme() == "rtsps");
+    for key in ["tls_trust", "tls_ca_file"] {
+        if section.has(key) && !secure {
+            section.refuse(key, "is for TLS alone: write rtsps:// in the url, or take this out");
+        }
+    }
+    let ca_file = path(section, "tls_ca_file");
+    match (section.text("tls_trust").as_deref(), ca_file) {
+        (None | Some("system"), None) => CameraTls::System,
+        (None, Some(file)) => CameraTls::CaFile(file),
+        (Some("first_use"), None) => CameraTls::FirstUse,
+        (Some("system" | "first_use"), Some(_)) => {
+            section.refuse("tls_ca_file", "is one too many: keep it or tls_trust");
+            CameraTls::System
+        }
+        (Some(_), _) => {
+            section.refuse("tls_trust", "is neither \"system\" nor \"first_use\"");
+            CameraTls::System
+        }
+    }
 }
 
 /// Never shows the text: it may hold a password.
@@ -393,13 +418,13 @@ fn camera_url(section: &Section<'_>, text: &str) -> Option<Url> {
         _ if !url.username().is_empty() || url.password().is_some() => {
             "holds credentials: take them out, and set username and password_file"
         }
-        "rtsps" | "rtspu" | "rtsph" => {
-            "is not plain RTSP: write rtsp://, on a network that only cameras and gateway share (UDP: transport = \"udp\")"
+        "rtspu" | "rtsph" => "is no scheme that is spoken: write rtsp:// (UDP: transport = \"udp\") or rtsps:// (TLS)",
+        "rtsp" | "rtsps" if url.host_str().is_none_or(str::is_empty) => "names no host: write rtsp://host[:port]/path",
+        "rtsp" | "rtsps" if url.port() == Some(0) => {
+            "has port 0: leave it out for 554 (TLS: 322), or write the camera's"
         }
-        "rtsp" if url.host_str().is_none_or(str::is_empty) => "names no host: write rtsp://host[:port]/path",
-        "rtsp" if url.port() == Some(0) => "has port 0: leave it out for 554, or write the camera's",
-        "rtsp" if url.fragment().is_some() => "holds a `#`: write %23 if the camera's path has one",
-        "rtsp" => {
+        "rtsp" | "rtsps" if url.fragment().is_some() => "holds a `#`: write %23 if the camera's path has one",
+        "rtsp" | "rtsps" => {
             let seen = url.as_str().to_ascii_lowercase();
             if ["password=", "passwd=", "pwd="].iter().any(|word| seen.contains(word)) {
                 section.warn(

@@ -18,6 +18,8 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::Connected { codecs: "avc1.640028".to_owned(), width: 1920, height: 1080 },
         Fact::ConnectionLost { cause },
         Fact::ParametersChanged { codecs: "hvc1.1.6.L93.90".to_owned(), width: 1280, height: 720 },
+        Fact::StreamOdd { oddity: Oddity::DuplicatePacket },
+        Fact::StreamOddEnded { oddity: Oddity::DuplicatePacket, count: 7 },
         Fact::TimestampJump { by_ms: -1_250, count: 3 },
         Fact::TimestampsUnsteady,
         Fact::TimestampsSteady,

@@ -133,6 +133,10 @@ fn english(fact: &Fact) -> String {
         Fact::ParametersChanged { codecs, width, height } => {
             format!("the camera changed its video to {codecs}, {width}x{height}")
         }
+        Fact::StreamOdd { oddity } => format!("the stream is odd, and recorded all the same: {}", oddity.as_str()),
+        Fact::StreamOddEnded { oddity, count } => {
+            format!("the stream is not odd any more: {}, which occurred {count} times", oddity.as_str())
+        }
         Fact::TimestampJump { by_ms, count } => format!(
             "the camera's timestamps jumped by {} s ({count} jumps since the last such event): footage stays where it was filmed",
             seconds(*by_ms)
@@ -275,6 +279,12 @@ fn french(fact: &Fact) -> String {
         Fact::ConnectionLost { cause: why } => format!("pas d'enregistrement : {}", cause(*why, Language::French)),
         Fact::ParametersChanged { codecs, width, height } => {
             format!("la caméra a changé sa vidéo en {codecs}, {width}x{height}")
+        }
+        Fact::StreamOdd { oddity } => {
+            format!("le flux présente une particularité et est enregistré malgré cela : {}", oddity.as_str())
+        }
+        Fact::StreamOddEnded { oddity, count } => {
+            format!("le flux ne présente plus cette particularité : {}, relevée {count} fois", oddity.as_str())
         }
         Fact::TimestampJump { by_ms, count } => format!(
             "les horodatages de la caméra ont sauté de {} s ({count} sauts depuis le dernier événement) : les images restent à \

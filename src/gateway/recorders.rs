@@ -5,6 +5,7 @@
 //! back instead.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -14,12 +15,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{GatewayError, OPENING_AT_ONCE, SETUP_TIMEOUT, TEARDOWN_TIME, tick};
-use crate::config::{self, Camera, Config, Transport};
+use super::pulse::Pulse;
+use super::{CERTIFICATES_DIR, GatewayError, OPENING_AT_ONCE, SETUP_TIMEOUT, TEARDOWN_TIME, tick};
+use crate::config::{self, Camera, CameraTls, Config, Transport};
 use crate::index::{Change, Index, IndexError};
 use crate::media::GapCause;
 use crate::record::{Continuity, Recorder, Shared};
-use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
+use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use crate::status::StatusBoard;
 use crate::store::Store;
 use crate::units::{CameraKey, TimeRange, WallTime};
@@ -57,6 +59,9 @@ pub(super) struct Recorders {
     store: Store,
     status: StatusBoard,
     stop: CancellationToken,
+    /// Where certificates that were pinned are kept.
+    certificates: PathBuf,
+    pulse: Pulse,
     tick: Duration,
     shards_max: usize,
     /// Sessions on one server are opened one after the other.
@@ -97,6 +102,8 @@ impl Recorders {
     ) -> Self {
         let over_tcp = cameras(config).filter(|(_, camera)| camera.transport == Transport::Tcp).count();
         Self {
+            pulse: Pulse::new(shared.clock.clone()),
+            certificates: config.data_dir.join(CERTIFICATES_DIR),
             shared,
             store,
             status,
@@ -156,7 +163,7 @@ impl Recorders {
         let shared = self.shared.clone();
         let server = (camera.url.host_str().map(str::to_owned), camera.url.port());
         let group = self.groups.entry(server).or_default().clone();
-        let source = RtspSource::new(rtsp_config(&key, camera), shared.clock.clone(), group);
+        let source = RtspSource::new(rtsp_config(&self.certificates, &key, camera), shared.clock.clone(), group);
         let now = shared.clock.wall();
         let continuity = match self.store.shared(&key) {
             // What others recorded does not count.
@@ -178,20 +185,25 @@ impl Recorders {
     }
 
     fn thread_for(&mut self, transport: Transport) -> Result<mpsc::Sender<Job>, GatewayError> {
-        let opening = &self.shared.opening;
+        let (opening, pulse) = (&self.shared.opening, &self.pulse);
         if transport == Transport::Udp {
             let shard = match self.over_udp.take() {
                 Some(shard) => shard,
-                None => start_shard("udp".to_owned(), Duration::ZERO, opening)?,
+                None => start_shard("udp".to_owned(), Duration::ZERO, opening, pulse)?,
             };
             return Ok(self.over_udp.insert(shard).jobs.clone());
         }
         let n = self.dealt % self.shards_max;
         self.dealt += 1;
         if n >= self.over_tcp.len() {
-            self.over_tcp.push(start_shard(n.to_string(), self.tick, opening)?);
+            self.over_tcp.push(start_shard(n.to_string(), self.tick, opening, pulse)?);
         }
         Ok(self.over_tcp[n].jobs.clone())
+    }
+
+    /// Whether the threads turn.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// The threads, which end when the recorders have: their `stop` is cancelled by the caller.
@@ -220,6 +232,7 @@ fn session(camera: &Camera) -> blake3::Hash {
             camera.transport == Transport::Tcp,
             camera.audio_legal_basis.is_some(),
             camera.silence_max,
+            &camera.tls,
         )
     );
     hash.update(text.as_bytes());
@@ -227,13 +240,15 @@ fn session(camera: &Camera) -> blake3::Hash {
 }
 
 /// A thread that runs what it is given until nothing more can come, and all of it has ended.
-fn start_shard(name: String, tick: Duration, opening: &Arc<Semaphore>) -> Result<Shard, GatewayError> {
+fn start_shard(name: String, tick: Duration, opening: &Arc<Semaphore>, pulse: &Pulse) -> Result<Shard, GatewayError> {
+    let beating = pulse.thread(&name);
     let io = |source| GatewayError::Io { path: format!("recording thread {name}").into(), source };
     let opening = opening.clone();
     let is_opening = move || opening.available_permits() < OPENING_AT_ONCE;
     let runtime = tick::recording_runtime(tick, is_opening).map_err(io)?;
     let (jobs, mut given) = mpsc::channel::<Job>(JOBS_MAX);
     let record = async move {
+        tokio::spawn(beating);
         let mut recorders = JoinSet::new();
         loop {
             tokio::select! {
@@ -262,10 +277,18 @@ fn log_bad_end(done: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn rtsp_config(key: &CameraKey, camera: &Camera) -> RtspConfig {
+fn rtsp_config(certificates: &Path, key: &CameraKey, camera: &Camera) -> RtspConfig {
     RtspConfig {
         camera: key.clone(),
         url: camera.url.clone(),
+        tls: match &camera.tls {
+            CameraTls::System => TlsTrust::System,
+            CameraTls::CaFile(file) => TlsTrust::CaFile(file.clone()),
+            CameraTls::FirstUse => {
+                let pins = certificates.join(key.tenant.to_string());
+                TlsTrust::FirstUse(pins.join(format!("{}.sha256", key.camera)))
+            }
+        },
         username: camera.username.clone(),
         password: camera.password.clone(),
         transport: camera.transport,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
@@ -14,10 +14,10 @@ use super::problem::{Kind, Problem};
 use super::{LIVE, Service};
 use crate::event::words::{self, Language};
 use crate::index::CameraRow;
-use crate::media::{GapCause, VideoCodec};
+use crate::media::{GapCause, Oddity, VideoCodec};
 use crate::retrieve::timeline::{GapSpan, Span, TIMELINE_DAYS_MAX, Timeline};
 use crate::retrieve::{self, RetrieveError};
-use crate::status::{CameraState, CameraStatus};
+use crate::status::{CameraState, CameraStatus, OddityStatus};
 use crate::units::{Ticks90k, WallTime};
 
 /// Longest timeline, in hours.
@@ -83,6 +83,27 @@ pub(super) async fn one(
         status: StatusView::of(&service, &row, language),
         camera: row.into(),
     }))
+}
+
+/// Has a camera that is not recorded tried again at once, after it was repaired or its password was put right. One that is
+/// being recorded is left alone. The answer is what it did until then.
+#[utoipa::path(
+    post, path = "/api/cameras/{camera}/reconnect", tag = "cameras",
+    params(("camera" = String, Path, description = "Camera id")),
+    responses((status = ACCEPTED, body = StatusView), (status = NOT_FOUND))
+)]
+pub(super) async fn reconnect(
+    Camera(key): Camera,
+    State(service): State<Service>,
+    Spoken(language): Spoken,
+) -> Result<(StatusCode, Json<StatusView>), Problem> {
+    let row = service.footage().index.camera(&key).await?;
+    let row = row.ok_or_else(|| RetrieveError::NoCamera(key.clone()))?;
+    let status = StatusView::of(&service, &row, language);
+    if let Some(slot) = service.0.status.find(&key) {
+        slot.retry();
+    }
+    Ok((StatusCode::ACCEPTED, Json(status)))
 }
 
 /// Which stretch of the timeline, and how finely.
@@ -266,6 +287,24 @@ pub(super) struct StatusView {
     /// What else the camera offers and is not recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     also_offered: Vec<String>,
+    /// What is odd about how the camera describes itself and answers; it is recorded all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    odd_setup: Vec<String>,
+    /// What has been odd about its stream since the gateway started, and was recorded all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    oddities: Vec<OddityView>,
+}
+
+/// One kind of what is odd about a camera's stream.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+struct OddityView {
+    kind: Oddity,
+    /// How often it occurred.
+    count: u64,
+    /// When it first did.
+    first: String,
+    /// When it last did.
+    last: String,
 }
 
 impl StatusView {
@@ -304,6 +343,8 @@ impl StatusView {
                 .gateway_clock_step
                 .map(|(at, by)| ClockStepView { at: at.to_string(), by_ms: milliseconds(by) }),
             also_offered: status.also_offered,
+            odd_setup: status.odd_setup,
+            oddities: status.oddities.into_iter().map(OddityView::of).collect(),
         }
     }
 }
@@ -315,6 +356,12 @@ pub(super) struct ClockStepView {
     at: String,
     /// The new time minus the old.
     by_ms: i64,
+}
+
+impl OddityView {
+    fn of((kind, status): (Oddity, OddityStatus)) -> Self {
+        Self { kind, count: status.count, first: status.first.to_string(), last: status.last.to_string() }
+    }
 }
 
 fn milliseconds(ticks: Ticks90k) -> i64 {

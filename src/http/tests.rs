@@ -19,7 +19,7 @@ use crate::event::{Event, Fact};
 use crate::hold::Holds;
 use crate::index::{CameraRow, Change, Index};
 use crate::keys::Keys;
-use crate::media::{Gap, GapCause};
+use crate::media::{Gap, GapCause, Oddity, OddityCounts};
 use crate::pack::HoldFacts;
 use crate::packs::Packs;
 use crate::retrieve::Footage;
@@ -189,12 +189,29 @@ async fn cameras_are_listed_with_their_places() {
 }
 
 #[tokio::test]
+async fn a_reconnect_wakes_the_recorder_of_that_camera_alone() {
+    let gateway = Gateway::mutualised().await;
+    let [gate, square] = ["north/gate", "north/square"].map(|name| gateway.status.slot(&key(name)));
+    let (mut gate, mut square) = (std::pin::pin!(gate.retry_asked()), std::pin::pin!(square.retry_asked()));
+    assert!(futures::poll!(gate.as_mut()).is_pending() && futures::poll!(square.as_mut()).is_pending());
+    let ask = |credentials| request(Method::POST, "/api/cameras/gate/reconnect", Some(credentials));
+    gateway.send(ask("south:south token")).await.problem(404);
+    assert!(futures::poll!(gate.as_mut()).is_pending(), "another tenant's camera");
+    let answer = gateway.send(ask("north:north token")).await;
+    assert_eq!((answer.status, &answer.json()["state"]), (StatusCode::ACCEPTED, &"starting".into()));
+    assert!(futures::poll!(gate.as_mut()).is_ready() && futures::poll!(square.as_mut()).is_pending());
+}
+
+#[tokio::test]
 async fn a_camera_tells_what_its_recorder_put_on_the_board() {
     let gateway = Gateway::mutualised().await;
     gateway.status.slot(&key("north/gate")).update(|status| {
         status.enter(CameraState::Gap(GapCause::Unauthorized), at("2026-03-01T11:59:00Z"));
         status.fragment(at("2026-03-01T11:58:00Z"), Ticks90k(90_000), 500_000, 25);
         status.camera_clock_offset = Some(Ticks90k(-180_000));
+        let mut counts = OddityCounts::default();
+        counts.add(Oddity::DuplicatePacket);
+        status.occurred(&counts, at("2026-03-01T11:57:00Z"));
     });
     let camera = gateway.ask("north", "/api/cameras/gate").await.json();
     assert_eq!(camera["footage"], Value::Null);
@@ -203,6 +220,8 @@ async fn a_camera_tells_what_its_recorder_put_on_the_board() {
     assert_eq!(status["lag_ms"], 120_000);
     assert_eq!(status["bit_rate"], 4_000_000);
     assert_eq!(status["camera_clock_offset_ms"], -2_000);
+    assert_eq!(status["oddities"][0]["kind"], "duplicate_packet");
+    assert_eq!(status["oddities"][0]["count"], 1);
     let all = gateway.ask("north", "/api/status").await.json();
     assert_eq!(all["time_zone"], "Europe/Paris");
     assert_eq!(all["now"].as_str().unwrap().parse(), Ok(at("2026-03-01T12:00:00Z")));

@@ -6,12 +6,12 @@ use crate::media::GapCause;
 
 const FIRST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(30);
-/// Cameras lock an account that fails too often.
-const FIRST_UNAUTHORIZED: Duration = Duration::from_secs(30);
-const MOST_UNAUTHORIZED: Duration = Duration::from_secs(300);
+/// A camera whose password was put right is back within half a minute; one whose account locks after a few failures gets no
+/// more of them than that takes.
+const UNAUTHORIZED: Duration = Duration::from_secs(25);
 
 /// Doubles from failure to failure up to a cap; the actual wait is drawn from its upper half, so that a thousand
-/// cameras that fell together do not come back together.
+/// cameras that fell together do not come back together. Refused credentials wait about as long each time.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
@@ -25,13 +25,12 @@ impl Backoff {
 
     /// How long to wait now; `draw` is uniform in 0..1.
     pub(super) fn next(&mut self, cause: GapCause, draw: f64) -> Duration {
-        let (first, most) = match cause {
-            GapCause::Unauthorized => (FIRST_UNAUTHORIZED, MOST_UNAUTHORIZED),
-            _ => (FIRST, MOST),
-        };
-        let wait = first.saturating_mul(1 << self.failures.min(16)).min(most);
+        let doublings = self.failures.min(16);
         self.failures = self.failures.saturating_add(1);
-        wait.mul_f64(0.5 + draw / 2.0)
+        match cause {
+            GapCause::Unauthorized => UNAUTHORIZED.mul_f64(0.8 + draw / 5.0),
+            _ => FIRST.saturating_mul(1 << doublings).min(MOST).mul_f64(0.5 + draw / 2.0),
+        }
     }
 }
 
@@ -52,8 +51,9 @@ mod tests {
     }
 
     #[test]
-    fn refused_credentials_are_not_tried_so_often_that_the_camera_locks_the_account() {
-        check(GapCause::Unauthorized, 1.0, &[30_000, 60_000, 120_000, 240_000, 300_000]);
+    fn credentials_that_were_put_right_are_tried_within_half_a_minute_however_long_they_were_wrong() {
+        check(GapCause::Unauthorized, 1.0, &[25_000; 50]);
+        check(GapCause::Unauthorized, 0.0, &[20_000; 50]);
     }
 
     #[test]

@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::continuity::Continuity;
+use super::oddities::Oddities;
 use super::wall::{Placed, WallLine};
 use super::{Shared, tell};
 use crate::clock::Reading;
 use crate::event::{Event, Fact};
 use crate::fragment::Fragmenter;
 use crate::index::Change;
-use crate::media::{AccessUnit, Fragment, Gap, GapCause, Params};
+use crate::media::{AccessUnit, Fragment, Gap, GapCause, OddityCounts, Params};
 use crate::pack::{PackHeader, Stamp};
 use crate::source::{Item, SourceError};
 use crate::spool::{Growing, Size, SpoolError};
@@ -52,6 +53,7 @@ pub(super) struct Recording<'a> {
     camera: &'a CameraKey,
     status: &'a StatusSlot,
     continuity: &'a mut Continuity,
+    oddities: &'a mut Oddities,
     run: Run,
     /// The disk refused a fragment since the last one it took.
     refused: Option<GapCause>,
@@ -111,11 +113,12 @@ impl<'a> Recording<'a> {
         camera: &'a CameraKey,
         status: &'a StatusSlot,
         continuity: &'a mut Continuity,
+        oddities: &'a mut Oddities,
         params: Arc<Params>,
     ) -> Self {
         let now = shared.clock.read();
         let run = Run::new(now, params, continuity.not_before());
-        Self { shared, camera, status, continuity, run, refused: None, jumps: Jumps::default() }
+        Self { shared, camera, status, continuity, oddities, run, refused: None, jumps: Jumps::default() }
     }
 
     /// Records what the session yields until it ends or the gateway stops. What was received whole is in a pack then,
@@ -151,6 +154,10 @@ impl<'a> Recording<'a> {
                     self.run.wall.sender_report(timestamp, camera_time, received);
                     Ok(())
                 }
+                Item::Oddities(counts) => {
+                    self.odd(&counts).await;
+                    Ok(())
+                }
             };
             if let Err(error) = done {
                 break Ended::Failed(error);
@@ -171,6 +178,7 @@ impl<'a> Recording<'a> {
         self.run.pictures_since = self.run.pictures_since.saturating_add(1);
         if unit.random_access {
             (self.run.random_access_at, self.run.pictures_since) = (received, 0);
+            self.oddities_end(received).await;
         } else if received.saturating_sub(self.run.random_access_at) > RANDOM_ACCESS_WITHIN
             && self.run.pictures_since > RANDOM_ACCESS_PICTURES
         {
@@ -186,6 +194,32 @@ impl<'a> Recording<'a> {
             self.jumped(by, received).await;
         }
         Ok(())
+    }
+
+    /// Something about the stream was odd, and is recorded all the same.
+    async fn odd(&mut self, counts: &OddityCounts) {
+        let now = self.shared.clock.read();
+        self.status.update(|status| status.occurred(counts, now.wall));
+        let begun = self.oddities.occurred(counts, now.mono);
+        let begun = begun.into_iter().map(|oddity| {
+            info!(%oddity, "the stream is odd");
+            self.event(now.wall, Fact::StreamOdd { oddity })
+        });
+        tell(&self.shared.index, begun.collect()).await;
+        self.oddities_end(now.mono).await;
+    }
+
+    async fn oddities_end(&mut self, now: Duration) {
+        let ended = self.oddities.ended(now);
+        if ended.is_empty() {
+            return;
+        }
+        let now = self.shared.clock.wall();
+        let ended = ended.into_iter().map(|(oddity, count)| {
+            info!(%oddity, count, "the stream is not odd in this way any more");
+            self.event(now, Fact::StreamOddEnded { oddity, count })
+        });
+        tell(&self.shared.index, ended.collect()).await;
     }
 
     /// Ends the run at the next random access point after the gateway's clock stepped; the next one is on the new time.
@@ -308,11 +342,17 @@ impl<'a> Recording<'a> {
 
     async fn new_params(&mut self, params: &Arc<Params>) {
         let video = &params.video;
+        let before = std::mem::replace(&mut self.run.params, params.clone());
+        if (before.video.width, before.video.height, &before.video.rfc6381)
+            == (video.width, video.height, &video.rfc6381)
+        {
+            // A parameter set more, or another with the same size and profile: no news for people.
+            return;
+        }
         info!(codec = video.rfc6381, width = video.width, height = video.height, "the camera changed its parameters");
         let changed = self.event(self.shared.clock.wall(), Fact::parameters_changed(video));
         tell(&self.shared.index, vec![changed]).await;
         self.status.update(|status| status.video = Some(video.into()));
-        self.run.params = params.clone();
     }
 
     fn append(&mut self, fragment: &Fragment, placed: Placed) -> Result<(), SpoolError> {

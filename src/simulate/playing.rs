@@ -7,7 +7,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::Instant;
 
-use super::rtp::{Channels, Lost, Outbox, Packetiser, filler, unique_sei};
+use super::quirk::Quirk;
+use super::rtp::{Channels, Lost, Outbox, Packetiser, delimiter, filler, sei_with_start_codes, unique_sei};
 use super::stream::{ElementaryStream, Unit};
 use super::{Faults, Live, Sent, lock, splitmix};
 use crate::clock::{Clock, SystemClock};
@@ -69,8 +70,10 @@ impl Playing {
         };
         let ticks = i64::from(stream.frame_ticks);
         let channels = if let Way::Interleaved(channels) = way { Some(channels) } else { None };
+        let mut packets = Packetiser::new(stream.codec, rand::random(), rand::random());
+        packets.quirk = live.camera.quirk;
         Self {
-            packets: Packetiser::new(stream.codec, rand::random(), rand::random()),
+            packets,
             session,
             way,
             out: Outbox::new(channels),
@@ -168,7 +171,13 @@ impl Playing {
         let unit = &stream.units[self.next];
         let mark = self.live.camera.unique.then(|| unique_sei(stream.codec, self.seed(), self.count));
         let padding = (faults.huge_bytes > 0).then(|| filler(stream.codec, faults.huge_bytes));
-        let mut nals: Vec<&[u8]> = mark.iter().chain(&unit.nals).chain(&padding).map(|nal| nal.as_ref()).collect();
+        let (before, after) = match self.live.camera.quirk {
+            Quirk::DelimiterAndFiller => (Some(delimiter(stream.codec)), Some(filler(stream.codec, 40))),
+            Quirk::StartCodesInSei => (Some(sei_with_start_codes(stream.codec)), None),
+            _ => (None, None),
+        };
+        let own = before.iter().chain(&mark).chain(&unit.nals).chain(&padding).chain(&after);
+        let mut nals: Vec<&[u8]> = own.map(|nal| nal.as_ref()).collect();
         if faults.empty_nal {
             nals.insert(0, &[]);
         }
@@ -194,10 +203,12 @@ impl Playing {
 
     fn sent(&self, unit: &Unit, nals: &[&[u8]], lost: &Lost) -> Sent {
         let (mut hash, mut arrived) = (blake3::Hasher::new(), blake3::Hasher::new());
-        for (i, nal) in nals.iter().enumerate().filter(|(_, nal)| !nal.is_empty()) {
+        let sets = unit.parameter_sets.iter().map(|set| (&set[..], !lost.parameter_sets));
+        let others = nals.iter().enumerate().map(|(i, nal)| (*nal, !lost.nals.contains(&i)));
+        for (nal, has_arrived) in sets.chain(others).filter(|(nal, _)| !nal.is_empty()) {
             let length = (nal.len() as u32).to_be_bytes();
             hash.update(&length).update(nal);
-            if !lost.nals.contains(&i) {
+            if has_arrived {
                 arrived.update(&length).update(nal);
             }
         }

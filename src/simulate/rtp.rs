@@ -5,12 +5,17 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::quirk::Quirk;
 use super::stream::Codec;
 
 /// Payload bytes of one packet.
 const PAYLOAD_MAX: usize = 1_400;
 /// Dynamic payload type that the description names.
 pub(super) const PAYLOAD_TYPE: u8 = 96;
+
+/// A quirk that concerns some packets concerns one of so many, and one that concerns some pictures one of so many.
+const ODD_PACKETS: u32 = 20;
+const ODD_UNITS: u32 = 25;
 
 /// Channels of the RTSP connection (RFC 2326 §10.12): of RTP, then of RTCP.
 pub(super) type Channels = (u8, u8);
@@ -82,13 +87,20 @@ pub(super) struct Packetiser {
     pub(super) codec: Codec,
     pub(super) ssrc: u32,
     pub(super) sequence: u16,
+    pub(super) quirk: Quirk,
     packets: u32,
     octets: u32,
+    units: u32,
+    /// Added to timestamps.
+    offset: u32,
+    /// A packet that goes out after the next one.
+    held: Option<Vec<u8>>,
 }
 
 impl Packetiser {
     pub(super) fn new(codec: Codec, ssrc: u32, sequence: u16) -> Self {
-        Self { codec, ssrc, sequence, packets: 0, octets: 0 }
+        let (quirk, held) = (Quirk::None, None);
+        Self { codec, ssrc, sequence, quirk, packets: 0, octets: 0, units: 0, offset: 0, held }
     }
 
     /// Puts an access unit into `out`, the marker on its last packet, without the packets that `lost` takes. Parameter
@@ -102,12 +114,17 @@ impl Packetiser {
         lost: &mut dyn FnMut() -> bool,
     ) -> Lost {
         let hit = Cell::new(false);
+        self.units += 1;
+        if self.units.is_multiple_of(ODD_UNITS) {
+            self.begin_again();
+        }
+        let timestamp = self.timestamp(timestamp);
         let mut packet = |this: &mut Self, payload: &[&[u8]], marker: bool| {
             let header = this.header(timestamp, marker, payload);
             if lost() {
                 hit.set(true);
             } else {
-                out.put(true, &header, payload);
+                this.put(header, payload, marker, out);
             }
         };
         match self.aggregation(parameter_sets) {
@@ -122,6 +139,59 @@ impl Packetiser {
             }
         }
         missing
+    }
+
+    fn begin_again(&mut self) {
+        match self.quirk {
+            Quirk::SequenceRestarts => self.sequence = 0,
+            Quirk::SourceChanges => {
+                (self.ssrc, self.sequence) = (self.ssrc.wrapping_add(0x0101_0101), self.sequence.wrapping_add(0x4321));
+                self.offset = self.offset.wrapping_add(0x3456_789a);
+            }
+            _ => {}
+        }
+    }
+
+    fn timestamp(&self, timestamp: u32) -> u32 {
+        if self.quirk == Quirk::ConstantTimestamp { 1 } else { timestamp.wrapping_add(self.offset) }
+    }
+
+    /// Sends a packet, with what is odd about it.
+    fn put(&mut self, mut header: [u8; 12], payload: &[&[u8]], marker: bool, out: &mut Outbox) {
+        let now_and_then = self.packets.is_multiple_of(ODD_PACKETS);
+        match self.quirk {
+            Quirk::MarkEveryPacket => header[1] |= 0x80,
+            Quirk::NoMarker => header[1] &= 0x7f,
+            Quirk::OtherPayloadType => header[1] = header[1] & 0x80 | (PAYLOAD_TYPE + 2),
+            Quirk::LongHeaders => {
+                header[0] = 0xb2;
+                let head = [&header[..], &[0; 8], &[0xab, 0xac, 0, 1, 0, 0, 0, 0]].concat();
+                return out.put(true, &head, &[payload, &[&[0, 0, 0, 4]]].concat());
+            }
+            Quirk::SwappedPackets if now_and_then && !marker && self.held.is_none() => {
+                self.held = Some([&[&header[..]], payload].concat().concat());
+                return;
+            }
+            Quirk::DuplicatePackets if now_and_then => out.put(true, &header, payload),
+            _ => {}
+        }
+        out.put(true, &header, payload);
+        if let Some(held) = self.held.take() {
+            out.put(true, &held, &[]);
+        }
+        match self.quirk {
+            Quirk::EmptyPackets if marker => {
+                let timestamp = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+                let empty = self.header(timestamp, false, &[]);
+                out.put(true, &empty, &[]);
+            }
+            Quirk::ForeignPackets if marker => {
+                header[1] = 50;
+                header[2..4].copy_from_slice(&self.sequence.to_be_bytes());
+                out.put(true, &header, &[&[1; 15]]);
+            }
+            _ => {}
+        }
     }
 
     /// A single NAL unit packet, or fragmentation units (RFC 6184 §5.8, RFC 7798 §4.4.3).
@@ -139,7 +209,8 @@ impl Packetiser {
         let count = body.len().div_ceil(PAYLOAD_MAX - 3);
         for (i, piece) in body.chunks(PAYLOAD_MAX - 3).enumerate() {
             let start = if i == 0 { 0x80 } else { 0 };
-            let end = if i + 1 == count { 0x40 } else { 0 };
+            let end = if i + 1 == count && self.quirk != Quirk::NoEndBit { 0x40 } else { 0 };
+            let kind = if i > 0 && self.quirk == Quirk::FragmentTypeChanges { 1 } else { kind };
             packet(self, &[head, &[start | end | kind], piece], last && i + 1 == count);
         }
     }
@@ -175,6 +246,7 @@ impl Packetiser {
 
     /// A sender report of what was sent so far.
     pub(super) fn sender_report(&self, ntp: u64, timestamp: u32) -> [u8; 28] {
+        let timestamp = self.timestamp(timestamp);
         sender_report(self.ssrc, ntp, timestamp, self.packets, self.octets)
     }
 }
@@ -203,6 +275,23 @@ pub(super) fn unique_sei(codec: Codec, who: u64, count: u64) -> Bytes {
     nal.extend_from_slice(format!("{who:016x}{count:016x}").as_bytes());
     nal.push(0x80);
     nal.into()
+}
+
+/// A user-data SEI message with start codes in it, and without the emulation prevention bytes that it would need.
+pub(super) fn sei_with_start_codes(codec: Codec) -> Bytes {
+    let head: &[u8] = match codec {
+        Codec::H264 => &[0x06],
+        Codec::H265 => &[39 << 1, 1],
+    };
+    [head, &[5, 28], b"vigie-simulation", &[0, 0, 1, 0x65, 0, 0, 0, 1, 0x26, 1, 0, 0, 0x80]].concat().into()
+}
+
+/// An access unit delimiter (ITU-T H.264 §7.3.2.4, H.265 §7.3.2.5).
+pub(super) fn delimiter(codec: Codec) -> Bytes {
+    match codec {
+        Codec::H264 => Bytes::from_static(&[0x09, 0xf0]),
+        Codec::H265 => Bytes::from_static(&[35 << 1, 1, 0x50]),
+    }
 }
 
 /// Filler data (ITU-T H.264 §7.3.2.7, H.265 §7.3.2.8).

@@ -1,6 +1,6 @@
-"""Serves MP4 and MOV files over RTSP with digest authentication: gst_files.py PATH=CODINGS=FILE…
+"""Serves MP4 and MOV files over RTSP with digest authentication: gst_files.py [--tls=PEM] PATH=CODINGS=FILE…
 
-CODINGS is h264 or h265, with sound `h264+aac` or `h264+alaw`. Prints its port once it listens. Each client gets the file
+With --tls over TLS, with the certificate and key of that file. CODINGS is h264 or h265, with sound `h264+aac` or `h264+alaw`. Prints its port once it listens. Each client gets the file
 of its path from the start, at its own pace.
 """
 
@@ -11,7 +11,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer
 
 Gst.init(None)
 server = GstRtspServer.RTSPServer()
@@ -23,6 +23,9 @@ token.set_string("media.factory.role", "viewer")
 auth = GstRtspServer.RTSPAuth()
 auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
 auth.add_digest("viewer", "a pass: word", token)
+arguments = sys.argv[1:]
+if arguments[0].startswith("--tls="):
+    auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(arguments.pop(0).removeprefix("--tls=")))
 server.set_auth(auth)
 
 permissions = GstRtspServer.RTSPPermissions()
@@ -31,7 +34,7 @@ permissions.add_permission_for_role("viewer", "media.factory.construct", True)
 
 SOUND = {"aac": "aacparse ! rtpmp4gpay name=pay1 pt=97", "alaw": "rtppcmapay name=pay1 pt=8"}
 
-for argument in sys.argv[1:]:
+for argument in arguments:
     path, codings, file = argument.split("=", 2)
     video, _, audio = codings.partition("+")
     branches = f"d.video_0 ! queue ! {video}parse ! rtp{video}pay name=pay0 pt=96"

@@ -58,7 +58,7 @@ fn body(method: &Method, described: &str) -> Body {
             Body::from(r#"{"start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z"}"#)
         }
         ("POST", "/operator/reload") => Body::from("{}"),
-        ("GET" | "DELETE", _) => Body::empty(),
+        ("GET" | "DELETE", _) | ("POST", "/api/cameras/{camera}/reconnect") => Body::empty(),
         _ => panic!("say here what {method} {described} takes"),
     }
 }

@@ -1,7 +1,4 @@
 //! What goes wrong, as one line without credentials, and the cause of the gap that follows.
-//!
-//! retina's errors are opaque but for their text and the status code of a response, so the text is what is read:
-//! the tests hold the sentences that matter, and fail when a new retina words them otherwise.
 
 use std::any::Any;
 use std::time::Duration;
@@ -13,6 +10,7 @@ use crate::media::GapCause;
 use crate::source::SourceError;
 
 use super::RtspConfig;
+use super::direct::{SetupError, port};
 
 /// Longest detail, in characters: it is shown in a table and kept in the index.
 const DETAIL_CHARS_MAX: usize = 300;
@@ -20,18 +18,10 @@ const DETAIL_CHARS_MAX: usize = 300;
 /// How a playing session ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// retina gave up.
-    Library(retina::Error),
-    /// retina panicked, saying this.
-    Panic(String),
-    /// Parameter sets came that make no sample description.
-    Undescribed,
     /// What came is not regular, or no RTP at all.
     Irregular(String),
     /// The connection broke.
     Io(std::io::Error),
-    /// A request could not be sent.
-    Unsent(String),
     /// End of the TCP stream.
     Closed,
     /// End of the TCP stream in the middle of a packet or message.
@@ -53,7 +43,7 @@ impl Failures {
     pub(super) fn new(config: &RtspConfig) -> Self {
         let host = config.url.host_str().unwrap_or("(no host)");
         Self {
-            endpoint: format!("{host}:{}", config.url.port().unwrap_or(554)),
+            endpoint: format!("{host}:{}", port(&config.url)),
             username: config.username.clone(),
             password: config.password.clone(),
             transport: config.transport,
@@ -61,19 +51,46 @@ impl Failures {
         }
     }
 
-    /// retina's error, as an answer to `request` or, while playing, to nothing in particular.
-    pub(super) fn of(&self, error: &retina::Error, request: &str) -> SourceError {
-        self.of_text(&error.to_string(), error.status_code(), request)
+    /// Why a session could not be opened.
+    pub(super) fn of(&self, error: &SetupError) -> SourceError {
+        let endpoint = &self.endpoint;
+        match error {
+            SetupError::Unreachable => self.no_answer(""),
+            SetupError::Connect(error) => self.unconnected(&error.to_string()),
+            SetupError::Tls(error) => self.say(GapCause::ConnectFailed, format!("no trust in {endpoint}: {error}")),
+            SetupError::Ports(error) => {
+                self.say(GapCause::ConnectFailed, format!("the gateway has no UDP ports to offer to {endpoint}: {error}"))
+            }
+            SetupError::Io { source, .. } => self.ended(&source.to_string()),
+            SetupError::Closed { request } => {
+                let detail = format!("{endpoint} closed the connection instead of answering {request}");
+                self.say(GapCause::Disconnected, detail)
+            }
+            SetupError::Wire(error) => self.unusable(&error.to_string()),
+            SetupError::Status { request, status, reason } => self.of_status(*status, reason, request),
+            SetupError::Challenge { request } => self.say(
+                GapCause::Unauthorized,
+                format!("the camera asks for a login of a kind that is not known ({request}): choose digest on the camera"),
+            ),
+            SetupError::Moved { request, location, .. } | SetupError::MovedElsewhere { request, to: location } => self.say(
+                GapCause::ProtocolError,
+                format!("{endpoint} redirects {request} to {location}, which is not followed: set that url if it is right"),
+            ),
+            SetupError::MovedTooOften => {
+                self.say(GapCause::ProtocolError, format!("{endpoint} redirects in circles: check the path of its url"))
+            }
+            SetupError::NoStream => self.say(
+                GapCause::UnsupportedMedia,
+                "the camera describes no stream that can be read: check the path of its url".to_owned(),
+            ),
+            SetupError::NoVideo(offered) => self.no_video(offered),
+        }
     }
 
     pub(super) fn end(&self, end: End) -> SourceError {
         match end {
-            End::Library(error) => self.of(&error, "PLAY"),
-            End::Panic(message) => self.broken(&message),
-            End::Undescribed => self.no_parameters(),
             End::Irregular(what) => self.unusable(&what),
             End::Io(error) => self.ended(&error.to_string()),
-            End::Unsent(reason) => self.ended(&reason),
             End::Closed => self.say(GapCause::Disconnected, format!("{} closed the connection", self.endpoint)),
             End::CutOff => self.cut_off(),
         }
@@ -83,34 +100,29 @@ impl Failures {
         self.broken(&panic_message(panic))
     }
 
+    /// The time for a session to open ran out at this request, or before any.
     pub(super) fn no_answer(&self, request: &str) -> SourceError {
-        let seconds = self.setup_timeout.as_secs_f32();
-        self.say(GapCause::SetupTimeout, format!("{} did not answer {request} within {seconds} s", self.endpoint))
-    }
-
-    pub(super) fn unreachable(&self) -> SourceError {
         let (endpoint, seconds) = (&self.endpoint, self.setup_timeout.as_secs_f32());
-        let detail =
-            format!("no answer from {endpoint} within {seconds} s: check that the camera has power and network");
-        self.say(GapCause::ConnectFailed, detail)
+        if matches!(request, "" | "a connection") {
+            let detail =
+                format!("no answer from {endpoint} within {seconds} s: check that the camera has power and network");
+            return self.say(GapCause::ConnectFailed, detail);
+        }
+        self.say(GapCause::SetupTimeout, format!("{endpoint} did not answer {request} within {seconds} s"))
     }
 
-    pub(super) fn no_video(&self, offered: &[String]) -> SourceError {
+    pub(super) fn no_parameter_sets(&self) -> SourceError {
+        let (endpoint, seconds) = (&self.endpoint, self.setup_timeout.as_secs_f32());
+        let detail = format!("{endpoint} sent no picture with parameter sets within {seconds} s");
+        self.say(GapCause::SetupTimeout, detail)
+    }
+
+    fn no_video(&self, offered: &[String]) -> SourceError {
         let offered = offered.join(", ");
         let detail = format!(
             "the camera offers no H.264 or H.265 video, only {offered}: choose one of these codings on the camera",
         );
         self.say(GapCause::UnsupportedMedia, detail)
-    }
-
-    pub(super) fn unusable_description(&self, error: &retina::Error) -> SourceError {
-        let text = error.to_string();
-        let reason = response_reason(first_line(&text));
-        self.say(GapCause::UnsupportedMedia, format!("the camera's description of its video is unusable: {reason}"))
-    }
-
-    pub(super) fn no_parameters(&self) -> SourceError {
-        self.say(GapCause::UnsupportedMedia, "the camera's parameter sets make no MP4 sample description".to_owned())
     }
 
     pub(super) fn silent(&self, silence_max: Duration) -> SourceError {
@@ -124,37 +136,16 @@ impl Failures {
         self.say(GapCause::Silent, format!("no whole picture from {endpoint} for {seconds} s{hint}"))
     }
 
-    pub(super) fn of_text(&self, text: &str, status: Option<u16>, request: &str) -> SourceError {
-        let line = first_line(text);
+    fn unconnected(&self, reason: &str) -> SourceError {
         let endpoint = &self.endpoint;
-        if let Some(status) = status {
-            return self.of_status(status, response_reason(line), request);
-        }
-        if let Some(reason) = line.strip_prefix("Unable to connect to RTSP server: ") {
-            let detail = if reason.contains("lookup address") {
-                format!("the host name of {endpoint} is not known: check the url and the gateway's DNS ({reason})")
-            } else if reason.contains("refused") {
-                format!("{endpoint} refused the connection: check the port, and that RTSP is on ({reason})")
-            } else {
-                format!("no connection to {endpoint}: check that the camera has power and network ({reason})")
-            };
-            return self.say(GapCause::ConnectFailed, detail);
-        }
-        if line.contains("keepalive") {
-            return self.say(GapCause::Silent, format!("{endpoint} does not answer any more: {line}"));
-        }
-        if line.contains("EOF while expecting response") {
-            let detail = format!("{endpoint} closed the connection instead of answering {request}");
-            return self.say(GapCause::Disconnected, detail);
-        }
-        let ended = ["Error reading from RTSP peer: ", "Error writing to RTSP peer: "];
-        if let Some(reason) = ended.iter().find_map(|prefix| line.strip_prefix(prefix)) {
-            return self.ended(reason);
-        }
-        if line.contains("Incomplete RTSP message at EOF") {
-            return self.cut_off();
-        }
-        self.unusable(line.strip_prefix("RTSP framing error: ").unwrap_or(line).trim_end_matches("; buffered:"))
+        let detail = if reason.contains("lookup address") {
+            format!("the host name of {endpoint} is not known: check the url and the gateway's DNS ({reason})")
+        } else if reason.contains("refused") {
+            format!("{endpoint} refused the connection: check the port, and that RTSP is on ({reason})")
+        } else {
+            format!("no connection to {endpoint}: check that the camera has power and network ({reason})")
+        };
+        self.say(GapCause::ConnectFailed, detail)
     }
 
     fn ended(&self, reason: &str) -> SourceError {
@@ -163,7 +154,7 @@ impl Failures {
     }
 
     fn cut_off(&self) -> SourceError {
-        self.say(GapCause::Disconnected, format!("{} closed the connection amid a message", self.endpoint))
+        self.say(GapCause::Disconnected, format!("{} closed the connection in the middle of a message", self.endpoint))
     }
 
     fn unusable(&self, what: &str) -> SourceError {
@@ -193,14 +184,7 @@ impl Failures {
                 GapCause::ProtocolError,
                 format!("the camera answered 461 to {request}: try the other transport (tcp or udp)"),
             ),
-            (200..=299, _) if reason.starts_with("No parseable streams") => (
-                GapCause::UnsupportedMedia,
-                "the camera describes no stream that can be read: check the path of its url".to_owned(),
-            ),
-            (200..=299, _) => {
-                (GapCause::ProtocolError, format!("the camera's answer to {request} cannot be used: {reason}"))
-            }
-            _ => (GapCause::ProtocolError, format!("the camera answered {status} to {request}")),
+            _ => (GapCause::ProtocolError, format!("the camera answered {status} to {request} ({reason})")),
         };
         self.say(cause, detail)
     }
@@ -232,11 +216,6 @@ pub(super) fn clean(text: &str, chars: usize) -> String {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default().trim_end()
-}
-
-/// The reason inside `401 response to DESCRIBE CSeq=2: reason`.
-fn response_reason(line: &str) -> &str {
-    line.split_once(" CSeq=").and_then(|(_, rest)| rest.split_once(": ")).map_or(line, |(_, reason)| reason)
 }
 
 /// Cuts each URL down to scheme, host and port: both its user part and its path may hold a password.

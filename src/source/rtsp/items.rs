@@ -1,6 +1,6 @@
 //! An open session's items, pulled straight from the socket: no task, no channel, no timer an access unit.
 
-use std::future::poll_fn;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,16 +10,22 @@ use bytes::Bytes;
 use futures::Stream;
 use tokio::runtime::Handle;
 
-use crate::clock::Clock;
-use crate::media::{AccessUnit, Params, Track, VideoCodec, VideoParams};
+use crate::clock::{Clock, Reading};
+use crate::media::{AccessUnit, Oddity, OddityCounts, Params, Track, VideoParams};
 use crate::source::{Item, SourceError};
 use crate::units::WallTime;
 
 use super::direct::Reader;
-use super::failure::{End, Failures};
-use super::leave::Leave;
-use super::library::Library;
+use super::failure::Failures;
 use super::watchdog::Watchdog;
+
+/// How often what is odd is given out: a count, and not a line a packet.
+const ODD_EVERY: Duration = Duration::from_secs(1);
+/// A camera that has sent no random access point for so long is recorded from its next picture. Most send one as soon as
+/// they are asked, or within two seconds.
+const FIRST_RANDOM_ACCESS_WITHIN: Duration = Duration::from_secs(5);
+/// And so is one whose last random access point is so long ago: a pack has to begin somewhere.
+const RANDOM_ACCESS_WITHIN: Duration = Duration::from_secs(300);
 
 /// What a session yields, as it comes from a depacketiser.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,95 +46,114 @@ pub(super) struct Coded {
     pub(super) timestamp: i64,
     pub(super) data: Bytes,
     pub(super) lost_packets: u32,
+    /// A decoder may begin here.
+    pub(super) random_access: bool,
+    /// When its last packet came.
+    pub(super) received: Reading,
     /// Set where it needs another sample description than those before it may have needed.
     pub(super) new_params: Option<VideoParams>,
-}
-
-/// Who reads the socket.
-pub(super) enum Feed {
-    Direct(Box<Reader>),
-    Library(Box<Library>),
-}
-
-impl Feed {
-    /// The sample description of the first picture, where the session's description has it.
-    pub(super) fn described(&self) -> Option<VideoParams> {
-        match self {
-            Self::Direct(reader) => reader.described(),
-            Self::Library(library) => library.params(),
-        }
-    }
-
-    #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, End>> {
-        match self {
-            Self::Direct(reader) => reader.poll(cx),
-            Self::Library(library) => library.poll(cx),
-        }
-    }
-
-    /// The first picture whose parameter sets are known, with its sample description; nothing before it can be decoded.
-    /// The packets lost before it are counted with its own.
-    pub(super) async fn first_described_picture(&mut self) -> Result<(Coded, VideoParams), End> {
-        let mut lost = 0;
-        loop {
-            if let Heard::Picture(mut picture) = poll_fn(|cx| self.poll(cx)).await? {
-                picture.lost_packets += lost;
-                match picture.new_params.take() {
-                    Some(params) => return Ok((picture, params)),
-                    None => lost = picture.lost_packets,
-                }
-            }
-        }
-    }
 }
 
 /// The stream of a session's items.
 pub(super) struct Items {
     /// `None` once the session has ended.
-    feed: Option<Feed>,
+    reader: Option<Box<Reader>>,
     /// The first picture, when the session had to wait for its parameter sets.
     first: Option<Coded>,
-    codec: VideoCodec,
     params: Arc<Params>,
     clock: Arc<dyn Clock>,
     watchdog: Watchdog,
     failures: Failures,
     runtime: Handle,
-    leave: Arc<Leave>,
+    access: Access,
+    odd: OddityCounts,
+    /// When what was odd was last given out, on the monotonic clock.
+    odd_told: Option<Duration>,
+    /// What comes when the session is over.
+    last: VecDeque<Result<Item, SourceError>>,
+}
+
+/// Where recording may begin, in a stream with few random access points or none.
+#[derive(Debug, Default)]
+struct Access {
+    /// Of the last random access point, or of the first picture.
+    last: Option<Duration>,
+    found: bool,
+}
+
+impl Access {
+    /// Whether a picture that came now is taken for a random access point.
+    fn begins(&mut self, random_access: bool, now: Duration, odd: &mut OddityCounts) -> bool {
+        let last = *self.last.get_or_insert(now);
+        let wait = if self.found { RANDOM_ACCESS_WITHIN } else { FIRST_RANDOM_ACCESS_WITHIN };
+        if !random_access && now.saturating_sub(last) < wait {
+            return false;
+        }
+        if !random_access {
+            odd.add(Oddity::NoRandomAccessPoint);
+        }
+        self.last = Some(now);
+        self.found = true;
+        true
+    }
 }
 
 impl Items {
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one session that this is")]
     pub(super) fn new(
-        feed: Feed,
+        reader: Box<Reader>,
         first: Option<Coded>,
-        codec: VideoCodec,
         params: Arc<Params>,
         clock: Arc<dyn Clock>,
         silence_max: Duration,
         failures: Failures,
-        leave: Arc<Leave>,
     ) -> Self {
         let watchdog = Watchdog::new(silence_max, clock.read().mono);
         let runtime = Handle::current();
-        Self { feed: Some(feed), first, codec, params, clock, watchdog, failures, runtime, leave }
+        Self {
+            reader: Some(reader),
+            first,
+            params,
+            clock,
+            watchdog,
+            failures,
+            runtime,
+            access: Access::default(),
+            odd: OddityCounts::default(),
+            odd_told: None,
+            last: VecDeque::new(),
+        }
     }
 
     fn picture(&mut self, picture: Coded) -> Item {
-        let received = self.clock.read();
+        let Coded { timestamp, data, lost_packets, random_access, received, new_params } = picture;
         self.watchdog.hear(received.mono);
-        let Coded { timestamp, data, lost_packets, new_params } = picture;
         let new_params = new_params.and_then(|video| self.changed(video));
+        let random_access = self.access.begins(random_access, received.mono, &mut self.odd);
         Item::AccessUnit(AccessUnit {
             track: Track::Video,
             timestamp,
-            random_access: begins_random_access(self.codec, &data),
+            random_access,
             data,
             lost_packets,
             received,
             new_params,
         })
+    }
+
+    /// What has been odd, once a while, and at the end.
+    fn oddities(&mut self, at_end: bool) -> Option<Item> {
+        if let Some(reader) = &mut self.reader {
+            self.odd.take_from(reader.odd());
+        }
+        if self.odd.total() == 0 {
+            return None;
+        }
+        let now = self.clock.read().mono;
+        if !at_end && self.odd_told.is_some_and(|told| now.saturating_sub(told) < ODD_EVERY) {
+            return None;
+        }
+        self.odd_told = Some(now);
+        Some(Item::Oddities(std::mem::take(&mut self.odd)))
     }
 
     fn changed(&mut self, video: VideoParams) -> Option<Arc<Params>> {
@@ -140,21 +165,43 @@ impl Items {
     }
 
     fn sound(&self, sound: Coded) -> Item {
-        let Coded { timestamp, data, lost_packets, .. } = sound;
+        let Coded { timestamp, data, lost_packets, received, .. } = sound;
         Item::AccessUnit(AccessUnit {
             track: Track::Audio,
             timestamp,
             data,
             random_access: false,
             lost_packets,
-            received: self.clock.read(),
+            received,
             new_params: None,
         })
     }
 
-    fn end(&mut self, error: SourceError) -> Poll<Option<Result<Item, SourceError>>> {
-        self.feed = None;
-        Poll::Ready(Some(Err(error)))
+    /// The session is over: what is left of it comes before the error.
+    fn end(&mut self, error: SourceError) {
+        let clock = self.clock.clone();
+        for heard in self.reader.as_mut().map(|reader| reader.rest(&*clock)).unwrap_or_default() {
+            let item = self.item(heard);
+            self.last.extend(item.map(Ok));
+        }
+        let odd = self.oddities(true);
+        self.last.extend(odd.map(Ok));
+        self.last.push_back(Err(error));
+        self.reader = None;
+    }
+
+    fn item(&mut self, heard: Heard) -> Option<Item> {
+        match heard {
+            Heard::Picture(picture) => Some(self.picture(picture)),
+            Heard::Sound(sound) => Some(self.sound(sound)),
+            // A camera without a clock sends zero (RFC 3550 §6.4.1).
+            Heard::Report { ntp: 0, .. } => None,
+            Heard::Report { timestamp, ntp } => Some(Item::SenderReport {
+                timestamp,
+                camera_time: WallTime::from_ntp(ntp),
+                received: self.clock.read(),
+            }),
+        }
     }
 }
 
@@ -167,101 +214,53 @@ impl Stream for Items {
             return Poll::Ready(Some(Ok(this.picture(picture))));
         }
         loop {
-            let Some(feed) = &mut this.feed else { return Poll::Ready(None) };
-            let item = match feed.poll(cx) {
-                Poll::Ready(Ok(Heard::Picture(picture))) => this.picture(picture),
-                Poll::Ready(Ok(Heard::Sound(sound))) => this.sound(sound),
-                // A camera without a clock sends zero (RFC 3550 §6.4.1).
-                Poll::Ready(Ok(Heard::Report { ntp: 0, .. })) => continue,
-                Poll::Ready(Ok(Heard::Report { timestamp, ntp })) => {
-                    Item::SenderReport { timestamp, camera_time: WallTime::from_ntp(ntp), received: this.clock.read() }
+            if let Some(odd) = this.reader.is_some().then(|| this.oddities(false)).flatten() {
+                return Poll::Ready(Some(Ok(odd)));
+            }
+            let Some(reader) = &mut this.reader else { return Poll::Ready(this.last.pop_front()) };
+            match reader.poll(cx, &*this.clock) {
+                Poll::Ready(Ok(heard)) => {
+                    if let Some(item) = this.item(heard) {
+                        return Poll::Ready(Some(Ok(item)));
+                    }
                 }
                 Poll::Ready(Err(end)) => {
-                    if matches!(end, End::Irregular(_)) {
-                        this.leave.irregular();
-                    }
                     let error = this.failures.end(end);
-                    return this.end(error);
+                    this.end(error);
                 }
                 Poll::Pending => {
                     std::task::ready!(this.watchdog.poll(cx, &*this.clock));
                     let error = this.failures.silent(this.watchdog.silence_max);
-                    return this.end(error);
+                    this.end(error);
                 }
-            };
-            return Poll::Ready(Some(Ok(item)));
+            }
         }
     }
 }
 
 impl Drop for Items {
     fn drop(&mut self) {
-        // TEARDOWN is spawned when the feed is dropped, which would be a panic of retina's outside a runtime.
+        // TEARDOWN is spawned when the reader is dropped, which panics outside a runtime.
         let _inside = self.runtime.enter();
-        self.feed = None;
+        self.reader = None;
     }
-}
-
-/// Whether a picture begins with the first slice of an IDR (H.264 §7.4.1.2.4) or IRAP picture (H.265 §3.69).
-///
-/// retina's own flag is not used: it says no to CRA pictures, on which open-GOP encoders rely, and yes to an access
-/// unit without any slice or whose first slice was lost.
-fn begins_random_access(codec: VideoCodec, data: &[u8]) -> bool {
-    let mut rest = data;
-    while let Some((length, body)) = rest.split_first_chunk::<4>() {
-        let length = u32::from_be_bytes(*length) as usize;
-        let Some((nal, next)) = body.split_at_checked(length) else { return false };
-        // Of a slice header, only the first bit is read: `first_mb_in_slice` is 0 as ue(v) exactly when it is set
-        // (H.264 §7.3.3), and it is `first_slice_segment_in_pic_flag` itself (H.265 §7.3.6.1).
-        let (slice, wanted, header) = match (codec, nal) {
-            (_, []) => (false, false, 0),
-            (VideoCodec::H264, [h, ..]) => ((1..=5).contains(&(h & 0x1f)), h & 0x1f == 5, 1),
-            (VideoCodec::H265, [h, ..]) => ((h >> 1) & 0x3f < 32, (16..=23).contains(&((h >> 1) & 0x3f)), 2),
-        };
-        if slice {
-            return wanted && nal.get(header).is_some_and(|b| b & 0x80 != 0);
-        }
-        rest = next;
-    }
-    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(codec: VideoCodec, nals: &[&[u8]], expect: bool) {
-        let mut data = Vec::new();
-        for nal in nals {
-            data.extend_from_slice(&u32::try_from(nal.len()).expect("short").to_be_bytes());
-            data.extend_from_slice(nal);
-        }
-        assert_eq!(begins_random_access(codec, &data), expect, "{codec:?} {nals:02x?}");
+    fn check(pictures: &[(u64, bool)], begins: &[bool], forced: u64) {
+        let (mut access, mut odd) = (Access::default(), OddityCounts::default());
+        let got: Vec<_> =
+            pictures.iter().map(|(at, random)| access.begins(*random, Duration::from_secs(*at), &mut odd)).collect();
+        assert_eq!((got, odd.of(Oddity::NoRandomAccessPoint)), (begins.to_vec(), forced), "{pictures:?}");
     }
 
     #[test]
-    fn a_random_access_point_is_a_whole_idr_or_irap_picture() {
-        use VideoCodec::{H264, H265};
-        check(H264, &[&[0x65, 0x88]], true);
-        check(H264, &[&[0x09, 0xf0], &[0x06, 0x05, 0x01], &[0x65, 0x88], &[0x65, 0x00, 0x44]], true);
-        check(H264, &[&[0x41, 0x9a]], false);
-        // Its first slice was lost.
-        check(H264, &[&[0x65, 0x00, 0x44]], false);
-        // No slice at all.
-        check(H264, &[&[0x09, 0xf0]], false);
-        check(H264, &[], false);
-        check(H264, &[&[], &[0x65]], false);
-        check(H265, &[&[19 << 1, 1, 0xaf]], true);
-        check(H265, &[&[20 << 1, 1, 0xaf]], true);
-        // CRA, as open-GOP encoders send.
-        check(H265, &[&[35 << 1, 1, 0x50], &[21 << 1, 1, 0xaf]], true);
-        check(H265, &[&[19 << 1, 1, 0x2f]], false);
-        check(H265, &[&[1 << 1, 1, 0xd0]], false);
-    }
-
-    #[test]
-    fn lengths_that_lie_are_no_random_access_point() {
-        assert!(!begins_random_access(VideoCodec::H264, &[0xff, 0xff, 0xff, 0xff, 0x65, 0x88]));
-        assert!(!begins_random_access(VideoCodec::H265, &[0, 0, 0]));
+    fn a_stream_without_random_access_points_begins_all_the_same() {
+        check(&[(0, true), (1, false), (8, false), (9, true)], &[true, false, false, true], 0);
+        check(&[(0, false), (4, false), (5, false), (6, false)], &[false, false, true, false], 1);
+        check(&[(0, false), (3, true), (299, false), (303, false)], &[false, true, false, true], 1);
     }
 }

@@ -2,15 +2,17 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use retina::client::Stream;
-use retina::codec::{AudioParameters, Depacketizer, FrameFormat, ParametersRef, VideoParameters};
+use retina::codec::{AudioParameters, Depacketizer, ParametersRef};
 
-use crate::media::{AudioParams, VideoCodec, VideoParams};
+use crate::media::{AudioParams, VideoCodec};
 
+use super::description::{Description, Media};
+use super::direct::SoundCoding;
 use super::failure::clean;
+
+/// Samples of a frame of AAC where its configuration does not say (ISO/IEC 14496-3 §4.5.2.1).
+const AAC_FRAME_SAMPLES: i64 = 1_024;
 
 /// The streams to set up, and those not to.
 pub(super) struct Choice {
@@ -29,125 +31,82 @@ pub(super) struct VideoStream {
 /// The audio stream.
 pub(super) struct AudioStream {
     pub(super) stream: usize,
+    pub(super) coding: SoundCoding,
     pub(super) params: AudioParams,
 }
 
 impl Choice {
     /// The first H.264 or H.265 stream and, if wanted, the first audio stream that MP4 can hold. Without video, an
     /// error: what is offered instead.
-    pub(super) fn among(streams: &[Stream], want_audio: bool) -> Result<Self, Vec<String>> {
-        let video = streams.iter().enumerate().find_map(|(stream, s)| {
-            let codec = match (s.media(), s.encoding_name()) {
-                ("video", "h264") => VideoCodec::H264,
-                ("video", "h265") => VideoCodec::H265,
-                _ => return None,
-            };
-            Some(VideoStream { stream, codec })
-        });
+    pub(super) fn among(description: &Description, want_audio: bool) -> Result<Self, Vec<String>> {
+        let media = &description.media;
+        let video = media.iter().enumerate().find_map(|(stream, m)| Some(VideoStream { stream, codec: m.codec()? }));
         let Some(video) = video else {
-            return Err(streams.iter().map(offered).collect());
+            return Err(media.iter().map(offered).collect());
         };
-        let audio = want_audio
-            .then(|| {
-                let recordable = |(stream, s): (usize, &Stream)| {
-                    let params = audio_params(s)?;
-                    Some(AudioStream { stream, params })
-                };
-                streams.iter().enumerate().find_map(recordable)
-            })
-            .flatten();
+        let recordable = |(stream, m): (usize, &Media)| {
+            let (coding, params) = audio_params(m)?;
+            Some(AudioStream { stream, coding, params })
+        };
+        let audio = if want_audio { media.iter().enumerate().find_map(recordable) } else { None };
         let mut choice = Self { video, audio, also_offered: Vec::new() };
-        choice.list_others(streams);
+        choice.list_others(description);
         Ok(choice)
     }
 
     /// Goes on without sound.
-    pub(super) fn forgo_audio(&mut self, streams: &[Stream]) {
+    pub(super) fn forgo_audio(&mut self, description: &Description) {
         self.audio = None;
-        self.list_others(streams);
+        self.list_others(description);
     }
 
-    fn list_others(&mut self, streams: &[Stream]) {
+    fn list_others(&mut self, description: &Description) {
         let taken = |i: usize| i == self.video.stream || self.audio.as_ref().is_some_and(|a| a.stream == i);
-        self.also_offered = streams.iter().enumerate().filter(|(i, _)| !taken(*i)).map(|(_, s)| offered(s)).collect();
+        let others = description.media.iter().enumerate().filter(|(i, _)| !taken(*i));
+        self.also_offered = others.map(|(_, m)| offered(m)).collect();
     }
-}
-
-impl VideoStream {
-    /// The sample description as of the last picture, once the parameter sets are known.
-    pub(super) fn params(&self, streams: &[Stream]) -> Option<VideoParams> {
-        match streams.get(self.stream)?.parameters()? {
-            ParametersRef::Video(video) => video_params(video, self.codec),
-            ParametersRef::Audio(_) | ParametersRef::Message(_) => None,
-        }
-    }
-}
-
-/// The sample description of pictures that need these parameter sets (`vps` in H.265 alone); `None` where they are
-/// missing or make none. retina reads them as it would from a description (RFC 6184 §8.1, RFC 7798 §7.1), so that
-/// whoever reads the stream, the description is the same.
-pub(super) fn of_sets(codec: VideoCodec, vps: &[u8], sps: &[u8], pps: &[u8]) -> Option<VideoParams> {
-    if sps.is_empty() || pps.is_empty() {
-        return None;
-    }
-    let [vps, sps, pps] = [vps, sps, pps].map(|unit| BASE64.encode(unit));
-    let (name, attributes) = match codec {
-        VideoCodec::H264 => ("h264", format!("packetization-mode=1;sprop-parameter-sets={sps},{pps}")),
-        VideoCodec::H265 => ("h265", format!("sprop-vps={vps};sprop-sps={sps};sprop-pps={pps}")),
-    };
-    // Unwind-safe: nothing outlives a panic that hostile bytes cause.
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        let mut described = Depacketizer::new("video", name, 90_000, None, Some(&attributes)).ok()?;
-        described.set_frame_format(FrameFormat::MP4);
-        match described.parameters()? {
-            ParametersRef::Video(video) => video_params(video, codec),
-            ParametersRef::Audio(_) | ParametersRef::Message(_) => None,
-        }
-    }));
-    read.ok().flatten()
 }
 
 /// A stream as the camera's page shows it.
-fn offered(stream: &Stream) -> String {
-    if stream.encoding_name().starts_with("vnd.onvif.metadata") {
+fn offered(media: &Media) -> String {
+    if media.encoding.starts_with("vnd.onvif.metadata") {
         return "onvif metadata".to_owned();
     }
-    let mut text = format!("{} {}/{}", stream.media(), stream.encoding_name(), stream.clock_rate_hz());
-    if let Some(channels) = stream.channels().filter(|c| c.get() > 1) {
+    let encoding = if media.encoding.is_empty() { "(unnamed)" } else { &media.encoding };
+    let mut text = format!("{} {encoding}/{}", media.kind, media.clock_rate);
+    if let Some(channels) = media.channels.filter(|c| c.get() > 1) {
         text.push_str(&format!("/{channels}"));
     }
     clean(&text, 60)
 }
 
-fn video_params(video: &VideoParameters, codec: VideoCodec) -> Option<VideoParams> {
-    let (width, height) = video.pixel_dimensions();
-    let mut entry = video.mp4_sample_entry();
-    if let Some((h, v)) = video.pixel_aspect_ratio().filter(|(h, v)| h != v)
-        && let (Ok(h), Ok(v)) = (u16::try_from(h), u16::try_from(v))
-    {
-        entry = entry.with_aspect_ratio((h, v));
+/// How the sound of a stream is coded, where MP4 can hold it.
+fn audio_params(media: &Media) -> Option<(SoundCoding, AudioParams)> {
+    if media.kind != "audio" {
+        return None;
     }
-    Some(VideoParams {
-        codec,
-        width: u16::try_from(width).ok()?,
-        height: u16::try_from(height).ok()?,
-        sample_entry: Bytes::from(entry.build().ok()?),
-        rfc6381: video.rfc6381_codec().to_owned(),
-    })
-}
-
-fn audio_params(stream: &Stream) -> Option<AudioParams> {
-    let Some(ParametersRef::Audio(audio)) = stream.parameters() else { return None };
-    let sample_entry = match stream.encoding_name() {
-        "pcma" => g711_sample_entry(*b"alaw", audio)?,
-        "pcmu" => g711_sample_entry(*b"ulaw", audio)?,
-        _ => audio.mp4_sample_entry().build().ok()?,
-    };
-    Some(AudioParams {
-        clock_rate: audio.clock_rate(),
-        sample_entry: Bytes::from(sample_entry),
-        rfc6381: audio.rfc6381_codec().map(str::to_owned),
-    })
+    // Unwind-safe: nothing outlives a panic that hostile bytes cause.
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let Media { encoding, clock_rate, channels, format, .. } = media;
+        let described = Depacketizer::new("audio", encoding, *clock_rate, *channels, format.as_deref()).ok()?;
+        let ParametersRef::Audio(audio) = described.parameters()? else { return None };
+        let (coding, sample_entry) = match encoding.as_str() {
+            "pcma" => (SoundCoding::G711, g711_sample_entry(*b"alaw", audio)?),
+            "pcmu" => (SoundCoding::G711, g711_sample_entry(*b"ulaw", audio)?),
+            "mpeg4-generic" => {
+                let frame_samples = audio.frame_length().map_or(AAC_FRAME_SAMPLES, |samples| samples.get().into());
+                (SoundCoding::Aac { frame_samples }, audio.mp4_sample_entry().build().ok()?)
+            }
+            _ => return None,
+        };
+        let params = AudioParams {
+            clock_rate: audio.clock_rate(),
+            sample_entry: Bytes::from(sample_entry),
+            rfc6381: audio.rfc6381_codec().map(str::to_owned),
+        };
+        Some((coding, params))
+    }));
+    read.ok().flatten()
 }
 
 /// An `AudioSampleEntry` of version 0 (ISO/IEC 14496-12 §12.2.3) with the codes that QuickTime registered for G.711:

@@ -1,10 +1,16 @@
-//! What operators read when a camera fails. The left-hand texts are retina's own, as it printed them.
+//! What operators read when a camera fails.
 
+mod camera;
+mod makes;
+mod odd;
 mod peer;
 mod wire;
 
+use std::io;
 use std::time::Duration;
 
+use super::direct::SetupError;
+use super::failure::End;
 use super::*;
 use crate::media::GapCause;
 
@@ -12,6 +18,7 @@ fn config(url: &str) -> RtspConfig {
     RtspConfig {
         camera: "ville/entree".parse().expect("a camera key"),
         url: url.parse().expect("a url"),
+        tls: TlsTrust::System,
         username: Some("operateur".to_owned()),
         password: Some("s3cret/é".to_owned().into()),
         transport: Transport::Tcp,
@@ -21,14 +28,21 @@ fn config(url: &str) -> RtspConfig {
     }
 }
 
-/// retina's text and status, against the cause and words that the operator's line must hold.
-fn check(text: &str, status: Option<u16>, cause: GapCause, words: &[&str]) {
-    let error = Failures::new(&config("rtsp://camera.lan/stream")).of_text(text, status, "SETUP");
-    assert_eq!(error.cause, cause, "{text:?} became {error}");
+/// A failure, against the cause and words that the operator's line must hold.
+fn check(error: &SetupError, cause: GapCause, words: &[&str]) {
+    assert_says(&Failures::new(&config("rtsp://camera.lan/stream")).of(error), cause, words);
+}
+
+fn assert_says(error: &SourceError, cause: GapCause, words: &[&str]) {
+    assert_eq!(error.cause, cause, "{error}");
     for word in words {
         assert!(error.detail.contains(word), "no {word:?} in {:?}", error.detail);
     }
     assert_presentable(&error.detail);
+}
+
+fn status(request: &'static str, status: u16, reason: &str) -> SetupError {
+    SetupError::Status { request, status, reason: reason.to_owned() }
 }
 
 fn assert_presentable(detail: &str) {
@@ -41,62 +55,50 @@ fn assert_presentable(detail: &str) {
 #[test]
 fn failures_to_connect_say_what_to_check() {
     let cause = GapCause::ConnectFailed;
-    let unknown = "Unable to connect to RTSP server: failed to lookup address information: Name or service not known";
-    check(unknown, None, cause, &["camera.lan:554", "DNS"]);
-    let refused = "Unable to connect to RTSP server: Connection refused (os error 111)";
-    check(refused, None, cause, &["camera.lan:554", "port"]);
-    check("Unable to connect to RTSP server: No route to host (os error 113)", None, cause, &["power and network"]);
+    let connect = |text: &str| SetupError::Connect(io::Error::other(text.to_owned()));
+    let unknown = "failed to lookup address information: Name or service not known";
+    check(&connect(unknown), cause, &["camera.lan:554", "DNS"]);
+    check(&connect("Connection refused (os error 111)"), cause, &["camera.lan:554", "port"]);
+    check(&connect("No route to host (os error 113)"), cause, &["power and network"]);
+    check(&SetupError::Unreachable, cause, &["power and network"]);
 }
 
 #[test]
 fn refused_credentials_name_the_user_and_not_the_password() {
-    let text = "401 response to DESCRIBE CSeq=2: Received Unauthorized after trying digest auth\n\n\
-                conn: 10.0.0.1:4242(me)->10.0.0.2:554@2026-11-20T10:00:00+00:00\nmsg: 120@2026-11-20T10:00:00+00:00";
-    let words = ["operateur", "401 to SETUP", "after trying digest auth", "check username and password"];
-    check(text, Some(401), GapCause::Unauthorized, &words);
-    check("403 response to PLAY CSeq=3: Unexpected RTSP response status", Some(403), GapCause::Unauthorized, &["403"]);
+    let words = ["operateur", "401 to DESCRIBE", "Unauthorized", "check username and password"];
+    check(&status("DESCRIBE", 401, "Unauthorized"), GapCause::Unauthorized, &words);
+    check(&status("PLAY", 403, "Forbidden"), GapCause::Unauthorized, &["403 to PLAY"]);
+    check(&SetupError::Challenge { request: "DESCRIBE" }, GapCause::Unauthorized, &["digest"]);
 }
 
 #[test]
 fn a_camera_that_wants_a_user_where_none_is_configured_says_so() {
     let config = RtspConfig { username: None, password: None, ..config("rtsp://camera.lan/") };
-    let text = "401 response to DESCRIBE CSeq=1: Authentication requested and no credentials supplied";
-    let error = Failures::new(&config).of_text(text, Some(401), "DESCRIBE");
-    assert_eq!(error.cause, GapCause::Unauthorized);
-    assert!(error.detail.contains("set username and password"), "{}", error.detail);
+    let error = Failures::new(&config).of(&status("DESCRIBE", 401, "Unauthorized"));
+    assert_says(&error, GapCause::Unauthorized, &["set username and password"]);
 }
 
 #[test]
 fn answers_that_are_no_success_are_protocol_errors_with_advice() {
-    let refused = "404 response to DESCRIBE CSeq=2: Unexpected RTSP response status";
-    for (status, word) in [(404, "path"), (453, "viewers"), (461, "transport"), (503, "viewers"), (500, "500")] {
-        check(refused, Some(status), GapCause::ProtocolError, &[word]);
+    for (code, word) in [(404, "path"), (453, "viewers"), (461, "transport"), (503, "viewers"), (500, "500")] {
+        check(&status("SETUP", code, "No"), GapCause::ProtocolError, &[word, "SETUP"]);
     }
-    let bad_sdp = "200 response to DESCRIBE CSeq=2: Unable to parse SDP: Unexpected end\n\n\"v=0\"";
-    check(bad_sdp, Some(200), GapCause::ProtocolError, &["Unable to parse SDP"]);
-}
-
-#[test]
-fn broken_streams_are_protocol_errors_on_one_line() {
-    let cause = GapCause::ProtocolError;
-    let garbage =
-        "RTSP framing error: Invalid RTSP message: byte 4: request-line; buffered:\n0000: 48 54 54 50\n\nconn: x";
-    check(garbage, None, cause, &["Invalid RTSP message: byte 4"]);
-    check("Empty NAL\n\nconn: a\nstream: b\nssrc: 1\nseq: 2\npkt: 3", None, cause, &["Empty NAL"]);
-    check("wrong ssrc after 3 RTP pkts + 0 RTCP pkts; expecting ssrc=1\n\nconn: a", None, cause, &["wrong ssrc"]);
+    let elsewhere = SetupError::MovedElsewhere { request: "DESCRIBE", to: "rtsp://u:hunter2@10.0.0.9/x".to_owned() };
+    check(&elsewhere, GapCause::ProtocolError, &["redirects DESCRIBE to rtsp://10.0.0.9/…"]);
+    check(&SetupError::MovedTooOften, GapCause::ProtocolError, &["circles"]);
+    check(&SetupError::NoStream, GapCause::UnsupportedMedia, &["path"]);
 }
 
 #[test]
 fn connections_that_end_are_told_from_those_that_fall_silent() {
-    let reset = "Error reading from RTSP peer: Connection reset by peer (os error 104)\n\nconn: a\nmsg: b";
-    check(reset, None, GapCause::Disconnected, &["reset by peer"]);
-    let early = "Error reading from RTSP peer: EOF while expecting response to DESCRIBE CSeq 1\n\nconn: a";
-    check(early, None, GapCause::Disconnected, &["closed the connection instead of answering SETUP"]);
-    let torn = "RTSP framing error: Incomplete RTSP message at EOF (body); buffered:\n00 01";
-    check(torn, None, GapCause::Disconnected, &["amid a message"]);
-    let unanswered = "Error reading from RTSP peer: Server failed to respond to keepalive 7 within 30s\n\nconn: a";
-    check(unanswered, None, GapCause::Silent, &["keepalive"]);
-    check("Error writing to RTSP peer: Connection timed out (os error 110)\n\nconn: a", None, GapCause::Silent, &[]);
+    let failures = Failures::new(&config("rtsp://camera.lan/stream"));
+    let io = |kind: io::ErrorKind, text: &str| End::Io(io::Error::new(kind, text.to_owned()));
+    let reset = io(io::ErrorKind::ConnectionReset, "Connection reset by peer (os error 104)");
+    assert_says(&failures.end(reset), GapCause::Disconnected, &["reset by peer"]);
+    let timed_out = io(io::ErrorKind::TimedOut, "Connection timed out (os error 110)");
+    assert_says(&failures.end(timed_out), GapCause::Silent, &[]);
+    assert_says(&failures.end(End::CutOff), GapCause::Disconnected, &["middle of a message"]);
+    check(&SetupError::Closed { request: "SETUP" }, GapCause::Disconnected, &["closed", "answering SETUP"]);
 }
 
 #[test]
@@ -108,10 +110,10 @@ fn passwords_in_urls_and_texts_are_never_shown() {
         "rtsp://10.0.0.2:8554/user=root&password=hunter2&channel=1",
         "rtsp://10.0.0.2:8554?password=hunter2",
     ] {
-        check(&format!("Bad control \"{url}\": no"), None, cause, &["rtsp://10.0.0.2:8554/…\": no"]);
-        check(&format!("see {url}"), None, cause, &["see rtsp://10.0.0.2:8554/…"]);
+        check(&status("SETUP", 500, &format!("Bad control \"{url}\": no")), cause, &["rtsp://10.0.0.2:8554/…\": no"]);
+        check(&status("SETUP", 500, &format!("see {url}")), cause, &["see rtsp://10.0.0.2:8554/…"]);
     }
-    check("Bad header s3cret/é, sorry", None, cause, &["Bad header ***, sorry"]);
+    check(&status("SETUP", 500, "Bad header s3cret/é, sorry"), cause, &["Bad header ***, sorry"]);
 }
 
 #[test]
@@ -125,7 +127,7 @@ fn credentials_in_the_url_are_not_sent_and_not_shown() {
 
 #[test]
 fn what_a_camera_writes_is_cut_and_stripped() {
-    let long = format!("500 response to DESCRIBE CSeq=2: {}\u{1b}[31m", "é".repeat(4_000));
-    check(&long, Some(200), GapCause::ProtocolError, &["é"]);
+    let long = format!("{}\u{1b}[31m", "é".repeat(4_000));
+    check(&status("DESCRIBE", 500, &long), GapCause::ProtocolError, &["é"]);
     assert_eq!(failure::clean("a\u{1b}[31m\tb", 80), "a [31m b");
 }

@@ -1,225 +1,395 @@
-//! An RTSP connection of our own (RFC 2326): requests and their answers, and the end of the session.
+//! An RTSP connection (RFC 2326): requests and their answers, and the end of the session.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::LazyLock;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_auth::{PasswordClient, PasswordParams};
-use rtsp_types::headers::{self, HeaderName};
-use rtsp_types::{Message, Method, ParseError, Request, Response, StatusCode, Version};
-use rustix::net::sockopt;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::timeout;
-use tracing::info;
+use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
+
+use super::challenge::{is_stale, strongest};
+use super::learnt::Learnt;
+use super::link::Link;
+use super::setup::SetupError;
+use super::tls::TlsTrust;
+use super::wire::{Answer, Asked, Incoming, WireError, next_message};
 
 /// What a camera may take to answer the last request of a session.
 const TEARDOWN_WAIT_MAX: Duration = Duration::from_secs(5);
-/// What the kernel shall keep of a camera while nobody reads, because the disk or the processor makes us wait: eight
-/// seconds of 4 Mb/s. It takes memory only then.
-const KEPT_BYTES: usize = 4 << 20;
-/// Where it allows less than this (`net.core.rmem_max`), what it chooses by itself is more.
-const KEPT_BYTES_MIN: usize = 1 << 20;
-/// An RTSP message, headers and body, is never larger.
-pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-/// Of an interleaved packet (RFC 2326 §10.12): `$`, channel and length.
-pub(super) const FRAMING_BYTES: usize = 4;
 /// How long a session lives without a request where the camera does not say (RFC 2326 §12.37).
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Whether the kernel lets us have such buffers, as a socket of no other use says: asked for more than it allows, it gives
-/// what it allows. It counts twice what was asked for, for what it needs itself (`SO_RCVBUF` in socket(7)).
-static MAY_KEEP_MORE: LazyLock<bool> = LazyLock::new(|| {
-    let allowed = std::net::UdpSocket::bind(("127.0.0.1", 0)).and_then(|socket| {
-        sockopt::set_socket_recv_buffer_size(&socket, KEPT_BYTES)?;
-        Ok(sockopt::socket_recv_buffer_size(&socket)? / 2)
-    });
-    let may = allowed.is_ok_and(|bytes| bytes >= KEPT_BYTES_MIN);
-    if !may {
-        info!("net.core.rmem_max is low: a camera is held back sooner while the disk is busy");
-    }
-    may
-});
+/// Challenges that are answered for one request: some cameras take each nonce once.
+const CHALLENGES_MAX: u32 = 3;
+/// Packets that come before the answer to PLAY are kept, up to this.
+const EARLY_BYTES_MAX: usize = 1 << 20;
+/// A camera that sends packets and has not answered PLAY for this long does not answer it at all.
+const PLAY_PATIENCE: Duration = Duration::from_secs(1);
+/// What waits to be sent while the camera does not read. Further keep-alives are left out.
+const OUTGOING_BYTES_MAX: usize = 16 * 1024;
+/// Room for a read while the session is being set up.
+const READ_BYTES: usize = 8 * 1024;
 
 /// Sessions that are being ended: a new one waits until the camera has let go of them.
 pub(in super::super) type Closing = watch::Sender<usize>;
 
-/// Who asks.
+/// Where a camera is, and who asks.
 #[derive(Clone, Debug)]
-pub(super) struct Login {
+pub(super) struct Target {
+    pub(super) url: Url,
+    /// For the log.
+    pub(super) camera: String,
     pub(super) username: Option<String>,
     pub(super) password: Option<SecretString>,
+    pub(super) trust: TlsTrust,
 }
 
 /// The RTSP session that a camera holds for us.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
     id: String,
     timeout: Duration,
 }
 
-/// An answer that is no success, or none that can be used. The text never holds a credential.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(in super::super) struct Refused(String);
-
-impl From<std::io::Error> for Refused {
-    fn from(error: std::io::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
 /// A connection, and the session on it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) link: Link,
     /// Read, and not taken yet.
     pub(super) received: Vec<u8>,
-    url: Url,
-    login: Login,
+    /// What the session as a whole is called.
+    pub(super) session: String,
+    /// Bytes that were neither packet nor message.
+    pub(super) stray_bytes: u64,
+    target: Target,
+    learnt: Arc<Learnt>,
     challenge: Option<PasswordClient>,
+    /// The challenge was one of the session before.
+    inherited: bool,
+    /// The camera has taken our credentials in this session.
+    proven: bool,
     held: Option<Held>,
     next_cseq: u32,
+    outgoing: Vec<u8>,
 }
 
 impl Connection {
-    /// Connects to the host of `camera`, for the session that is called `url`.
-    pub(super) async fn open(camera: &Url, url: Url, login: Login) -> Result<Self, Refused> {
-        let host = camera.host_str().ok_or_else(|| Refused("the url has no host".to_owned()))?.trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, camera.port().unwrap_or(554))).await?;
-        if *MAY_KEEP_MORE {
-            sockopt::set_socket_recv_buffer_size(&stream, KEPT_BYTES).map_err(std::io::Error::from)?;
-        }
-        Ok(Self { stream, received: Vec::new(), url, login, challenge: None, held: None, next_cseq: 1 })
+    /// Connects.
+    pub(super) async fn open(target: Target, learnt: Arc<Learnt>) -> Result<Self, SetupError> {
+        let link = Link::open(&target.url, &target.camera, &target.trust).await?;
+        let challenge = learnt.take_challenge();
+        Ok(Self {
+            link,
+            received: Vec::new(),
+            session: target.url.as_str().to_owned(),
+            stray_bytes: 0,
+            target,
+            learnt,
+            inherited: challenge.is_some(),
+            challenge,
+            proven: false,
+            held: None,
+            next_cseq: 1,
+            outgoing: Vec::new(),
+        })
     }
 
-    /// How often the camera wants to hear from us: twice as often as it would forget us.
+    /// How often the camera wants to hear from us: three times as often as it would forget us.
     pub(super) fn keepalive_interval(&self) -> Duration {
-        self.held.as_ref().map_or(SESSION_TIMEOUT, |held| held.timeout) / 2
+        self.held.as_ref().map_or(SESSION_TIMEOUT, |held| held.timeout) / 3
     }
 
-    /// Sets up one stream, interleaved on channels 0 and 1; gives the channel of its RTP packets.
-    pub(super) async fn set_up(&mut self, control: &Url) -> Result<u8, Refused> {
-        let transport = [(headers::TRANSPORT, "RTP/AVP/TCP;unicast;interleaved=0-1".to_owned())];
-        let answer = self.ask(Method::Setup, control.clone(), &transport).await?;
-        let session = header(&answer, &headers::SESSION).ok_or_else(|| Refused("no session in it".to_owned()))?;
-        self.held = Some(Held::parse(session));
-        let transport = header(&answer, &headers::TRANSPORT).unwrap_or_default();
-        let channel = transport.split(';').find_map(|part| part.trim().strip_prefix("interleaved="));
-        let channel = channel.and_then(|range| range.split('-').next()?.trim().parse().ok());
-        channel.ok_or_else(|| Refused("no interleaved channel in it".to_owned()))
+    /// Asks for the camera's description.
+    pub(super) async fn describe(&mut self) -> Result<Answer, SetupError> {
+        let url = self.target.url.as_str().to_owned();
+        self.ask("DESCRIBE", &url, &[("Accept", "application/sdp")]).await
     }
 
-    /// Asks for everything that was set up, from now on.
-    pub(super) async fn play(&mut self) -> Result<(), Refused> {
-        let range = [(headers::RANGE, "npt=0.000-".to_owned())];
-        self.ask(Method::Play, self.url.clone(), &range).await.map(drop)
+    /// Sets up one stream; gives what the camera says of the transport.
+    pub(super) async fn set_up(&mut self, control: &str, transport: &str) -> Result<String, SetupError> {
+        let answer = self.ask("SETUP", control, &[("Transport", transport)]).await?;
+        if let Some(session) = answer.header("session") {
+            self.held = Some(Held::parse(session));
+        }
+        Ok(answer.header("transport").unwrap_or_default().to_owned())
     }
 
-    /// Sends a request and waits for its answer, passing over interleaved packets. Answers a challenge once.
-    async fn ask(
+    /// Asks for everything that was set up, from now on. Packets that come before the answer are kept. `datagrams` is
+    /// ready when some came beside the connection.
+    pub(super) async fn play(&mut self, url: &str, datagrams: impl Future<Output = ()>) -> Result<(), SetupError> {
+        let mut early = Vec::new();
+        let played = self.play_keeping(url, &mut early, datagrams).await;
+        early.append(&mut self.received);
+        self.received = early;
+        played
+    }
+
+    async fn play_keeping(
         &mut self,
-        method: Method,
-        url: Url,
-        extra: &[(HeaderName, String)],
-    ) -> Result<Response<Vec<u8>>, Refused> {
-        let mut challenged = false;
+        url: &str,
+        early: &mut Vec<u8>,
+        datagrams: impl Future<Output = ()>,
+    ) -> Result<(), SetupError> {
+        let mut answered = 0;
+        let mut extra = &[("Range", "npt=0.000-")][..];
+        tokio::pin!(datagrams);
+        let mut patience = None;
         loop {
-            let cseq = self.next_cseq;
-            let request = self.request(method.clone(), url.clone(), extra)?;
-            self.stream.write_all(&request).await?;
-            let answer = self.answer(cseq).await?;
-            if answer.status() == StatusCode::Unauthorized && !challenged {
-                self.take_challenge(&answer)?;
-                challenged = true;
-                continue;
+            let authorised = self.challenge.is_some();
+            self.send("PLAY", url, extra).await?;
+            let answer = loop {
+                match self.next_answer(Some(&mut *early))? {
+                    Some(answer) => break answer,
+                    None if early.len() >= EARLY_BYTES_MAX => return Ok(()),
+                    None => {}
+                }
+                if !early.is_empty() && patience.is_none() {
+                    patience = Some(Instant::now() + PLAY_PATIENCE);
+                }
+                let read = async {
+                    match patience {
+                        Some(until) => timeout_at(until, self.read("PLAY")).await.ok(),
+                        None => Some(self.read("PLAY").await),
+                    }
+                };
+                tokio::select! {
+                    read = read => match read {
+                        Some(read) => read?,
+                        None => return Ok(()),
+                    },
+                    () = &mut datagrams, if patience.is_none() => patience = Some(Instant::now() + PLAY_PATIENCE),
+                }
+            };
+            match answer.status {
+                401 => self.answer_challenge("PLAY", &answer, authorised, &mut answered)?,
+                // A camera that knows no ranges.
+                457 if !extra.is_empty() => extra = &[],
+                _ => return self.outcome("PLAY", answer).map(drop),
             }
-            if !answer.status().is_success() {
-                return Err(Refused(format!("{} to {}", u16::from(answer.status()), <&str>::from(&method))));
-            }
-            return Ok(answer);
         }
     }
 
-    /// The camera's challenge (RFC 2617) is answered in the requests from now on.
-    pub(super) fn take_challenge(&mut self, answer: &Response<Vec<u8>>) -> Result<(), Refused> {
-        let asked = header(answer, &headers::WWW_AUTHENTICATE).unwrap_or_default();
-        let client =
-            PasswordClient::try_from(asked).map_err(|_| Refused("a challenge that is not understood".to_owned()));
-        self.challenge = Some(client?);
+    /// Sends a request and waits for its answer, passing over packets. Answers challenges.
+    async fn ask(&mut self, method: &'static str, url: &str, extra: &[(&str, &str)]) -> Result<Answer, SetupError> {
+        let (mut answered, mut reopened) = (0, false);
+        loop {
+            let authorised = self.challenge.is_some();
+            let answer = match self.exchange(method, url, extra).await {
+                // Some close the connection with each challenge.
+                Err(SetupError::Closed { .. } | SetupError::Io { .. })
+                    if answered > 0 && !reopened && self.held.is_none() =>
+                {
+                    reopened = true;
+                    self.link = Link::open(&self.target.url, &self.target.camera, &self.target.trust).await?;
+                    self.received.clear();
+                    continue;
+                }
+                answer => answer?,
+            };
+            if answer.status != 401 {
+                let answer = self.outcome(method, answer)?;
+                self.proven |= authorised;
+                return Ok(answer);
+            }
+            self.answer_challenge(method, &answer, authorised, &mut answered)?;
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        method: &'static str,
+        url: &str,
+        extra: &[(&str, &str)],
+    ) -> Result<Answer, SetupError> {
+        self.send(method, url, extra).await?;
+        loop {
+            if let Some(answer) = self.next_answer(None)? {
+                return Ok(answer);
+            }
+            self.read(method).await?;
+        }
+    }
+
+    fn outcome(&self, method: &'static str, answer: Answer) -> Result<Answer, SetupError> {
+        match (answer.status, answer.header("location")) {
+            (300..=308, Some(location)) => {
+                let camera = self.link.ends().map_err(|source| SetupError::Io { request: method, source })?.1;
+                Err(SetupError::Moved { request: method, location: location.to_owned(), camera })
+            }
+            _ if answer.is_success() => Ok(answer),
+            (status, _) => Err(SetupError::Status { request: method, status, reason: answer.reason }),
+        }
+    }
+
+    /// Takes up a challenge, unless it says that our credentials are wrong: to try these again would lock the account.
+    fn answer_challenge(
+        &mut self,
+        request: &'static str,
+        answer: &Answer,
+        authorised: bool,
+        answered: &mut u32,
+    ) -> Result<(), SetupError> {
+        let refused = SetupError::Status { request, status: 401, reason: answer.reason.clone() };
+        if self.target.username.is_none() {
+            return Err(refused);
+        }
+        let Some(challenge) = strongest(answer.headers("www-authenticate")) else {
+            return Err(SetupError::Challenge { request });
+        };
+        // An old nonce, or one that was good once: cameras forget them without saying so.
+        let is_old = is_stale(&challenge) || self.inherited || (self.proven && *answered == 0);
+        if (authorised && !is_old) || *answered >= CHALLENGES_MAX {
+            return Err(refused);
+        }
+        self.inherited = false;
+        self.challenge = Some(challenge);
+        *answered += 1;
         Ok(())
     }
 
+    /// Takes up the challenge of an answer to a keep-alive; true if the request is worth sending again.
+    pub(super) fn takes_challenge(&mut self, answer: &Answer) -> bool {
+        let Some(challenge) = strongest(answer.headers("www-authenticate")) else { return false };
+        self.challenge = Some(challenge);
+        self.target.username.is_some()
+    }
+
     /// The bytes of a request in this session.
-    fn request(&mut self, method: Method, url: Url, extra: &[(HeaderName, String)]) -> Result<Vec<u8>, Refused> {
-        let mut request = Request::builder(method.clone(), Version::V1_0)
-            .header(headers::CSEQ, self.next_cseq.to_string())
-            .header(headers::USER_AGENT, concat!("vigie/", env!("CARGO_PKG_VERSION")));
-        self.next_cseq += 1;
-        for (name, value) in extra {
-            request = request.header(name.clone(), value.as_str());
-        }
+    fn request(&mut self, method: &str, url: &str, extra: &[(&str, &str)]) -> Result<Vec<u8>, SetupError> {
+        let cseq = self.next_cseq;
+        self.next_cseq = self.next_cseq.wrapping_add(1);
+        let agent = concat!("vigie/", env!("CARGO_PKG_VERSION"));
+        let mut request = format!("{method} {url} RTSP/1.0\r\nCSeq: {cseq}\r\nUser-Agent: {agent}\r\n");
+        let mut header = |name: &str, value: &str| {
+            for part in [name, ": ", value, "\r\n"] {
+                request.push_str(part);
+            }
+        };
+        extra.iter().for_each(|(name, value)| header(name, value));
         if let Some(held) = &self.held {
-            request = request.header(headers::SESSION, held.id.as_str());
+            header("Session", &held.id);
         }
-        if let (Some(challenge), Some(username)) = (&mut self.challenge, &self.login.username) {
-            let answer = challenge.respond(&PasswordParams {
-                username,
-                password: self.login.password.as_ref().map_or("", |password| password.expose_secret()),
-                uri: url.as_str(),
-                method: <&str>::from(&method),
-                body: Some(&[]),
-            });
-            // The library's reason is not shown: it was given the password.
-            let answer = answer.map_err(|_| Refused("a challenge that cannot be answered".to_owned()))?;
-            request = request.header(headers::AUTHORIZATION, answer);
+        if let (Some(challenge), Some(username)) = (&mut self.challenge, &self.target.username) {
+            let password = self.target.password.as_ref().map_or("", |password| password.expose_secret());
+            let answer = challenge.respond(&PasswordParams { username, password, uri: url, method, body: Some(&[]) });
+            // The reason is not shown: it was made from the password.
+            let answer = answer.map_err(|_| SetupError::Challenge { request: "any request" })?;
+            header("Authorization", &answer);
         }
-        let mut bytes = Vec::new();
-        let request = request.request_uri(url).build(Vec::new());
-        request.write(&mut bytes).map_err(|_| Refused("a request that cannot be written".to_owned()))?;
-        Ok(bytes)
+        request.push_str("\r\n");
+        Ok(request.into_bytes())
     }
 
-    /// Sends a request whose answer comes among the packets. One that the socket does not take whole is an error, which
-    /// ends the session: what follows it could not be understood.
-    pub(super) fn send(&mut self, method: Method) -> Result<(), Refused> {
-        let request = self.request(method, self.url.clone(), &[])?;
-        let sent = self.stream.try_write(&request)?;
-        if sent < request.len() { Err(Refused("it does not take requests".to_owned())) } else { Ok(()) }
+    async fn send(&mut self, method: &'static str, url: &str, extra: &[(&str, &str)]) -> Result<(), SetupError> {
+        let request = self.request(method, url, extra)?;
+        self.outgoing.extend_from_slice(&request);
+        let outgoing = std::mem::take(&mut self.outgoing);
+        let sent = async {
+            self.link.write_all(&outgoing).await?;
+            self.link.flush().await
+        };
+        sent.await.map_err(|source| SetupError::Io { request: method, source })
     }
 
-    async fn answer(&mut self, cseq: u32) -> Result<Response<Vec<u8>>, Refused> {
-        loop {
-            match next_message(&self.received)? {
-                Some((used, message)) => {
-                    let answer = match message {
-                        Incoming::Answer(answer) if sequence_of(&answer) == Some(cseq) => Some(answer),
-                        Incoming::Answer(_) | Incoming::Packet { .. } | Incoming::Other => None,
-                    };
-                    self.received.drain(..used);
-                    if let Some(answer) = answer {
-                        return Ok(answer);
+    async fn read(&mut self, request: &'static str) -> Result<(), SetupError> {
+        self.received.reserve(READ_BYTES);
+        match self.link.read_buf(&mut self.received).await {
+            Ok(0) => Err(SetupError::Closed { request }),
+            Ok(_) => Ok(()),
+            Err(source) => Err(SetupError::Io { request, source }),
+        }
+    }
+
+    /// The next answer, if it is there. One request is open at a time, so that it is the answer to that, whatever its
+    /// `CSeq` says. Packets before it go to `early`.
+    fn next_answer(&mut self, mut early: Option<&mut Vec<u8>>) -> Result<Option<Answer>, WireError> {
+        let received = std::mem::take(&mut self.received);
+        let mut at = 0;
+        let found = loop {
+            let Some((used, message)) = next_message(&received[at..])? else { break None };
+            let whole = &received[at..at + used];
+            at += used;
+            match message {
+                // "100 Continue" and its like are no answer yet.
+                Incoming::Answer(answer) if answer.status >= 200 => break Some(answer),
+                Incoming::Request(asked) => self.reply(&asked),
+                Incoming::Stray => self.stray_bytes += used as u64,
+                Incoming::Packet { .. } => {
+                    if let Some(early) = early.as_deref_mut().filter(|early| early.len() < EARLY_BYTES_MAX) {
+                        early.extend_from_slice(whole);
                     }
                 }
-                None => {
-                    if self.stream.read_buf(&mut self.received).await? == 0 {
-                        return Err(Refused("the connection was closed".to_owned()));
-                    }
-                }
+                Incoming::Answer(_) | Incoming::Blank => {}
+            }
+        };
+        self.received = received;
+        self.received.drain(..at);
+        Ok(found)
+    }
+
+    /// Puts a request in line to be sent; false if the camera takes none at present.
+    pub(super) fn put_request(&mut self, method: &str) -> bool {
+        let url = self.session.clone();
+        match self.request(method, &url, &[]) {
+            Ok(request) => self.put(&request),
+            Err(_) => false,
+        }
+    }
+
+    /// Answers a request of the camera's: those that ask whether we are there, or tell something, with success.
+    pub(super) fn reply(&mut self, asked: &Asked) {
+        let status = match asked.method.as_str() {
+            "OPTIONS" | "GET_PARAMETER" | "SET_PARAMETER" | "ANNOUNCE" => "200 OK",
+            _ => "501 Not Implemented",
+        };
+        self.put(format!("RTSP/1.0 {status}\r\nCSeq: {}\r\n\r\n", asked.cseq).as_bytes());
+    }
+
+    /// Puts bytes in line to be sent, unless too many wait.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> bool {
+        let fits = self.outgoing.len() + bytes.len() <= OUTGOING_BYTES_MAX;
+        if fits {
+            self.outgoing.extend_from_slice(bytes);
+        }
+        fits
+    }
+
+    /// Sends what waits, as far as the camera takes it.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        let mut link = std::pin::Pin::new(&mut self.link);
+        while !self.outgoing.is_empty() {
+            match link.as_mut().poll_write(cx, &self.outgoing) {
+                Poll::Ready(sent) => drop(self.outgoing.drain(..sent?)),
+                Poll::Pending => return Ok(()),
             }
         }
+        match link.poll_flush(cx) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
+        }
     }
 
-    /// Tells the camera that the session is over; what it still sends is passed over.
-    async fn tear_down(mut self) -> Result<(), Refused> {
-        let cseq = self.next_cseq;
-        let request = self.request(Method::Teardown, self.url.clone(), &[])?;
-        self.stream.write_all(&request).await?;
-        self.answer(cseq).await.map(drop)
+    pub(super) fn learnt(&self) -> &Learnt {
+        &self.learnt
+    }
+
+    /// Ends the session with the camera; what it still sends is passed over.
+    async fn tear_down(&mut self) {
+        let url = self.session.clone();
+        // The camera's answer does not matter: it forgets the session in time.
+        let _ = timeout(TEARDOWN_WAIT_MAX, self.exchange("TEARDOWN", &url, &[])).await;
+    }
+
+    /// The next session begins with a challenge that was answered well: one request less that the camera refuses.
+    fn bequeath(&mut self) {
+        if let Some(challenge) = self.challenge.take().filter(|_| self.proven) {
+            self.learnt.keep_challenge(challenge);
+        }
     }
 }
 
@@ -253,11 +423,15 @@ impl DerefMut for TornDown {
 
 impl Drop for TornDown {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take().filter(|connection| connection.held.is_some()) else { return };
+        let Some(mut connection) = self.connection.take() else { return };
+        if connection.held.is_none() {
+            connection.bequeath();
+            return;
+        }
         let counted = Counted::new(&self.closing);
         self.runtime.spawn(async move {
-            // A camera that does not answer forgets the session in time.
-            let _ = timeout(TEARDOWN_WAIT_MAX, connection.tear_down()).await;
+            connection.tear_down().await;
+            connection.bequeath();
             drop(counted);
         });
     }
@@ -279,59 +453,16 @@ impl Drop for Counted {
     }
 }
 
-/// What a camera sends.
-pub(super) enum Incoming<'a> {
-    /// An interleaved packet (RFC 2326 §10.12).
-    Packet { channel: u8, packet: &'a [u8] },
-    /// An answer to a request of ours.
-    Answer(Response<Vec<u8>>),
-    /// What nothing follows from: a request, a line break too many after a message.
-    Other,
-}
-
-/// The first thing in `received`, with its length; `None` when more has to come.
-#[inline]
-pub(super) fn next_message(received: &[u8]) -> Result<Option<(usize, Incoming<'_>)>, Refused> {
-    match received {
-        [b'$', channel, l0, l1, after @ ..] => {
-            let packet = after.get(..usize::from(u16::from_be_bytes([*l0, *l1])));
-            Ok(packet.map(|packet| (FRAMING_BYTES + packet.len(), Incoming::Packet { channel: *channel, packet })))
-        }
-        [] | [b'$', ..] => Ok(None),
-        [b'\r' | b'\n', ..] => Ok(Some((1, Incoming::Other))),
-        _ => message(received),
-    }
-}
-
-fn message(received: &[u8]) -> Result<Option<(usize, Incoming<'static>)>, Refused> {
-    match Message::<Vec<u8>>::parse(received) {
-        Ok((Message::Response(answer), used)) => Ok(Some((used, Incoming::Answer(answer)))),
-        Ok((Message::Request(_) | Message::Data(_), used)) => Ok(Some((used, Incoming::Other))),
-        Err(ParseError::Incomplete(_)) if received.len() < MESSAGE_BYTES_MAX => Ok(None),
-        Err(_) => Err(Refused("Invalid RTSP message".to_owned())),
-    }
-}
-
-pub(super) fn sequence_of(answer: &Response<Vec<u8>>) -> Option<u32> {
-    header(answer, &headers::CSEQ)?.trim().parse().ok()
-}
-
-fn header<'a>(answer: &'a Response<Vec<u8>>, name: &HeaderName) -> Option<&'a str> {
-    answer.header(name).map(|value| value.as_str())
-}
-
-/// Whether an answer to `OPTIONS` names this method.
-pub(super) fn offers(answer: &Response<Vec<u8>>, method: &str) -> bool {
-    header(answer, &headers::PUBLIC).is_some_and(|public| public.split(',').any(|m| m.trim() == method))
-}
-
 impl Held {
     /// `id[;timeout=seconds]` (RFC 2326 §12.37).
     fn parse(header: &str) -> Self {
         let mut parts = header.split(';').map(str::trim);
         let id = parts.next().unwrap_or_default().to_owned();
-        let seconds = parts.find_map(|part| part.strip_prefix("timeout=")).and_then(|s| s.trim().parse().ok());
-        let timeout = seconds.filter(|s| (4..=86_400).contains(s)).map_or(SESSION_TIMEOUT, Duration::from_secs);
+        let seconds = parts.find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().parse().ok())?
+        });
+        let timeout = seconds.filter(|s| (1..=86_400).contains(s)).map_or(SESSION_TIMEOUT, Duration::from_secs);
         Self { id, timeout }
     }
 }
@@ -349,25 +480,9 @@ mod tests {
         check("12345678", "12345678", 60);
         check("12345678;timeout=30", "12345678", 30);
         check("12345678 ; timeout=30", "12345678", 30);
+        check("12345678; Timeout = 8", "12345678", 8);
+        check("12345678;x=y;TIMEOUT=3", "12345678", 3);
         check("a;timeout=0", "a", 60);
         check("a;timeout=never", "a", 60);
-    }
-
-    #[test]
-    fn messages_are_told_from_packets_wherever_they_are_cut() {
-        let bytes = b"$\x00\x00\x02ab\r\nRTSP/1.0 200 OK\r\nCSeq: 7\r\nPublic: OPTIONS, GET_PARAMETER\r\n\r\n$";
-        for cut in 0..=bytes.len() {
-            let (mut rest, mut answers) = (&bytes[..cut], Vec::new());
-            while let Some((used, message)) = next_message(rest).expect("well formed") {
-                if let Incoming::Answer(answer) = message {
-                    answers.push((sequence_of(&answer), offers(&answer, "GET_PARAMETER"), offers(&answer, "SETUP")));
-                }
-                rest = &rest[used..];
-            }
-            let whole = cut >= bytes.len() - 1;
-            assert_eq!(answers, [(Some(7), true, false)][..usize::from(whole)].to_vec(), "cut at {cut}");
-        }
-        assert!(next_message(b"\x00\x01garbage\r\n\r\n").is_err());
-        assert!(next_message(&[b'A'; MESSAGE_BYTES_MAX]).is_err(), "a message without an end");
     }
 }

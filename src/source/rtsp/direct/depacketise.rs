@@ -1,304 +1,268 @@
-//! RTP payloads to access units: H.264 (RFC 6184, packetisation modes 0 and 1) and H.265 (RFC 7798 without DONL).
+//! RTP payloads to NAL units: H.264 (RFC 6184, packetisation modes 0 and 1) and H.265 (RFC 7798 without DONL).
 //!
-//! Invariant: an access unit that comes out has every byte that was sent of it since its first packet that was
-//! received; one that lost a packet in its middle or at its end does not come out, and those packets are counted
-//! with the next one that does. Parameter sets are taken out of it: they are in the sample description.
-//! Absent on purpose: whatever a regular stream does not hold. It is an error here, and the next session is read by
-//! the library that knows what cameras do instead.
+//! Invariant: a NAL unit is handed on with every byte that was sent of it, or not at all. What is odd about its packets
+//! is counted and costs nothing where the unit can still be put together.
+//! Absent on purpose: interleaved packetisation (STAP-B, MTAP, FU-B), which no camera is known to send.
 
-use bytes::Bytes;
+use std::time::Duration;
 
-use crate::media::VideoCodec;
+use crate::media::{Oddity, OddityCounts, VideoCodec, VideoParams};
 
-/// A whole coded picture.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Picture {
-    pub(super) timestamp: i64,
-    /// NAL units, each after its length in four bytes.
-    pub(super) data: Vec<u8>,
-    /// Packets lost between the last picture and this one.
-    pub(super) lost_packets: u32,
-    /// All parameter sets that it needs, where it came with some that are others than before.
-    pub(super) new_sets: Option<ParameterSets>,
-}
-
-/// The parameter sets that pictures need now (H.264 §7.4.1.2.1, H.265 §7.4.2.4.2): the last of each kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ParameterSets {
-    /// H.265 alone.
-    pub(super) video: Bytes,
-    pub(super) sequence: Bytes,
-    pub(super) picture: Bytes,
-}
-
-/// How many pictures are looked through for start codes, which a regular stream does not hold: who puts them there does
-/// so from the beginning.
-const PICTURES_LOOKED_THROUGH: u32 = 64;
-/// A picture's buffer begins with room for so much more than the last one had.
-const ROOM: usize = 1024;
+use super::super::codec::{self, ParameterSets};
+use super::access_unit::{AccessUnit, Arrival, Assembler, QUIET};
 
 /// One stream's depacketiser.
 #[derive(Debug)]
-pub(super) struct Depacketiser {
+pub(in super::super) struct Depacketiser {
     codec: VideoCodec,
-    sets: ParameterSets,
-    picture: Growing,
-    /// The picture with this timestamp lost packets: what comes of it is passed over.
-    discarded: Option<i64>,
-    /// Packets lost since the last picture that came out.
-    lost: u32,
-    pictures: u32,
-    last_bytes: usize,
+    assembler: Assembler,
+    fragmented: Option<Fragmented>,
+    /// The beginning of a fragmented unit was lost, or sent before we joined.
+    skips: bool,
 }
 
-/// The picture that grows.
-#[derive(Debug, Default)]
-struct Growing {
-    timestamp: Option<i64>,
-    data: Vec<u8>,
-    /// Where the NAL unit begins that comes in fragments.
-    fragmented: Option<usize>,
-    /// Type of the last whole NAL unit.
-    last: Option<u8>,
-    sets: Vec<(Set, Bytes)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Set {
-    Video,
-    Sequence,
-    Picture,
-}
-
-impl ParameterSets {
-    /// Whether none is missing.
-    pub(super) fn are_whole(&self, codec: VideoCodec) -> bool {
-        let with_video = codec == VideoCodec::H264 || !self.video.is_empty();
-        with_video && !self.sequence.is_empty() && !self.picture.is_empty()
-    }
-
-    fn slot(&mut self, set: Set) -> &mut Bytes {
-        match set {
-            Set::Video => &mut self.video,
-            Set::Sequence => &mut self.sequence,
-            Set::Picture => &mut self.picture,
-        }
-    }
+/// A NAL unit that comes in fragments.
+#[derive(Clone, Copy, Debug)]
+struct Fragmented {
+    unit_type: u8,
+    /// Of its first packet: some cameras change it in the middle.
+    timestamp: i64,
+    last: Arrival,
 }
 
 impl Depacketiser {
-    pub(super) fn new(codec: VideoCodec, sets: ParameterSets) -> Self {
-        let picture = Growing::default();
-        Self { codec, sets, picture, discarded: None, lost: 0, pictures: 0, last_bytes: 0 }
+    pub(in super::super) fn new(codec: VideoCodec, sets: ParameterSets, picture_bytes_max: usize) -> Self {
+        let assembler = Assembler::new(codec, sets, picture_bytes_max);
+        Self { codec, assembler, fragmented: None, skips: true }
     }
 
-    /// Takes the next packet's payload; gives the pictures that it completes to `out`. After an error nothing more may
-    /// be put in.
-    pub(super) fn push(
+    /// The sample description, once there are enough parameter sets.
+    pub(in super::super) fn params(&self) -> Option<&VideoParams> {
+        self.assembler.params()
+    }
+
+    /// Takes the next packet's payload, `lost` packets after the one before it; gives the pictures that it completes to
+    /// `out`. An error means that nothing more can come of the stream.
+    pub(in super::super) fn push(
         &mut self,
-        timestamp: i64,
-        marker: bool,
+        arrival: Arrival,
         lost: u32,
         payload: &[u8],
-        mut out: impl FnMut(Picture),
+        odd: &mut OddityCounts,
+        mut out: impl FnMut(AccessUnit),
     ) -> Result<(), String> {
         if lost > 0 {
-            self.lost = self.lost.saturating_add(lost);
-            // What is missing was the end of the picture that grew, or its middle.
-            if let Some(growing) = std::mem::take(&mut self.picture).timestamp
-                && growing == timestamp
-            {
-                self.discarded = Some(timestamp);
+            self.lose(lost);
+        }
+        let out = &mut out;
+        match (self.codec, payload) {
+            (_, []) => {
+                odd.add(Oddity::EmptyPayload);
+                return Ok(());
             }
-        }
-        if self.discarded.is_some_and(|discarded| discarded == timestamp) {
-            return Ok(());
-        }
-        self.discarded = None;
-        if self.picture.timestamp.is_some_and(|growing| growing != timestamp) {
-            if self.picture.fragmented.is_some() {
-                return Err("the timestamp changed in the middle of a fragmented NAL unit".to_owned());
+            (_, [0, 0, 1, unit @ ..] | [0, 0, 0, 1, unit @ ..]) => {
+                odd.add(Oddity::StartCode);
+                self.whole(unit, arrival, odd, out)?;
             }
-            // Some cameras give what goes before a picture another time than the picture itself.
-            if self.picture.last.is_some_and(|last| self.may_end_with(last)) {
-                out(self.complete());
-            }
+            (VideoCodec::H264, _) => self.h264(payload, arrival, odd, out)?,
+            (VideoCodec::H265, _) => self.h265(payload, arrival, odd, out)?,
         }
-        self.picture.timestamp = Some(timestamp);
-        match self.codec {
-            VideoCodec::H264 => self.h264(payload, marker, lost > 0)?,
-            VideoCodec::H265 => self.h265(payload, marker, lost > 0)?,
+        self.assembler.packet_ends(arrival.marker, out);
+        Ok(())
+    }
+
+    fn lose(&mut self, packets: u32) {
+        self.fragmented = None;
+        self.skips = true;
+        self.assembler.lose(packets);
+    }
+
+    /// How long nothing may come before the picture that grows is taken for whole, if it may be.
+    pub(in super::super) fn awaits_quiet(&self) -> Option<Duration> {
+        match self.fragmented {
+            Some(fragmented) => fragmented.last.marker.then_some(QUIET),
+            None => self.assembler.awaits_quiet(),
         }
-        if marker && self.picture.last.is_some_and(|last| self.may_end_with(last)) {
-            out(self.complete());
+    }
+
+    /// Nothing has come for that long.
+    pub(in super::super) fn quiet(
+        &mut self,
+        odd: &mut OddityCounts,
+        mut out: impl FnMut(AccessUnit),
+    ) -> Result<(), String> {
+        if self.awaits_quiet().is_some() {
+            self.close_without_end(odd, &mut out)?;
+            self.assembler.quiet(&mut out);
         }
+        Ok(())
+    }
+
+    /// Nothing comes any more: gives the picture that is left, if it is whole.
+    pub(in super::super) fn finish(&mut self, odd: &mut OddityCounts, mut out: impl FnMut(AccessUnit)) {
+        // What the last unit turns out to be does not matter any more.
+        let _ = self.quiet(odd, &mut out);
+        self.assembler.finish(&mut out);
+    }
+
+    /// The fragmented unit is over, though no end bit said so.
+    fn close_without_end(&mut self, odd: &mut OddityCounts, out: &mut impl FnMut(AccessUnit)) -> Result<(), String> {
+        let Some(Fragmented { timestamp, last, .. }) = self.fragmented.take() else { return Ok(()) };
+        odd.add(Oddity::UnitWithoutEnd);
+        self.assembler.end(Arrival { timestamp, ..last }, odd, out)?;
+        self.assembler.packet_ends(last.marker, out);
         Ok(())
     }
 
     /// RFC 6184 §5.2.
-    fn h264(&mut self, payload: &[u8], marker: bool, after_loss: bool) -> Result<(), String> {
-        let [indicator, rest @ ..] = payload else { return Err("Empty NAL unit".to_owned()) };
-        if indicator & 0x80 != 0 {
-            return Err(format!("NAL unit header {indicator:02x} has its forbidden bit set"));
-        }
+    fn h264(
+        &mut self,
+        payload: &[u8],
+        arrival: Arrival,
+        odd: &mut OddityCounts,
+        out: &mut impl FnMut(AccessUnit),
+    ) -> Result<(), String> {
+        let (&indicator, rest) = payload.split_first().unwrap_or((&0, &[]));
         match indicator & 0x1f {
-            1..=23 => self.whole(payload),
-            // STAP-A (§5.7.1).
-            24 => self.aggregated(rest),
-            // FU-A (§5.8).
-            28 => {
-                let [header, body @ ..] = rest else { return Err("FU-A packet is too short".to_owned()) };
-                let unit = [indicator & 0xe0 | header & 0x1f];
-                self.fragment(*header, &unit, body, marker, after_loss)
+            24 => self.aggregated(rest, arrival, odd, out),
+            28 => match rest {
+                [header, body @ ..] => {
+                    self.fragment(*header, &[indicator & 0xe0 | header & 0x1f], body, arrival, odd, out)
+                }
+                [] => self.unsupported(odd),
+            },
+            25..=27 | 29 => self.unsupported(odd),
+            kind => {
+                if indicator & 0x80 != 0 || matches!(kind, 0 | 30 | 31) {
+                    odd.add(Oddity::ReservedUnit);
+                }
+                self.whole(payload, arrival, odd, out)
             }
-            _ => Err(format!("NAL unit header {indicator:02x} is of no packetisation mode that is supported")),
         }
     }
 
     /// RFC 7798 §4.4.
-    fn h265(&mut self, payload: &[u8], marker: bool, after_loss: bool) -> Result<(), String> {
-        let [first, second, rest @ ..] = payload else { return Err("Short NAL unit".to_owned()) };
-        if first & 0x80 != 0 {
-            return Err(format!("NAL unit header {first:02x}{second:02x} has its forbidden bit set"));
-        }
-        match first >> 1 {
-            0..=47 => self.whole(payload),
-            48 => self.aggregated(rest),
-            49 => {
-                let [header, body @ ..] = rest else { return Err("FU packet is too short".to_owned()) };
-                let unit = [first & 0x81 | (header & 0x3f) << 1, *second];
-                self.fragment(*header, &unit, body, marker, after_loss)
+    fn h265(
+        &mut self,
+        payload: &[u8],
+        arrival: Arrival,
+        odd: &mut OddityCounts,
+        out: &mut impl FnMut(AccessUnit),
+    ) -> Result<(), String> {
+        let [first, second, rest @ ..] = payload else { return self.unsupported(odd) };
+        match first >> 1 & 0x3f {
+            48 => self.aggregated(rest, arrival, odd, out),
+            49 => match rest {
+                [header, body @ ..] => {
+                    let unit = [first & 0x81 | (header & 0x3f) << 1, *second];
+                    self.fragment(*header, &unit, body, arrival, odd, out)
+                }
+                [] => self.unsupported(odd),
+            },
+            50 => self.unsupported(odd),
+            kind => {
+                if first & 0x80 != 0 || kind > 50 {
+                    odd.add(Oddity::ReservedUnit);
+                }
+                self.whole(payload, arrival, odd, out)
             }
-            kind => Err(format!("NAL unit type {kind} in an RTP packet is not supported")),
         }
+    }
+
+    fn unsupported(&mut self, odd: &mut OddityCounts) -> Result<(), String> {
+        odd.add(Oddity::UnsupportedPacket);
+        self.lose(1);
+        Ok(())
     }
 
     /// Several NAL units, each after its length in two bytes.
-    fn aggregated(&mut self, mut units: &[u8]) -> Result<(), String> {
-        if units.is_empty() {
-            return Err("aggregation packet is empty".to_owned());
-        }
+    fn aggregated(
+        &mut self,
+        mut units: &[u8],
+        arrival: Arrival,
+        odd: &mut OddityCounts,
+        out: &mut impl FnMut(AccessUnit),
+    ) -> Result<(), String> {
         while !units.is_empty() {
-            let cut_off = || "aggregation packet is cut off".to_owned();
-            let (length, rest) = units.split_first_chunk::<2>().ok_or_else(cut_off)?;
-            let (unit, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))).ok_or_else(cut_off)?;
-            self.whole(unit)?;
-            units = rest;
+            let unit = units
+                .split_first_chunk::<2>()
+                .and_then(|(length, rest)| rest.split_at_checked(usize::from(u16::from_be_bytes(*length))));
+            match unit {
+                Some(([], rest)) => {
+                    odd.add(Oddity::BrokenAggregate);
+                    units = rest;
+                }
+                Some((unit, rest)) => {
+                    self.whole(unit, arrival, odd, out)?;
+                    units = rest;
+                }
+                None => {
+                    odd.add(Oddity::BrokenAggregate);
+                    self.lose(1);
+                    return Ok(());
+                }
+            }
         }
         Ok(())
     }
 
-    fn whole(&mut self, unit: &[u8]) -> Result<(), String> {
-        if self.picture.fragmented.is_some() {
-            return Err("whole NAL unit in the middle of a fragmented one".to_owned());
-        }
-        let begin = self.begin(&[]);
-        self.picture.data.extend_from_slice(unit);
-        self.end(begin)
+    fn whole(
+        &mut self,
+        unit: &[u8],
+        arrival: Arrival,
+        odd: &mut OddityCounts,
+        out: &mut impl FnMut(AccessUnit),
+    ) -> Result<(), String> {
+        self.close_without_end(odd, out)?;
+        self.skips = false;
+        let (header, body) = unit.split_at(codec::header_bytes(self.codec).min(unit.len()));
+        self.assembler.begin(header, arrival.timestamp);
+        if self.assembler.append(body, odd) { self.assembler.end(arrival, odd, out) } else { Ok(()) }
     }
 
     /// A part of a NAL unit: `S`, `E` and the type in `header`, the unit's own header in `unit`.
-    fn fragment(&mut self, header: u8, unit: &[u8], body: &[u8], marker: bool, after_loss: bool) -> Result<(), String> {
+    fn fragment(
+        &mut self,
+        header: u8,
+        unit: &[u8],
+        body: &[u8],
+        arrival: Arrival,
+        odd: &mut OddityCounts,
+        out: &mut impl FnMut(AccessUnit),
+    ) -> Result<(), String> {
         let (start, end) = (header & 0x80 != 0, header & 0x40 != 0);
-        if marker && !end {
-            return Err("the picture ends before its fragmented NAL unit does".to_owned());
-        }
-        let begin = match (start, self.picture.fragmented) {
-            (true, None) => self.begin(unit),
-            (false, Some(begin)) => begin,
-            (true, Some(_)) => return Err("fragmented NAL unit begins in the middle of another".to_owned()),
-            (false, None) if after_loss || self.pictures == 0 => {
-                // Its beginning was lost, or sent before we joined.
-                self.discarded = self.picture.timestamp;
-                self.picture = Growing::default();
+        let unit_type = codec::unit_type(self.codec, unit[0]);
+        let goes_on = |f: &Fragmented| !start && (!f.last.marker || f.last.timestamp == arrival.timestamp);
+        match self.fragmented.filter(goes_on) {
+            Some(fragmented) => {
+                if fragmented.unit_type != unit_type {
+                    odd.add(Oddity::FragmentTypeChanged);
+                }
+                self.fragmented = Some(Fragmented { last: arrival, ..fragmented });
+            }
+            None if !start && self.skips => {
+                self.skips = !end;
                 return Ok(());
             }
-            (false, None) => return Err("fragment of a NAL unit that did not begin".to_owned()),
-        };
-        self.picture.data.extend_from_slice(body);
-        self.picture.fragmented = (!end).then_some(begin);
-        if end { self.end(begin) } else { Ok(()) }
-    }
-
-    /// Where a NAL unit begins, with room for its length; it begins with its header.
-    fn begin(&mut self, header: &[u8]) -> usize {
-        let data = &mut self.picture.data;
-        if data.capacity() == 0 {
-            data.reserve_exact(self.last_bytes + ROOM);
-        }
-        let begin = data.len();
-        data.extend_from_slice(&[0; 4]);
-        data.extend_from_slice(header);
-        begin
-    }
-
-    /// The NAL unit that began there is whole.
-    fn end(&mut self, begin: usize) -> Result<(), String> {
-        let data = &mut self.picture.data;
-        let unit = &data[begin + 4..];
-        let (kind, set) = match (self.codec, unit) {
-            (VideoCodec::H264, [header, ..]) => {
-                let kind = header & 0x1f;
-                (kind, [(7, Set::Sequence), (8, Set::Picture)].into_iter().find(|(k, _)| *k == kind))
+            None => {
+                self.close_without_end(odd, out)?;
+                if !start {
+                    odd.add(Oddity::UnitWithoutStart);
+                }
+                self.skips = false;
+                self.assembler.begin(unit, arrival.timestamp);
+                self.fragmented = Some(Fragmented { unit_type, timestamp: arrival.timestamp, last: arrival });
             }
-            (VideoCodec::H265, [first, _, ..]) => {
-                let kind = first >> 1 & 0x3f;
-                let sets = [(32, Set::Video), (33, Set::Sequence), (34, Set::Picture)];
-                (kind, sets.into_iter().find(|(k, _)| *k == kind))
-            }
-            _ => return Err("Empty NAL unit".to_owned()),
-        };
-        let kinds = match self.codec {
-            VideoCodec::H264 => 1..=23,
-            VideoCodec::H265 => 0..=47,
-        };
-        if !kinds.contains(&kind) {
-            return Err(format!("NAL unit of type {kind} inside another"));
         }
-        let looked_through = self.pictures < PICTURES_LOOKED_THROUGH || !is_slice(self.codec, kind);
-        if looked_through && unit.windows(3).any(|window| window == [0, 0, 1]) {
-            return Err("start code inside a NAL unit".to_owned());
+        if !self.assembler.append(body, odd) {
+            self.fragmented = None;
+            self.skips = !end;
+        } else if end && let Some(Fragmented { timestamp, .. }) = self.fragmented.take() {
+            self.assembler.end(Arrival { timestamp, ..arrival }, odd, out)?;
+        } else if start {
+            self.assembler.begun(arrival, odd, out);
         }
-        let length = u32::try_from(unit.len()).map_err(|_| "NAL unit of four gigabytes".to_owned())?;
-        if let Some((_, set)) = set {
-            if self.sets.slot(set) != unit {
-                self.picture.sets.push((set, Bytes::copy_from_slice(unit)));
-            }
-            data.truncate(begin);
-        } else {
-            data[begin..begin + 4].copy_from_slice(&length.to_be_bytes());
-        }
-        self.picture.last = Some(kind);
         Ok(())
-    }
-
-    /// Whether an access unit may end with a NAL unit of this type. Those that go before the first slice
-    /// (H.264 §7.4.1.2.3, H.265 §7.4.2.4.4) do not end one, though some cameras set the marker on them.
-    fn may_end_with(&self, kind: u8) -> bool {
-        match self.codec {
-            VideoCodec::H264 => !matches!(kind, 6..=8),
-            VideoCodec::H265 => !matches!(kind, 32..=34 | 39 | 41..=44 | 48..=55),
-        }
-    }
-
-    fn complete(&mut self) -> Picture {
-        let Growing { timestamp, data, sets, .. } = std::mem::take(&mut self.picture);
-        let is_new = !sets.is_empty();
-        for (set, unit) in sets {
-            *self.sets.slot(set) = unit;
-        }
-        let new_sets = is_new.then(|| self.sets.clone());
-        self.pictures = self.pictures.saturating_add(1);
-        self.last_bytes = data.len();
-        let lost_packets = std::mem::take(&mut self.lost);
-        Picture { timestamp: timestamp.unwrap_or_default(), data, lost_packets, new_sets }
-    }
-}
-
-fn is_slice(codec: VideoCodec, kind: u8) -> bool {
-    match codec {
-        VideoCodec::H264 => (1..=5).contains(&kind),
-        VideoCodec::H265 => kind < 32,
     }
 }
 

@@ -1,9 +1,9 @@
-//! A peer for one test: it answers RTSP requests as told and then sends the bytes it was given. What a well-behaved
+//! A peer for one test: it answers RTSP requests as it was set up to and then sends the bytes it was given. What a well-behaved
 //! camera does is the simulator's business; this one is for what a wire can carry.
 
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -56,8 +56,6 @@ pub(super) struct Peer {
     stream: Vec<u8>,
     then: Then,
     odd: Vec<(&'static str, Answer)>,
-    /// Answers SETUP only where DESCRIBE was asked on the same connection.
-    remembers: bool,
     requests: Arc<Mutex<Vec<String>>>,
     asked: Arc<Notify>,
 }
@@ -66,18 +64,12 @@ impl Peer {
     /// A peer with these media lines, which sends these bytes after PLAY.
     pub(super) fn new(media: impl Into<String>, stream: &[Vec<u8>], then: Then) -> Self {
         let (requests, asked) = (Arc::default(), Arc::default());
-        Self { media: media.into(), stream: stream.concat(), then, odd: Vec::new(), remembers: false, requests, asked }
+        Self { media: media.into(), stream: stream.concat(), then, odd: Vec::new(), requests, asked }
     }
 
     /// Answers requests oddly whose first line holds `part`.
     pub(super) fn answering(mut self, part: &'static str, answer: Answer) -> Self {
         self.odd.push((part, answer));
-        self
-    }
-
-    /// Wants DESCRIBE on the connection of SETUP.
-    pub(super) fn remembering(mut self) -> Self {
-        self.remembers = true;
         self
     }
 
@@ -114,24 +106,12 @@ impl Peer {
 
     async fn serve(&self, connection: TcpStream) -> std::io::Result<()> {
         let (reader, mut writer) = connection.into_split();
-        let mut lines = BufReader::new(reader).lines();
-        let mut described = !self.remembers;
+        let mut reader = BufReader::new(reader);
         loop {
-            let (mut request, mut cseq) = (None, String::new());
-            while let Some(line) = lines.next_line().await?.filter(|l| !l.is_empty()) {
-                if let Some(value) = line.strip_prefix("CSeq: ") {
-                    value.clone_into(&mut cseq);
-                }
-                request.get_or_insert(line);
-            }
-            let Some(request) = request else { return Ok(()) };
+            let Some(asked) = super::camera::request(&mut reader).await? else { return Ok(()) };
+            let (request, cseq) = (format!("{} {} RTSP/1.0", asked.method, asked.url), asked.header("cseq"));
             self.requests.lock().expect("no test panics with it").push(request.clone());
             self.asked.notify_waiters();
-            described |= request.starts_with("DESCRIBE");
-            if request.starts_with("SETUP") && !described {
-                writer.write_all(format!("RTSP/1.0 454 Session Not Found\r\nCSeq: {cseq}\r\n\r\n").as_bytes()).await?;
-                continue;
-            }
             let odd = self.odd.iter().find(|(part, _)| request.contains(part)).map(|(_, answer)| *answer);
             match odd {
                 Some(Answer::Status(status)) => {
@@ -141,7 +121,7 @@ impl Peer {
                 Some(Answer::Nothing) => {}
                 Some(Answer::Close) => return Ok(()),
                 None => {
-                    writer.write_all(self.answer(&request, &cseq).as_bytes()).await?;
+                    writer.write_all(self.answer(&request, cseq).as_bytes()).await?;
                     if request.starts_with("PLAY") {
                         writer.write_all(&self.stream).await?;
                         if self.then == Then::Close {

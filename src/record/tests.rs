@@ -1,0 +1,142 @@
+//! When a recorder opens its next session, with time that passes by itself.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::*;
+use crate::clock::SimClock;
+use crate::keys::Keys;
+use crate::media::{AccessUnit, Track};
+use crate::pack::testing::header;
+use crate::source::{Item, Session};
+use crate::status::StatusBoard;
+use crate::store::Store;
+use crate::units::WallTime;
+
+/// A camera whose sessions end in the same way each time.
+struct Ending {
+    cause: GapCause,
+    /// Pictures of each session, 25 a second.
+    pictures: i64,
+    clock: Arc<dyn Clock>,
+    opened: Arc<Opened>,
+}
+
+#[derive(Default)]
+struct Opened {
+    sessions: AtomicUsize,
+    news: Notify,
+}
+
+impl Opened {
+    async fn until(&self, sessions: usize) {
+        loop {
+            let news = self.news.notified();
+            if self.sessions.load(Ordering::SeqCst) >= sessions {
+                return;
+            }
+            news.await;
+        }
+    }
+}
+
+impl Source for Ending {
+    fn open(&self) -> BoxFuture<'_, Result<Session, SourceError>> {
+        self.opened.sessions.fetch_add(1, Ordering::SeqCst);
+        self.opened.news.notify_waiters();
+        let error = SourceError { cause: self.cause, detail: "as ever".to_owned() };
+        let clock = self.clock.clone();
+        let pictures = futures::stream::iter(0..self.pictures).then(move |n| {
+            let clock = clock.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(40)).await;
+                Ok(Item::AccessUnit(AccessUnit {
+                    track: Track::Video,
+                    timestamp: n * 3_600,
+                    data: Bytes::from_static(&[0, 0, 0, 2, 0x65, 0x88]),
+                    random_access: n % 5 == 0,
+                    lost_packets: 0,
+                    received: clock.read(),
+                    new_params: None,
+                }))
+            }
+        });
+        let opened = if self.pictures == 0 {
+            Err(error)
+        } else {
+            let items = Box::pin(pictures.chain(futures::stream::iter([Err(error)])));
+            Ok(Session { params: header().params, also_offered: Vec::new(), odd: Vec::new(), items })
+        };
+        Box::pin(std::future::ready(opened))
+    }
+}
+
+/// A recorder of this camera, running; gives when its sessions open.
+async fn recording(cause: GapCause, pictures: i64) -> (Arc<Opened>, StatusSlot, CancellationToken, tempfile::TempDir) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(WallTime(1_700_000_000 * 90_000)));
+    let index = Index::open(&dir.path().join("index.sqlite")).await.expect("an index");
+    let url = url::Url::from_directory_path(dir.path().join("store")).expect("a path");
+    let store = Store::open(&url, &crate::config::S3::default()).expect("a store");
+    let keys = Keys::from_secret([5; 32]);
+    let spool = Spool::new(&dir.path().join("spool"), store, index.clone(), clock.clone(), keys);
+    let shared = Shared {
+        spool,
+        index,
+        clock: clock.clone(),
+        limits: Limits { pack_bytes_max: 64 << 20, pack_duration_max: Duration::from_secs(120) },
+        opening: Arc::new(Semaphore::new(1)),
+    };
+    let camera: CameraKey = "town/hall".parse().expect("a key");
+    let (slot, opened) = (StatusBoard::default().slot(&camera), Arc::new(Opened::default()));
+    let source = Ending { cause, pictures, clock, opened: opened.clone() };
+    let continuity = Continuity::new(camera.clone(), None, None);
+    let recorder = Recorder::new(shared, Box::new(source), slot.clone(), camera, continuity);
+    let stop = CancellationToken::new();
+    tokio::spawn(recorder.run(stop.clone()));
+    (opened, slot, stop, dir)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_whose_password_was_put_right_is_tried_within_half_a_minute() {
+    let (opened, _slot, stop, _dir) = recording(GapCause::Unauthorized, 0).await;
+    for attempts in 1..20 {
+        opened.until(attempts).await;
+        let before = Instant::now();
+        opened.until(attempts + 1).await;
+        assert!(before.elapsed() <= Duration::from_secs(26), "{:?}", before.elapsed());
+        assert!(before.elapsed() >= Duration::from_secs(20), "{:?}", before.elapsed());
+    }
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_asked_for_is_made_at_once() {
+    let (opened, slot, stop, _dir) = recording(GapCause::Unauthorized, 0).await;
+    opened.until(3).await;
+    let before = Instant::now();
+    // Asked for until the recorder waits: the time does not pass while something runs.
+    while opened.sessions.load(Ordering::SeqCst) < 4 {
+        slot.retry();
+        tokio::task::yield_now().await;
+    }
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_sessions_that_recorded_do_not_lengthen_the_wait() {
+    let (opened, _slot, stop, _dir) = recording(GapCause::Disconnected, 25).await;
+    for sessions in 2..12 {
+        opened.until(sessions).await;
+        let before = Instant::now();
+        opened.until(sessions + 1).await;
+        assert!(before.elapsed() <= Duration::from_secs(3), "session {sessions}: {:?}", before.elapsed());
+    }
+    stop.cancel();
+}

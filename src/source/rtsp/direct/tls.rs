@@ -1,0 +1,216 @@
+//! TLS beneath RTSP: whom a certificate has to convince.
+//!
+//! Invariant: a camera whose certificate does not convince gets no request, and so no credential. A certificate that was
+//! pinned is never replaced here: the file has to be removed by a person.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tracing::warn;
+
+/// Which certificates of a camera are accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TlsTrust {
+    /// Those that the machine's root certificates vouch for.
+    #[default]
+    System,
+    /// Those that the certificates in this PEM file vouch for, and these themselves.
+    CaFile(PathBuf),
+    /// The one that came first: its SHA-256 is kept in this file, and no other is accepted from then on.
+    FirstUse(PathBuf),
+}
+
+/// Why there is no TLS session.
+#[derive(Debug, thiserror::Error)]
+pub(in super::super) enum TlsError {
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{path} holds no certificate in PEM")]
+    NoCertificate { path: PathBuf },
+    #[error("the machine has no root certificates: install ca-certificates, or set tls_ca_file")]
+    NoRoots,
+    #[error(
+        "its certificate is another than the one that was first seen: SHA-256 {seen} in the place of {pinned}. If it was \
+             changed on purpose, remove {path}"
+    )]
+    Changed { seen: String, pinned: String, path: PathBuf },
+    #[error("its certificate is not accepted ({0}): set tls_ca_file, or tls_trust = \"first_use\"")]
+    NotTrusted(String),
+    #[error("no TLS session ({0}): check that the url's port is the one for RTSPS")]
+    Handshake(String),
+}
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+
+/// Makes a TLS session over a connection.
+pub(super) async fn connect(
+    stream: TcpStream,
+    host: &str,
+    camera: &str,
+    trust: &TlsTrust,
+) -> Result<TlsStream<TcpStream>, TlsError> {
+    let pinned = match trust {
+        TlsTrust::FirstUse(path) => pinned(path)?,
+        TlsTrust::System | TlsTrust::CaFile(_) => None,
+    };
+    let verifier = Arc::new(Verifier::new(trust, pinned.clone())?);
+    let config = ClientConfig::builder_with_provider(PROVIDER.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| TlsError::Handshake(e.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|e| TlsError::Handshake(e.to_string()))?;
+    let session = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    let session = session.map_err(|error| refusal(&error, trust, pinned.as_deref()))?;
+    if let (TlsTrust::FirstUse(path), None) = (trust, pinned) {
+        let certificate = session.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let seen = certificate.map(fingerprint).unwrap_or_default();
+        warn!(camera, sha256 = seen, "the camera's certificate is accepted unseen, and pinned from now on");
+        pin(path, &seen)?;
+    }
+    Ok(session)
+}
+
+fn refusal(error: &std::io::Error, trust: &TlsTrust, pinned: Option<&str>) -> TlsError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match (tls, trust, pinned) {
+        (Some(Error::InvalidCertificate(CertificateError::Other(other))), TlsTrust::FirstUse(path), Some(pinned)) => {
+            TlsError::Changed { seen: other.to_string(), pinned: pinned.to_owned(), path: path.clone() }
+        }
+        (Some(Error::InvalidCertificate(why)), ..) => TlsError::NotTrusted(why.to_string()),
+        _ => TlsError::Handshake(error.to_string()),
+    }
+}
+
+/// SHA-256 of a certificate, in lower-case hexadecimal.
+fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    digest(&SHA256, certificate).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn pinned(path: &Path) -> Result<Option<String>, TlsError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(TlsError::File { path: path.to_owned(), source }),
+    }
+}
+
+/// Two sessions that begin at once pin one certificate: whoever comes second is refused if it saw another.
+fn pin(path: &Path, seen: &str) -> Result<(), TlsError> {
+    let file = |source| TlsError::File { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(file)?;
+    }
+    let written = std::fs::OpenOptions::new().write(true).create_new(true).open(path).and_then(|mut pin| {
+        std::io::Write::write_all(&mut pin, format!("{seen}\n").as_bytes())?;
+        pin.sync_all()
+    });
+    match written {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => match pinned(path)? {
+            Some(pinned) if pinned != seen => {
+                Err(TlsError::Changed { seen: seen.to_owned(), pinned, path: path.to_owned() })
+            }
+            _ => Ok(()),
+        },
+        written => written.map_err(file),
+    }
+}
+
+/// What decides on a certificate.
+#[derive(Debug)]
+enum Verifier {
+    /// Chain, name and dates, or being one of `own`.
+    Roots { webpki: Arc<WebPkiServerVerifier>, own: Vec<CertificateDer<'static>> },
+    /// The fingerprint; any where there is none yet. Names and dates do not matter: cameras make their certificates
+    /// themselves, and many have no clock when they do.
+    Pinned(Option<String>),
+}
+
+impl Verifier {
+    fn new(trust: &TlsTrust, pinned: Option<String>) -> Result<Self, TlsError> {
+        let (roots, own) = match trust {
+            TlsTrust::FirstUse(_) => return Ok(Self::Pinned(pinned)),
+            TlsTrust::System => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                (roots, Vec::new())
+            }
+            TlsTrust::CaFile(path) => {
+                let pem = std::fs::read(path).map_err(|source| TlsError::File { path: path.clone(), source })?;
+                let own: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
+                let mut roots = RootCertStore::empty();
+                let (added, _) = roots.add_parsable_certificates(own.iter().cloned());
+                if added == 0 {
+                    return Err(TlsError::NoCertificate { path: path.clone() });
+                }
+                (roots, own)
+            }
+        };
+        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone()).build();
+        Ok(Self::Roots { webpki: webpki.map_err(|_| TlsError::NoRoots)?, own })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self {
+            Self::Roots { own, .. } if own.iter().any(|own| own == certificate) => Ok(ServerCertVerified::assertion()),
+            Self::Roots { webpki, .. } => webpki.verify_server_cert(certificate, intermediates, name, ocsp, now),
+            Self::Pinned(None) => Ok(ServerCertVerified::assertion()),
+            Self::Pinned(Some(pinned)) => {
+                let seen = fingerprint(certificate);
+                if seen == *pinned {
+                    return Ok(ServerCertVerified::assertion());
+                }
+                let seen = rustls::OtherError(Arc::new(Seen(seen)));
+                Err(Error::InvalidCertificate(CertificateError::Other(seen)))
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &PROVIDER.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &PROVIDER.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        PROVIDER.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The fingerprint of a certificate that is not the one that was pinned.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Seen(String);
