@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A fragment's bytes may lie in another pack: then its record, `prft`, `moof` and `mdat` are not in the file, and its entry
-//! names the place ([`reference`]). A player sees what is in the file only.
+//! names the place ([`mod@reference`]). A player sees what is in the file only.
 //!
 //! Invariants: a pack's first sample is a random access point; all of it is one run and one set of sample
 //! descriptions; an entry's bytes hash to its id.
@@ -86,7 +86,7 @@ pub struct Stamp {
 }
 
 /// One fragment of a pack, as the fragment table holds it. Offsets are those of the pack with all its bytes
-/// ([`reference`]).
+/// ([`mod@reference`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FragmentEntry {
     /// Where its first box begins in the file.
