@@ -19,17 +19,19 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::config::{self, Camera, Config, Transport};
 use crate::dedup::Dedup;
 use crate::hold::Holds;
 use crate::http::{self, Access};
 use crate::index::{CameraRow, Change, Index, IndexError};
-use crate::keys::vault::master::{self, BadMasterKey, Master};
-use crate::keys::vault::{Vault, VaultError};
+use crate::keys::vault::VaultError;
+use crate::keys::vault::master::BadMasterKey;
 use crate::keys::{Keys, KeysError};
 use crate::media::GapCause;
 use crate::packs::Packs;
+use crate::policy::CameraPolicy;
+use crate::rebuild::walk::Walker;
 use crate::record::{Continuity, Limits, Recorder, Shared};
 use crate::retention::relieve::Reliever;
 use crate::retention::{self, Policy};
@@ -39,11 +41,16 @@ use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
 use crate::store::probe::Verdict;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreId};
 use crate::twin::Twin;
-use crate::units::{CameraKey, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, TimeRange, WallTime};
 
+mod open;
 mod tick;
+mod watch;
+
+pub use open::{gateway_key, index_path, key_places, lock, open, parts, vault};
+use watch::{CatchingUp, OwnWatch, StoreWatch};
 
 /// Sessions being opened at a time.
 const OPENING_AT_ONCE: usize = 64;
@@ -111,7 +118,7 @@ pub struct Gateway {
     shards: Vec<thread::JoinHandle<()>>,
     flusher: JoinHandle<()>,
     sweeper: JoinHandle<()>,
-    prober: JoinHandle<()>,
+    watches: Vec<JoinHandle<()>>,
     holder: JoinHandle<()>,
     twin: JoinHandle<()>,
     scrubbers: Vec<JoinHandle<()>>,
@@ -123,7 +130,7 @@ pub struct Gateway {
 }
 
 /// What reads footage: the gateway itself, and the commands beside it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Opened {
     /// The index.
     pub index: Index,
@@ -139,81 +146,6 @@ pub struct Opened {
     pub keys: Keys,
 }
 
-/// Where the index lies.
-pub fn index_path(config: &Config) -> PathBuf {
-    config.data_dir.join("index.sqlite")
-}
-
-/// Opens what footage is read through. Read-only beside a gateway that may be running; otherwise the folders and the
-/// secret are made where they are missing.
-pub async fn open(config: &Config, read_only: bool) -> Result<Opened, GatewayError> {
-    let index_path = index_path(config);
-    let index = if read_only { Index::open_read_only(&index_path).await? } else { Index::open(&index_path).await? };
-    let (keys, store, clock) = parts(config)?;
-    let spool = Spool::new(&config.spool_dir, store.clone(), index.clone(), clock.clone(), keys.clone());
-    let packs = Packs::new(spool.clone(), store.clone());
-    Ok(Opened { index, spool, store, packs, clock, keys })
-}
-
-/// What does not need the index.
-pub fn parts(config: &Config) -> Result<(Keys, Store, Arc<dyn Clock>), GatewayError> {
-    let shared = config.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.dedup_domain.clone()?)));
-    let keys = Keys::load_or_create(&config.data_dir.join("keys").join("gateway.key"))?.with_domains(shared);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let Some(vault) = vault(config)? else {
-        let store = Store::of_config(config, &clock, None)?;
-        return Ok((keys, store, clock));
-    };
-    let store = Store::of_config(config, &clock, Some(&keys.names()))?;
-    let zone = config.time_zone.clone();
-    let maxima: HashMap<CameraKey, Ticks90k> = camera_rows(config)
-        .into_iter()
-        .filter(|row| config.stores.iter().any(|of| of.encrypt && of.name == store.name(store.home(&row.key))))
-        .map(|row| (row.key, row.retention_max))
-        .collect();
-    let kept_until = move |camera: &CameraKey, now| Some(retention::deadline(now, *maxima.get(camera)?, &zone));
-    Ok((keys.with_vault(vault, Arc::new(kept_until)), store, clock))
-}
-
-/// The folder of tenant and day keys, and the file of the master key that Vigie makes where none is given.
-pub fn key_places(config: &Config) -> (PathBuf, PathBuf) {
-    let keys = config.data_dir.join("keys");
-    (keys.join("packs"), keys.join("master.key"))
-}
-
-/// The keys of sealed packs, where a store is encrypted, or one was.
-pub fn vault(config: &Config) -> Result<Option<Vault>, GatewayError> {
-    let (folder, own) = key_places(config);
-    if !folder.is_dir() && !config.stores.iter().any(|store| store.encrypt) {
-        return Ok(None);
-    }
-    let given = [&config.master_keys.current, &config.master_keys.previous].into_iter().flatten();
-    let mut masters = given.map(Master::from_hex).collect::<Result<Vec<_>, _>>()?;
-    if masters.is_empty() {
-        masters = master::load_or_create(&own)?;
-    } else {
-        // What Vigie's own wrapped before one was given.
-        masters.extend(master::load(&own)?.into_iter().flatten());
-    }
-    Ok(Some(Vault::open(&folder, masters)))
-}
-
-/// Keeps a second gateway out of the data folder for as long as the file is held.
-pub fn lock(config: &Config) -> Result<File, GatewayError> {
-    let io = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| GatewayError::Io { path, source }
-    };
-    std::fs::create_dir_all(&config.data_dir).map_err(io(&config.data_dir))?;
-    let path = config.data_dir.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(GatewayError::InUse(config.data_dir.clone())),
-        Err(std::fs::TryLockError::Error(source)) => Err(GatewayError::Io { path, source }),
-    }
-}
-
 impl Gateway {
     /// Starts recording and serving.
     pub async fn start(config: &Config) -> Result<Self, GatewayError> {
@@ -225,11 +157,17 @@ impl Gateway {
             .map_err(|source| GatewayError::Listen { address: config.http_listen, source })?;
         let address =
             listener.local_addr().map_err(|source| GatewayError::Listen { address: config.http_listen, source })?;
-        let Opened { index, spool, store, packs, clock, keys } = open(config, false).await?;
+        let (opened, beside) = open::open_for_gateway(config).await?;
+        let Opened { index, spool, store, packs, clock, keys } = opened.clone();
         spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
+        open::configure(config, &opened).await?;
+        for id in store.ids().filter(|id| store.is_local(*id)) {
+            if let Err(error) = beside.identify(&opened, id).await {
+                error!("{error}");
+            }
+        }
+        let catching_up = CatchingUp::begin(store.ids().filter(|_| beside.condition().lacks_packs()));
         let spool_tasks = spool.start()?;
-        let prober = tokio::spawn(probe_stores(store.clone(), index.clone(), clock.clone()));
-        index.write(vec![Change::Configure(camera_rows(config))]).await?;
         spool.recover().await?;
 
         let status = StatusBoard::default();
@@ -257,20 +195,31 @@ impl Gateway {
         let twin =
             Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
         let sweeper = {
-            let known = twin.clone();
+            let (known, catching, of_sweep) = (twin.clone(), catching_up.clone(), store.clone());
             let (disk, reserve_bytes, spool_max) = (spool.clone(), config.disk_reserve_bytes, config.spool_bytes_max);
             let zone = config.time_zone.clone();
             let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
             let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
             let storage = retention::sweep::Storage::new(packs.clone(), free_bytes)
                 .relieved_by(reliever)
-                .when(Arc::new(move |pack| known.may_delete(&pack.camera, pack.id)))
+                .unless(Arc::new(move |pack| {
+                    if !known.may_delete(&pack.camera, pack.id) {
+                        return Some("another gateway wrote it, and what else that stored is not known yet");
+                    }
+                    let waits = catching.holds(&of_sweep, pack);
+                    waits.then_some("the packs of its store are being entered in the index")
+                }))
                 .shredding(keys.vault().clone());
-            let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store));
+            let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store))
+                .confirmed_by(retention::confirm::file(&config.data_dir));
             tokio::spawn(sweeper.run(stop_flushing.clone()))
         };
         let twin = tokio::spawn(twin.run(stop_flushing.clone()));
-        let scrubbers = {
+        let watches = start_watches(config, &opened, &beside, &catching_up, &stop_flushing);
+        let scrubbers = if keys.trouble().is_some() {
+            // By a substitute of the key every fragment would look damaged.
+            Vec::new()
+        } else {
             let parts = (index.clone(), spool.clone(), store.clone(), packs.clone());
             start_scrubs(config, parts, &keys, &clock, &stop_flushing)?
         };
@@ -294,7 +243,7 @@ impl Gateway {
             shards,
             flusher,
             sweeper,
-            prober,
+            watches,
             holder,
             twin,
             scrubbers,
@@ -328,9 +277,8 @@ impl Gateway {
             warn!("a recording thread ended badly: the next start recovers what it left");
         }
         self.stop_flushing.cancel();
-        self.prober.abort();
         let tasks = [self.flusher, self.sweeper, self.holder, self.twin];
-        for task in tasks.into_iter().chain(self.scrubbers) {
+        for task in tasks.into_iter().chain(self.scrubbers).chain(self.watches) {
             if let Err(e) = task.await {
                 warn!(error = %e, "a task ended badly");
             }
@@ -373,43 +321,63 @@ fn start_scrubs(
     Ok(tasks.collect())
 }
 
-/// Says of each store what it lacks, in the log and as events. Recording does not wait for it.
-async fn probe_stores(store: Store, index: Index, clock: Arc<dyn Clock>) {
+/// Watches over each store, and over keys and index.
+fn start_watches(
+    config: &Config,
+    opened: &Opened,
+    beside: &open::Beside,
+    catching_up: &CatchingUp,
+    stop: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
+    let Opened { index, store, packs, clock, .. } = opened.clone();
+    let own = OwnWatch {
+        opened: opened.clone(),
+        beside: beside.clone(),
+        index_path: index_path(config),
+        data_dir: config.data_dir.clone(),
+    };
+    let mut watches = vec![tokio::spawn(own.run(stop.clone()))];
+    let walker = Walker::new(index, store.clone(), packs, clock, config.time_zone.clone());
     for id in store.ids() {
-        let report = store.probe(id, &*clock).await;
-        let mut events = Vec::new();
-        for finding in report.complaints() {
-            let name = &report.store;
-            match finding.verdict {
-                Verdict::Refused => error!(store = %name, "{finding}"),
-                _ => warn!(store = %name, "{finding}"),
-            }
-            let detail = format!("store {name}: {finding}");
-            events.push(Change::Event { at: clock.wall(), tenant: None, camera: None, kind: "store_probe", detail });
+        let (opened, beside, walker) = (opened.clone(), beside.clone(), walker.clone());
+        let watch = StoreWatch { opened, beside, walker, catching_up: catching_up.clone() };
+        watches.push(tokio::spawn(watch.run(id, stop.clone())));
+    }
+    watches
+}
+
+/// Says of a store what it lacks, in the log and as events. Recording does not wait for it.
+async fn probe_store(opened: &Opened, id: StoreId) {
+    let report = opened.store.probe(id, &*opened.clock).await;
+    let mut events = Vec::new();
+    for finding in report.complaints() {
+        let name = &report.store;
+        match finding.verdict {
+            Verdict::Refused => error!(store = %name, "{finding}"),
+            _ => warn!(store = %name, "{finding}"),
         }
-        if events.is_empty() {
-            info!(store = %report.store, "the store does all that is asked of it");
-        } else if let Err(error) = index.write(events).await {
-            warn!(%error, "the index did not take what was found out about a store");
-        }
+        let (at, detail) = (opened.clock.wall(), format!("store {name}: {finding}"));
+        events.push(Change::Event { at, tenant: None, camera: None, kind: finding.kind(), detail });
+    }
+    if events.is_empty() {
+        info!(store = %report.store, "the store does all that is asked of it");
+    } else if let Err(error) = opened.index.write(events).await {
+        warn!(%error, "the index did not take what was found out about a store");
     }
 }
 
 /// The configuration's cameras as the index keeps them.
 pub fn camera_rows(config: &Config) -> Vec<CameraRow> {
-    let of_tenant = |tenant: &crate::config::Tenant| {
-        let id = tenant.id.clone();
-        let row = move |camera: &Camera| CameraRow {
-            key: CameraKey { tenant: id.clone(), camera: camera.id.clone() },
-            name: camera.name.clone(),
-            place: camera.place.clone(),
-            configured: true,
-            retention_max: Ticks90k::from_duration(camera.retention.max),
-            retention_min: Ticks90k::from_duration(camera.retention.min),
-        };
-        tenant.cameras.iter().map(row).collect::<Vec<_>>()
+    let cameras = config.tenants.iter().flat_map(|tenant| &tenant.cameras);
+    let row = |(policy, camera): (CameraPolicy, &Camera)| CameraRow {
+        key: policy.camera,
+        name: camera.name.clone(),
+        place: camera.place.clone(),
+        configured: true,
+        retention_max: policy.maximum,
+        retention_min: policy.minimum,
     };
-    config.tenants.iter().flat_map(of_tenant).collect()
+    config.policies().into_iter().zip(cameras).map(row).collect()
 }
 
 fn policy(config: &Config, store: &Store) -> Policy {

@@ -25,6 +25,7 @@ pub mod machine;
 pub mod media;
 pub mod pack;
 pub mod packs;
+pub mod policy;
 pub mod rebuild;
 pub mod record;
 pub mod retention;

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 
 use crate::clock::Clock;
-use crate::config::Retention;
 use crate::index::carry::{Carried, carry_over};
 use crate::index::damage::{Lost, all_lost};
 use crate::index::{CameraRow, Change, Index, IndexError, PackState};
@@ -32,6 +31,8 @@ use crate::spool::segments::{places_told, rows_of, rows_without};
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
 use crate::units::{CameraKey, PackId, RunId, Ticks90k, WallTime};
+
+pub mod walk;
 
 /// Packs whose tables are read at a time.
 const TABLES_AT_ONCE: usize = 16;
@@ -316,15 +317,7 @@ impl<'a> Builder<'a> {
         if self.cameras.contains_key(camera) {
             return Ok(());
         }
-        let retention = Retention::default();
-        let row = CameraRow {
-            key: camera.clone(),
-            name: camera.camera.to_string(),
-            place: String::new(),
-            configured: false,
-            retention_max: Ticks90k::from_duration(retention.max),
-            retention_min: Ticks90k::from_duration(retention.min),
-        };
+        let row = walk::unknown_camera(camera);
         self.cameras.insert(camera.clone(), row);
         self.report.unnamed.push(camera.clone());
         self.configure().await

@@ -365,6 +365,24 @@ id_type!(
     16
 );
 
+id_type!(
+    /// A store, by the id in its marker object ([`crate::store::identity`]): random.
+    StoreUid,
+    16
+);
+id_type!(
+    /// A key that is kept outside the index, by a hash that tells nothing of it.
+    Fingerprint,
+    8
+);
+
+impl StoreUid {
+    /// A new id.
+    pub fn generate() -> Self {
+        Self(crate::machine::random())
+    }
+}
+
 fn time_ordered(at: WallTime) -> [u8; 16] {
     let mut id: [u8; 16] = crate::machine::random();
     id[..6].copy_from_slice(&millis_of(at));

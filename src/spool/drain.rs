@@ -41,6 +41,8 @@ enum Health {
     Away,
     Refused,
     Lies,
+    /// It is not the store that the index knows.
+    NotKnown,
 }
 
 /// What a round did.
@@ -162,6 +164,7 @@ impl Spool {
             let (health, of_store) = match &e {
                 SpoolError::Store(e) if e.refuses_credentials() => (Health::Refused, true),
                 SpoolError::Store(e) if e.lies() => (Health::Lies, false),
+                SpoolError::Store(StoreError::NotKnown(_)) => (Health::NotKnown, true),
                 SpoolError::Store(StoreError::Request(_)) => (Health::Away, true),
                 _ => (Health::Away, false),
             };
@@ -271,6 +274,8 @@ impl Spool {
             Health::Refused => {
                 ("store_refused", "refuses its credentials: see to the access key; packs wait in the spool")
             }
+            // Whoever watches over the stores says why.
+            Health::NotKnown => ("store_waits", "is not the known one: packs wait in the spool"),
             Health::Lies => {
                 ("store_lies", "hands back other bytes than it was sent: see to it; packs wait in the spool")
             }
