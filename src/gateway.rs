@@ -5,7 +5,7 @@
 //! cameras dealt out over them; the sockets of a thread are drained together each tick, because many small reads are
 //! what recording costs most.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::keys::{Keys, KeysError};
 use crate::media::GapCause;
 use crate::packs::Packs;
 use crate::policy::CameraPolicy;
-use crate::rebuild::walk::Walker;
+use crate::rebuild::walk::{Walker, unknown_camera};
 use crate::record::{Continuity, Limits, Recorder, Shared};
 use crate::retention::relieve::Reliever;
 use crate::retention::{self, Policy};
@@ -167,6 +167,12 @@ impl Gateway {
             }
         }
         let catching_up = CatchingUp::begin(store.ids().filter(|_| beside.condition().lacks_packs()));
+        if beside.condition().lacks_packs() {
+            // Packs of cameras that nothing else tells of.
+            let cameras: BTreeSet<CameraKey> =
+                spool.pack_files().await?.into_iter().map(|found| found.camera).collect();
+            index.write(cameras.iter().map(|of| Change::KnowCamera(unknown_camera(of))).collect()).await?;
+        }
         let spool_tasks = spool.start()?;
         spool.recover().await?;
 
@@ -390,6 +396,7 @@ fn policy(config: &Config, store: &Store) -> Policy {
         stored_elsewhere: cameras.filter(|camera| !store.is_local(store.home(camera))).collect(),
         time_zone: config.time_zone.clone(),
         shared: store.is_shared().then(|| store.clone()),
+        stores: Some(store.clone()),
     }
 }
 

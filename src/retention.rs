@@ -50,12 +50,15 @@ pub struct Policy {
     /// Stores of which some are shared with other gateways. What those wrote is theirs to delete: here it is
     /// [`TAKEOVER`] later, when it should long be gone.
     pub shared: Option<Store>,
+    /// All stores: one that is not the known one has nothing to delete, and makes no room.
+    pub stores: Option<Store>,
 }
 
 impl Policy {
     /// Whether deleting what is stored of this camera makes room.
     pub(crate) fn on_disk(&self, camera: &CameraKey) -> bool {
-        self.store_on_disk && !self.stored_elsewhere.contains(camera)
+        let is_known = |store: &Store| store.standing(store.home(camera)).is_ok();
+        self.store_on_disk && !self.stored_elsewhere.contains(camera) && self.stores.as_ref().is_none_or(is_known)
     }
 
     /// How long before its deadline a pack is condemned; see [`Cadence::margin`].

@@ -220,7 +220,7 @@ impl Store {
     /// which this gateway identifies fragments.
     pub fn expect(&self, known: &BTreeMap<String, StoreUid>, key: Option<Fingerprint>) {
         for bucket in &self.0.buckets {
-            bucket.identity().expect(known.get(bucket.name()).copied(), key);
+            bucket.expect(known.get(bucket.name()).copied(), key);
         }
     }
 

@@ -129,6 +129,8 @@ pub fn examine(path: &Path, companion: Option<&Companion>) -> Result<Condition, 
     match look(path) {
         Ok(Looked { tables: 0, .. }) => Ok(if companion.is_some() { Condition::Missing } else { Condition::New }),
         Ok(Looked { index, generation, .. }) => Ok(match companion {
+            // `vigie rebuild-index` makes one without an id.
+            _ if index.is_none() => Condition::Sound,
             None => Condition::Sound,
             Some(companion) if index.as_deref() != Some(companion.index.as_str()) => Condition::Other,
             Some(companion) if generation < companion.generation => {

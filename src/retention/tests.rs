@@ -36,6 +36,7 @@ fn policy() -> Policy {
         stored_elsewhere: std::collections::HashSet::new(),
         time_zone: paris(),
         shared: None,
+        stores: None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{DEFAULT_STORE, SendOrder, Shared, StoreConfig, Verify};
 use crate::keys::names::Names;
 use crate::machine::Folders;
-use crate::units::{CameraId, CameraKey, PackId, TenantId, WallTime};
+use crate::units::{CameraId, CameraKey, Fingerprint, PackId, StoreUid, TenantId, WallTime};
 
 /// Read back of each pack: its fragment table is there, and most often nothing else.
 const END_BYTES: u64 = 64 * 1024;
@@ -45,6 +45,8 @@ pub(super) struct Bucket {
     verify: Verify,
     shared: Option<Shared>,
     identity: Identity,
+    /// Whether what is in it outlives the process.
+    is_kept: bool,
 }
 
 /// The client's own `Debug` shows its access key.
@@ -72,7 +74,7 @@ impl Bucket {
             }
             "memory" => {
                 let objects = Arc::new(InMemory::new());
-                Self::over(objects.clone(), Some(objects))
+                Self { is_kept: false, ..Self::over(objects.clone(), Some(objects)) }
             }
             other => {
                 return Err(unusable(format!("{other}: is not a store; write file:///folder or s3://bucket/prefix")));
@@ -109,6 +111,7 @@ impl Bucket {
             verify: Verify::default(),
             shared: None,
             identity: Identity::default(),
+            is_kept: true,
         }
     }
 
@@ -139,6 +142,11 @@ impl Bucket {
 
     pub(super) fn prefix(&self) -> &Path {
         &self.prefix
+    }
+
+    /// From now on it has to be this store. One in memory is another with each start.
+    pub(super) fn expect(&self, want: Option<StoreUid>, key: Option<Fingerprint>) {
+        self.identity.expect(want.filter(|_| self.is_kept), key);
     }
 
     pub(super) fn is_opaque(&self) -> bool {

@@ -292,6 +292,7 @@ impl Rig {
             stored_elsewhere: std::collections::HashSet::new(),
             time_zone: jiff::tz::TimeZone::UTC,
             shared: None,
+            stores: None,
         };
         sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, policy)
     }

@@ -362,6 +362,7 @@ impl Side {
             stored_elsewhere: self.cameras.iter().map(|(name, _)| name.parse().unwrap()).collect(),
             time_zone: jiff::tz::TimeZone::UTC,
             shared: Some(self.store.clone()),
+            stores: None,
         }
     }
 
