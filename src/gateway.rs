@@ -40,6 +40,7 @@ use crate::scrub::Scrubber;
 use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
+use crate::store::identity::Identified;
 use crate::store::probe::Verdict;
 use crate::store::{Store, StoreError, StoreId};
 use crate::twin::Twin;
@@ -161,12 +162,7 @@ impl Gateway {
         let Opened { index, spool, store, packs, clock, keys } = opened.clone();
         spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
         open::configure(config, &opened).await?;
-        for id in store.ids().filter(|id| store.is_local(*id)) {
-            if let Err(error) = beside.identify(&opened, id).await {
-                error!("{error}");
-            }
-        }
-        let catching_up = CatchingUp::begin(store.ids().filter(|_| beside.condition().lacks_packs()));
+        let catching_up = begin_catching_up(&opened, &beside).await;
         if beside.condition().lacks_packs() {
             // Packs of cameras that nothing else tells of.
             let cameras: BTreeSet<CameraKey> =
@@ -325,6 +321,25 @@ fn start_scrubs(
         tokio::spawn(async move { scrubber.run(id, every, stop).await })
     });
     Ok(tasks.collect())
+}
+
+/// Stores whose packs the index may not know. Local ones are looked at now: what recovers the spool may ask them.
+async fn begin_catching_up(opened: &Opened, beside: &open::Beside) -> CatchingUp {
+    let mut unknown = Vec::new();
+    for id in opened.store.ids() {
+        let mut may_have_packs = beside.condition().lacks_packs() || !beside.knows(opened.store.name(id));
+        if opened.store.is_local(id) {
+            match beside.identify(opened, id).await {
+                Ok(Identified::New(_)) => may_have_packs = false,
+                Ok(_) => {}
+                Err(error) => error!("{error}"),
+            }
+        }
+        if may_have_packs {
+            unknown.push(id);
+        }
+    }
+    CatchingUp::begin(unknown)
 }
 
 /// Watches over each store, and over keys and index.

@@ -99,7 +99,11 @@ pub enum StoreError {
 impl StoreError {
     /// The store is there and does not let us in: nothing gets better by waiting.
     pub fn refuses_credentials(&self) -> bool {
-        matches!(self, Self::Request(ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. }))
+        matches!(
+            self,
+            Self::Request(ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. })
+                | Self::NotKnown(NotKnown::Refused { .. })
+        )
     }
 
     /// The store does not keep what it is sent.

@@ -10,6 +10,7 @@ use vigie::clock::{Clock, SystemClock};
 use vigie::config::{Config, DEFAULT_STORE, Loaded, Retention, Tenant, Transport};
 use vigie::gateway;
 use vigie::index::Index;
+use vigie::index::examine::Companion;
 use vigie::store::Store;
 use vigie::store::probe::Verdict;
 use vigie::units::Ticks90k;
@@ -106,8 +107,22 @@ async fn changes(config: &Config) -> String {
 async fn probe(config: &Config) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let stores = Store::of_config(config, &clock, None).map_err(|e| Failure::Failed(e.to_string()))?;
+    let known = Companion::load(&Companion::path(&config.data_dir)).map(|beside| beside.belongings());
+    let known = known.unwrap_or_default();
+    stores.expect(&known.stores, None);
     let mut failed = Vec::new();
-    for id in stores.ids() {
+    for (id, of) in stores.ids().zip(&config.stores) {
+        if known.stores.contains_key(&of.name) {
+            // Nothing is tried in a place that is not the store.
+            if let Err(e) = stores.ensure_known(id).await {
+                let text = format!("store {}:\n  {e}\n", of.name);
+                std::io::stdout().write_all(text.as_bytes()).map_err(Failure::failed)?;
+                failed.push(of.name.clone());
+                continue;
+            }
+        } else if let Ok(folder) = of.url.to_file_path() {
+            std::fs::create_dir_all(&folder).map_err(|e| Failure::Failed(format!("{}: {e}", folder.display())))?;
+        }
         let report = stores.probe(id, &*clock).await;
         let mut text = format!("store {}:\n", report.store);
         for finding in &report.findings {

@@ -272,6 +272,12 @@ impl Beside {
         &self.0.condition
     }
 
+    /// Whether a store of this name was used before.
+    pub(super) fn knows(&self, store: &str) -> bool {
+        let companion = self.0.companion.lock().unwrap_or_else(PoisonError::into_inner);
+        companion.stores.contains_key(store)
+    }
+
     /// Another generation: an index that lacks it is an older one.
     pub(super) async fn next_generation(&self, index: &Index) -> Result<(), GatewayError> {
         let generation = {

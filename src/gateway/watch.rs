@@ -18,6 +18,7 @@ use crate::index::{Change, snapshot};
 use crate::machine;
 use crate::packs::PackRef;
 use crate::rebuild::walk::Walker;
+use crate::store::identity::Identified;
 use crate::store::{Store, StoreId};
 
 /// A store that is not known is looked at so often, and one that is.
@@ -92,8 +93,13 @@ impl StoreWatch {
                         info!("{detail}");
                         self.event("store_known", detail).await;
                     }
-                    if matches!(identified, crate::store::identity::Identified::Found(_)) {
-                        next_walk = Instant::now();
+                    match identified {
+                        Identified::New(_) => {
+                            self.catching_up.end(store);
+                            next_walk = Instant::now() + FIRST_WALK;
+                        }
+                        Identified::Found(_) => next_walk = Instant::now(),
+                        Identified::Same(_) | Identified::Replaced { .. } => {}
                     }
                     if !probed {
                         probe_store(&self.opened, store).await;

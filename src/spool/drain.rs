@@ -18,6 +18,7 @@ use super::seal::{RETRY_MAX, RETRY_MIN, blocking};
 use super::{Spool, SpoolError, lock};
 use crate::config::SendOrder;
 use crate::index::{Change, PackRow, PackState};
+use crate::store::identity::NotKnown;
 use crate::store::shape::{Lane, Way};
 use crate::store::{StoreError, StoreId};
 use crate::units::{CameraKey, PackId, TimeRange};
@@ -164,6 +165,7 @@ impl Spool {
             let (health, of_store) = match &e {
                 SpoolError::Store(e) if e.refuses_credentials() => (Health::Refused, true),
                 SpoolError::Store(e) if e.lies() => (Health::Lies, false),
+                SpoolError::Store(StoreError::NotKnown(NotKnown::Away { .. })) => (Health::Away, true),
                 SpoolError::Store(StoreError::NotKnown(_)) => (Health::NotKnown, true),
                 SpoolError::Store(StoreError::Request(_)) => (Health::Away, true),
                 _ => (Health::Away, false),

@@ -51,6 +51,14 @@ pub enum NotKnown {
         /// The error.
         what: String,
     },
+    /// It does not let us in.
+    #[error("store {store} refuses its credentials ({what}): see to the access key; packs stay in the spool")]
+    Refused {
+        /// Its name in the configuration.
+        store: String,
+        /// The error.
+        what: String,
+    },
     /// It answers, and has no marker.
     #[error(
         "store {store} has no {MARKER}, and the index knows it as {want}: is the disk mounted, is it the right folder, bucket \
@@ -126,6 +134,7 @@ impl NotKnown {
         match self {
             Self::NotYet { .. } | Self::New { .. } => "store_not_identified",
             Self::Away { .. } => "store_unreachable",
+            Self::Refused { .. } => "store_refused",
             Self::NoMarker { .. } => "store_missing",
             Self::Other { .. } => "store_other",
             Self::Unreadable { .. } => "store_unreadable",
@@ -212,7 +221,11 @@ impl Bucket {
         {
             return Ok(());
         }
-        self.look(&expected).await.map(drop)
+        match self.look(&expected).await? {
+            // Once the index knows it.
+            Identified::Replaced { .. } => Err(NotKnown::NotYet { store: self.name().to_owned() }),
+            _ => Ok(()),
+        }
     }
 
     /// The same by an answer that may be a little old.
@@ -269,7 +282,7 @@ impl Bucket {
     /// `None` where there is none, which an answer that may be wrong says too.
     async fn read_marker(&self) -> Result<Option<(StoreUid, Marker)>, NotKnown> {
         let store = || self.name().to_owned();
-        let away = |e| NotKnown::Away { store: store(), what: without_secrets(e).to_string() };
+        let away = |e| self.not_there(e);
         let unreadable = |what: String| NotKnown::Unreadable { store: store(), what };
         let got = match self.objects().get_opts(&self.marker_path(), GetOptions::default()).await {
             Ok(got) if got.meta.size > MARKER_BYTES_MAX => {
@@ -286,6 +299,13 @@ impl Bucket {
         }
         let uid = marker.id.parse().map_err(|_| unreadable("its id is not one".into()))?;
         Ok(Some((uid, marker)))
+    }
+
+    fn not_there(&self, e: Error) -> NotKnown {
+        let (store, refused) =
+            (self.name().to_owned(), matches!(e, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }));
+        let what = without_secrets(e).to_string();
+        if refused { NotKnown::Refused { store, what } } else { NotKnown::Away { store, what } }
     }
 
     fn marker_path(&self) -> object_store::path::Path {
@@ -334,9 +354,9 @@ impl Bucket {
             Ok(_) | Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(()),
             // A store without conditional put: whoever wrote last is read back.
             Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => {
-                put(PutMode::Overwrite).await.map(drop).map_err(|e| away(without_secrets(e).to_string()))
+                put(PutMode::Overwrite).await.map(drop).map_err(|e| self.not_there(e))
             }
-            Err(e) => Err(away(without_secrets(e).to_string())),
+            Err(e) => Err(self.not_there(e)),
         }
     }
 

@@ -54,7 +54,7 @@ async fn without_the_right_key(spoil: impl Fn(&Path), kind: &str, says: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_gateway_key_damages_nothing() {
-    without_the_right_key(|path| std::fs::remove_file(path).unwrap(), "key_missing", "restore it from its backup")
+    without_the_right_key(|path| std::fs::remove_file(path).unwrap(), "key_missing", "Restore it from its backup")
         .await;
 }
 

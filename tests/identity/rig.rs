@@ -46,7 +46,7 @@ impl Site {
         let mut config = demo::config((Ipv4Addr::LOCALHOST, 0).into(), &data, cameras).unwrap();
         (config.recording.durability, config.recording.pack_duration_max) =
             (Duration::from_millis(200), Duration::from_secs(1));
-        config.retention.interval = Duration::from_secs(1);
+        (config.retention.interval, config.retention.grace) = (Duration::from_secs(1), Duration::from_secs(1));
         Self { config, dir, _camera: camera }
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::ObjectStoreExt;
 use vigie::index::{PackState, identity::Kind};
 use vigie::store::Store;
 use vigie::store::identity::{Identified, MARKER, NotKnown};
@@ -228,4 +228,76 @@ async fn a_store_taken_out_of_the_configuration_does_not_make_its_packs_absent()
     let index = running.stop().await;
     assert_nothing_gone(&index, &packs).await;
     assert_eq!(index.identities(Kind::Store).await.unwrap().len(), 2);
+}
+
+/// A bucket that keeps versions, or whose versions are suspended.
+#[derive(Debug)]
+struct Versioned(InMemory, &'static str);
+
+impl std::fmt::Display for Versioned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Versioned")
+    }
+}
+
+#[async_trait::async_trait]
+impl object_store::ObjectStore for Versioned {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: object_store::PutPayload,
+        options: object_store::PutOptions,
+    ) -> object_store::Result<object_store::PutResult> {
+        let put = self.0.put_opts(location, payload, options).await?;
+        Ok(object_store::PutResult { version: Some(self.1.to_owned()), ..put })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: object_store::PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn object_store::MultipartUpload>> {
+        self.0.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        location: &Path,
+        options: object_store::GetOptions,
+    ) -> object_store::Result<object_store::GetResult> {
+        self.0.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: futures::stream::BoxStream<'static, object_store::Result<Path>>,
+    ) -> futures::stream::BoxStream<'static, object_store::Result<Path>> {
+        self.0.delete_stream(locations)
+    }
+
+    fn list(
+        &self,
+        prefix: Option<&Path>,
+    ) -> futures::stream::BoxStream<'static, object_store::Result<object_store::ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<object_store::ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: object_store::CopyOptions) -> object_store::Result<()> {
+        self.0.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_keeps_versions_is_a_finding_of_its_own_kind() {
+    let clock = vigie::clock::SystemClock::default();
+    for (version, is_versioned) in [("3HL4kqtJvjVBH40Nrjfkd", true), ("null", false)] {
+        let store = Store::over(Arc::new(Versioned(InMemory::new(), version)));
+        let report = store.probe(store.ids().next().unwrap(), &clock).await;
+        let kinds: Vec<_> = report.complaints().map(|finding| finding.kind()).collect();
+        assert_eq!(kinds.contains(&"store_versioned"), is_versioned, "{report:?}");
+    }
 }
