@@ -20,7 +20,7 @@ use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use crate::clock::Clock;
 use crate::index::carry::{Carried, carry_over};
 use crate::index::damage::{Lost, all_lost};
-use crate::index::{CameraRow, Change, Index, IndexError, PackState};
+use crate::index::{CameraRow, Change, Index, IndexError, PackState, snapshot};
 use crate::keys::Keys;
 use crate::machine;
 use crate::media::GapCause;
@@ -133,6 +133,10 @@ impl Rebuild {
         machine::spawn_blocking(move || {
             if old.exists() {
                 report.history = Some(carry_over(&old, &new));
+            }
+            let snapshot = snapshot::path(old.parent().unwrap_or(&old));
+            if !matches!(report.history, Some(Ok(_))) && snapshot.exists() {
+                report.history = Some(carry_over(&snapshot, &new));
             }
             report.kept = replace(&old, &new, clock.wall())?;
             Ok(report)
