@@ -17,6 +17,7 @@ mod export;
 mod fsck;
 mod keys;
 mod ls;
+mod operate;
 mod rebuild_index;
 mod retention;
 mod run;
@@ -45,8 +46,12 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Record the configured cameras and serve their footage, until SIGTERM or SIGINT
+    /// Record the configured cameras and serve their footage, until SIGTERM or SIGINT; SIGHUP reloads
     Run(ConfigArg),
+    /// Show what the running gateway does: cameras, disk, stores
+    Status(Status),
+    /// Have the running gateway take over its configuration: cameras, tenants, tokens, retention
+    Reload(ConfigArg),
     /// Show Vigie at work: a simulated camera, a local store, a page to open
     Demo(Demo),
     /// Read a configuration, say what is wrong with it, and size the disks that it needs
@@ -91,6 +96,15 @@ impl ConfigArg {
         }
         Ok(loaded)
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -209,6 +223,8 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::CheckConfig(args) => block_on(check_config::run(&args)),
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => block_on(run::run(args)),
+        Command::Status(args) => block_on(operate::status(args)),
+        Command::Reload(args) => block_on(operate::reload(args)),
         Command::Export(args) => block_on(export::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Fsck(args) => block_on(fsck::run(args)),

@@ -56,6 +56,9 @@ pub struct Config {
     pub spool_bytes_max: Option<u64>,
     /// `[http] listen`.
     pub http_listen: SocketAddr,
+    /// `[http] operator_token`: opens metrics, the status of all cameras and reloads. Without one they are open to this
+    /// machine alone.
+    pub operator_token: Option<SecretString>,
     /// Recording constants.
     pub recording: Recording,
     /// Retention constants.

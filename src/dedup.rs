@@ -31,7 +31,7 @@ use crate::machine;
 use crate::pack::reference::{Host, Place};
 use crate::pack::{PackTable, reader};
 use crate::packs::{PackRef, Packs, ReadError};
-use crate::spool::segments::places_told;
+use crate::spool::segments::{claim, places_told};
 use crate::spool::{Reduce, ReduceError, Reduced, Spool};
 use crate::units::{CameraKey, FragmentId, PackId};
 
@@ -74,14 +74,16 @@ impl Dedup {
         let table = machine::spawn_blocking(move || reader::read_table(&path, &vault)).await??;
         let own = Host { pack: table.header.pack, camera };
         if table.is_reference() {
-            // An earlier attempt got so far.
+            // An earlier attempt got so far, and may have ended before the new name was durable.
+            let renamed = file.clone();
+            machine::spawn_blocking(move || machine::sync_name(&renamed)).await??;
             let bytes = std::fs::metadata(&file)?.len();
             return Ok(Reduced { bytes, changes: places_told(&table, bytes), turn });
         }
         let places = self.places(&table, &own).await?;
         let mut now = table;
         let referring = now.with_places(places);
-        if referring.is_reference() && self.replace(&own, &referring, &file, heard).await? {
+        if referring.is_reference() && self.replace(&own, &now, &referring, &file, heard).await? {
             now = referring;
         }
         let bytes = std::fs::metadata(&file)?.len();
@@ -153,16 +155,17 @@ impl Dedup {
     async fn replace(
         &self,
         own: &Host,
+        whole: &PackTable,
         reduced: &PackTable,
         file: &Path,
         heard: &mut Vec<Change>,
     ) -> Result<bool, ReduceError> {
-        let hosts: Vec<PackId> = reduced.hosts().iter().map(|host| host.pack).collect();
         let mut changes = heard.clone();
-        changes.push(Change::Claim { pack: own.pack, hosts });
+        changes.push(Change::Claim(claim(whole, reduced)));
         match self.index.write(changes).await {
             Ok(()) => heard.clear(),
-            // A host that is going meanwhile, or that the index does not know: the pack keeps its bytes.
+            // A host that is going meanwhile, that the index does not know or that refers to others itself by now: the
+            // pack keeps its bytes. So it does when an earlier attempt sealed it and did not hear so: others may refer to it.
             Err(IndexError::Refused(_) | IndexError::Unknown(_)) => return Ok(false),
             Err(e) => return Err(e.into()),
         }

@@ -84,6 +84,7 @@ pub fn camera(id: CameraId, name: &str, url: Url) -> Camera {
 pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<Camera>) -> Result<Config, DemoError> {
     let bad = || DemoError::DataDir(data_dir.display().to_string());
     Ok(Config {
+        operator_token: None,
         spool_dir: data_dir.join("spool"),
         stores: vec![StoreConfig::at(Url::from_directory_path(data_dir.join("store")).map_err(|()| bad())?)],
         master_keys: MasterKeys::default(),

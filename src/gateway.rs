@@ -3,9 +3,10 @@
 //! Start: lock, keys, store, index, HTTP address, recovery, recorders, sweep. Stop: recorders finish their packs, a last
 //! flush, packs are sealed and stored, HTTP answers end, the index closes. Recorders run on threads of their own,
 //! cameras dealt out over them; the sockets of a thread are drained together each tick, because many small reads are
-//! what recording costs most.
+//! what recording costs most. A reload changes cameras, tenants, access tokens and retention; cameras that stay as they
+//! were keep their sessions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,45 +14,45 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::sync::watch as channel;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::clock::Clock;
-use crate::config::{self, Camera, Config, Transport};
+use self::open::Beside;
+pub use self::open::{Opened, gateway_key, index_path, key_places, lock, open, parts, vault};
+use self::recorders::Recorders;
+pub use self::recorders::{CameraChanges, continuity};
+use self::watch::{CatchingUp, OwnWatch, StoreWatch};
+use crate::config::{Camera, Config};
 use crate::dedup::Dedup;
-use crate::hold::Holds;
-use crate::http::{self, Access};
-use crate::index::{CameraRow, Change, Index, IndexError};
+use crate::hold::{Disk, Holds};
+use crate::http::{self, Access, Operator, ReloadRequest};
+use crate::index::{CameraRow, Change, IndexError};
+use crate::keys::KeysError;
 use crate::keys::vault::VaultError;
 use crate::keys::vault::master::BadMasterKey;
-use crate::keys::{Keys, KeysError};
-use crate::media::GapCause;
-use crate::packs::Packs;
+use crate::metrics::Sources;
 use crate::policy::CameraPolicy;
 use crate::rebuild::walk::{Walker, unknown_camera};
-use crate::record::{Continuity, Limits, Recorder, Shared};
+use crate::record::{Limits, Shared};
 use crate::retention::relieve::Reliever;
 use crate::retention::{self, Policy};
 use crate::retrieve::Footage;
-use crate::scrub::Scrubber;
-use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
 use crate::store::identity::Identified;
-use crate::store::probe::Verdict;
-use crate::store::{Store, StoreError, StoreId};
+use crate::store::{Store, StoreError};
 use crate::twin::Twin;
-use crate::units::{CameraKey, TimeRange, WallTime};
+use crate::units::CameraKey;
 
+mod files;
 mod open;
+mod recorders;
+mod services;
 mod tick;
 mod watch;
-
-pub use open::{gateway_key, index_path, key_places, lock, open, parts, vault};
-use watch::{CatchingUp, OwnWatch, StoreWatch};
 
 /// Sessions being opened at a time.
 const OPENING_AT_ONCE: usize = 64;
@@ -103,6 +104,12 @@ pub enum GatewayError {
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// It was told to stop before it recorded anything.
+    #[error("stopped before recording began")]
+    Stopped,
+    /// A running gateway cannot take this over.
+    #[error("{0} cannot be changed while the gateway runs: restart it; nothing was changed")]
+    NeedsRestart(&'static str),
     /// The scrub.
     #[error(transparent)]
     Scrub(#[from] crate::scrub::ScrubError),
@@ -112,144 +119,96 @@ pub enum GatewayError {
 #[derive(Debug)]
 pub struct Gateway {
     address: std::net::SocketAddr,
+    /// As started, with what reloads changed.
+    config: Config,
+    opened: Opened,
     footage: Footage,
-    index: Index,
-    spool: Spool,
+    service: http::Service,
+    policy: channel::Sender<Policy>,
+    recorders: Recorders,
     spool_tasks: crate::spool::Tasks,
-    shards: Vec<thread::JoinHandle<()>>,
-    flusher: JoinHandle<()>,
-    sweeper: JoinHandle<()>,
-    watches: Vec<JoinHandle<()>>,
-    holder: JoinHandle<()>,
-    twin: JoinHandle<()>,
-    scrubbers: Vec<JoinHandle<()>>,
-    server: JoinHandle<()>,
+    /// What the drain of the spool waits for.
+    tasks: TaskTracker,
+    server: tokio::task::JoinHandle<()>,
+    reloads: mpsc::Receiver<ReloadRequest>,
     stop_recording: CancellationToken,
     stop_flushing: CancellationToken,
     stop_serving: CancellationToken,
     _lock: File,
 }
 
-/// What reads footage: the gateway itself, and the commands beside it.
-#[derive(Clone, Debug)]
-pub struct Opened {
-    /// The index.
-    pub index: Index,
-    /// The spool; not started.
-    pub spool: Spool,
-    /// The store.
-    pub store: Store,
-    /// All packs.
-    pub packs: Packs,
-    /// The machine's clocks.
-    pub clock: Arc<dyn Clock>,
-    /// The gateway's secret.
-    pub keys: Keys,
-}
-
 impl Gateway {
     /// Starts recording and serving.
     pub async fn start(config: &Config) -> Result<Self, GatewayError> {
+        Self::start_unless(config, &CancellationToken::new()).await
+    }
+
+    /// The same, until `stop` is cancelled. Before anything is recorded it is cut off anywhere; afterwards the caller
+    /// stops the gateway, so that no stop is taken for a crash.
+    pub async fn start_unless(config: &Config, stop: &CancellationToken) -> Result<Self, GatewayError> {
         let held = lock(config)?;
         let access = Access::new(config.tenants.iter().map(|t| (&t.id, t.access_token.as_ref())))?;
+        let files = files::left_for_http(files::raise_limit(), camera_rows(config).len() as u64);
         // An address that is taken is found out before anything is recorded.
-        let listener = TcpListener::bind(config.http_listen)
-            .await
-            .map_err(|source| GatewayError::Listen { address: config.http_listen, source })?;
-        let address =
-            listener.local_addr().map_err(|source| GatewayError::Listen { address: config.http_listen, source })?;
-        let (opened, beside) = open::open_for_gateway(config).await?;
-        let Opened { index, spool, store, packs, clock, keys } = opened.clone();
-        spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
-        open::configure(config, &opened).await?;
-        let catching_up = begin_catching_up(&opened, &beside).await;
-        if beside.condition().lacks_packs() {
-            // Packs of cameras that nothing else tells of.
-            let cameras: BTreeSet<CameraKey> =
-                spool.pack_files().await?.into_iter().map(|found| found.camera).collect();
-            index.write(cameras.iter().map(|of| Change::KnowCamera(unknown_camera(of))).collect()).await?;
-        }
-        let spool_tasks = spool.start()?;
-        spool.recover().await?;
-
+        let listen_error = |source| GatewayError::Listen { address: config.http_listen, source };
+        let listener = TcpListener::bind(config.http_listen).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let preparing = async {
+            let (opened, beside) = open::open_for_gateway(config).await?;
+            let Opened { index, spool, packs, keys, .. } = &opened;
+            spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
+            open::configure(config, &opened).await?;
+            let catching_up = begin_catching_up(&opened, &beside).await;
+            if beside.condition().lacks_packs() {
+                // Packs of cameras that nothing else tells of.
+                let found = spool.pack_files().await?.into_iter();
+                let cameras: BTreeSet<CameraKey> = found.map(|found| found.camera).collect();
+                index.write(cameras.iter().map(|of| Change::KnowCamera(unknown_camera(of))).collect()).await?;
+            }
+            let spool_tasks = spool.start()?;
+            spool.recover().await?;
+            Ok::<_, GatewayError>((opened, spool_tasks, beside, catching_up))
+        };
+        let (opened, spool_tasks, beside, catching_up) =
+            stop.run_until_cancelled(preparing).await.ok_or(GatewayError::Stopped)??;
+        let [stop_recording, stop_flushing, stop_serving] = [(); 3].map(|()| CancellationToken::new());
         let status = StatusBoard::default();
-        let stop_recording = CancellationToken::new();
-        let shared = Shared {
-            spool: spool.clone(),
-            index: index.clone(),
-            clock: clock.clone(),
-            limits: Limits {
-                pack_bytes_max: config.recording.pack_bytes_max,
-                pack_duration_max: config.recording.pack_duration_max,
-            },
-            opening: Arc::new(Semaphore::new(OPENING_AT_ONCE)),
-        };
-        let recorders = recorders(config, &store, &shared, &status).await?;
-        let cameras = recorders.iter().map(Vec::len).sum::<usize>();
-        let shards = start_shards(config, recorders, &shared.opening, &stop_recording)?;
-
-        let (stop_flushing, stop_serving) = (CancellationToken::new(), CancellationToken::new());
-        let flusher = {
-            let (spool, within, stop) = (spool.clone(), config.recording.durability, stop_flushing.clone());
-            tokio::spawn(async move { spool.flush_until(within, stop).await })
-        };
-        let all = camera_rows(config).into_iter().map(|row| row.key);
-        let twin =
-            Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
-        let sweeper = {
-            let (known, catching, of_sweep) = (twin.clone(), catching_up.clone(), store.clone());
-            let (disk, reserve_bytes, spool_max) = (spool.clone(), config.disk_reserve_bytes, config.spool_bytes_max);
+        let Opened { index, spool, store, packs, clock, keys, .. } = &opened;
+        let recorders = start_recorders(config, &opened, &status, &stop_recording).await?;
+        let tasks = TaskTracker::new();
+        let policy = start_upkeep(config, &opened, &tasks, &catching_up, &stop_flushing)?;
+        start_watches(config, &opened, &tasks, &beside, &catching_up, &stop_flushing);
+        let holds = {
             let zone = config.time_zone.clone();
-            let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
-            let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
-            let storage = retention::sweep::Storage::new(packs.clone(), free_bytes)
-                .relieved_by(reliever)
-                .unless(Arc::new(move |pack| {
-                    if !known.may_delete(&pack.camera, pack.id) {
-                        return Some("another gateway wrote it, and what else that stored is not known yet");
-                    }
-                    let waits = catching.holds(&of_sweep, pack);
-                    waits.then_some("the packs of its store are being entered in the index")
-                }))
-                .shredding(keys.vault().clone());
-            let sweeper = retention::sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy(config, &store))
-                .confirmed_by(retention::confirm::file(&config.data_dir));
-            tokio::spawn(sweeper.run(stop_flushing.clone()))
+            let (index, spool, packs) = (index.clone(), spool.clone(), packs.clone());
+            let disk = disk_for_holds(config, &spool);
+            Holds::within(index, spool, packs, keys.clone(), clock.clone(), zone, Some(disk))
         };
-        let twin = tokio::spawn(twin.run(stop_flushing.clone()));
-        let watches = start_watches(config, &opened, &beside, &catching_up, &stop_flushing);
-        let scrubbers = if keys.trouble().is_some() {
-            // By a substitute of the key every fragment would look damaged.
-            Vec::new()
-        } else {
-            let parts = (index.clone(), spool.clone(), store.clone(), packs.clone());
-            start_scrubs(config, parts, &keys, &clock, &stop_flushing)?
-        };
-        let zone = config.time_zone.clone();
-        let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys, clock.clone(), zone);
-        let holder = tokio::spawn(holds.clone().run(stop_flushing.clone()));
-        let footage = Footage::new(index.clone(), packs, clock);
+        tasks.spawn(holds.clone().run(stop_flushing.clone()));
+        let footage = Footage::new(index.clone(), packs.clone(), clock.clone());
+        let (request_reload, reloads) = mpsc::channel(1);
+        let sources =
+            Sources::new(index.clone(), spool.clone(), status.clone(), clock.clone(), config.disk_reserve_bytes);
+        let service = http::Service::new(footage.clone(), holds, access, &config.time_zone, status);
+        service.operate(Operator::new(config.operator_token.as_ref(), sources, request_reload));
         let server = {
-            let service = http::Service::new(footage.clone(), holds, access, &config.time_zone, status);
-            let stop = stop_serving.clone();
+            let (stop, service) = (stop_serving.clone(), service.clone());
             let until = async move { stop.cancelled().await };
-            tokio::spawn(http::serve(listener, http::router(service), http::Limits::default(), until))
+            tokio::spawn(http::serve(listener, http::router(service), http::Limits::within(files), until))
         };
-        info!(%address, cameras, "recording and serving");
+        info!(%address, cameras = camera_rows(config).len(), "recording and serving");
         Ok(Self {
             address,
+            config: config.clone(),
+            opened,
             footage,
-            index,
-            spool,
+            service,
+            policy,
+            recorders,
             spool_tasks,
-            shards,
-            flusher,
-            sweeper,
-            watches,
-            holder,
-            twin,
-            scrubbers,
+            tasks,
             server,
+            reloads,
             stop_recording,
             stop_flushing,
             stop_serving,
@@ -267,11 +226,38 @@ impl Gateway {
         &self.footage
     }
 
+    /// The next request for a reload that comes over HTTP. Cancel-safe.
+    pub async fn reload_requested(&mut self) -> Option<ReloadRequest> {
+        self.reloads.recv().await
+    }
+
+    /// Takes over another configuration: cameras, tenants, access tokens, retention. Cameras that stay as they were keep
+    /// their sessions.
+    ///
+    /// # Errors
+    /// [`GatewayError::NeedsRestart`] and [`GatewayError::Access`] before anything is changed.
+    pub async fn reload(&mut self, config: &Config) -> Result<CameraChanges, GatewayError> {
+        if let Some(what) = fixed(&self.config, config, &self.opened.store) {
+            return Err(GatewayError::NeedsRestart(what));
+        }
+        let access = Access::new(config.tenants.iter().map(|t| (&t.id, t.access_token.as_ref())))?;
+        let Opened { store, policies, .. } = &self.opened;
+        open::configure(config, &self.opened).await?;
+        policies.replace(config);
+        self.policy.send_replace(policy(config, store));
+        self.service.set_access(access);
+        let changes = self.recorders.apply(config).await?;
+        self.config = config.clone();
+        let CameraChanges { added, removed, restarted, kept } = changes;
+        info!(added, removed, restarted, kept, "took over another configuration");
+        Ok(changes)
+    }
+
     /// Stops in order; everything received whole is in the store or in the spool when this returns.
     pub async fn stop(self) {
         info!("stopping");
         self.stop_recording.cancel();
-        let shards = self.shards;
+        let shards = self.recorders.into_threads();
         let joined = tokio::task::spawn_blocking(move || {
             shards.into_iter().map(thread::JoinHandle::join).filter(Result::is_err).count()
         });
@@ -279,20 +265,17 @@ impl Gateway {
             warn!("a recording thread ended badly: the next start recovers what it left");
         }
         self.stop_flushing.cancel();
-        let tasks = [self.flusher, self.sweeper, self.holder, self.twin];
-        for task in tasks.into_iter().chain(self.scrubbers).chain(self.watches) {
-            if let Err(e) = task.await {
-                warn!(error = %e, "a task ended badly");
-            }
-        }
-        self.spool.close();
+        self.tasks.close();
+        self.tasks.wait().await;
+        let Opened { index, spool, .. } = &self.opened;
+        spool.close();
         self.spool_tasks.join().await;
         self.stop_serving.cancel();
         if let Err(e) = self.server.await {
             warn!(error = %e, "the server ended badly");
         }
-        self.index.close().await;
-        let delays = self.spool.delays();
+        index.close().await;
+        let delays = spool.delays();
         let ms = |delay: Duration| delay.as_millis() as u64;
         info!(
             fragments = delays.count(),
@@ -305,26 +288,69 @@ impl Gateway {
     }
 }
 
-/// One task for each store that is read and checked.
-fn start_scrubs(
+async fn start_recorders(
     config: &Config,
-    parts: (Index, Spool, Store, Packs),
-    keys: &Keys,
-    clock: &Arc<dyn Clock>,
+    opened: &Opened,
+    status: &StatusBoard,
     stop: &CancellationToken,
-) -> Result<Vec<JoinHandle<()>>, GatewayError> {
-    let store = parts.2.clone();
-    let scrubber = Arc::new(Scrubber::new(parts, keys.clone(), clock.clone(), config.data_dir.join("scrub"))?);
-    let tasks = store.ids().zip(&config.stores).filter(|(_, of)| of.scrub_days > 0).map(|(id, of)| {
-        let (scrubber, stop) = (scrubber.clone(), stop.clone());
-        let every = Duration::from_secs(u64::from(of.scrub_days) * 86_400);
-        tokio::spawn(async move { scrubber.run(id, every, stop).await })
-    });
-    Ok(tasks.collect())
+) -> Result<Recorders, GatewayError> {
+    let shared = Shared {
+        spool: opened.spool.clone(),
+        index: opened.index.clone(),
+        clock: opened.clock.clone(),
+        limits: Limits {
+            pack_bytes_max: config.recording.pack_bytes_max,
+            pack_duration_max: config.recording.pack_duration_max,
+        },
+        opening: Arc::new(Semaphore::new(OPENING_AT_ONCE)),
+    };
+    let mut recorders = Recorders::new(config, shared, opened.store.clone(), status.clone(), stop.clone());
+    recorders.apply(config).await?;
+    Ok(recorders)
+}
+
+/// Flush, retention, redundancy, scrub. Gives the way to change retention's policy.
+fn start_upkeep(
+    config: &Config,
+    opened: &Opened,
+    tasks: &TaskTracker,
+    catching_up: &CatchingUp,
+    stop: &CancellationToken,
+) -> Result<channel::Sender<Policy>, GatewayError> {
+    let Opened { index, spool, store, packs, clock, keys, .. } = opened;
+    let (flushed, within, until) = (spool.clone(), config.recording.durability, stop.clone());
+    tasks.spawn(async move { flushed.flush_until(within, until).await });
+    let all = camera_rows(config).into_iter().map(|row| row.key);
+    let twin = Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
+    let (known, catching, of_sweep) = (twin.clone(), catching_up.clone(), store.clone());
+    let (disk, reserve_bytes, spool_max) = (spool.clone(), config.disk_reserve_bytes, config.spool_bytes_max);
+    let zone = config.time_zone.clone();
+    let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
+    let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
+    let storage = retention::sweep::Storage::new(packs.clone(), free_bytes)
+        .relieved_by(reliever)
+        .unless(Arc::new(move |pack| {
+            if !known.may_delete(&pack.camera, pack.id) {
+                return Some("another gateway wrote it, and what else that stored is not known yet");
+            }
+            let waits = catching.holds(&of_sweep, pack);
+            waits.then_some("the packs of its store are being entered in the index")
+        }))
+        .shredding(keys.vault().clone());
+    let (policy, changed) = channel::channel(policy(config, store));
+    let sweeper = retention::sweep::Sweeper::following(index.clone(), clock.clone(), storage, changed)
+        .confirmed_by(retention::confirm::file(&config.data_dir));
+    tasks.spawn(sweeper.run(stop.clone()));
+    tasks.spawn(twin.run(stop.clone()));
+    // By a substitute of the key every fragment would look damaged.
+    if keys.trouble().is_none() {
+        services::start_scrubs(config, opened, tasks, stop)?;
+    }
+    Ok(policy)
 }
 
 /// Stores whose packs the index may not know. Local ones are looked at now: what recovers the spool may ask them.
-async fn begin_catching_up(opened: &Opened, beside: &open::Beside) -> CatchingUp {
+async fn begin_catching_up(opened: &Opened, beside: &Beside) -> CatchingUp {
     let mut unknown = Vec::new();
     for id in opened.store.ids() {
         let mut may_have_packs = beside.condition().lacks_packs() || !beside.knows(opened.store.name(id));
@@ -346,10 +372,11 @@ async fn begin_catching_up(opened: &Opened, beside: &open::Beside) -> CatchingUp
 fn start_watches(
     config: &Config,
     opened: &Opened,
-    beside: &open::Beside,
+    tasks: &TaskTracker,
+    beside: &Beside,
     catching_up: &CatchingUp,
     stop: &CancellationToken,
-) -> Vec<JoinHandle<()>> {
+) {
     let Opened { index, store, packs, clock, .. } = opened.clone();
     let own = OwnWatch {
         opened: opened.clone(),
@@ -357,34 +384,56 @@ fn start_watches(
         index_path: index_path(config),
         data_dir: config.data_dir.clone(),
     };
-    let mut watches = vec![tokio::spawn(own.run(stop.clone()))];
+    tasks.spawn(own.run(stop.clone()));
     let walker = Walker::new(index, store.clone(), packs, clock, config.time_zone.clone());
     for id in store.ids() {
         let (opened, beside, walker) = (opened.clone(), beside.clone(), walker.clone());
         let watch = StoreWatch { opened, beside, walker, catching_up: catching_up.clone() };
-        watches.push(tokio::spawn(watch.run(id, stop.clone())));
+        tasks.spawn(watch.run(id, stop.clone()));
     }
-    watches
 }
 
-/// Says of a store what it lacks, in the log and as events. Recording does not wait for it.
-async fn probe_store(opened: &Opened, id: StoreId) {
-    let report = opened.store.probe(id, &*opened.clock).await;
-    let mut events = Vec::new();
-    for finding in report.complaints() {
-        let name = &report.store;
-        match finding.verdict {
-            Verdict::Refused => error!(store = %name, "{finding}"),
-            _ => warn!(store = %name, "{finding}"),
-        }
-        let (at, detail) = (opened.clock.wall(), format!("store {name}: {finding}"));
-        events.push(Change::Event { at, tenant: None, camera: None, kind: finding.kind(), detail });
-    }
-    if events.is_empty() {
-        info!(store = %report.store, "the store does all that is asked of it");
-    } else if let Err(error) = opened.index.write(events).await {
-        warn!(%error, "the index did not take what was found out about a store");
-    }
+fn disk_for_holds(config: &Config, spool: &Spool) -> Disk {
+    let (disk, reserve_bytes) = (spool.clone(), config.disk_reserve_bytes);
+    let free_bytes = Arc::new(move || disk.free_bytes(reserve_bytes));
+    Disk { free_bytes, reserve_bytes, tenants: config.tenants.len() as u64 }
+}
+
+/// What differs between these configurations and cannot be taken over by a running gateway.
+fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
+    let places = |config: &Config| (config.data_dir.clone(), config.spool_dir.clone());
+    let domains = |config: &Config| {
+        let mut all: Vec<_> = config.tenants.iter().map(|t| (t.id.clone(), t.dedup_domain.clone())).collect();
+        all.retain(|(_, domain)| domain.is_some());
+        all
+    };
+    let keys =
+        |config: &Config| camera_rows(config).into_iter().map(|row| row.key).collect::<std::collections::BTreeSet<_>>();
+    let home = |tenant: &crate::config::Tenant, camera: &Camera| {
+        let chosen = camera.store.store.as_ref().or(tenant.store.store.as_ref());
+        chosen.cloned().unwrap_or_else(|| then.default_store().name.clone())
+    };
+    let moved = then.tenants.iter().any(|tenant| {
+        tenant.cameras.iter().any(|camera| {
+            let key = CameraKey { tenant: tenant.id.clone(), camera: camera.id.clone() };
+            home(tenant, camera) != store.name(store.home(&key))
+        })
+    });
+    let checks = [
+        (places(now) != places(then), "[data] dir or spool_dir"),
+        (now.http_listen != then.http_listen, "[http] listen"),
+        (format!("{:?}", now.stores) != format!("{:?}", then.stores), "[store]"),
+        (format!("{:?}", now.recording) != format!("{:?}", then.recording), "[recording]"),
+        (now.time_zone != then.time_zone, "time_zone"),
+        (
+            (now.disk_reserve_bytes, now.spool_bytes_max) != (then.disk_reserve_bytes, then.spool_bytes_max),
+            "[data] disk_reserve_mib or spool_mib_max",
+        ),
+        (domains(now) != domains(then), "dedup_domain of a tenant"),
+        (moved, "the store of a camera"),
+        (store.is_shared() && keys(now) != keys(then), "the cameras of a shared store"),
+    ];
+    checks.into_iter().find(|(differs, _)| *differs).map(|(_, what)| what)
 }
 
 /// The configuration's cameras as the index keeps them.
@@ -413,129 +462,4 @@ fn policy(config: &Config, store: &Store) -> Policy {
         shared: store.is_shared().then(|| store.clone()),
         stores: Some(store.clone()),
     }
-}
-
-/// One recorder a camera, each taking up where its footage ended; those that send over TCP, and those over UDP.
-async fn recorders(
-    config: &Config,
-    store: &Store,
-    shared: &Shared,
-    status: &StatusBoard,
-) -> Result<[Vec<Recorder>; 2], GatewayError> {
-    let mut groups: HashMap<(Option<String>, Option<u16>), SessionGroup> = HashMap::new();
-    let (mut over_tcp, mut over_udp) = (Vec::new(), Vec::new());
-    for tenant in &config.tenants {
-        for camera in &tenant.cameras {
-            let key = CameraKey { tenant: tenant.id.clone(), camera: camera.id.clone() };
-            let server = (camera.url.host_str().map(str::to_owned), camera.url.port());
-            let group = groups.entry(server).or_default().clone();
-            let source = RtspSource::new(rtsp_config(&key, camera), shared.clock.clone(), group);
-            let now = shared.clock.wall();
-            let continuity = match store.shared(&key) {
-                // What others recorded does not count.
-                Some(config::Shared { rank, .. }) => {
-                    let last_end = shared.index.own_end(&key, *rank).await?;
-                    continuity_after(&shared.index, &key, last_end, now).await?
-                }
-                None => continuity(&shared.index, &key, now).await?,
-            };
-            let slot = status.slot(&key);
-            let recorder = Recorder::new(shared.clone(), Box::new(source), slot, key, continuity);
-            match camera.transport {
-                Transport::Tcp => over_tcp.push(recorder),
-                Transport::Udp => over_udp.push(recorder),
-            }
-        }
-    }
-    Ok([over_tcp, over_udp])
-}
-
-fn rtsp_config(key: &CameraKey, camera: &Camera) -> RtspConfig {
-    RtspConfig {
-        camera: key.clone(),
-        url: camera.url.clone(),
-        username: camera.username.clone(),
-        password: camera.password.clone(),
-        transport: camera.transport,
-        audio: camera.audio_legal_basis.is_some(),
-        silence_max: camera.silence_max,
-        setup_timeout: SETUP_TIMEOUT,
-    }
-}
-
-/// Where a camera's footage ended, and why. A gateway that was stopped has left an open gap; footage without one means
-/// that it was killed.
-pub async fn continuity(index: &Index, key: &CameraKey, now: WallTime) -> Result<Continuity, IndexError> {
-    let last_end = index.extent(key).await?.map(|extent| extent.end());
-    continuity_after(index, key, last_end, now).await
-}
-
-async fn continuity_after(
-    index: &Index,
-    key: &CameraKey,
-    last_end: Option<WallTime>,
-    now: WallTime,
-) -> Result<Continuity, IndexError> {
-    let around = last_end.and_then(|end| TimeRange::new(end, WallTime(i64::MAX)));
-    let everything = TimeRange::new(WallTime(i64::MIN), WallTime(i64::MAX));
-    let mut open = None;
-    if let Some(range) = around.or(everything) {
-        let gaps = index.gaps(key, range).await?;
-        open = gaps.iter().rev().find(|gap| gap.end.is_none()).map(|gap| (gap.start, gap.cause));
-    }
-    // The torn tail of a pack may reach beyond the start of a gap that was opened without it.
-    if let (Some((start, cause)), Some(end)) = (open, last_end)
-        && start < end
-    {
-        open = Some((end, cause));
-    }
-    let mut continuity = Continuity::new(key.clone(), last_end, open);
-    if open.is_none() && last_end.is_some() {
-        index.write(continuity.stopped(now, GapCause::GatewayCrashed)).await?;
-    }
-    Ok(continuity)
-}
-
-/// Deals the recorders out over threads and starts them. Cameras over UDP have a thread of their own, which never lets
-/// a socket fill: the kernel's usual receive buffer holds a hundred packets, less than one large picture, and what
-/// comes then is lost. A TCP socket that is full holds its camera back instead.
-fn start_shards(
-    config: &Config,
-    [over_tcp, over_udp]: [Vec<Recorder>; 2],
-    opening: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Result<Vec<thread::JoinHandle<()>>, GatewayError> {
-    let shards = config.recording.shards.clamp(1, over_tcp.len().max(1));
-    let mut dealt: Vec<Vec<Recorder>> = (0..shards).map(|_| Vec::new()).collect();
-    for (i, recorder) in over_tcp.into_iter().enumerate() {
-        dealt[i % shards].push(recorder);
-    }
-    let ticking = dealt.into_iter().map(|recorders| (config.recording.tick, recorders));
-    let threads = ticking.chain([(Duration::ZERO, over_udp)]).filter(|(_, recorders)| !recorders.is_empty());
-    let start = |(n, (tick, recorders))| {
-        let opening = opening.clone();
-        let is_opening = move || opening.available_permits() < OPENING_AT_ONCE;
-        start_shard(n, tick::recording_runtime(tick, is_opening), recorders, stop.clone())
-    };
-    threads.enumerate().map(start).collect()
-}
-
-fn start_shard(
-    n: usize,
-    runtime: std::io::Result<Runtime>,
-    recorders: Vec<Recorder>,
-    stop: CancellationToken,
-) -> Result<thread::JoinHandle<()>, GatewayError> {
-    let io = |source| GatewayError::Io { path: format!("recording thread {n}").into(), source };
-    let runtime = runtime.map_err(io)?;
-    let record = async move {
-        let tasks: Vec<_> = recorders.into_iter().map(|r| tokio::spawn(r.run(stop.clone()))).collect();
-        for task in tasks {
-            if let Err(e) = task.await {
-                tracing::error!(error = %e, "a recorder ended badly: its camera is not recorded until the next start");
-            }
-        }
-        tokio::time::sleep(TEARDOWN_TIME).await;
-    };
-    thread::Builder::new().name(format!("record-{n}")).spawn(move || runtime.block_on(record)).map_err(io)
 }

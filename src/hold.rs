@@ -21,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
+use crate::event::{Actor, Event, Fact};
 use crate::index::hold::HoldRow;
 use crate::index::{Change, Index, IndexError, Outcome, PackRow};
 use crate::keys::Keys;
+use crate::machine;
 use crate::media::GapCause;
 use crate::pack::{HoldFacts, PackError};
 use crate::packs::{PackRef, Packs, ReadError};
@@ -59,6 +61,14 @@ pub enum HoldError {
     /// The tenant has no such camera.
     #[error("no camera {0}")]
     NoCamera(CameraKey),
+    /// The disk has no room for a copy: it is tried again.
+    #[error(
+        "the holds of tenant {0} take their share of the disk, or the disk its reserve: release holds, or add disk"
+    )]
+    NoRoom(TenantId),
+    /// The disk does not say how much is free: it is tried again.
+    #[error("the disk does not say how much is free: {0}")]
+    Disk(std::io::Error),
     /// The tenant has no such hold.
     #[error("no hold {0}")]
     NoHold(HoldId),
@@ -122,7 +132,7 @@ pub struct HoldState {
     pub hold: HoldRow,
     /// Footage that stays for it. What is yet to come is not in it.
     pub protected: Vec<TimeRange>,
-    /// The part of that which is in packs of the hold's own.
+    /// The part of that which is copied already.
     pub copied: Vec<TimeRange>,
     /// What is absent of the past.
     pub absent: Vec<Absent>,
@@ -143,6 +153,33 @@ struct Inner {
     wake: Notify,
     /// Holds of which it was said that they cannot be copied for now.
     told: Mutex<HashSet<HoldId>>,
+    disk: Option<Disk>,
+}
+
+/// The disk that copies are written to, and how much of it they may take.
+#[derive(Clone)]
+pub struct Disk {
+    /// Bytes that are free. May block.
+    pub free_bytes: Arc<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
+    /// Kept for recording.
+    pub reserve_bytes: u64,
+    /// What the reserve leaves is shared by so many.
+    pub tenants: u64,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Disk(reserve of {} bytes, {} tenants)", self.reserve_bytes, self.tenants)
+    }
+}
+
+impl Disk {
+    /// Whether a tenant whose holds take `own` bytes, where all holds take `held`, may take so many more.
+    fn grants(&self, free: u64, held: u64, own: u64, more: u64) -> bool {
+        let left = free.saturating_sub(self.reserve_bytes);
+        let share = left.saturating_add(held) / self.tenants.max(1);
+        more <= left && own.saturating_add(more) <= share
+    }
 }
 
 impl Holds {
@@ -155,7 +192,21 @@ impl Holds {
         clock: Arc<dyn Clock>,
         time_zone: TimeZone,
     ) -> Self {
+        Self::within(index, spool, packs, keys, clock, time_zone, None)
+    }
+
+    /// The same, where copies leave the reserve of this disk alone, and each tenant's holds its share of the rest.
+    pub fn within(
+        index: Index,
+        spool: Spool,
+        packs: Packs,
+        keys: Keys,
+        clock: Arc<dyn Clock>,
+        time_zone: TimeZone,
+        disk: Option<Disk>,
+    ) -> Self {
         Self(Arc::new(Inner {
+            disk,
             index,
             spool,
             packs,
@@ -185,21 +236,16 @@ impl Holds {
             return Err(HoldError::Invalid(what));
         }
         let facts = HoldFacts { id: HoldId::generate(now), range, reference, requester, reason, until, placed: now };
-        let event = Change::Event {
-            at: now,
-            tenant: None,
-            camera: Some(camera.clone()),
-            kind: "hold_placed",
-            detail: format!(
-                "hold {} by {} ({}), reference {}, on {} to {}, until {until}",
-                facts.id,
-                facts.requester,
-                facts.reason,
-                if facts.reference.is_empty() { "none" } else { &facts.reference },
-                range.start(),
-                range.end()
-            ),
+        let placed = Fact::HoldPlaced {
+            hold: facts.id,
+            reference: facts.reference.clone(),
+            requester: facts.requester.clone(),
+            reason: facts.reason.clone(),
+            start: range.start(),
+            end: range.end(),
+            until,
         };
+        let event = Change::Event(Event::of_camera(now, &camera, placed).by(Actor::Tenant));
         let hold = HoldRow { camera: camera.clone(), facts: facts.clone(), closed: None };
         index.write(vec![Change::PlaceHold { camera, hold: Arc::new(facts) }, event]).await?;
         wake.notify_one();
@@ -214,13 +260,8 @@ impl Holds {
             return Ok(hold);
         }
         let at = clock.wall();
-        let event = Change::Event {
-            at,
-            tenant: None,
-            camera: Some(hold.camera.clone()),
-            kind: "hold_released",
-            detail: format!("hold {id} by {} was released: what was kept for it is destroyed", hold.facts.requester),
-        };
+        let released = Fact::HoldReleased { hold: id, requester: hold.facts.requester.clone() };
+        let event = Change::Event(Event::of_camera(at, &hold.camera, released).by(Actor::Tenant));
         index.write(vec![Change::EndHold { hold: id, at }, event]).await?;
         self.known(tenant, id).await
     }
@@ -317,10 +358,7 @@ impl Holds {
             Err(error) => {
                 warn!(%error, hold = %id, camera = %hold.camera, pack = %pack.id, "a hold could not copy a pack, which stays meanwhile");
                 if told().insert(id) {
-                    let detail = format!(
-                        "hold {id} cannot copy what it covers for now ({error}): the footage stays, and so do its neighbours, until it can"
-                    );
-                    self.tell(hold, "hold_waits", detail).await;
+                    self.tell(hold, Fact::HoldWaits { hold: id }).await;
                 }
                 false
             }
@@ -337,23 +375,23 @@ impl Holds {
         let table = match packs.table(&pack).await {
             Ok(table) => table,
             Err(error @ (ReadError::NotFound(_) | ReadError::Pack(PackError::Malformed { .. }))) => {
-                let (start, end) = (row.start, row.end);
-                let detail = format!("hold {}: {error}; footage from {start} to {end} is not kept", hold.facts.id);
-                self.tell(hold, "hold_damaged", detail).await;
+                error!(%error, hold = %hold.facts.id, camera = %hold.camera, pack = %row.id, "a pack is damaged and is not kept");
+                let (hold_id, pack, start, end) = (hold.facts.id, row.id, row.start, row.end);
+                self.tell(hold, Fact::HoldDamaged { hold: hold_id, pack, start, end }).await;
                 return Ok(index.write(vec![done]).await?);
             }
             Err(error) => return Err(error.into()),
         };
-        // What other holds keep may be here already, from the footage as recorded.
-        let own = index.held_segments(&hold.camera, hold.facts.id, hold.facts.range).await?;
-        let own: Vec<TimeRange> = own.iter().map(|segment| segment.range).collect();
-        let wanted = copy::wanted(&table, hold.facts.range, &own);
+        // What a hold in force keeps is shared, this one's own included: nothing is copied twice.
+        let kept = index.kept_spans(&hold.camera, hold.facts.range).await?;
+        let wanted = copy::wanted(&table, hold.facts.range, &kept);
         if wanted.is_empty() {
             return Ok(index.write(vec![done]).await?);
         }
+        self.leave_room(&hold.camera, row.bytes).await?;
         let copy::Copied { table, draft, lost } = self.write_copy(hold, &pack, &table, wanted).await?;
-        for what in lost {
-            self.tell(hold, "hold_damaged", format!("hold {}: {what}", hold.facts.id)).await;
+        for fact in lost {
+            self.tell(hold, fact).await;
         }
         match table {
             Some(table) => {
@@ -365,9 +403,21 @@ impl Holds {
         }
     }
 
-    async fn tell(&self, hold: &HoldRow, kind: &'static str, detail: String) {
-        let (at, camera) = (self.0.clock.wall(), Some(hold.camera.clone()));
-        let event = Change::Event { at, tenant: None, camera, kind, detail };
+    /// Refuses a copy that would take the reserve, or more than the tenant's share: the originals stay meanwhile.
+    async fn leave_room(&self, camera: &CameraKey, bytes: u64) -> Result<(), HoldError> {
+        let Some(disk) = self.0.disk.clone() else { return Ok(()) };
+        let ask = disk.free_bytes.clone();
+        let free = machine::spawn_blocking(move || ask()).await;
+        let free = free.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(HoldError::Disk)?;
+        let by_tenant = self.0.index.held_bytes().await?;
+        let held = by_tenant.iter().map(|(_, bytes)| bytes).sum();
+        let own = by_tenant.iter().find(|(tenant, _)| *tenant == camera.tenant).map_or(0, |(_, bytes)| *bytes);
+        if disk.grants(free, held, own, bytes) { Ok(()) } else { Err(HoldError::NoRoom(camera.tenant.clone())) }
+    }
+
+    async fn tell(&self, hold: &HoldRow, fact: Fact) {
+        let kind = fact.kind();
+        let event = Change::Event(Event::of_camera(self.0.clock.wall(), &hold.camera, fact));
         if let Err(error) = self.0.index.write(vec![event]).await {
             error!(%error, hold = %hold.facts.id, kind, "an event of a hold was lost");
         }
@@ -454,4 +504,20 @@ fn explain(holes: &mut Vec<TimeRange>, span: TimeRange, why: Why, absent: &mut V
         left.extend(TimeRange::new(range.end(), hole.end()));
     }
     *holes = left;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_leave_the_reserve_and_the_shares_of_other_tenants() {
+        let disk = Disk { free_bytes: Arc::new(|| Ok(0)), reserve_bytes: 100, tenants: 2 };
+        // 300 are left beyond the reserve, 100 are held: each tenant may hold 200.
+        assert!(disk.grants(400, 100, 0, 200));
+        assert!(!disk.grants(400, 100, 0, 201), "the other tenant's share");
+        assert!(!disk.grants(400, 100, 100, 101), "what it holds counts");
+        assert!(!disk.grants(100, 1_000, 0, 1), "the reserve is for recording");
+        assert!(!disk.grants(50, 0, 0, 1));
+    }
 }

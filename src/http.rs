@@ -1,31 +1,36 @@
 //! HTTP: routes, authorisation, errors to status in one place, OpenAPI.
 //!
 //! ```text
-//! serve: accept, limits ─ frame: headers, problems, time, bodies ─┬─ /healthz
+//! serve: accept, limits ─ frame: headers, problems, time, bodies ─┬─ /livez, /readyz
+//!                                                                 ├─ operator ─ /metrics, /operator/…
 //!                                                                 └─ authorise ─ pages, /api/…
 //! ```
 //!
-//! Invariants: every route but `/healthz` lies behind [`auth`]; every error is a problem of [`problem`]; every route is
+//! Invariants: every route but the probes lies behind [`auth`] or [`operator`]; every error is a problem of [`problem`]; every route is
 //! in the OpenAPI document, because a route is registered with its description or not at all.
-//! Absent on purpose: no request changes footage or configuration; holds alone are placed and released, and theirs is the
-//! only body that is read.
+//! Absent on purpose: no request changes footage; holds are placed and released, and the configuration is read again, but
+//! never written.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::HttpBody;
-use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use parking_lot::RwLock;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::auth::{Access, TokenMissing};
+pub use self::operator::{Operator, ReloadRequest};
 use self::problem::{Kind, Problem};
 pub use self::serve::{Limits, serve};
 use crate::hold::Holds;
+use crate::metrics::HttpCounts;
 use crate::retrieve::Footage;
 use crate::status::StatusBoard;
 
@@ -34,13 +39,18 @@ mod cameras;
 mod clip;
 mod description;
 mod events;
+mod guarded;
+mod guesses;
 mod hls;
 mod holds;
+mod operator;
 mod page;
 mod params;
+mod peer;
 mod problem;
 mod range;
 mod serve;
+mod share;
 mod stats;
 mod uploads;
 
@@ -50,6 +60,12 @@ const BODY_BYTES_MAX: u64 = 4096;
 /// Longest time to the head of an answer. Bodies take as long as they take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// Requests of a tenant at once. A wall of sixteen cameras takes two for each.
+const REQUESTS_PER_TENANT_MAX: usize = 96;
+
+/// Snapshots of a tenant at once: two are made at a time, of all tenants together, and the others wait their turn.
+const SNAPSHOTS_PER_TENANT_MAX: usize = 4;
+
 /// What the routes answer from; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service(Arc<Inner>);
@@ -58,10 +74,17 @@ pub struct Service(Arc<Inner>);
 struct Inner {
     footage: Footage,
     holds: Holds,
-    access: Access,
+    access: RwLock<Arc<Access>>,
     time_zone: String,
     status: StatusBoard,
+    operator: OnceLock<Operator>,
+    counts: Counts,
     clips: clip::Clips,
+    guesses: guesses::Guesses,
+    /// Requests being answered, bodies included.
+    requests: share::Shares,
+    /// Snapshots being made, or waiting for a decoder.
+    snapshots: share::Shares,
 }
 
 impl Service {
@@ -74,7 +97,19 @@ impl Service {
         status: StatusBoard,
     ) -> Self {
         let time_zone = time_zone.iana_name().unwrap_or("UTC").to_owned();
-        Self(Arc::new(Inner { footage, holds, access, time_zone, status, clips: clip::Clips::default() }))
+        Self(Arc::new(Inner {
+            footage,
+            holds,
+            access: RwLock::new(Arc::new(access)),
+            time_zone,
+            status,
+            operator: OnceLock::new(),
+            counts: Counts::default(),
+            clips: clip::Clips::default(),
+            guesses: guesses::Guesses::default(),
+            requests: share::Shares::of(REQUESTS_PER_TENANT_MAX),
+            snapshots: share::Shares::of(SNAPSHOTS_PER_TENANT_MAX),
+        }))
     }
 
     fn footage(&self) -> &Footage {
@@ -85,8 +120,35 @@ impl Service {
         &self.0.holds
     }
 
-    fn access(&self) -> &Access {
-        &self.0.access
+    fn access(&self) -> Arc<Access> {
+        self.0.access.read().clone()
+    }
+
+    /// From the next request on.
+    pub fn set_access(&self, access: Access) {
+        *self.0.access.write() = Arc::new(access);
+    }
+
+    /// Opens the operator's routes. The first call counts.
+    pub fn operate(&self, operator: Operator) {
+        // A second operator would be a second gateway behind one service: there is none.
+        let _ = self.0.operator.set(operator);
+    }
+}
+
+/// Answers by class of their status.
+#[derive(Debug, Default)]
+struct Counts([AtomicU64; 6]);
+
+impl Counts {
+    fn add(&self, status: StatusCode) {
+        if let Some(class) = self.0.get(usize::from(status.as_u16() / 100)) {
+            class.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> HttpCounts {
+        HttpCounts { answers: std::array::from_fn(|class| self.0[class].load(Ordering::Relaxed)) }
     }
 }
 
@@ -116,8 +178,15 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(page::style))
         .routes(routes!(page::openapi))
         .split_for_parts();
-    let (open, healthz) = OpenApiRouter::new().routes(routes!(page::healthz)).split_for_parts();
-    api.merge(healthz);
+    let (open, probes) =
+        OpenApiRouter::new().routes(routes!(operator::livez)).routes(routes!(operator::readyz)).split_for_parts();
+    let (operators, described) = OpenApiRouter::new()
+        .routes(routes!(operator::metrics))
+        .routes(routes!(operator::status))
+        .routes(routes!(operator::reload))
+        .split_for_parts();
+    api.merge(probes);
+    api.merge(described);
     description::complete(&mut api);
     let document = page::Document::new(&api);
     let not_here =
@@ -130,13 +199,18 @@ pub fn router(service: Service) -> Router {
         .method_not_allowed_fallback(not_so)
         .layer(axum::Extension(document))
         .layer(middleware::from_fn_with_state(service.clone(), auth::authorise))
+        .merge(
+            operators
+                .method_not_allowed_fallback(not_so)
+                .layer(middleware::from_fn_with_state(service.clone(), operator::authorise)),
+        )
         .merge(open.method_not_allowed_fallback(not_so))
-        .layer(middleware::from_fn(frame))
+        .layer(middleware::from_fn_with_state(service.clone(), frame))
         .with_state(service)
 }
 
 /// What holds for every answer: bounded in time, problems written out, headers that keep browsers honest.
-async fn frame(request: Request, next: Next) -> Response {
+async fn frame(State(service): State<Service>, request: Request, next: Next) -> Response {
     let instance = request.uri().path().to_owned();
     let response = if request.body().size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX) {
         Problem::new(
@@ -150,6 +224,7 @@ async fn frame(request: Request, next: Next) -> Response {
         })
     };
     let mut response = Problem::render(response, &instance);
+    service.0.counts.add(response.status());
     for (name, value) in FRAME_HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }

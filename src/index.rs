@@ -19,9 +19,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::event::Event;
 use crate::media::{Gap, GapCause};
 use crate::pack::HoldFacts;
-use crate::units::{CameraKey, HoldId, KeyId, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, HoldId, KeyId, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 mod apply;
 pub mod carry;
@@ -29,6 +30,7 @@ pub mod damage;
 mod database;
 pub mod dedup;
 pub mod examine;
+pub mod figures;
 pub mod hold;
 pub mod identity;
 pub mod keys;
@@ -119,33 +121,7 @@ impl PackState {
     }
 }
 
-/// Why a pack is destroyed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Reason {
-    /// Its time was over.
-    Expired = 1,
-    /// The disk was full and it was the oldest beyond its guaranteed time.
-    DiskFull = 2,
-    /// The hold that it stayed for is over, or was released.
-    HoldEnded = 3,
-}
-
-impl Reason {
-    /// The word in events and in the register.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::DiskFull => "disk_full",
-            Self::HoldEnded => "hold_ended",
-        }
-    }
-
-    /// From the number that rows hold.
-    fn from_code(code: u8) -> Option<Self> {
-        [Self::Expired, Self::DiskFull, Self::HoldEnded].into_iter().find(|r| *r as u8 == code)
-    }
-}
+pub use crate::event::DestructionReason as Reason;
 
 /// What came of a pack that was to be destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -244,19 +220,20 @@ pub struct GapRow {
     pub lost_packets: u32,
 }
 
-/// Something that happened, for operators and auditors.
+/// An event as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRow {
     /// Grows with each event.
     pub id: i64,
-    /// When, on the gateway's clock.
-    pub at: WallTime,
-    /// About which camera; `None`: about the gateway or the tenant.
-    pub camera: Option<CameraKey>,
-    /// What, as one word: `connected`, `connection_lost`, `gap_opened`, `clock_step`, `pack_deleted`, `disk_full`, …
-    pub kind: String,
-    /// One line for people. Never a credential.
-    pub detail: String,
+    /// What happened.
+    pub event: Event,
+}
+
+impl EventRow {
+    /// What happened, as one word.
+    pub fn kind(&self) -> &'static str {
+        self.event.fact.kind()
+    }
 }
 
 /// What is known of a run.
@@ -436,26 +413,12 @@ pub enum Change {
         /// 48 bits each.
         hooks: Vec<u64>,
     },
-    /// Bytes of this pack may lie in these from now on, besides those in which they lie already. Refused when one of
-    /// them is not whole, or is condemned: it will not stay.
-    Claim {
-        /// Which pack.
-        pack: PackId,
-        /// Those that hold its bytes.
-        hosts: Vec<PackId>,
-    },
-    /// Bytes of this pack lie in these and in no others, and its own file has this size. Hosts that the index does not
-    /// know are left out: `fsck` finds them.
-    Refers {
-        /// Which pack.
-        pack: PackId,
-        /// Size of its file.
-        bytes: u64,
-        /// Bytes of samples that lie elsewhere.
-        lent_bytes: u64,
-        /// Where.
-        hosts: Vec<PackId>,
-    },
+    /// Bytes of this pack may lie in other packs from now on, besides those in which they lie already. Written before
+    /// the pack's file changes. Refused unless every byte that is claimed is final: see [`dedup`].
+    Claim(dedup::Claim),
+    /// Where the bytes of this pack lie from now on: in these packs and in no others. Hosts that the index does not know are
+    /// left out: `fsck` finds them. Refused when a sealed pack would hold less by itself than before.
+    Refers(dedup::Refers),
     /// The store acknowledged size and checksum.
     PackStored {
         /// Which pack.
@@ -573,18 +536,7 @@ pub enum Change {
         before: WallTime,
     },
     /// Something happened.
-    Event {
-        /// When.
-        at: WallTime,
-        /// Whose matter; `None`: the gateway's.
-        tenant: Option<TenantId>,
-        /// About which camera.
-        camera: Option<CameraKey>,
-        /// What.
-        kind: &'static str,
-        /// One line.
-        detail: String,
-    },
+    Event(Event),
     /// Events and register entries older than this instant are forgotten, the oldest first and a bounded number at a
     /// time, and so are cameras that are in no configuration and left no trace.
     ForgetEventsBefore {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -85,6 +86,9 @@ pub struct Packs {
     store: Store,
     /// Whole packs' tables.
     tables: Cache<PackId, Whole>,
+    /// How often a table was forgotten. One that was read from a file before it was replaced, and comes to the cache
+    /// after, would stay there: it is kept only when none was forgotten meanwhile.
+    forgotten: Arc<AtomicU64>,
 }
 
 /// What is known of a whole pack: its table, and the size of the file that it was read from.
@@ -122,12 +126,16 @@ impl Packs {
             u32::try_from(samples).unwrap_or(u32::MAX)
         };
         let tables = Cache::builder().max_capacity(CACHED_SAMPLES_MAX).weigher(weight).build();
-        Self { spool, store, tables }
+        Self { spool, store, tables, forgotten: Arc::default() }
     }
 
-    /// The pack's fragment table: from memory while it grows, otherwise from its trailing box, cached.
+    /// The pack's fragment table: from memory while it grows and the caller knows no better, otherwise from its trailing
+    /// box, cached.
     pub async fn table(&self, pack: &PackRef) -> Result<Arc<PackTable>, ReadError> {
-        if let Some(table) = self.spool.growing(pack.id).and_then(|growing| growing.table()) {
+        // Of a sealed pack the file alone says where its bytes lie: other packs go by that.
+        if pack.state == PackState::Open
+            && let Some(table) = self.spool.growing(pack.id).and_then(|growing| growing.table())
+        {
             return Ok(table);
         }
         match self.whole(pack).await {
@@ -163,6 +171,7 @@ impl Packs {
                 unknown.push((place, pack.id, self.opener(pack)));
             }
         }
+        let at = self.forgotten();
         let mut here: Vec<Option<Whole>> = Vec::new();
         here.resize_with(packs.len(), || None);
         if let Some(&(_, id, _)) = unknown.first() {
@@ -178,7 +187,7 @@ impl Packs {
         }
         let each = packs.iter().zip(here).map(|(pack, here)| async move {
             match here {
-                Some(whole) => Ok(self.keep(pack, whole).await?.table),
+                Some(whole) => Ok(self.keep(pack, whole, at).await?.table),
                 None => self.table(pack).await,
             }
         });
@@ -190,8 +199,9 @@ impl Packs {
         match self.tables.get(&pack.id).await {
             Some(whole) => Ok(whole),
             None => {
+                let at = self.forgotten();
                 let whole = self.read_table(pack).await?;
-                self.keep(pack, whole).await
+                self.keep(pack, whole, at).await
             }
         }
     }
@@ -206,9 +216,19 @@ impl Packs {
         Ok(is_of(pack, whole)?.table)
     }
 
-    async fn keep(&self, pack: &PackRef, whole: Whole) -> Result<Whole, ReadError> {
+    /// The state of the count before a table is read.
+    fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::SeqCst)
+    }
+
+    /// Keeps a table that was read since the count was `at`.
+    async fn keep(&self, pack: &PackRef, whole: Whole, at: u64) -> Result<Whole, ReadError> {
         let whole = is_of(pack, whole)?;
         self.tables.insert(pack.id, whole.clone()).await;
+        // Whoever forgets counts before it removes: one of both sees the other.
+        if self.forgotten() != at {
+            self.tables.invalidate(&pack.id).await;
+        }
         Ok(whole)
     }
 
@@ -362,6 +382,7 @@ impl Packs {
 
     /// The pack was written anew: what is known of its table is no longer true.
     pub async fn forget_table(&self, pack: PackId) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.tables.invalidate(&pack).await;
     }
 
@@ -369,7 +390,7 @@ impl Packs {
     /// (absent already counts as gone).
     pub async fn delete(&self, pack: &PackRef) -> Result<(), ReadError> {
         let _busy = self.spool.busy_deleting(pack.id).await;
-        self.tables.invalidate(&pack.id).await;
+        self.forget_table(pack.id).await;
         // What is invalidated is dropped with the cache's next work; until then it would hold the pack's key.
         self.tables.run_pending_tasks().await;
         let stored = self.store.delete(&pack.camera, pack.id).await;

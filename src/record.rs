@@ -12,13 +12,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::clock::Clock;
+use crate::event::{Event, Fact};
 use crate::index::{Change, Index};
 use crate::machine;
 use crate::media::GapCause;
 use crate::source::{Source, SourceError};
 use crate::spool::Spool;
 use crate::status::{CameraState, StatusSlot};
-use crate::units::{CameraKey, WallTime};
+use crate::units::CameraKey;
 
 mod backoff;
 mod continuity;
@@ -114,13 +115,11 @@ impl Recorder {
         let now = self.shared.clock.wall();
         self.status.update(|status| {
             status.enter(CameraState::Connected, now);
-            status.detail.clear();
             status.video = Some((&params.video).into());
             status.also_offered = session.also_offered.clone();
         });
-        let detail = format!("{} {}x{}", params.video.rfc6381, params.video.width, params.video.height);
         info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");
-        self.tell(vec![self.event("connected", detail)]).await;
+        self.tell(vec![self.event(Fact::connected(&params.video))]).await;
         let recording = Recording::new(&self.shared, &self.camera, &self.status, &mut self.continuity, params);
         match recording.run(session.items, stop).await {
             Ended::Stopped => None,
@@ -136,7 +135,7 @@ impl Recorder {
         }
         let mut changes = self.continuity.stopped(self.shared.clock.wall(), error.cause);
         if changed {
-            changes.push(self.event("connection_lost", error.to_string()));
+            changes.push(self.event(Fact::ConnectionLost { cause: error.cause }));
         }
         self.show_gap(error.cause, &error.detail);
         self.tell(changes).await;
@@ -155,21 +154,17 @@ impl Recorder {
         let now = self.shared.clock.wall();
         self.status.update(|status| {
             status.enter(CameraState::Gap(cause), now);
-            status.detail = detail.to_owned();
+            status.operator_detail = detail.to_owned();
         });
     }
 
-    fn event(&self, kind: &'static str, detail: String) -> Change {
-        event(&self.camera, self.shared.clock.wall(), kind, detail)
+    fn event(&self, fact: Fact) -> Change {
+        Change::Event(Event::of_camera(self.shared.clock.wall(), &self.camera, fact))
     }
 
     async fn tell(&self, changes: Vec<Change>) {
         tell(&self.shared.index, changes).await;
     }
-}
-
-fn event(camera: &CameraKey, at: WallTime, kind: &'static str, detail: String) -> Change {
-    Change::Event { at, tenant: Some(camera.tenant.clone()), camera: Some(camera.clone()), kind, detail }
 }
 
 /// Gaps and events that the index does not take are logged: the recording goes on.

@@ -77,6 +77,14 @@ pub enum RetrieveError {
     /// A pack could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// No decoder is started for a picture of this size.
+    #[error("snapshot: the picture has {width}x{height} pixels, more than a decoder is started for")]
+    PictureTooLarge {
+        /// In pixels.
+        width: u16,
+        /// In pixels.
+        height: u16,
+    },
     /// No decoder for snapshots, or it failed.
     #[error("snapshot: {0}")]
     Decoder(String),

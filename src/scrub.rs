@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tracing::error;
 
 use crate::clock::Clock;
+use crate::event::{Event, Fact};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::Keys;
 use crate::packs::check::Scratch;
@@ -135,10 +136,9 @@ impl Scrubber {
         Ok(Verdict::NotLookedAt)
     }
 
-    async fn tell(&self, row: &PackRow, kind: &'static str, detail: &str) -> Result<(), IndexError> {
-        let (at, camera) = (self.clock.wall(), Some(row.camera.clone()));
-        let event = Change::Event { at, tenant: None, camera, kind, detail: detail.to_owned() };
-        error!(pack = %row.id, camera = %row.camera, kind, "{detail}");
-        self.index.write(vec![event]).await
+    /// `detail` is for the operator's log alone.
+    async fn tell(&self, row: &PackRow, fact: Fact, detail: &str) -> Result<(), IndexError> {
+        error!(pack = %row.id, camera = %row.camera, kind = fact.kind(), "{detail}");
+        self.index.write(vec![Change::Event(Event::of_camera(self.clock.wall(), &row.camera, fact))]).await
     }
 }

@@ -52,8 +52,9 @@ pub struct CameraStatus {
     pub state: CameraState,
     /// When it entered that state.
     pub since: Option<WallTime>,
-    /// One line for people about the last trouble; empty without any. Never a credential.
-    pub detail: String,
+    /// One line for the operator about the trouble that lasts; empty without any. Never a credential, and never for a
+    /// tenant: it may name the camera's address or the gateway's files.
+    pub operator_detail: String,
     /// First instant after the last fragment written.
     pub last_fragment_end: Option<WallTime>,
     /// Sample bits a second, smoothed over about ten seconds of footage.
@@ -66,12 +67,24 @@ pub struct CameraStatus {
     pub camera_clock_offset: Option<Ticks90k>,
     /// What else it offers and is not recorded.
     pub also_offered: Vec<String>,
+    /// Gaps that began since the start, by cause.
+    pub gaps: HashMap<GapCause, u64>,
+    /// Bytes of samples written since the start.
+    pub recorded_bytes: u64,
 }
 
 impl CameraStatus {
-    /// Enters a state, unless it is in it already.
+    /// Enters a state, unless it is in it already. What was true of the state before goes: a gap has no rates, a
+    /// session that plays has no trouble.
     pub fn enter(&mut self, state: CameraState, at: WallTime) {
+        match state {
+            CameraState::Gap(_) | CameraState::Starting => (self.bit_rate, self.picture_rate) = (None, None),
+            CameraState::Connected | CameraState::Recording => self.operator_detail.clear(),
+        }
         if self.state != state || self.since.is_none() {
+            if let CameraState::Gap(cause) = state {
+                *self.gaps.entry(cause).or_default() += 1;
+            }
             self.state = state;
             self.since = Some(at);
         }
@@ -80,6 +93,7 @@ impl CameraStatus {
     /// A fragment was written: `bytes` and `pictures` over `duration` of media, ending at `end`.
     pub fn fragment(&mut self, end: WallTime, duration: Ticks90k, bytes: u64, pictures: usize) {
         self.last_fragment_end = Some(end);
+        self.recorded_bytes = self.recorded_bytes.saturating_add(bytes);
         if duration <= Ticks90k::ZERO {
             return;
         }
@@ -104,6 +118,17 @@ impl StatusBoard {
     pub fn slot(&self, key: &CameraKey) -> StatusSlot {
         let mut cameras = self.cameras.write().unwrap_or_else(PoisonError::into_inner);
         cameras.entry(key.clone()).or_default().clone()
+    }
+
+    /// What every camera does now.
+    pub fn all(&self) -> Vec<(CameraKey, CameraStatus)> {
+        let cameras = self.cameras.read().unwrap_or_else(PoisonError::into_inner);
+        cameras.iter().map(|(key, slot)| (key.clone(), slot.lock().clone())).collect()
+    }
+
+    /// Nothing records the camera any more.
+    pub fn remove(&self, key: &CameraKey) {
+        self.cameras.write().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     /// What the camera does now; `None` when nothing records it.
@@ -153,6 +178,19 @@ mod tests {
         status.enter(CameraState::Recording, WallTime(1));
         status.enter(CameraState::Recording, WallTime(2));
         assert_eq!(status.since, Some(WallTime(1)));
+    }
+
+    #[test]
+    fn a_gap_has_no_rate_and_a_recovery_no_trouble() {
+        let mut status = CameraStatus::default();
+        status.enter(CameraState::Recording, WallTime(1));
+        status.fragment(WallTime(90_000), SECOND, 500_000, 25);
+        status.enter(CameraState::Gap(GapCause::Silent), WallTime(2));
+        status.operator_detail = "no whole picture".to_owned();
+        assert_eq!((status.bit_rate, status.picture_rate), (None, None));
+        assert_eq!(status.last_fragment_end, Some(WallTime(90_000)), "when it was last seen stays true");
+        status.enter(CameraState::Connected, WallTime(3));
+        assert_eq!(status.operator_detail, "");
     }
 
     #[test]

@@ -21,6 +21,8 @@ use tracing::{debug, error, warn};
 
 use crate::clock::Clock;
 use crate::config::Shared;
+use crate::event::words::Language;
+use crate::event::{Event, Fact};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::Keys;
 use crate::pack::writer::PackWriter;
@@ -343,10 +345,7 @@ impl Twin {
         }
         let stored = Stored::new(&tables);
         if is_over && stored.is_strange_to(&table) {
-            let detail = "what another gateway stored of this camera at the same time has nothing in common with what is \
-                          recorded here, so both are stored: see that both have the same keys/gateway.key, and that the \
-                          camera sends both the same stream";
-            self.alarm(&row.camera, "nothing_in_common", detail.to_owned()).await?;
+            self.alarm(&row.camera, Fact::NothingInCommon).await?;
         }
         let missing = missing(&table, &stored, self.goes_on(row).await?);
         if missing.is_empty() {
@@ -415,24 +414,19 @@ impl Twin {
         for pack in self.0.index.unknown_packs(own).await? {
             // It may have been deleted since it was listed.
             if self.0.store.pack_bytes(camera, pack).await?.is_some() {
-                let detail = format!(
-                    "pack {pack} in the store has this gateway's rank and is not in its index: give each gateway a rank \
-                     of its own; if the index was lost, run `vigie rebuild-index`"
-                );
-                return self.alarm(camera, "same_rank", detail).await;
+                return self.alarm(camera, Fact::SameRank { pack }).await;
             }
         }
         Ok(())
     }
 
     /// An error in the log and an event, once for a camera.
-    async fn alarm(&self, camera: &CameraKey, kind: &'static str, detail: String) -> Result<(), TwinError> {
-        if !lock(&self.0.alarmed).insert((camera.clone(), kind)) {
+    async fn alarm(&self, camera: &CameraKey, fact: Fact) -> Result<(), TwinError> {
+        if !lock(&self.0.alarmed).insert((camera.clone(), fact.kind())) {
             return Ok(());
         }
-        error!(%camera, "{detail}");
-        let (at, tenant) = (self.0.clock.wall(), Some(camera.tenant.clone()));
-        let event = Change::Event { at, tenant, camera: Some(camera.clone()), kind, detail };
+        error!(%camera, "{}", fact.words(Language::English));
+        let event = Change::Event(Event::of_camera(self.0.clock.wall(), camera, fact));
         Ok(self.0.index.write(vec![event]).await?)
     }
 
@@ -449,12 +443,8 @@ impl Twin {
                 continue;
             }
             warn!(%camera, %pack, "what another gateway stored is gone");
-            let detail = format!(
-                "pack {pack}, which another gateway stored, is gone before its time here: that gateway destroyed it, or \
-                 the store lost it"
-            );
-            let (at, tenant) = (self.0.clock.wall(), Some(camera.tenant.clone()));
-            let event = Change::Event { at, tenant, camera: Some(camera.clone()), kind: "foreign_pack_gone", detail };
+            let gone = Fact::ForeignPackGone { pack };
+            let event = Change::Event(Event::of_camera(self.0.clock.wall(), camera, gone));
             self.0.index.write(vec![Change::Forget { pack }, event]).await?;
             self.0.packs.forget_table(pack).await;
         }
@@ -524,10 +514,8 @@ impl Twin {
             return Ok(());
         }
         error!(%camera, %pack, error = %why, "a pack that another gateway stored is not usable");
-        let detail = format!("pack {pack}, which another gateway stored, is not usable and not counted on: {why}");
-        let (tenant, of) = (Some(camera.tenant.clone()), Some(camera.clone()));
-        let event =
-            Change::Event { at: self.0.clock.wall(), tenant, camera: of, kind: "foreign_pack_unusable", detail };
+        let unusable = Fact::ForeignPackUnusable { pack };
+        let event = Change::Event(Event::of_camera(self.0.clock.wall(), camera, unusable));
         Ok(self.0.index.write(vec![event]).await?)
     }
 }

@@ -383,6 +383,25 @@ impl StoreUid {
     }
 }
 
+/// Encoded as their text.
+macro_rules! serde_as_text {
+    ($($name:ident),*) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+serde_as_text!(WallTime, PackId, HoldId, KeyId);
+
 fn time_ordered(at: WallTime) -> [u8; 16] {
     let mut id: [u8; 16] = crate::machine::random();
     id[..6].copy_from_slice(&millis_of(at));

@@ -238,8 +238,8 @@ async fn a_wrong_password_is_a_gap_that_says_so_and_costs_the_other_cameras_noth
     let gaps = index.gaps(&key("locked"), all).await.unwrap();
     assert_eq!(gaps.iter().map(|gap| (gap.cause, gap.end)).collect::<Vec<_>>(), [(GapCause::Unauthorized, None)]);
     let events = index.events(&key("locked").tenant, None, 0, 100).await.unwrap();
-    let told: Vec<_> = events.iter().filter(|e| e.camera == Some(key("locked"))).collect();
-    assert_eq!(told.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>(), ["connection_lost"], "once, not at each try");
-    assert!(told.iter().all(|e| !e.detail.contains("not the password")));
+    let told: Vec<_> = events.iter().filter(|e| e.event.scope.camera() == Some(&key("locked"))).collect();
+    assert_eq!(told.iter().map(|e| e.kind()).collect::<Vec<_>>(), ["connection_lost"], "once, not at each try");
+    assert!(told.iter().all(|e| !e.event.encode().contains("not the password")));
     gateway.stop().await;
 }

@@ -16,6 +16,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 use vigie::clock::Reading;
 use vigie::config::{Config, Surroundings};
+use vigie::event::{Event, Fact};
 use vigie::fsck::{Complaint, Finding, Fsck};
 use vigie::gateway::{self, Opened};
 use vigie::index::{CameraRow, Change, GapRow, Index, PackRow, RunRow, SegmentRow};
@@ -211,8 +212,8 @@ impl Site {
             rows.runs.extend(index.runs(camera, 1_000).await.unwrap());
             let events = index.events(&camera.tenant, None, 0, 1_000).await.unwrap();
             // That the store is new is said once by whoever opens it, and lost with the index.
-            let events = events.into_iter().filter(|event| event.kind != "store_new");
-            rows.events.extend(events.map(|event| (event.id, event.kind)));
+            let events = events.into_iter().filter(|event| event.kind() != "store_new");
+            rows.events.extend(events.map(|event| (event.id, event.kind().to_owned())));
         }
         rows
     }
@@ -457,13 +458,8 @@ async fn an_index_that_can_be_read_hands_on_what_no_pack_tells() {
     let site = Site::recorded().await;
     let camera = key("town/gate");
     let lost = Gap { start: at(30), end: at(40), cause: GapCause::Corrupt, lost_packets: 0 };
-    let event = Change::Event {
-        at: at(41),
-        tenant: Some(camera.tenant.clone()),
-        camera: Some(camera.clone()),
-        kind: "pack_lost",
-        detail: "a test".into(),
-    };
+    let fact = Fact::PackLost { pack: PackId([1; 16]), start: at(30), end: at(40) };
+    let event = Change::Event(Event::of_camera(at(41), &camera, fact));
     let open = Change::OpenGap { camera: camera.clone(), start: at(40), cause: GapCause::GatewayStopped };
     site.tell(vec![Change::PutGap { camera, gap: lost }, event, open]).await;
     let before = site.rows().await;

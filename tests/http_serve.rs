@@ -23,8 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const LONG: Duration = Duration::from_secs(3600);
 
-const UNLIMITED: Limits =
-    Limits { connections_max: 100, header_time_max: LONG, stall_time_max: LONG, drain_time_max: LONG };
+const UNLIMITED: Limits = Limits {
+    connections_max: 100,
+    connections_per_peer_max: 100,
+    header_time_max: LONG,
+    stall_time_max: LONG,
+    drain_time_max: LONG,
+};
 
 struct Server {
     address: SocketAddr,
@@ -93,23 +98,61 @@ async fn half_a_head_and_an_idle_connection_are_cut_after_the_time_allowed() {
 }
 
 #[tokio::test]
-async fn past_the_limit_a_connection_waits_and_is_served_when_one_ends() {
-    let server = Server::start(hello(), Limits { connections_max: 1, ..UNLIMITED }).await;
-    let mut first = server.connect().await;
+async fn past_the_limit_the_longest_idle_connection_makes_room() {
+    let server = Server::start(hello(), Limits { connections_max: 2, ..UNLIMITED }).await;
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
     exchange(&mut first).await;
-    let mut second = server.connect().await;
-    second.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    for _ in 0..100 {
-        exchange(&mut first).await;
+    exchange(&mut second).await;
+    exchange(&mut first).await;
+    let mut third = server.connect().await;
+    exchange(&mut third).await;
+    until_closed(&mut second).await;
+    exchange(&mut first).await;
+    drop((first, third));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn where_all_connections_are_answered_another_is_refused_until_one_ends() {
+    let (router, _dropped) = endless();
+    let server = Server::start(router, Limits { connections_max: 1, ..UNLIMITED }).await;
+    let mut busy = server.connect().await;
+    busy.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    busy.read_exact(&mut [0; 1000]).await.unwrap();
+    let mut refused = server.connect().await;
+    let _ = refused.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(until_closed(&mut refused).await.is_empty());
+    busy.read_exact(&mut [0; 1000]).await.unwrap();
+    drop(busy);
+    // The server notices when it next writes.
+    let mut read = [0; 15];
+    timeout(PATIENCE, async {
+        loop {
+            let mut stream = server.connect().await;
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            if stream.read_exact(&mut read).await.is_ok() {
+                break;
+            }
+        }
+    })
+    .await
+    .expect("the place is free again");
+    assert_eq!(&read, b"HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn thirteen_hundred_idle_connections_block_nobody() {
+    let server = Server::start(hello(), Limits { connections_max: 64, ..UNLIMITED }).await;
+    let mut idle = Vec::new();
+    for n in 0..1_300 {
+        // A refused one may be reset while it is set up.
+        idle.extend(TcpStream::connect(server.address).await);
+        if n % 100 == 0 {
+            exchange(&mut server.connect().await).await;
+        }
     }
-    let waiting = second.try_read(&mut [0; 1]).map_err(|error| error.kind());
-    assert_eq!(waiting, Err(ErrorKind::WouldBlock));
-    drop(first);
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"hello") {
-        assert_ne!(timeout(PATIENCE, second.read_buf(&mut answer)).await.expect("its turn").unwrap(), 0);
-    }
-    drop(second);
+    exchange(&mut server.connect().await).await;
+    drop(idle);
     server.stop().await;
 }
 

@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use vigie::clock::{Clock, SystemClock};
 use vigie::config::{Config, Transport};
 use vigie::demo;
+use vigie::event::Fact;
 use vigie::gateway::Gateway;
 use vigie::index::{GapRow, Index};
 use vigie::keys::Keys;
@@ -395,7 +396,7 @@ async fn a_camera_that_hangs_up_after_a_restart_continues_the_gap_without_a_hole
     town.records("good", 2).await;
     assert_eq!(town.server.camera("bad").unwrap().sessions(), sessions, "no session was played meanwhile");
     let events = town.index().events(&key("bad").tenant, Some(&key("bad")), 0, 100).await.unwrap();
-    assert!(events.iter().any(|event| event.kind == "connection_lost"), "{events:?}");
+    assert!(events.iter().any(|event| event.kind() == "connection_lost"), "{events:?}");
     town.fault("bad", |f| f.refuse = false);
     town.records("bad", 1).await;
     let spans = town.index().spans(&key("bad"), everything()).await.unwrap();
@@ -467,7 +468,7 @@ async fn wrong_credentials_are_said_and_never_shown() {
     .await;
     until("the refusal to be told", async || {
         let events = town.index().events(&key("locked").tenant, None, 0, 100).await.unwrap();
-        events.iter().any(|event| event.kind == "connection_lost" && event.detail.contains("unauthorized"))
+        events.iter().any(|event| event.event.fact == Fact::ConnectionLost { cause: GapCause::Unauthorized })
     })
     .await;
     town.stop().await;
@@ -501,9 +502,53 @@ async fn a_camera_clock_that_steps_is_shown_and_reorders_nothing() {
         .await;
     }
     let events = town.index().events(&key("clock").tenant, Some(&key("clock")), 0, 100).await.unwrap();
-    assert!(events.iter().filter(|event| event.kind == "camera_clock_step").count() >= 2);
+    assert!(events.iter().filter(|event| event.kind() == "camera_clock_step").count() >= 2);
     let spans = town.index().spans(&key("clock"), everything()).await.unwrap();
     assert_eq!(spans.len(), 1, "one run without a break");
     assert!((spans[0].end().since(SystemClock::default().wall()).0).abs() < 10 * 90_000);
+    town.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_cameras_without_touching_the_others() {
+    let both = [("kept", Transport::Tcp), ("changed", Transport::Tcp)];
+    let mut town = Town::start(&both, |_| {}).await;
+    for id in ["kept", "changed"] {
+        town.records(id, 1).await;
+    }
+    let mut config = town.config.clone();
+    let mut changed = config.tenants[0].cameras.pop().unwrap();
+    // A new camera over UDP beside the changed one, which is silent for longer before it counts as such.
+    changed.silence_max = Duration::from_secs(5);
+    let mut added = changed.clone();
+    (added.id, added.transport) = ("added".parse().unwrap(), Transport::Udp);
+    config.tenants[0].cameras.extend([changed, added]);
+    let gateway = town.gateway.as_mut().unwrap();
+    let changes = gateway.reload(&config).await.unwrap();
+    assert_eq!((changes.kept, changes.restarted, changes.added, changes.removed), (1, 1, 1, 0));
+    for id in ["kept", "changed", "added"] {
+        town.records(id, 1).await;
+    }
+    let runs = async |id: &str| town.index().runs(&key(id), 9).await.unwrap().len();
+    assert_eq!((runs("kept").await, runs("changed").await), (1, 2));
+    assert!(town.gaps("kept").await.is_empty());
+    let causes: Vec<_> = town.gaps("changed").await.iter().map(|gap| gap.cause).collect();
+    assert_eq!(causes, [GapCause::GatewayStopped], "it was stopped, and did not crash");
+
+    // What a running gateway cannot take over changes nothing and says what it is.
+    let mut other = config.clone();
+    other.recording.durability += Duration::from_secs(1);
+    other.tenants[0].cameras.clear();
+    let refused = town.gateway.as_mut().unwrap().reload(&other).await.unwrap_err();
+    assert!(refused.to_string().contains("[recording]"), "{refused}");
+    town.records("kept", 1).await;
+
+    // A camera that is removed is recorded no more, and its footage stays.
+    config.tenants[0].cameras.retain(|camera| camera.id.as_str() == "kept");
+    let changes = town.gateway.as_mut().unwrap().reload(&config).await.unwrap();
+    assert_eq!((changes.kept, changes.removed), (1, 2));
+    town.records("kept", 1).await;
+    assert_eq!(town.gaps("changed").await.last().unwrap().end, None);
+    assert!(town.covered_ticks("changed").await > 0);
     town.stop().await;
 }

@@ -218,7 +218,7 @@ async fn check_holes(index: &Index) {
         assert!(closed.iter().any(|gap| gap.end.is_none() && gap.cause == GapCause::GatewayStopped));
     }
     let events = index.events(&key("a").tenant, Some(&key("a")), 0, 1_000).await.unwrap();
-    let count = |kind: &str| events.iter().filter(|event| event.kind == kind).count();
+    let count = |kind: &str| events.iter().filter(|event| event.kind() == kind).count();
     assert_eq!(count("timestamp_jump"), 2);
     assert!(count("clock_step") >= 1, "the gateway's clock stepped");
     assert!(count("camera_clock_step") >= 1, "the camera's clock stepped");

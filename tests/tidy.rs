@@ -290,9 +290,13 @@ fn service_and_readme_start_vigie_with_arguments_that_exist() {
 fn service_starts_the_binary_and_keeps_its_own_promises() {
     let unit = read("systemd/vigie.service");
     assert!(unit.contains("\nExecStart=/usr/local/bin/vigie run --config /etc/vigie/vigie.toml\n"));
-    for line in
-        ["Type=notify", "NoNewPrivileges=yes", "ProtectSystem=strict", "StateDirectory=vigie", "LimitNOFILE=65536"]
-    {
+    for line in [
+        "Type=notify-reload",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "StateDirectory=vigie",
+        "LimitNOFILE=65536",
+    ] {
         assert!(unit.lines().any(|l| l == line), "{line} is missing");
     }
 }

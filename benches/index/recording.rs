@@ -8,6 +8,7 @@ use std::path::Path;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rusqlite::{Connection, params};
+use vigie::event::{Event, Fact};
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState, SegmentRow};
 use vigie::media::{Gap, GapCause};
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
@@ -42,12 +43,14 @@ impl Camera {
     fn begin_run(&mut self, start: WallTime) -> [Change; 2] {
         (self.run, self.run_start) = (RunId::generate(start), start);
         let (camera, run) = (self.key.clone(), self.run);
-        [Change::BeginRun { camera, run, start }, self.event(start, "connected", "avc1.640028 1920x1080")]
+        [
+            Change::BeginRun { camera, run, start },
+            self.event(start, Fact::Connected { codecs: "avc1.640028".to_owned(), width: 1920, height: 1080 }),
+        ]
     }
 
-    fn event(&self, at: WallTime, kind: &'static str, detail: &str) -> Change {
-        let (tenant, camera) = (Some(self.key.tenant.clone()), Some(self.key.clone()));
-        Change::Event { at, tenant, camera, kind, detail: detail.to_owned() }
+    fn event(&self, at: WallTime, fact: Fact) -> Change {
+        Change::Event(Event::of_camera(at, &self.key, fact))
     }
 
     /// The pack that grows from `start` on, and the change that begins it unless that was written.
@@ -174,7 +177,7 @@ impl Recording {
             let (end, next) = (WallTime(start.0 + duration), WallTime(start.0 + PACK));
             let gap = Gap { start: end, end: next, cause: GapCause::Disconnected, lost_packets: 0 };
             changes.push(Change::EndRun { run: camera.run, end });
-            changes.push(camera.event(end, "connection_lost", "the camera ended the session"));
+            changes.push(camera.event(end, Fact::ConnectionLost { cause: GapCause::Disconnected }));
             changes.push(Change::PutGap { camera: camera.key.clone(), gap });
             changes.extend(camera.begin_run(next));
         }

@@ -1,17 +1,19 @@
 //! `vigie run`: the gateway as a service.
 //!
 //! The first SIGTERM or SIGINT stops it in order; the second ends it at once, as a power cut would: the next start
-//! recovers. systemd is told when it records, when it stops, and at every turn of the main loop that it lives.
+//! recovers. SIGHUP, or `vigie reload`, reads the configuration again. systemd is notified when it records, reloads and
+//! stops, and at every turn of the main loop.
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use vigie::config::Config;
-use vigie::gateway::Gateway;
+use vigie::gateway::{CameraChanges, Gateway, GatewayError};
 
 use super::{ConfigArg, Failure};
 
@@ -22,41 +24,80 @@ const START_EXTENSION_MICROS: u32 = 60_000_000;
 
 /// Records and serves until told to stop.
 pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
+    // First of all: before it has a handler, a SIGHUP ends the process.
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+    let stop = CancellationToken::new();
+    let stopped = tokio::spawn(cancel_when_told(stop.clone()));
     let config = args.load()?.config;
-    let told_to_stop = until_told_to_stop();
-    tokio::pin!(told_to_stop);
-    let gateway = tokio::select! {
-        gateway = start(&config) => gateway?,
-        // What had begun can be cut off anywhere.
-        told = &mut told_to_stop => return told.map_err(Failure::failed),
+    let mut gateway = match start(&config, &stop).await {
+        Ok(gateway) => gateway,
+        Err(GatewayError::Stopped) => return Ok(()),
+        Err(error) => return Err(Failure::failed(error)),
     };
-    tell(&NotifyState::Ready);
+    notify(&[NotifyState::Ready]);
     let mut watchdog = Watchdog::new();
-    let told = tokio::select! {
-        told = told_to_stop => told,
+    tokio::select! {
+        () = stop.cancelled() => {}
         never = watchdog.turn() => match never {},
-    };
-    tell(&NotifyState::Stopping);
+        never = reload_when_told(&args, &mut gateway, &mut hangup) => match never {},
+    }
+    notify(&[NotifyState::Stopping]);
     tokio::select! {
         () = gateway.stop() => {}
         never = watchdog.turn() => match never {},
     }
-    told.map_err(Failure::failed)
+    if stopped.is_finished() {
+        return stopped.await.map_err(Failure::failed)?.map_err(Failure::failed);
+    }
+    Ok(())
 }
 
-async fn start(config: &Config) -> Result<Gateway, Failure> {
-    let starting = Gateway::start(config);
+async fn start(config: &Config, stop: &CancellationToken) -> Result<Gateway, GatewayError> {
+    let starting = Gateway::start_unless(config, stop);
     tokio::pin!(starting);
     let mut turn = interval(START_TURN);
     loop {
         tokio::select! {
-            started = &mut starting => return started.map_err(Failure::failed),
-            _ = turn.tick() => {
-                tell(&NotifyState::ExtendTimeoutUsec(START_EXTENSION_MICROS));
-                tell(&NotifyState::Watchdog);
-            }
+            started = &mut starting => return started,
+            _ = turn.tick() => notify(&[NotifyState::ExtendTimeoutUsec(START_EXTENSION_MICROS), NotifyState::Watchdog]),
         }
     }
+}
+
+/// SIGHUP and requests over HTTP, one after the other.
+async fn reload_when_told(args: &ConfigArg, gateway: &mut Gateway, hangup: &mut Signal) -> Infallible {
+    loop {
+        let asked = tokio::select! {
+            Some(()) = hangup.recv() => None,
+            Some(asked) = gateway.reload_requested() => Some(asked),
+            else => return pending().await,
+        };
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            notify(&[NotifyState::Reloading, now]);
+        }
+        let outcome = reload(args, gateway).await;
+        notify(&[NotifyState::Ready]);
+        if let Err(why) = &outcome {
+            tracing::error!("the configuration was not taken over: {}", why.replace('\n', "; "));
+        }
+        if let Some(asked) = asked {
+            // Whoever asked may have gone.
+            let _ = asked.send(outcome);
+        }
+    }
+}
+
+async fn reload(args: &ConfigArg, gateway: &mut Gateway) -> Result<String, String> {
+    let config = args.load().map_err(|failure| failure.to_string())?.config;
+    let CameraChanges { added, removed, restarted, kept } =
+        gateway.reload(&config).await.map_err(|error| error.to_string())?;
+    Ok(format!("cameras added: {added}, removed: {removed}, restarted: {restarted}, untouched: {kept}"))
+}
+
+async fn cancel_when_told(stop: CancellationToken) -> std::io::Result<()> {
+    let told = until_told_to_stop().await;
+    stop.cancel();
+    told
 }
 
 /// Returns at SIGTERM or SIGINT. A second signal ends the process at once: what it loses, the next start recovers.
@@ -78,13 +119,13 @@ pub(super) async fn until_told_to_stop() -> std::io::Result<()> {
 }
 
 /// Without a service manager nothing is sent; with one that does not listen, the gateway goes on.
-fn tell(state: &NotifyState<'_>) {
-    if let Err(e) = sd_notify::notify(std::slice::from_ref(state)) {
-        tracing::warn!(error = %e, %state, "the service manager was not told");
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(states) {
+        tracing::warn!(error = %e, "the service manager was not notified");
     }
 }
 
-/// Tells the service manager that the main loop turns, where it wants to know.
+/// Notifies the service manager that the main loop turns, where it wants to know.
 struct Watchdog(Option<Interval>);
 
 impl Watchdog {
@@ -102,7 +143,7 @@ impl Watchdog {
         let Some(turns) = &mut self.0 else { return pending().await };
         loop {
             turns.tick().await;
-            tell(&NotifyState::Watchdog);
+            notify(&[NotifyState::Watchdog]);
         }
     }
 }

@@ -24,6 +24,10 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
     let master_keys = master::master_keys(root.table("keys"), around);
     let http_section = root.table("http");
     let http_listen = listen(&http_section);
+    let operator_token = secret(&http_section, "operator_token", around);
+    if let Some(token) = &operator_token {
+        check_token(&http_section, "operator_token", token, &mut HashMap::new());
+    }
     http_section.close();
     let is_shared = stores.iter().flatten().any(|store| store.shared.is_some());
     let (retention, retention_default) = sweep(root.table("retention"), &recording, is_shared);
@@ -41,6 +45,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         disk_reserve_bytes,
         spool_bytes_max,
         http_listen,
+        operator_token,
         recording,
         retention,
         time_zone: time_zone?,
@@ -256,7 +261,7 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
         let id = identity::<TenantId>(&section, "id", "mairie", &mut ids);
         let token = secret(&section, "access_token", context.around);
         match (&token, token_wanted) {
-            (Some(token), _) => check_token(&section, token, &mut tokens),
+            (Some(token), _) => check_token(&section, "access_token", token, &mut tokens),
             (None, Some(reason)) if !sets_secret(&section, "access_token") => {
                 let advice = "set access_token_file to a file that holds the output of `openssl rand -hex 24`";
                 section.refuse("access_token", format!("is missing, and {reason}: {advice}"));
@@ -286,9 +291,9 @@ fn sets_secret(section: &Section<'_>, name: &str) -> bool {
     ["", "_file", "_env", "_credential"].iter().any(|suffix| section.has(&format!("{name}{suffix}")))
 }
 
-fn check_token(section: &Section<'_>, token: &SecretString, lines: &mut HashMap<String, usize>) {
-    let suffix = ["", "_file", "_env", "_credential"].into_iter().find(|s| section.has(&format!("access_token{s}")));
-    let key = format!("access_token{}", suffix.unwrap_or_default());
+fn check_token(section: &Section<'_>, name: &str, token: &SecretString, lines: &mut HashMap<String, usize>) {
+    let suffix = ["", "_file", "_env", "_credential"].into_iter().find(|s| section.has(&format!("{name}{s}")));
+    let key = format!("{name}{}", suffix.unwrap_or_default());
     let token = token.expose_secret();
     if token.chars().count() < TOKEN_CHARS_MIN {
         section.refuse(

@@ -9,17 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::civil::Date;
+use parking_lot::RwLock;
 use tracing::{error, info, warn};
 
-use super::{GatewayError, Opened, camera_rows};
+use super::{GatewayError, camera_rows};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::event::words::Language;
+use crate::event::{Event, Fact};
 use crate::index::examine::{self, Belongings, Companion, Condition};
 use crate::index::identity::Kind;
 use crate::index::{Change, Index, IndexError, snapshot};
-use crate::keys::Keys;
 use crate::keys::vault::Vault;
 use crate::keys::vault::master::{self, Master};
+use crate::keys::{Keys, KeysError};
 use crate::machine;
 use crate::packs::Packs;
 use crate::policy::CameraPolicy;
@@ -27,6 +30,39 @@ use crate::spool::Spool;
 use crate::store::Store;
 use crate::store::identity::{Identified, NotKnown};
 use crate::units::{CameraKey, Ticks90k, WallTime};
+
+/// What reads footage: the gateway itself, and the commands beside it.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The index.
+    pub index: Index,
+    /// The spool; not started.
+    pub spool: Spool,
+    /// The store.
+    pub store: Store,
+    /// All packs.
+    pub packs: Packs,
+    /// The machine's clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The gateway's secret.
+    pub keys: Keys,
+    /// How long each camera's footage is kept.
+    pub(super) policies: Policies,
+}
+
+/// Each camera's policy: a reload replaces them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Policies(Arc<RwLock<HashMap<CameraKey, CameraPolicy>>>);
+
+impl Policies {
+    pub(super) fn replace(&self, config: &Config) {
+        *self.0.write() = config.policies().into_iter().map(|policy| (policy.camera.clone(), policy)).collect();
+    }
+
+    fn key_day(&self, camera: &CameraKey, start: WallTime) -> Option<Date> {
+        self.0.read().get(camera)?.key_day(start)
+    }
+}
 
 /// A camera that used another store so long ago has no packs there any more, but for holds.
 const STORE_USED_MAX: Ticks90k = Ticks90k(33 * 86_400 * crate::units::TICKS_PER_SECOND);
@@ -50,15 +86,21 @@ pub async fn open(config: &Config, read_only: bool) -> Result<Opened, GatewayErr
     }
     let index = Index::open_read_only(&index_path(config)).await?;
     let belongings = belongings(&index, Companion::load(&Companion::path(&config.data_dir))).await?;
-    let (keys, store, clock) = parts(config, &belongings)?;
+    let policies = Policies::default();
+    let (keys, store, clock) = parts_with(config, &belongings, &policies)?;
     expect_former(&index, &store, clock.wall()).await?;
-    Ok(assembled(config, index, keys, store, clock))
+    Ok(assembled(config, index, (keys, store, clock), policies))
 }
 
-fn assembled(config: &Config, index: Index, keys: Keys, store: Store, clock: Arc<dyn Clock>) -> Opened {
+fn assembled(
+    config: &Config,
+    index: Index,
+    (keys, store, clock): (Keys, Store, Arc<dyn Clock>),
+    policies: Policies,
+) -> Opened {
     let spool = Spool::new(&config.spool_dir, store.clone(), index.clone(), clock.clone(), keys.clone());
     let packs = Packs::new(spool.clone(), store.clone());
-    Opened { index, spool, store, packs, clock, keys }
+    Opened { index, spool, store, packs, clock, keys, policies }
 }
 
 /// The same for a gateway that is to run: looks at the index first, and says what is wrong with it and with the key.
@@ -70,9 +112,10 @@ pub(super) async fn open_for_gateway(config: &Config) -> Result<(Opened, Beside)
     let (condition, companion) = prepared.unwrap_or(Err(GatewayError::Index(IndexError::Stopped)))?;
     let index = Index::open(&index_path(config)).await?;
     let known = belongings(&index, companion.clone()).await?;
-    let (keys, store, clock) = parts(config, &known)?;
+    let policies = Policies::default();
+    let (keys, store, clock) = parts_with(config, &known, &policies)?;
     expect_former(&index, &store, clock.wall()).await?;
-    let opened = assembled(config, index, keys, store, clock);
+    let opened = assembled(config, index, (keys, store, clock), policies);
     let beside = Beside::begin(config, &opened, condition, companion, &known).await?;
     Ok((opened, beside))
 }
@@ -147,6 +190,14 @@ async fn expect_former(index: &Index, store: &Store, now: WallTime) -> Result<()
 
 /// What does not need the index.
 pub fn parts(config: &Config, known: &Belongings) -> Result<(Keys, Store, Arc<dyn Clock>), GatewayError> {
+    parts_with(config, known, &Policies::default())
+}
+
+fn parts_with(
+    config: &Config,
+    known: &Belongings,
+    policies: &Policies,
+) -> Result<(Keys, Store, Arc<dyn Clock>), GatewayError> {
     let shared = config.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.dedup_domain.clone()?)));
     let keys = Keys::open(&gateway_key(config), known.gateway_key)?.with_domains(shared);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -154,9 +205,9 @@ pub fn parts(config: &Config, known: &Belongings) -> Result<(Keys, Store, Arc<dy
     let store = Store::of_config(config, &clock, vault.as_ref().map(|_| keys.names()).as_ref())?;
     store.expect(&known.stores, Some(keys.fingerprint()));
     let Some(vault) = vault else { return Ok((keys, store, clock)) };
-    let policies: HashMap<CameraKey, CameraPolicy> =
-        config.policies().into_iter().map(|policy| (policy.camera.clone(), policy)).collect();
-    let key_day = move |camera: &CameraKey, start| -> Option<Date> { policies.get(camera)?.key_day(start) };
+    policies.replace(config);
+    let policies = policies.clone();
+    let key_day = move |camera: &CameraKey, start: WallTime| policies.key_day(camera, start);
     Ok((keys.with_vault(vault, Arc::new(key_day)), store, clock))
 }
 
@@ -309,23 +360,17 @@ impl Beside {
     ) -> Result<Identified, Unidentified> {
         let identified = opened.store.identify(id).await?;
         let (name, uid) = (opened.store.name(id).to_owned(), identified.uid());
+        let store = Some(name.clone());
         let told = match identified {
             Identified::Same(_) => None,
-            Identified::New(_) => Some(("store_new", format!("store {name} is used for the first time, as {uid}"))),
-            Identified::Found(_) => Some((
-                "store_found",
-                format!("store {name} was in use before, as {uid}: it is looked through for packs"),
-            )),
-            Identified::Replaced { before, .. } => {
-                let detail =
-                    format!("store {name} is {uid} from now on, in the place of {before}, as an operator said");
-                Some(("store_replaced", detail))
-            }
+            Identified::New(_) => Some(Fact::StoreNew { store }),
+            Identified::Found(_) => Some(Fact::StoreFound { store }),
+            Identified::Replaced { .. } => Some(Fact::StoreReplaced { store }),
         };
-        if let Some((kind, detail)) = told {
-            warn!(store = %name, "{detail}");
+        if let Some(fact) = told {
+            warn!(store = %name, %uid, "{}", fact.words(Language::English));
             let identify = Change::Identify { kind: Kind::Store, name: name.clone(), id: Some(uid.0.to_vec()) };
-            let event = Change::Event { at: opened.clock.wall(), tenant: None, camera: None, kind, detail };
+            let event = Change::Event(Event::of_gateway(opened.clock.wall(), fact));
             opened.index.write(vec![identify, event]).await?;
         }
         let is_new = {
@@ -356,32 +401,28 @@ pub(super) enum Unidentified {
 
 /// What was wrong at the start, in the log and as events.
 fn report(opened: &Opened, condition: &Condition) -> Vec<Change> {
-    let at = opened.clock.wall();
-    let mut events = Vec::new();
-    let mut event = |kind, detail: String| {
-        error!(kind, "{detail}");
-        events.push(Change::Event { at, tenant: None, camera: None, kind, detail });
+    let of_index = match condition {
+        Condition::New | Condition::Sound => None,
+        Condition::Missing => Some(Fact::IndexMissing),
+        Condition::Damaged(_) => Some(Fact::IndexDamaged),
+        Condition::Older { .. } => Some(Fact::IndexOlder),
+        Condition::Other => Some(Fact::IndexOther),
     };
-    if condition.lacks_packs() {
-        let kind = match condition {
-            Condition::Missing => "index_missing",
-            Condition::Damaged(_) => "index_damaged",
-            Condition::Older { .. } => "index_older",
-            _ => "index_other",
+    if let Some(fact) = &of_index {
+        error!(kind = fact.kind(), what = %condition.what(), "{}", fact.words(Language::English));
+    }
+    let of_key = opened.keys.trouble().map(|trouble| {
+        let fact = match trouble {
+            KeysError::Missing { .. } => Fact::GatewayKeyMissing,
+            KeysError::Other { .. } => Fact::GatewayKeyOther,
+            KeysError::Permissions { .. } => Fact::GatewayKeyOpen,
+            KeysError::WrongLength { .. } | KeysError::Io { .. } => Fact::GatewayKeyDamaged,
         };
-        let what = condition.what();
-        event(
-            kind,
-            format!(
-                "{what}: recording goes on, and the packs of spool and stores are entered again meanwhile. What no pack tells \
-                 comes from the last snapshot: events, deletions and holds of the time since then are lost"
-            ),
-        );
-    }
-    if let Some(trouble) = opened.keys.trouble() {
-        event(trouble.kind(), trouble.to_string());
-    }
-    events
+        error!(kind = fact.kind(), "{trouble}");
+        fact
+    });
+    let at = opened.clock.wall();
+    of_index.into_iter().chain(of_key).map(|fact| Change::Event(Event::of_gateway(at, fact))).collect()
 }
 
 /// The configuration's cameras for an index that may know stricter or laxer bounds.
@@ -397,14 +438,9 @@ pub(super) async fn configure(config: &Config, opened: &Opened) -> Result<(), Ga
         at: now,
     }));
     for gone in before.iter().filter(|row| row.configured && !rows.iter().any(|now| now.key == row.key)) {
-        let days = gone.retention_max.to_duration().as_secs() / 86_400;
-        let detail = format!(
-            "camera {} is not in the configuration any more: its footage stays until its maximum of {days} days, as before",
-            gone.key
-        );
-        warn!(camera = %gone.key, "{detail}");
-        let (tenant, camera) = (Some(gone.key.tenant.clone()), Some(gone.key.clone()));
-        changes.push(Change::Event { at: now, tenant, camera, kind: "camera_removed", detail });
+        let fact = Fact::CameraRemoved { max_hours: gone.retention_max.to_duration().as_secs() / 3_600 };
+        warn!(camera = %gone.key, "{}", fact.words(Language::English));
+        changes.push(Change::Event(Event::of_camera(now, &gone.key, fact)));
     }
     index.write(changes).await?;
     announce_pending(config, opened, now).await
@@ -420,15 +456,10 @@ async fn announce_pending(config: &Config, opened: &Opened, now: WallTime) -> Re
         let horizon = pending.at.max(now).saturating_add(margin);
         let last = crate::policy::due_until(horizon, pending.retention_max, &config.time_zone);
         let goes = opened.index.extent_until(&pending.camera, last).await?;
-        let hours = pending.retention_max.to_duration().as_secs() / 3_600;
-        let detail = format!(
-            "a shorter retention (at most {hours} h) takes effect at {}: it destroys {} packs ({} bytes) of what there is now. \
-             To let it take effect at once, run `vigie retention confirm {}`; to stop it, restore the former bounds",
-            pending.at, goes.packs, goes.bytes, pending.camera
-        );
-        warn!(camera = %pending.camera, packs = goes.packs, bytes = goes.bytes, at = %pending.at, "{detail}");
-        let (tenant, camera) = (Some(pending.camera.tenant.clone()), Some(pending.camera));
-        events.push(Change::Event { at: now, tenant, camera, kind: "retention_change", detail });
+        let max_hours = pending.retention_max.to_duration().as_secs() / 3_600;
+        let fact = Fact::RetentionChange { max_hours, from: pending.at, packs: goes.packs, bytes: goes.bytes };
+        warn!(camera = %pending.camera, "{}", fact.words(Language::English));
+        events.push(Change::Event(Event::of_camera(now, &pending.camera, fact)));
     }
     if !events.is_empty() {
         opened.index.write(events).await?;

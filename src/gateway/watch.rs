@@ -12,14 +12,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::open::Opened;
 use super::open::{Beside, Unidentified};
-use super::{Opened, probe_store};
+use super::services::probe_store;
+use crate::event::words::Language;
+use crate::event::{Event, Fact};
 use crate::index::{Change, snapshot};
 use crate::machine;
 use crate::packs::PackRef;
-use crate::rebuild::walk::Walker;
-use crate::store::identity::Identified;
+use crate::rebuild::walk::{Walked, Walker};
+use crate::store::identity::{Identified, NotKnown};
 use crate::store::{Store, StoreId};
+use crate::units::TenantId;
 
 /// A store that is not known is looked at so often, and one that is.
 const LOOK_UNKNOWN: Duration = Duration::from_secs(5);
@@ -88,10 +92,9 @@ impl StoreWatch {
             match found {
                 Ok(identified) => {
                     if trouble.take().is_some() {
-                        let detail =
-                            format!("store {} is there again: what waits is sent", self.opened.store.name(store));
-                        info!("{detail}");
-                        self.event("store_known", detail).await;
+                        let fact = Fact::StoreKnown { store: Some(self.opened.store.name(store).to_owned()) };
+                        info!("{}", fact.words(Language::English));
+                        self.event(fact).await;
                     }
                     match identified {
                         Identified::New(_) => {
@@ -109,13 +112,13 @@ impl StoreWatch {
                         next_walk = Instant::now() + self.walk(store).await;
                     }
                 }
-                Err(e) => self.report(&e, &mut trouble).await,
+                Err(e) => self.report(store, &e, &mut trouble).await,
             }
             tokio::time::sleep(if trouble.is_some() { LOOK_UNKNOWN } else { LOOK_KNOWN }).await;
         }
     }
 
-    async fn report(&self, e: &Unidentified, trouble: &mut Option<(&'static str, Instant)>) {
+    async fn report(&self, store: StoreId, e: &Unidentified, trouble: &mut Option<(&'static str, Instant)>) {
         let kind = match e {
             Unidentified::NotKnown(not_known) => not_known.kind(),
             Unidentified::Index(_) | Unidentified::Beside(_) => "store_not_identified",
@@ -126,7 +129,17 @@ impl StoreWatch {
             *trouble = Some((kind, Instant::now()));
         }
         if is_new {
-            self.event(kind, e.to_string()).await;
+            let store = Some(self.opened.store.name(store).to_owned());
+            self.event(match e {
+                Unidentified::NotKnown(NotKnown::Away { .. }) => Fact::StoreAway { store },
+                Unidentified::NotKnown(NotKnown::Refused { .. }) => Fact::StoreRefused { store },
+                Unidentified::NotKnown(NotKnown::NoMarker { .. }) => Fact::StoreMissing { store },
+                Unidentified::NotKnown(NotKnown::Other { .. }) => Fact::StoreOther { store },
+                Unidentified::NotKnown(NotKnown::Unreadable { .. }) => Fact::StoreUnreadable { store },
+                Unidentified::NotKnown(NotKnown::OtherKey { .. }) => Fact::StoreOtherKey { store },
+                _ => Fact::StoreNotIdentified { store },
+            })
+            .await;
         }
     }
 
@@ -144,27 +157,28 @@ impl StoreWatch {
                 return LOOK_KNOWN;
             }
         };
-        let detail = format!(
-            "store {name}: {} objects compared with the index, {} packs entered that it did not know; {} cannot be read and \
-             are due, {} cannot be read and are left alone until they are; {} objects are not Vigie's",
-            walked.objects, walked.adopted, walked.due, walked.unreadable, walked.foreign
-        );
+        let Walked { objects, adopted, due, unreadable, .. } = walked;
+        let store_name = Some(name);
+        let fact = match catching_up {
+            true => Fact::IndexRebuilt { store: store_name, objects, adopted, due, unreadable },
+            false => Fact::StoreCompared { store: store_name, objects, adopted, due, unreadable },
+        };
         if self.catching_up.end(store) {
             warn!("the index knows every pack again");
         }
-        if catching_up || walked.adopted + walked.due + walked.unreadable > 0 {
-            warn!("{detail}");
-            self.event(if catching_up { "index_rebuilt" } else { "store_compared" }, detail).await;
+        if catching_up || adopted + due + unreadable > 0 {
+            warn!("{}", fact.words(Language::English));
+            self.event(fact).await;
         } else {
-            info!("{detail}");
+            info!("{}", fact.words(Language::English));
         }
         WALK_EVERY
     }
 
-    async fn event(&self, kind: &'static str, detail: String) {
-        let event = Change::Event { at: self.opened.clock.wall(), tenant: None, camera: None, kind, detail };
+    async fn event(&self, fact: Fact) {
+        let event = Change::Event(Event::of_gateway(self.opened.clock.wall(), fact));
         if let Err(error) = self.opened.index.write(vec![event]).await {
-            warn!(%error, kind, "the index did not take an event");
+            warn!(%error, "the index did not take an event");
         }
     }
 }
@@ -224,9 +238,8 @@ impl OwnWatch {
         let mut events = Vec::new();
         let at = self.opened.clock.wall();
         for (tenant, what) in vault.take_troubles() {
-            let detail =
-                format!("{what}; new footage is encrypted under another key, the footage of this one is not lost");
-            events.push(Change::Event { at, tenant, camera: None, kind: "key_unusable", detail });
+            error!(tenant = tenant.as_ref().map(TenantId::as_str), "{what}");
+            events.push(Change::Event(Event::of_gateway(at, Fact::KeyUnusable)));
         }
         match self.opened.index.day_keys().await {
             Ok(needed) => {
@@ -237,17 +250,14 @@ impl OwnWatch {
                     for id in missing.iter().filter(|id| !known_missing.contains(id)) {
                         let packs = needed.iter().find(|(of, _)| of == id).map_or(0, |(_, packs)| *packs);
                         let folder = vault.folder().map_or_else(String::new, |folder| folder.display().to_string());
-                        let detail = format!(
-                            "day key {id}, which {packs} packs need, is not in {folder}: restore the folder from its backup. \
-                             Those packs cannot be read until then and are not lost; all else is recorded and read as before"
-                        );
-                        error!(key = %id, packs, "{detail}");
-                        events.push(Change::Event { at, tenant: None, camera: None, kind: "key_missing", detail });
+                        let fact = Fact::KeyMissing { key: *id, packs };
+                        error!(folder, "{}", fact.words(Language::English));
+                        events.push(Change::Event(Event::of_gateway(at, fact)));
                     }
                     for id in known_missing.iter().filter(|id| !missing.contains(id)) {
-                        let detail = format!("day key {id} is there again, or nothing needs it any more");
-                        info!("{detail}");
-                        events.push(Change::Event { at, tenant: None, camera: None, kind: "key_found", detail });
+                        let fact = Fact::KeyFound { key: *id };
+                        info!("{}", fact.words(Language::English));
+                        events.push(Change::Event(Event::of_gateway(at, fact)));
                     }
                     *known_missing = missing.into_iter().collect();
                 }

@@ -4,7 +4,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tracing::error;
+
 use super::{HoldError, Holds};
+use crate::event::Fact;
 use crate::index::hold::HoldRow;
 use crate::machine;
 use crate::pack::writer::PackWriter;
@@ -18,8 +21,8 @@ pub(super) struct Copied {
     /// What is in it; `None`: all of it was damaged, and nothing is written.
     pub(super) table: Option<PackTable>,
     pub(super) draft: PathBuf,
-    /// What is not in it because it is damaged, for people.
-    pub(super) lost: Vec<String>,
+    /// What is not in it because it is damaged.
+    pub(super) lost: Vec<Fact>,
 }
 
 /// Groups of pictures, as numbers of fragments, that share an instant with the range and are not kept already.
@@ -64,10 +67,15 @@ impl Holds {
                 Err((error, damaged)) => {
                     let Some(n) = damaged else { return Err(error.into()) };
                     let entry = &table.fragments[n];
-                    lost.push(format!(
-                        "fragment {} of pack {}, at {}, is damaged ({error}): it and what is decoded from it are not kept",
-                        entry.id, pack.id, entry.stamp.wall_start
-                    ));
+                    error!(%error, pack = %pack.id, fragment = %entry.id, "a fragment is damaged: it and what is decoded from it are not kept");
+                    let group = groups.iter().find(|group| group.contains(&n));
+                    let last = group.and_then(|group| table.fragments.get(group.end - 1)).unwrap_or(entry);
+                    lost.push(Fact::HoldDamaged {
+                        hold: hold.facts.id,
+                        pack: pack.id,
+                        start: entry.stamp.wall_start,
+                        end: last.wall_end(),
+                    });
                     for group in groups.iter_mut().filter(|group| group.contains(&n)) {
                         group.end = n;
                     }

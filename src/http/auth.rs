@@ -8,9 +8,10 @@
 //! a web page that points its own name at 127.0.0.1 (DNS rebinding) is refused.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
@@ -20,6 +21,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Service;
+use super::guarded::guarded;
+use super::guesses::Guesses;
+use super::peer::Peer;
 use super::problem::{Kind, Problem};
 use crate::units::{CameraId, CameraKey, TenantId};
 
@@ -63,7 +67,8 @@ impl Access {
         }
     }
 
-    fn authorise(&self, uri: &Uri, headers: &HeaderMap) -> Result<TenantScope, Problem> {
+    /// `guesses` and `peer`: who has tried too many wrong credentials is held back.
+    fn authorise(&self, uri: &Uri, headers: &HeaderMap, guesses: &Guesses, peer: Peer) -> Result<TenantScope, Problem> {
         match &self.0 {
             Mode::Loopback(tenant) if host_is_loopback(uri, headers) => Ok(TenantScope(tenant.clone())),
             Mode::Loopback(_) => Err(Problem::new(
@@ -79,10 +84,21 @@ impl Access {
                         "present the tenant's id as user name and its access token as password (HTTP Basic)",
                     ));
                 };
-                basic_credentials(value.as_bytes())
-                    .filter(|(tenant, token)| accepts(tokens, tenant, token))
-                    .map(|(tenant, _)| TenantScope(tenant))
-                    .ok_or_else(|| Problem::new(Kind::Unauthorized, "the tenant's id or its access token is wrong"))
+                let credentials = basic_credentials(value.as_bytes());
+                let account = credentials.as_ref().map_or("", |(tenant, _)| tenant.as_str());
+                if let Some(wait) = guesses.wait(peer, account) {
+                    return Err(Problem::too_many(wait, "too many wrong access tokens were presented: wait"));
+                }
+                match &credentials {
+                    Some((tenant, token)) if accepts(tokens, tenant, token) => {
+                        guesses.right(peer, account);
+                        Ok(TenantScope(tenant.clone()))
+                    }
+                    _ => {
+                        guesses.wrong(peer, account);
+                        Err(Problem::new(Kind::Unauthorized, "the tenant's id or its access token is wrong"))
+                    }
+                }
             }
         }
     }
@@ -119,7 +135,7 @@ fn basic_credentials(value: &[u8]) -> Option<(TenantId, Vec<u8>)> {
 }
 
 /// True when every host that the request names is this machine, and it names one.
-fn host_is_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
+pub(super) fn host_is_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter().map(|value| value.to_str().ok()).peekable();
     let named = uri.authority().is_some() || hosts.peek().is_some();
     let in_uri = uri.authority().is_none_or(|authority| is_loopback_name(authority.as_str()));
@@ -141,20 +157,17 @@ fn is_loopback_name(authority: &str) -> bool {
 
 /// Middleware: puts the scope into the request, or answers with the problem.
 pub(super) async fn authorise(State(service): State<Service>, mut request: Request, next: Next) -> Response {
-    match service.access().authorise(request.uri(), request.headers()) {
-        Ok(scope) => {
-            request.extensions_mut().insert(scope);
-            next.run(request).await
-        }
-        Err(problem) => {
-            // A browser's first request has no credentials: only those that were presented and refused are news.
-            if request.headers().contains_key(header::AUTHORIZATION) {
-                let peer = request.extensions().get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer);
-                tracing::warn!(peer = peer.map(tracing::field::display), "refused credentials");
-            }
-            problem.into_response()
-        }
-    }
+    let peer = Peer::of_request(request.extensions(), request.headers());
+    let scope = match service.access().authorise(request.uri(), request.headers(), &service.0.guesses, peer) {
+        Ok(scope) => scope,
+        Err(problem) => return problem.into_response(),
+    };
+    let Some(permit) = service.0.requests.take(scope.tenant(), 1) else {
+        let detail = "all requests that a tenant may have at once are being answered: wait for one to end";
+        return Problem::too_many(Duration::from_secs(1), detail).into_response();
+    };
+    request.extensions_mut().insert(scope);
+    guarded(next.run(request).await, permit)
 }
 
 /// The tenant in whose name a request is answered.
@@ -196,9 +209,14 @@ mod tests {
         Access::new(tenants.iter().map(|(id, token)| (id, token.as_ref())))
     }
 
+    /// With all of its tries left.
+    fn authorise(access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<TenantScope, Problem> {
+        access.authorise(uri, headers, &Guesses::default(), Peer::new(Ipv4Addr::new(203, 0, 113, 1).into()))
+    }
+
     fn scope_of(access: &Access, header: &str) -> Option<String> {
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, header.parse().unwrap())]);
-        access.authorise(&Uri::from_static("/"), &headers).ok().map(|scope| scope.tenant().to_string())
+        authorise(access, &Uri::from_static("/"), &headers).ok().map(|scope| scope.tenant().to_string())
     }
 
     fn basic(credentials: &str) -> String {
@@ -229,7 +247,7 @@ mod tests {
         for garbage in ["", "Basic", "Basic ", "Basic !!!", "Bearer one", "Basic \u{7f}", &"Basic ".repeat(1000)] {
             let Ok(value) = garbage.parse::<header::HeaderValue>() else { continue };
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
-            assert!(access.authorise(&Uri::from_static("/"), &headers).is_err(), "{garbage}");
+            assert!(authorise(&access, &Uri::from_static("/"), &headers).is_err(), "{garbage}");
         }
     }
 
@@ -239,7 +257,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::AUTHORIZATION, basic("a:one").parse().unwrap());
         headers.append(header::AUTHORIZATION, basic("a:one").parse().unwrap());
-        assert!(access.authorise(&Uri::from_static("/"), &headers).is_err());
+        assert!(authorise(&access, &Uri::from_static("/"), &headers).is_err());
     }
 
     #[test]
@@ -247,7 +265,7 @@ mod tests {
         let access = access(&[("a", None)]).unwrap();
         let check = |uri: &str, host: Option<&str>, want: bool| {
             let host = host.map(|h| (header::HOST, h.parse().unwrap()));
-            let got = access.authorise(&uri.parse().unwrap(), &HeaderMap::from_iter(host)).is_ok();
+            let got = authorise(&access, &uri.parse().unwrap(), &HeaderMap::from_iter(host)).is_ok();
             assert_eq!(got, want, "{uri} {got}");
         };
         for good in ["localhost", "localhost:8080", "LocalHost:1", "127.0.0.1", "127.3.2.1:80", "[::1]", "[::1]:8080"] {

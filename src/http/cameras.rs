@@ -1,5 +1,7 @@
 //! Cameras: which there are, what they do, what is recorded of them, one picture.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -7,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::auth::TenantScope;
-use super::params::{Asked, Between, Camera, Instant, range};
+use super::params::{Asked, Between, Camera, Instant, Spoken, range};
 use super::problem::{Kind, Problem};
 use super::{LIVE, Service};
+use crate::event::words::{self, Language};
 use crate::index::CameraRow;
 use crate::media::{GapCause, VideoCodec};
 use crate::retrieve::timeline::{GapSpan, Span, TIMELINE_DAYS_MAX, Timeline};
@@ -67,13 +70,17 @@ pub(super) struct CameraDetails {
     params(("camera" = String, Path, description = "Camera id")),
     responses((status = OK, body = CameraDetails), (status = NOT_FOUND))
 )]
-pub(super) async fn one(Camera(key): Camera, State(service): State<Service>) -> Result<Json<CameraDetails>, Problem> {
+pub(super) async fn one(
+    Camera(key): Camera,
+    State(service): State<Service>,
+    Spoken(language): Spoken,
+) -> Result<Json<CameraDetails>, Problem> {
     let index = &service.footage().index;
     let row = index.camera(&key).await?.ok_or_else(|| RetrieveError::NoCamera(key.clone()))?;
     let extent = index.extent(&key).await?;
     Ok(Json(CameraDetails {
         footage: extent.map(|range| Span { start: range.start().to_string(), end: range.end().to_string() }),
-        status: StatusView::of(&service, &row),
+        status: StatusView::of(&service, &row, language),
         camera: row.into(),
     }))
 }
@@ -181,6 +188,10 @@ pub(super) async fn snapshot(
     Asked(SnapshotQuery { at: Instant(at) }): Asked<SnapshotQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
+    let Some(_permit) = service.0.snapshots.take(&key.tenant, 1) else {
+        let detail = "all snapshots that a tenant may have at once are being made: wait for one to end";
+        return Err(Problem::too_many(Duration::from_secs(1), detail));
+    };
     let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
     let filmed_at = HeaderValue::try_from(snapshot.at.to_string())
         .map_err(|_| Problem::new(Kind::Internal, "a time that no header can hold"))?;
@@ -219,9 +230,9 @@ pub(super) struct StatusView {
     /// Since when it is in that state.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
-    /// About the last trouble, for people.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    detail: String,
+    /// The cause in words, with what to do, in the language of `Accept-Language`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
     /// First instant after the newest footage.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_fragment_end: Option<String>,
@@ -255,12 +266,12 @@ pub(super) struct StatusView {
 }
 
 impl StatusView {
-    fn of(service: &Service, row: &CameraRow) -> Self {
+    fn of(service: &Service, row: &CameraRow, language: Language) -> Self {
         let status = service.0.status.get(&row.key).unwrap_or_default();
-        Self::new(status, row.configured, service.footage().clock.wall())
+        Self::new(status, row.configured, service.footage().clock.wall(), language)
     }
 
-    fn new(status: CameraStatus, configured: bool, now: WallTime) -> Self {
+    fn new(status: CameraStatus, configured: bool, now: WallTime, language: Language) -> Self {
         let (state, cause) = match status.state {
             _ if !configured => (StateWord::Removed, None),
             CameraState::Starting => (StateWord::Starting, None),
@@ -273,7 +284,7 @@ impl StatusView {
             state,
             cause,
             since: status.since.map(|at| at.to_string()),
-            detail: status.detail,
+            detail: cause.map(|cause| words::cause(cause, language)),
             last_fragment_end: status.last_fragment_end.map(|at| at.to_string()),
             lag_ms: status.last_fragment_end.map(|at| milliseconds(now.since(at))),
             bit_rate: status.bit_rate.map(|rate| rate.round() as u64),
@@ -318,10 +329,16 @@ pub(super) struct Status {
 
 /// What every camera does now.
 #[utoipa::path(get, path = "/api/status", tag = "cameras", responses((status = OK, body = Status)))]
-pub(super) async fn status(scope: TenantScope, State(service): State<Service>) -> Result<Json<Status>, Problem> {
+pub(super) async fn status(
+    scope: TenantScope,
+    State(service): State<Service>,
+    Spoken(language): Spoken,
+) -> Result<Json<Status>, Problem> {
     let rows = service.footage().index.cameras(scope.tenant()).await?;
-    let line =
-        |row: &CameraRow| StatusLine { camera: row.key.camera.to_string(), status: StatusView::of(&service, row) };
+    let line = |row: &CameraRow| StatusLine {
+        camera: row.key.camera.to_string(),
+        status: StatusView::of(&service, row, language),
+    };
     let cameras: Vec<_> = rows.iter().map(line).collect();
     Ok(Json(Status {
         now: service.footage().clock.wall().to_string(),

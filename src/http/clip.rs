@@ -13,20 +13,29 @@ use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
 use jiff::fmt::strtime;
 use moka::future::Cache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::params::{Asked, Between, Camera};
 use super::problem::{Kind, Problem};
 use super::range::{Answer, continues, evaluate};
+use super::share::Shares;
 use super::{REVALIDATED, Service};
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
 use crate::retrieve::{Footage, RetrieveError};
-use crate::units::{CameraKey, HoldId, Ticks90k, TimeRange, WallTime};
+use crate::units::{CameraKey, HoldId, TenantId, Ticks90k, TimeRange, WallTime};
 
 /// Memory for layouts, all clips together.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
 
 /// What a second of footage costs in a layout, about: 25 pictures and as many sound frames.
 const LAYOUT_BYTES_PER_SECOND: u64 = 1024;
+
+/// Memory for layouts, those that are being sent from as well as those that are kept, in MiB: of all tenants, and of one.
+const LAYOUTS_MIB_MAX: u32 = 384;
+const LAYOUTS_MIB_PER_TENANT_MAX: u32 = 192;
+
+/// How long a clip waits for the memory of others.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A layout that nobody asks for is dropped after this time, and any after the longer one.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -35,24 +44,63 @@ const AGE_MAX: Duration = Duration::from_secs(600);
 /// Footage this recent may still be growing at its end.
 const SETTLED_AFTER: Ticks90k = Ticks90k(60 * 90_000);
 
+type Key = (CameraKey, Option<HoldId>, TimeRange);
+
 /// Clips laid out lately.
 #[derive(Debug)]
-pub(super) struct Clips(Cache<(CameraKey, Option<HoldId>, TimeRange), Arc<Clip>>);
+pub(super) struct Clips {
+    kept: Cache<Key, Arc<LaidOut>>,
+    memory: Arc<Semaphore>,
+    shares: Shares,
+}
+
+/// A layout, and the memory that it takes, for as long as anybody has it.
+#[derive(Debug)]
+struct LaidOut {
+    clip: Arc<Clip>,
+    _memory: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+/// Why there is no layout.
+#[derive(Clone, Debug)]
+enum NoLayout {
+    Failed(Arc<RetrieveError>),
+    /// The tenant's own clips take its whole share.
+    ShareUsed,
+    /// Other clips take all there is.
+    NoMemory,
+}
+
+impl From<NoLayout> for Problem {
+    fn from(why: NoLayout) -> Self {
+        match why {
+            NoLayout::Failed(error) => error.as_ref().into(),
+            NoLayout::ShareUsed => {
+                Self::too_many(MEMORY_WAIT_MAX, "too many long clips at once: wait for one to end, or ask for less")
+            }
+            NoLayout::NoMemory => Self::new(Kind::Unavailable, "long clips take all memory for them: try again later"),
+        }
+    }
+}
+
+fn layout_bytes(range: &TimeRange) -> u64 {
+    (range.duration().to_duration().as_secs() + 1).saturating_mul(LAYOUT_BYTES_PER_SECOND)
+}
 
 impl Default for Clips {
     fn default() -> Self {
-        let weigh = |_: &_, clip: &Arc<Clip>| {
-            let seconds = clip.covers().duration().to_duration().as_secs() + 1;
-            u32::try_from(seconds.saturating_mul(LAYOUT_BYTES_PER_SECOND)).unwrap_or(u32::MAX)
-        };
-        Self(
-            Cache::builder()
-                .max_capacity(CACHE_BYTES_MAX)
-                .weigher(weigh)
-                .time_to_idle(IDLE_MAX)
-                .time_to_live(AGE_MAX)
-                .build(),
-        )
+        let weigh = |_: &_, laid: &Arc<LaidOut>| u32::try_from(layout_bytes(&laid.clip.covers())).unwrap_or(u32::MAX);
+        let kept = Cache::builder()
+            .max_capacity(CACHE_BYTES_MAX)
+            .weigher(weigh)
+            .time_to_idle(IDLE_MAX)
+            .time_to_live(AGE_MAX)
+            .build();
+        Self {
+            kept,
+            memory: Arc::new(Semaphore::new(LAYOUTS_MIB_MAX as usize)),
+            shares: Shares::of(LAYOUTS_MIB_PER_TENANT_MAX as usize),
+        }
     }
 }
 
@@ -66,20 +114,50 @@ impl Clips {
         hold: Option<HoldId>,
         range: TimeRange,
         continues: bool,
-    ) -> Result<Arc<Clip>, Problem> {
+    ) -> Result<Arc<LaidOut>, Problem> {
         let key = (camera.clone(), hold, range);
         // What a hold keeps is copied whenever its turn comes.
         let settled = hold.is_none() && range.end() < footage.clock.wall().saturating_sub(SETTLED_AFTER);
         if !settled && !continues {
-            self.0.invalidate(&key).await;
+            self.kept.invalidate(&key).await;
         }
         let layout = async {
-            match hold {
+            let memory = self.memory_for(&camera.tenant, &range).await?;
+            let clip = match hold {
                 None => Clip::new(footage, camera, range).await,
                 Some(hold) => Clip::of_hold(footage, camera, hold, range).await,
+            };
+            let clip = clip.map_err(|error| NoLayout::Failed(Arc::new(error)))?;
+            Ok(Arc::new(LaidOut { clip, _memory: memory }))
+        };
+        self.kept.try_get_with(key, layout).await.map_err(|why: Arc<NoLayout>| why.as_ref().clone().into())
+    }
+
+    /// Before anything is laid out. Where there is none, what is kept without being sent goes first.
+    async fn memory_for(
+        &self,
+        tenant: &TenantId,
+        range: &TimeRange,
+    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), NoLayout> {
+        let mib = u32::try_from(layout_bytes(range).div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        let own = match self.shares.take(tenant, mib) {
+            Some(own) => own,
+            None => {
+                self.drop_kept().await;
+                self.shares.take(tenant, mib).ok_or(NoLayout::ShareUsed)?
             }
         };
-        self.0.try_get_with(key, layout).await.map_err(|error: Arc<RetrieveError>| error.as_ref().into())
+        if let Ok(of_all) = self.memory.clone().try_acquire_many_owned(mib) {
+            return Ok((own, of_all));
+        }
+        self.drop_kept().await;
+        let of_all = tokio::time::timeout(MEMORY_WAIT_MAX, self.memory.clone().acquire_many_owned(mib)).await;
+        of_all.ok().and_then(Result::ok).map(|of_all| (own, of_all)).ok_or(NoLayout::NoMemory)
+    }
+
+    async fn drop_kept(&self) {
+        self.kept.invalidate_all();
+        self.kept.run_pending_tasks().await;
     }
 }
 
@@ -120,13 +198,14 @@ pub(super) async fn answer(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let clip = service.0.clips.get(service.footage(), key, hold, range, continues(headers)).await?;
+    let laid = service.0.clips.get(service.footage(), key, hold, range, continues(headers)).await?;
+    let clip = &laid.clip;
     let len = clip.len();
     let mut response = match evaluate(method, headers, clip.etag(), len) {
-        Answer::Whole => body(StatusCode::OK, &clip, 0..len, method),
+        Answer::Whole => body(StatusCode::OK, &laid, 0..len, method),
         Answer::Part(part) => {
             let content_range = content_range(&format!("{}-{}", part.start, part.end - 1), len);
-            let mut response = body(StatusCode::PARTIAL_CONTENT, &clip, part, method);
+            let mut response = body(StatusCode::PARTIAL_CONTENT, &laid, part, method);
             response.headers_mut().insert(header::CONTENT_RANGE, content_range);
             response
         }
@@ -155,12 +234,17 @@ pub(super) async fn answer(
 }
 
 /// The bytes with their length; without the bytes for HEAD, so that nothing is read for it.
-fn body(status: StatusCode, clip: &Arc<Clip>, bytes: std::ops::Range<u64>, method: &Method) -> Response {
+fn body(status: StatusCode, laid: &Arc<LaidOut>, bytes: std::ops::Range<u64>, method: &Method) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("video/mp4")),
         (header::CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start)),
     ];
-    let body = if *method == Method::HEAD { Body::empty() } else { streamed(clip.body(bytes)) };
+    let body = if *method == Method::HEAD {
+        Body::empty()
+    } else {
+        let held = laid.clone();
+        streamed(laid.clip.body(bytes).inspect_ok(move |_| _ = &held))
+    };
     (status, headers, body).into_response()
 }
 
@@ -188,6 +272,24 @@ fn compact(at: WallTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn long_clips_of_one_tenant_leave_memory_for_another_and_give_it_back() {
+        let (greedy, other) = ("greedy".parse().unwrap(), "other".parse().unwrap());
+        let day = TimeRange::new(WallTime(0), WallTime(86_400 * 90_000)).unwrap();
+        let clips = Clips::default();
+        let mut held = Vec::new();
+        while let Ok(memory) = clips.memory_for(&greedy, &day).await {
+            held.push(memory);
+        }
+        assert_eq!(held.len() as u64, u64::from(LAYOUTS_MIB_PER_TENANT_MAX) / 85, "a day takes 85 MiB");
+        assert!(matches!(clips.memory_for(&greedy, &day).await, Err(NoLayout::ShareUsed)));
+        let theirs = (clips.memory_for(&other, &day).await.unwrap(), clips.memory_for(&other, &day).await.unwrap());
+        let third = "third".parse().unwrap();
+        assert!(matches!(clips.memory_for(&third, &day).await, Err(NoLayout::NoMemory)));
+        drop((held, theirs));
+        assert!(clips.memory_for(&third, &day).await.is_ok());
+    }
 
     #[test]
     fn a_clip_is_named_after_its_camera_and_times() {

@@ -6,8 +6,10 @@ use serde::Deserialize;
 
 use super::Service;
 use super::auth::TenantScope;
-use super::params::Asked;
+use super::params::{Asked, Spoken};
 use super::problem::Problem;
+use crate::event::words::Language;
+use crate::event::{Actor, Event, Fact};
 use crate::index::EventRow;
 use crate::units::CameraId;
 
@@ -44,24 +46,45 @@ pub(super) struct EventView {
     id: i64,
     /// When.
     at: String,
+    /// Who caused it: `gateway`, `operator` or `tenant`.
+    actor: Actor,
+    /// `info`, `warning` or `critical`.
+    severity: &'static str,
     /// About which camera; absent: about the gateway or the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
     camera: Option<String>,
     /// What, as one word.
-    kind: String,
-    /// For people.
-    detail: String,
+    kind: &'static str,
+    /// The facts of that kind.
+    #[schema(value_type = Object)]
+    facts: serde_json::Value,
+    /// The facts in words, in the language of `Accept-Language`: French or English.
+    text: String,
 }
 
-impl From<EventRow> for EventView {
-    fn from(row: EventRow) -> Self {
+impl EventView {
+    fn new(EventRow { id, event }: EventRow, language: Language) -> Self {
+        let Event { at, actor, scope, fact } = event;
         Self {
-            id: row.id,
-            at: row.at.to_string(),
-            camera: row.camera.map(|key| key.camera.to_string()),
-            kind: row.kind,
-            detail: row.detail,
+            id,
+            at: at.to_string(),
+            actor,
+            severity: fact.severity().as_str(),
+            camera: scope.camera().map(|key| key.camera.to_string()),
+            kind: fact.kind(),
+            facts: facts_of(&fact),
+            text: fact.words(language),
         }
     }
+}
+
+/// Without the kind, which stands beside them, and without what was taken out for this reader.
+fn facts_of(fact: &Fact) -> serde_json::Value {
+    let mut value = serde_json::to_value(fact).unwrap_or_default();
+    if let Some(map) = value.as_object_mut() {
+        map.retain(|name, value| name != "kind" && !value.is_null());
+    }
+    value
 }
 
 /// What happened to the tenant's cameras, newest first.
@@ -73,6 +96,7 @@ pub(super) async fn events(
     scope: TenantScope,
     Asked(query): Asked<EventQuery>,
     State(service): State<Service>,
+    Spoken(language): Spoken,
 ) -> Result<Json<Vec<EventView>>, Problem> {
     if !(1..=EVENTS_MAX).contains(&query.limit) {
         return Err(Problem::invalid(format!("limit is from 1 to {EVENTS_MAX}")));
@@ -80,5 +104,5 @@ pub(super) async fn events(
     let camera = query.camera.map(|camera| scope.camera(camera));
     let index = &service.footage().index;
     let rows = index.events(scope.tenant(), camera.as_ref(), query.after, query.limit).await?;
-    Ok(Json(rows.into_iter().map(EventView::from).collect()))
+    Ok(Json(rows.into_iter().map(|row| EventView::new(row, language)).collect()))
 }

@@ -16,10 +16,28 @@ use crate::index::hold::HoldRow;
 use crate::pack::HoldFacts;
 use crate::retrieve::mp4::CLIP_HOURS_MAX;
 use crate::retrieve::timeline::Span;
-use crate::units::TimeRange;
+use crate::units::{HoldId, TimeRange, WallTime};
 
 /// Holds in one answer.
 const HOLDS_MAX: u32 = 1_000;
+
+/// Which of the tenant's holds.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HoldQuery {
+    /// Those that follow this one in the list: the last id of the page before.
+    #[param(value_type = Option<String>)]
+    after_hold: Option<String>,
+    /// At most so many.
+    #[serde(default = "default_limit")]
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    limit: u32,
+}
+
+fn default_limit() -> u32 {
+    100
+}
 /// No bound of this module's own: a hold's is said where it is placed.
 const HOURS_MAX: i64 = 24 * 366 * 1_000;
 
@@ -95,10 +113,12 @@ pub(super) struct HoldStateView {
     hold: HoldView,
     /// Footage that stays until the hold ends. What is yet to come is not in it, and is held as it is recorded.
     protected: Vec<Span>,
-    /// The part of it that is in packs of the hold's own: what its clips show.
+    /// The part of it that is copied: what its clips show.
     copied: Vec<Span>,
     /// What is absent of the past, and why.
     absent: Vec<AbsentSpan>,
+    /// Whether it keeps anything: `footage`, `awaited` (none yet, its time is not over), or `nothing`.
+    keeps: &'static str,
 }
 
 impl From<HoldRow> for HoldView {
@@ -119,8 +139,8 @@ impl From<HoldRow> for HoldView {
     }
 }
 
-impl From<HoldState> for HoldStateView {
-    fn from(HoldState { hold, protected, copied, absent }: HoldState) -> Self {
+impl HoldStateView {
+    fn new(HoldState { hold, protected, copied, absent }: HoldState, now: WallTime) -> Self {
         let spans = |ranges: &[TimeRange]| ranges.iter().map(span).collect();
         let why = |why| match why {
             Why::Destroyed => "destroyed",
@@ -128,7 +148,13 @@ impl From<HoldState> for HoldStateView {
             Why::Gap(cause) => cause.as_str(),
             Why::NotRecorded => "not_recorded",
         };
+        let keeps = match () {
+            () if !protected.is_empty() => "footage",
+            () if hold.closed.is_none() && hold.facts.range.end() > now => "awaited",
+            () => "nothing",
+        };
         Self {
+            keeps,
             hold: hold.into(),
             protected: spans(&protected),
             copied: spans(&copied),
@@ -146,7 +172,11 @@ impl From<HoldError> for Problem {
             }
             HoldError::NoHold(id) => Self::new(Kind::NoHold, format!("no hold {id}: GET /api/holds lists them")),
             HoldError::Index(error) => error.into(),
-            error @ (HoldError::Spool(_) | HoldError::Read(_) | HoldError::Pack(_)) => {
+            error @ (HoldError::NoRoom(_)
+            | HoldError::Disk(_)
+            | HoldError::Spool(_)
+            | HoldError::Read(_)
+            | HoldError::Pack(_)) => {
                 tracing::error!(%error, "a hold failed");
                 Self::new(Kind::Internal, "the gateway failed at a hold: see its log")
             }
@@ -168,14 +198,28 @@ pub(super) async fn place(
     let HoldRequest { start, end, reference, requester, reason, until: Instant(until) } = asked;
     let range = range(start, end, HOURS_MAX)?;
     let state = service.holds().place(hold::Request { camera, range, reference, requester, reason, until }).await?;
-    Ok((StatusCode::CREATED, Json(state.into())))
+    Ok((StatusCode::CREATED, Json(HoldStateView::new(state, service.footage().clock.wall()))))
 }
 
-/// The tenant's holds, the newest first; those that are over too, for as long as events are kept.
-#[utoipa::path(get, path = "/api/holds", tag = "holds", operation_id = "list_holds",
-    responses((status = OK, body = Vec<HoldView>)))]
-pub(super) async fn list(scope: TenantScope, State(service): State<Service>) -> Result<Json<Vec<HoldView>>, Problem> {
-    let rows = service.footage().index.holds(scope.tenant(), HOLDS_MAX).await?;
+/// The tenant's holds, page by page: those in force first, of each the newest first. Those that are over are listed for
+/// as long as events are kept.
+#[utoipa::path(get, path = "/api/holds", tag = "holds", operation_id = "list_holds", params(HoldQuery),
+    responses((status = OK, body = Vec<HoldView>), (status = BAD_REQUEST)))]
+pub(super) async fn list(
+    scope: TenantScope,
+    Asked(query): Asked<HoldQuery>,
+    State(service): State<Service>,
+) -> Result<Json<Vec<HoldView>>, Problem> {
+    if !(1..=HOLDS_MAX).contains(&query.limit) {
+        return Err(Problem::invalid(format!("limit is from 1 to {HOLDS_MAX}")));
+    }
+    let index = &service.footage().index;
+    let after = match query.after_hold.map(|text| text.parse::<HoldId>()).transpose().map_err(Problem::invalid)? {
+        // One of another tenant's is as unknown as one that does not exist.
+        Some(id) => Some(index.hold(scope.tenant(), id).await?.ok_or(HoldError::NoHold(id))?.facts.id),
+        None => None,
+    };
+    let rows = index.holds(scope.tenant(), after, query.limit).await?;
     Ok(Json(rows.into_iter().map(HoldView::from).collect()))
 }
 
@@ -190,7 +234,8 @@ pub(super) async fn one(
     Hold(id): Hold,
     State(service): State<Service>,
 ) -> Result<Json<HoldStateView>, Problem> {
-    Ok(Json(service.holds().get(scope.tenant(), id).await?.into()))
+    let state = service.holds().get(scope.tenant(), id).await?;
+    Ok(Json(HoldStateView::new(state, service.footage().clock.wall())))
 }
 
 /// Ends a hold before its time: what only it keeps is destroyed. Twice is once.

@@ -1,4 +1,4 @@
-//! The plain page, the API's description, and the health probe: what the gateway itself is made of.
+//! The plain page, and the API's description: what the gateway itself is made of.
 
 use axum::Extension;
 use axum::http::{HeaderValue, header};
@@ -48,10 +48,4 @@ impl Document {
 )]
 pub(super) async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
     text("application/json", document)
-}
-
-/// Answers as long as the gateway serves; says nothing more, and asks for no credentials.
-#[utoipa::path(get, path = "/healthz", tag = "page", security(()), responses((status = OK, content_type = "text/plain", body = String)))]
-pub(super) async fn healthz() -> &'static str {
-    "ok\n"
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::auth::TenantScope;
 use super::problem::Problem;
+use crate::event::words::Language;
 use crate::units::{CameraId, CameraKey, HoldId, PackId, Ticks90k, TimeRange, WallTime};
 
 /// The camera of the path, inside the tenant's own scope.
@@ -90,6 +91,18 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Query(query) = Query::try_from_uri(&parts.uri).map_err(|e| Problem::invalid(e.body_text()))?;
         Ok(Self(query))
+    }
+}
+
+/// The language that the client asks for with `Accept-Language`.
+pub(super) struct Spoken(pub(super) Language);
+
+impl<S: Sync> FromRequestParts<S> for Spoken {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let header = parts.headers.get(axum::http::header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        Ok(Self(header.map_or_else(Language::default, Language::accepted)))
     }
 }
 

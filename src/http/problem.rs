@@ -36,6 +36,8 @@ pub(super) enum Kind {
     NoPicture,
     Unavailable,
     TimedOut,
+    /// Try again after so many seconds.
+    TooMany(u32),
 }
 
 impl Kind {
@@ -62,6 +64,7 @@ impl Kind {
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed"),
             Self::NoPicture => (StatusCode::INTERNAL_SERVER_ERROR, "no-picture", "No picture could be decoded"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The footage cannot be read now"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many requests"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "The answer took too long"),
         }
     }
@@ -70,6 +73,7 @@ impl Kind {
     fn retry_after_s(self) -> Option<u32> {
         match self {
             Self::Unavailable | Self::TimedOut => Some(10),
+            Self::TooMany(seconds) => Some(seconds),
             _ => None,
         }
     }
@@ -104,6 +108,12 @@ pub(super) struct ProblemDetails {
 impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: shortened(&detail.into()) }
+    }
+
+    /// More than is granted; more is after this time.
+    pub(super) fn too_many(wait: std::time::Duration, detail: &'static str) -> Self {
+        let seconds = u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX);
+        Self::new(Kind::TooMany(seconds.max(1)), detail)
     }
 
     /// The request cannot be answered as put.
@@ -169,6 +179,7 @@ impl From<&RetrieveError> for Problem {
             RetrieveError::Invalid(what) => Self::invalid(what),
             RetrieveError::Index(error) => error.into(),
             RetrieveError::Read(error) => error.into(),
+            error @ RetrieveError::PictureTooLarge { .. } => Self::new(Kind::NoPicture, error.to_string()),
             RetrieveError::Decoder(what) => {
                 tracing::error!(error = %what, "snapshot failed");
                 Self::new(

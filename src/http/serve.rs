@@ -2,18 +2,19 @@
 //!
 //! | what | bound | at the bound |
 //! |---|---|---|
-//! | connections | `connections_max` | new ones wait in the listener's backlog |
+//! | connections | `connections_max` | the longest idle one is cut, of the peer that has the most; with none idle, the new one is refused |
+//! | connections of a peer | `connections_per_peer_max` | its own longest idle one is cut; with none idle, its new one is refused |
 //! | a request's head, and the wait for the next one | `header_time_max`, 64 KiB, 100 fields | the connection is closed |
 //! | a client that does not read | `stall_time_max` without one byte taken | the connection is closed |
 //! | shutdown | `drain_time_max` | connections are cut; players resume with a range |
 
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -22,11 +23,17 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
+use tokio::time::Instant;
+
+use self::connections::{Connection, Connections};
+use self::stall::StallGuard;
+use super::guarded::guarded;
+use super::peer::Peer;
+
+mod connections;
+mod stall;
 
 /// Largest head of a request, in bytes.
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -34,11 +41,23 @@ const HEADER_BYTES_MAX: usize = 64 << 10;
 /// How long to wait after a failed accept, which most often means that file descriptors have run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// One line about refused connections in this time.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// Connections at once, where there are files for so many.
+const CONNECTIONS_MAX: usize = 1024;
+/// Connections that are always granted: the page and one player.
+const CONNECTIONS_MIN: usize = 16;
+/// Files that a connection may take: its socket, and a pack or a decoder's pipes.
+const FILES_PER_CONNECTION: u64 = 4;
+
 /// What one gateway grants its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at once.
     pub connections_max: usize,
+    /// Connections at once from one address. Not counted for this machine, where a proxy brings everybody's.
+    pub connections_per_peer_max: usize,
     /// For a request's head, and for the wait until the next one on a kept connection.
     pub header_time_max: Duration,
     /// For a client to take a byte of an answer. A paused player is cut too, and resumes with a range.
@@ -50,7 +69,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_max: 1024,
+            connections_max: CONNECTIONS_MAX,
+            connections_per_peer_max: 128,
             header_time_max: Duration::from_secs(20),
             stall_time_max: Duration::from_secs(60),
             drain_time_max: Duration::from_secs(10),
@@ -58,43 +78,75 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// For a process that may open `files` more files.
+    pub fn within(files: u64) -> Self {
+        let default = Self::default();
+        let connections_max = usize::try_from(files / FILES_PER_CONNECTION).unwrap_or(usize::MAX);
+        let connections_max = connections_max.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
+        let connections_per_peer_max = default.connections_per_peer_max.min(connections_max / 2);
+        Self { connections_max, connections_per_peer_max, ..default }
+    }
+}
+
 /// Serves until `shutdown`, then lets answers under way end, and returns when no connection is left.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
-    let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let open = Connections::new(limits.connections_max, limits.connections_per_peer_max);
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let mut serving = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let mut refusals = Refusals { open: open.clone(), logged: None };
     loop {
-        let accepted = async {
-            let permit = permits.clone().acquire_owned().await.expect("nobody closes this semaphore");
-            (listener.accept().await, permit)
-        };
-        let (accepted, permit) = tokio::select! {
-            accepted = accepted => accepted,
-            Some(_) = connections.join_next() => continue,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = serving.join_next() => continue,
             () = &mut shutdown => break,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let serving = graceful.watch(connection(stream, peer, router.clone(), limits));
-                connections.spawn(async move {
-                    if let Err(error) = serving.await {
-                        tracing::debug!(%peer, %error, "connection ended");
+                let Some(admitted) = open.admit(Peer::new(peer.ip())) else {
+                    refusals.log();
+                    continue;
+                };
+                let cut = admitted.cut();
+                let one = graceful.watch(connection(stream, peer, router.clone(), limits, admitted));
+                serving.spawn(async move {
+                    match cut.run_until_cancelled(one).await {
+                        None => tracing::debug!(%peer, "cut an idle connection: another takes its place"),
+                        Some(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
+                        Some(Ok(())) => {}
                     }
-                    drop(permit);
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "could not accept a connection");
+                let made_room = open.cut_one();
+                tracing::warn!(%error, made_room, "could not accept a connection");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
     }
     drop(listener);
     if tokio::time::timeout(limits.drain_time_max, graceful.shutdown()).await.is_err() {
-        tracing::info!(connections = connections.len(), "cut the connections that did not end in time");
+        tracing::info!(connections = serving.len(), "cut the connections that did not end in time");
     }
-    connections.shutdown().await;
+    serving.shutdown().await;
+}
+
+/// Refused connections, in the log once a minute.
+struct Refusals {
+    open: Arc<Connections>,
+    logged: Option<Instant>,
+}
+
+impl Refusals {
+    fn log(&mut self) {
+        let now = Instant::now();
+        if self.logged.is_none_or(|at| now.duration_since(at) >= LOG_EVERY) {
+            self.logged = Some(now);
+            let connections = self.open.take_refused();
+            tracing::warn!(connections, "refused connections: all that are granted are being answered");
+        }
+    }
 }
 
 /// One client's connection; its requests carry its address.
@@ -103,74 +155,38 @@ fn connection(
     peer: SocketAddr,
     router: Router,
     limits: Limits,
+    admitted: Connection,
 ) -> impl GracefulConnection<Error = hyper::Error> {
     // Without it a playlist could wait 40 ms for an acknowledgement; where it fails, it does.
     let _ = stream.set_nodelay(true);
-    let guarded = StallGuard { stream, time_max: limits.stall_time_max, deadline: None };
+    let stream = StallGuard::new(stream, limits.stall_time_max);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let answering = admitted.answering();
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.call(request)
+        let answer = router.call(request);
+        async move { Ok::<_, std::convert::Infallible>(guarded(answer.await?.map(Body::new), answering)) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time_max)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(guarded), service)
+        .serve_connection(TokioIo::new(stream), service)
 }
 
-/// A stream that fails when its peer takes no byte for too long.
-struct StallGuard {
-    stream: TcpStream,
-    time_max: Duration,
-    /// Set while a write waits.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl StallGuard {
-    /// Passes a write's outcome on, and fails it once it has waited too long.
-    fn watch<T>(&mut self, outcome: Poll<std::io::Result<T>>, cx: &mut Context<'_>) -> Poll<std::io::Result<T>> {
-        if outcome.is_ready() {
-            self.deadline = None;
-            return outcome;
-        }
-        let time_max = self.time_max;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(time_max)));
-        ready!(deadline.as_mut().poll(cx));
-        Poll::Ready(Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the client takes nothing")))
-    }
-}
-
-impl AsyncRead for StallGuard {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for StallGuard {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch(outcome, cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch(outcome, cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    #[test]
+    fn connections_follow_from_the_files_that_are_left() {
+        let check = |files: u64, total: usize, per_peer: usize| {
+            let limits = Limits::within(files);
+            assert_eq!((limits.connections_max, limits.connections_per_peer_max), (total, per_peer), "{files}");
+        };
+        check(u64::MAX, 1024, 128);
+        check(4096, 1024, 128);
+        check(400, 100, 50);
+        check(0, 16, 8);
     }
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{Access, Service, router};
 use crate::clock::{Clock, Reading};
+use crate::event::{Event, Fact};
 use crate::hold::Holds;
 use crate::index::{CameraRow, Change, Index};
 use crate::keys::Keys;
@@ -35,6 +36,7 @@ mod tenants;
 struct Gateway {
     router: TowerToHyperService<Router>,
     status: StatusBoard,
+    index: Index,
     _dir: tempfile::TempDir,
 }
 
@@ -113,12 +115,9 @@ impl Gateway {
             cause: GapCause::Silent,
             lost_packets: 0,
         };
-        let event = |name: &str| Change::Event {
-            at: at("2026-03-01T10:00:00Z"),
-            tenant: Some(key(name).tenant),
-            camera: Some(key(name)),
-            kind: "connected",
-            detail: format!("about {name}"),
+        let event = |name: &str| {
+            let fact = Fact::Connected { codecs: format!("about {name}"), width: 640, height: 480 };
+            Change::Event(Event::of_camera(at("2026-03-01T10:00:00Z"), &key(name), fact))
         };
         let changes = vec![
             Change::Configure(cameras),
@@ -139,10 +138,10 @@ impl Gateway {
         let packs = Packs::new(spool.clone(), store);
         let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
         let holds = Holds::new(index.clone(), spool, packs.clone(), keys, clock.clone(), zone.clone());
-        let footage = Footage::new(index, packs, clock);
+        let footage = Footage::new(index.clone(), packs, clock);
         let status = StatusBoard::default();
         let router = TowerToHyperService::new(router(Service::new(footage, holds, access, &zone, status.clone())));
-        Self { router, status, _dir: dir }
+        Self { router, status, index, _dir: dir }
     }
 
     /// Two towns with tokens.
@@ -272,7 +271,7 @@ async fn what_is_not_there_and_what_is_not_allowed_are_problems() {
         assert_eq!(problem["instance"], path);
     }
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS, Method::TRACE] {
-        for path in ["/", "/api/cameras", "/healthz"] {
+        for path in ["/", "/api/cameras", "/livez"] {
             let answer = gateway.send(request(method.clone(), path, Some("north:north token"))).await;
             answer.problem(405);
             assert_eq!(answer.headers[header::ALLOW], "GET,HEAD", "{method} {path}");
@@ -296,7 +295,7 @@ async fn a_body_is_refused_by_its_announced_size_and_unread_without_one() {
 #[tokio::test]
 async fn every_answer_keeps_browsers_honest() {
     let gateway = Gateway::mutualised().await;
-    for path in ["/", "/app.js", "/healthz", "/nothing", "/api/cameras", "/api/cameras/nowhere"] {
+    for path in ["/", "/app.js", "/livez", "/nothing", "/api/cameras", "/api/cameras/nowhere"] {
         let answer = gateway.ask("north", path).await;
         let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
@@ -323,15 +322,9 @@ async fn the_page_needs_nothing_from_elsewhere() {
 #[tokio::test]
 async fn head_answers_like_get_without_the_body() {
     let gateway = Gateway::mutualised().await;
-    for path in [
-        "/",
-        "/api/cameras",
-        "/api/cameras/nowhere",
-        "/nothing",
-        "/healthz",
-        "/api/openapi.json",
-        "/api/events?limit=0",
-    ] {
+    for path in
+        ["/", "/api/cameras", "/api/cameras/nowhere", "/nothing", "/livez", "/api/openapi.json", "/api/events?limit=0"]
+    {
         let get = gateway.ask("north", path).await;
         let head = gateway.send(request(Method::HEAD, path, Some("north:north token"))).await;
         assert_eq!(head.status, get.status, "{path}");

@@ -8,8 +8,9 @@ use super::query::camera_id;
 use super::{
     CameraRow, Change, IndexError, Outcome, PackRow, PackState, Reason, SEGMENT_DURATION_MAX, SegmentRow, SteadyClock,
 };
+use crate::event::{Event, Fact};
 use crate::media::Gap;
-use crate::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, TimeRange, WallTime};
+use crate::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TimeRange, WallTime};
 
 /// Rows that one [`Change::ForgetEventsBefore`] removes at most from each table.
 const FORGOTTEN_ROWS_MAX: u32 = 20_000;
@@ -60,10 +61,8 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             found.advance(db, PackState::Sealed)
         }
         Change::Hook { pack, hooks } => super::dedup::hook(db, Pack::find(db, *pack)?.id, hooks),
-        Change::Claim { pack, hosts } => super::dedup::claim(db, Pack::find(db, *pack)?.id, hosts),
-        Change::Refers { pack, bytes, lent_bytes, hosts } => {
-            super::dedup::refers(db, Pack::find(db, *pack)?.id, *bytes, *lent_bytes, hosts)
-        }
+        Change::Claim(claim) => super::dedup::claim(db, claim),
+        Change::Refers(refers) => super::dedup::refers(db, refers),
         Change::Damage { pack, end, lost, segments, gaps } => {
             Pack::find(db, *pack)?.damage(db, *end, lost, segments, gaps)
         }
@@ -113,10 +112,10 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             Ok(())
         }
         #[cfg(test)]
-        Change::Event { kind: "panic", .. } => panic!("a test asked for it"),
-        Change::Event { at, tenant, camera, kind, detail } => {
-            event(db, *at, tenant.as_ref(), camera.as_ref(), kind, detail)
+        Change::Event(Event { fact: Fact::Connected { codecs, .. }, .. }) if codecs == "panic" => {
+            panic!("a test asked for it")
         }
+        Change::Event(event) => put_event(db, event),
         Change::ForgetEventsBefore { before } => forget_events(db, *before),
         Change::SteadyClock(SteadyClock { steady, wall, held, lead }) => {
             let sql = "INSERT OR REPLACE INTO steady_clock (id, steady, wall, held, lead) VALUES (1, ?1, ?2, ?3, ?4)";
@@ -411,24 +410,15 @@ impl Pack {
         if packs != Some(1) {
             return Ok(());
         }
-        let sql = "INSERT INTO event (at, tenant, camera, kind, detail)
-                   SELECT ?1, tenant, id, ?4, ?2 FROM camera WHERE id = ?3";
-        let (start, word) = (WallTime(self.start), reason.as_str());
-        let (kind, detail) = match outcome {
-            Outcome::Destroyed => (
-                "pack_deleted",
-                format!("footage is being destroyed from {start} on ({word}); the register has the whole day"),
-            ),
-            Outcome::WasAbsent => (
-                "pack_absent",
-                format!(
-                    "footage from {start} on was due ({word}) and its object was not in the store: something else \
-                     removed it before; the register has the whole day"
-                ),
-            ),
+        let sql = "SELECT t.name, c.camera FROM camera c JOIN tenant t ON t.id = c.tenant WHERE c.id = ?1";
+        let camera = find(db, sql, [self.camera], |row| super::query::camera_key(row, 0, 1))?;
+        let camera = camera.ok_or_else(|| IndexError::Unknown("the camera of a pack".to_owned()))?;
+        let from = WallTime(self.start);
+        let fact = match outcome {
+            Outcome::Destroyed => Fact::PackDeleted { from, reason },
+            Outcome::WasAbsent => Fact::PackAbsent { from, reason },
         };
-        exec(db, sql, params![at.0, detail, self.camera, kind])?;
-        Ok(())
+        put_event(db, &Event::of_camera(at, &camera, fact))
     }
 }
 
@@ -447,40 +437,21 @@ fn insert_gap(db: &Connection, camera: i64, gap: &Gap) -> Result<(), IndexError>
     Ok(())
 }
 
-pub(super) fn event_of_camera(
-    db: &Connection,
-    at: WallTime,
-    camera: i64,
-    kind: &str,
-    detail: &str,
-) -> Result<(), IndexError> {
-    let sql =
-        "INSERT INTO event (at, tenant, camera, kind, detail) SELECT ?1, tenant, id, ?2, ?3 FROM camera WHERE id = ?4";
-    exec(db, sql, params![at.0, kind, detail, camera])?;
-    Ok(())
-}
+/// Stands in the place of a tenant's number: only the operator reads it.
+const OPERATORS: i64 = -1;
 
-pub(super) fn event(
-    db: &Connection,
-    at: WallTime,
-    tenant: Option<&TenantId>,
-    camera: Option<&CameraKey>,
-    kind: &str,
-    detail: &str,
-) -> Result<(), IndexError> {
-    let owner = tenant.or(camera.map(|camera| &camera.tenant));
-    if let Some(camera) = camera.filter(|camera| Some(&camera.tenant) != owner) {
-        return Err(IndexError::Refused(format!("an event about camera {camera} cannot be another tenant's")));
-    }
-    let owner = match owner {
+/// The row is a projection of the event: what queries look for stands in columns, the event itself is kept as encoded.
+pub(super) fn put_event(db: &Connection, event: &Event) -> Result<(), IndexError> {
+    let owner = match event.scope.tenant() {
+        None if event.fact.is_operators() => OPERATORS,
         None => 0,
         Some(tenant) => {
             super::query::tenant_id(db, tenant)?.ok_or_else(|| IndexError::Unknown(format!("tenant {tenant}")))?
         }
     };
-    let camera = camera.map(|camera| known_camera(db, camera)).transpose()?;
-    let sql = "INSERT INTO event (at, tenant, camera, kind, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
-    exec(db, sql, params![at.0, owner, camera, kind, detail])?;
+    let camera = event.scope.camera().map(|camera| known_camera(db, camera)).transpose()?;
+    let sql = "INSERT INTO event (at, tenant, camera, kind, entry) VALUES (?1, ?2, ?3, ?4, ?5)";
+    exec(db, sql, params![event.at.0, owner, camera, event.fact.kind(), event.encode()])?;
     Ok(())
 }
 

@@ -103,7 +103,7 @@ const OPEN_GAPS: &str = "INSERT INTO main.open_gap SELECT c.now_id, g.start, g.c
 const CLOCK_AND_SCRUB: &str = "INSERT OR REPLACE INTO main.steady_clock SELECT * FROM old.steady_clock;
      INSERT OR REPLACE INTO main.scrub SELECT * FROM old.scrub;";
 
-const EVENTS: &str = "INSERT INTO main.event (id, at, tenant, camera, kind, detail)
-     SELECT e.id, e.at, coalesce(t.now_id, 0), c.now_id, e.kind, e.detail FROM old.event e
+const EVENTS: &str = "INSERT INTO main.event (id, at, tenant, camera, kind, entry)
+     SELECT e.id, e.at, coalesce(t.now_id, e.tenant), c.now_id, e.kind, e.entry FROM old.event e
      LEFT JOIN same_tenant t ON t.then_id = e.tenant LEFT JOIN same_camera c ON c.then_id = e.camera
-     WHERE e.tenant = 0 OR t.now_id IS NOT NULL ON CONFLICT DO NOTHING";
+     WHERE e.tenant <= 0 OR t.now_id IS NOT NULL ON CONFLICT DO NOTHING";

@@ -1,13 +1,23 @@
 //! Which packs hold bytes of which, and by which ids packs are found again.
 //!
+//! Invariant: **a reference names only bytes that are final**, whatever is done at the same time. The one writer checks
+//! it inside its transaction, so that no order of steps elsewhere can break it:
+//!
+//! 1. What is claimed of a host lies in the host itself, and the host is sealed, undamaged and not condemned.
+//! 2. A sealed pack never gives away what it holds itself: of its fragments that lie elsewhere some may come back, and no
+//!    others go. An open pack may, and no bytes of others lie in it.
+//! 3. A pack's file refers to a host only after the claim was acknowledged, which a power cut does not undo; the host is
+//!    not deleted while it is referred to.
+//!
 //! Everything here but [`Index::savings`] reads across tenants: a deduplication domain may span several, and retention
 //! has to know who needs a pack's bytes. None of it is for what is shown.
 
 use rusqlite::{Connection, Row, params};
 
 use super::apply::{exec, number};
-use super::query::{PACKS, one, pack_row, rows, tenant_id};
-use super::{Index, IndexError, PackRow};
+use super::query::{PACKS, one, pack_row, pack_state, rows, tenant_id};
+use super::{Index, IndexError, PackRow, PackState};
+use crate::pack::reference::FragmentSet;
 use crate::units::{CameraKey, PackId, TenantId};
 
 /// Packs that one hook may name: of more, the newest are the likeliest to stay.
@@ -37,6 +47,34 @@ impl Savings {
     pub fn ratio(&self) -> f64 {
         if self.stored_bytes == 0 { 1.0 } else { self.received_bytes() as f64 / self.stored_bytes as f64 }
     }
+}
+
+/// Bytes of a pack are to lie in other packs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose bytes.
+    pub pack: PackId,
+    /// All of its fragments whose bytes lie elsewhere then.
+    pub lends: FragmentSet,
+    /// In which packs, and as which fragments of each; those in which they lie already may be left out.
+    pub hosts: Vec<(PackId, FragmentSet)>,
+}
+
+/// Where the bytes of a pack lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refers {
+    /// Which pack.
+    pub pack: PackId,
+    /// Size of its file.
+    pub bytes: u64,
+    /// How many fragments it has.
+    pub fragments: u32,
+    /// Those whose bytes lie elsewhere.
+    pub lent: FragmentSet,
+    /// Size of their samples.
+    pub lent_bytes: u64,
+    /// Where these lie.
+    pub hosts: Vec<PackId>,
 }
 
 impl Index {
@@ -131,32 +169,67 @@ pub(super) fn hook(db: &Connection, pack: i64, hooks: &[u64]) -> Result<(), Inde
 
 const REFER: &str = "INSERT OR IGNORE INTO reference (host, referrer) SELECT id, ?1 FROM pack WHERE pack = ?2";
 
-pub(super) fn claim(db: &Connection, pack: i64, hosts: &[PackId]) -> Result<(), IndexError> {
-    for host in hosts {
-        let sql = "SELECT 1 FROM pack p WHERE p.pack = ?1 AND p.state IN (1, 2)
-                   AND NOT EXISTS (SELECT 1 FROM damage d WHERE d.pack = p.id)";
-        if one(db, sql, [host.0], |_| Ok(()))?.is_none() {
-            return Err(IndexError::Refused(format!(
-                "pack {host} does not stay, or is damaged: no bytes of others can lie in it"
-            )));
+/// What the index knows of where a pack's bytes lie.
+struct Holding {
+    id: i64,
+    state: PackState,
+    fragments: u32,
+    lent: FragmentSet,
+}
+
+impl Holding {
+    fn find(db: &Connection, pack: PackId) -> Result<Option<Self>, IndexError> {
+        one(db, "SELECT id, state, fragments, lent FROM pack WHERE pack = ?1", [pack.0], |row| {
+            let lent = FragmentSet::from_bytes(row.get_ref(3)?.as_blob()?);
+            Ok(Self { id: row.get(0)?, state: pack_state(row, 1)?, fragments: row.get(2)?, lent })
+        })
+    }
+
+    fn known(db: &Connection, pack: PackId) -> Result<Self, IndexError> {
+        Self::find(db, pack)?.ok_or_else(|| IndexError::Unknown(format!("pack {pack}")))
+    }
+
+    fn is_damaged(&self, db: &Connection) -> Result<bool, IndexError> {
+        Ok(one(db, "SELECT 1 FROM damage WHERE pack = ?1 LIMIT 1", [self.id], |_| Ok(()))?.is_some())
+    }
+}
+
+/// The rules are in the module's header.
+pub(super) fn claim(db: &Connection, claim: &Claim) -> Result<(), IndexError> {
+    let pack = Holding::known(db, claim.pack)?;
+    let refuse = |what: String| Err(IndexError::Refused(what));
+    if pack.state != PackState::Open && !claim.lends.is_within(&pack.lent) {
+        return refuse(format!("pack {} is sealed: what it holds itself stays in it", claim.pack));
+    }
+    for (host, fragments) in &claim.hosts {
+        let found = Holding::find(db, *host)?;
+        let stays = |host: &Holding| matches!(host.state, PackState::Sealed | PackState::Stored) && host.id != pack.id;
+        let Some(found) = found.filter(stays) else {
+            return refuse(format!("pack {host} is not sealed, or does not stay: no bytes of others can lie in it"));
+        };
+        if found.is_damaged(db)? {
+            return refuse(format!("pack {host} is damaged: no bytes of others can lie in it"));
         }
-        exec(db, REFER, params![pack, host.0])?;
+        if fragments.end() > found.fragments || fragments.meets(&found.lent) {
+            return refuse(format!("pack {host} does not hold itself what pack {} refers to in it", claim.pack));
+        }
+        exec(db, REFER, params![pack.id, host.0])?;
     }
     Ok(())
 }
 
-pub(super) fn refers(
-    db: &Connection,
-    pack: i64,
-    bytes: u64,
-    lent_bytes: u64,
-    hosts: &[PackId],
-) -> Result<(), IndexError> {
-    let sql = "UPDATE pack SET bytes = ?2, lent_bytes = ?3 WHERE id = ?1";
-    exec(db, sql, params![pack, number(bytes), number(lent_bytes)])?;
-    exec(db, "DELETE FROM reference WHERE referrer = ?1", [pack])?;
-    for host in hosts {
-        exec(db, REFER, params![pack, host.0])?;
+pub(super) fn refers(db: &Connection, refers: &Refers) -> Result<(), IndexError> {
+    let pack = Holding::known(db, refers.pack)?;
+    if pack.state != PackState::Open && !refers.lent.is_within(&pack.lent) {
+        let what = format!("pack {} is sealed: bytes of others may lie in what it holds itself", refers.pack);
+        return Err(IndexError::Refused(what));
+    }
+    let sql = "UPDATE pack SET bytes = ?2, lent_bytes = ?3, fragments = ?4, lent = ?5 WHERE id = ?1";
+    let lent = refers.lent.to_bytes();
+    exec(db, sql, params![pack.id, number(refers.bytes), number(refers.lent_bytes), refers.fragments, lent])?;
+    exec(db, "DELETE FROM reference WHERE referrer = ?1", [pack.id])?;
+    for host in &refers.hosts {
+        exec(db, REFER, params![pack.id, host.0])?;
     }
     Ok(())
 }

@@ -1,13 +1,17 @@
 //! Legal holds: what stays for them, and what they have not copied yet.
 //!
 //! Invariants: a pack with footage that a hold in force covers is neither condemned nor doomed before the hold has
-//! copied it; a pack that stays for a hold is found through that hold alone.
+//! copied it, or shares what another hold has copied; a pack that stays for a hold is in no timeline but the holds'.
+//!
+//! Holds that overlap share copies: what one hold in force has copied, no other copies again. When that hold ends, the
+//! others copy what they need of its packs, which wait for it.
 
 use rusqlite::{Connection, Row, ToSql, params};
 
 use super::apply::exec;
-use super::query::{PACKS, camera_key, one, pack_row, range_params, rows, segment_row, tenant_id, time_range};
+use super::query::{PACKS, camera_key, name, one, pack_row, range_params, rows, segment_row, tenant_id, time_range};
 use super::{Index, IndexError, PackRow, SegmentRow};
+use crate::event::{Event, Fact};
 use crate::pack::HoldFacts;
 use crate::units::{CameraKey, HoldId, PackId, TenantId, TimeRange, WallTime};
 
@@ -27,21 +31,42 @@ pub struct HoldRow {
 pub struct Coverage {
     /// Footage that stays for the hold: copied, or kept from being destroyed until it is.
     pub present: Vec<TimeRange>,
-    /// The part of it that is copied into packs of the hold's own.
+    /// The part of it that is copied into packs of this hold, or of others that share them.
     pub copied: Vec<TimeRange>,
     /// Footage whose destruction has begun and is not in the register yet.
     pub doomed: Vec<TimeRange>,
 }
 
 impl Index {
-    /// The tenant's holds, the newest first.
-    pub async fn holds(&self, tenant: &TenantId, limit: u32) -> Result<Vec<HoldRow>, IndexError> {
+    /// The tenant's holds: those in force first, of each the newest first. `after`: those that follow this one.
+    pub async fn holds(
+        &self,
+        tenant: &TenantId,
+        after: Option<HoldId>,
+        limit: u32,
+    ) -> Result<Vec<HoldRow>, IndexError> {
         let tenant = tenant.clone();
         self.readers
             .read(move |db| {
                 let Some(tenant) = tenant_id(db, &tenant)? else { return Ok(Vec::new()) };
-                let sql = format!("{HOLDS} WHERE c.tenant = ?1 ORDER BY h.id DESC LIMIT ?2");
-                rows(db, &sql, params![tenant, limit], hold_row)
+                let sql = format!(
+                    "{HOLDS} WHERE c.tenant = ?1 AND (?3 IS NULL OR (h.closed IS NOT NULL, -h.id) >
+                         (SELECT a.closed IS NOT NULL, -a.id FROM hold a WHERE a.hold = ?3))
+                     ORDER BY h.closed IS NOT NULL, h.id DESC LIMIT ?2"
+                );
+                rows(db, &sql, params![tenant, limit, after.map(|hold| hold.0)], hold_row)
+            })
+            .await
+    }
+
+    /// Across tenants, for their shares of the disk: what packs of holds take, by tenant.
+    pub async fn held_bytes(&self) -> Result<Vec<(TenantId, u64)>, IndexError> {
+        self.readers
+            .read(|db| {
+                let sql = "SELECT t.name, sum(p.bytes) FROM pack p JOIN camera c ON c.id = p.camera
+                           JOIN tenant t ON t.id = c.tenant
+                           WHERE p.hold IS NOT NULL AND p.state IN (1, 2) GROUP BY t.id";
+                rows(db, sql, [], |row| Ok((name(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs())))
             })
             .await
     }
@@ -70,7 +95,8 @@ impl Index {
             .await
     }
 
-    /// Segments of the hold's own packs that share an instant with the range, by start.
+    /// Segments that a hold shows and that share an instant with the range, by start: of its own packs, and while it is in
+    /// force of those that other holds on the camera keep.
     pub async fn held_segments(
         &self,
         key: &CameraKey,
@@ -80,6 +106,16 @@ impl Index {
         self.of_camera(key, move |db, camera| {
             let [_, start, end, longest] = range_params(camera, range);
             rows(db, HELD_IN_RANGE, params![camera, start, end, longest, hold.0], segment_row)
+        })
+        .await
+    }
+
+    /// What holds in force keep of a camera in this range, in packs of theirs.
+    pub async fn kept_spans(&self, key: &CameraKey, range: TimeRange) -> Result<Vec<TimeRange>, IndexError> {
+        self.of_camera(key, move |db, camera| {
+            let [_, start, end, longest] = range_params(camera, range);
+            let read = |row: &Row<'_>| time_range(row.get(0)?, row.get(1)?);
+            Ok(united(rows(db, KEPT_SPANS, params![camera, start, end, longest], read)?))
         })
         .await
     }
@@ -105,9 +141,12 @@ impl Index {
         .await
     }
 
-    /// Across tenants, for the copying of what holds cover: holds in force.
+    /// Across tenants, for the copying of what holds cover: holds in force. The one that lasts longest comes first, so
+    /// that what it copies serves the others to their ends.
     pub async fn all_holds_in_force(&self) -> Result<Vec<HoldRow>, IndexError> {
-        self.readers.read(|db| rows(db, &format!("{HOLDS} WHERE h.closed IS NULL ORDER BY h.id"), [], hold_row)).await
+        self.readers
+            .read(|db| rows(db, &format!("{HOLDS} WHERE h.closed IS NULL ORDER BY h.ends DESC, h.id"), [], hold_row))
+            .await
     }
 
     /// For the copying of what holds cover: whole packs with footage that the hold covers and has not copied. Footage as
@@ -179,14 +218,22 @@ pub(super) const COVERED: &str = "EXISTS (SELECT 1 FROM hold h WHERE h.camera = 
 
 /// `?1` to `?4` as for the camera's own segments, `?5` the hold.
 const HELD_IN_RANGE: &str = "SELECT s.start, s.start + s.duration, r.run, s.decode_time, p.pack, p.state,
-     s.first_fragment, s.fragments FROM hold h
+     s.first_fragment, s.fragments FROM hold mine
+     CROSS JOIN hold h ON h.camera = mine.camera AND (h.id = mine.id OR mine.closed IS NULL)
+         AND h.start < mine.until AND h.until > mine.start
      CROSS JOIN held_segment s ON s.hold = h.id AND s.start > ?2 - ?4 AND s.start < ?3 AND s.start + s.duration > ?2
      CROSS JOIN pack p ON p.id = s.pack CROSS JOIN run r ON r.id = p.run
-     WHERE h.hold = ?5 AND h.camera = ?1 ORDER BY s.start";
+     WHERE mine.hold = ?5 AND mine.camera = ?1 ORDER BY s.start";
 
-const HELD_SPANS: &str = "SELECT s.start, s.start + s.duration FROM hold h CROSS JOIN held_segment s
+const HELD_SPANS: &str = "SELECT s.start, s.start + s.duration FROM hold mine
+     CROSS JOIN hold h ON h.camera = mine.camera AND (h.id = mine.id OR mine.closed IS NULL)
+         AND h.start < mine.until AND h.until > mine.start
+     CROSS JOIN held_segment s ON s.hold = h.id AND s.start > ?2 - ?4 AND s.start < ?3 AND s.start + s.duration > ?2
+     WHERE mine.hold = ?5 AND mine.camera = ?1 ORDER BY s.start";
+
+const KEPT_SPANS: &str = "SELECT s.start, s.start + s.duration FROM hold h CROSS JOIN held_segment s
      ON s.hold = h.id AND s.start > ?2 - ?4 AND s.start < ?3 AND s.start + s.duration > ?2
-     WHERE h.hold = ?5 AND h.camera = ?1 ORDER BY s.start";
+     WHERE h.camera = ?1 AND h.closed IS NULL ORDER BY s.start";
 
 /// What readers may see, what is condemned and can be saved, and what other holds keep.
 const PRESENT_SPANS: &str = "SELECT start, start + duration FROM segment
@@ -209,6 +256,7 @@ fn to_copy() -> String {
              UNION SELECT id FROM pack WHERE state = 3 AND state <> 2 AND camera = ?1 AND start < ?3 AND until > ?2
              UNION SELECT id FROM pack WHERE hold IS NOT NULL AND camera = ?1 AND start < ?3 AND until > ?2)
          AND p.hold IS NOT (SELECT id FROM hold WHERE hold = ?5) AND p.state > 0
+         AND NOT EXISTS (SELECT 1 FROM hold o WHERE o.id = p.hold AND o.closed IS NULL)
          AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.pack = p.id)
          AND NOT EXISTS (SELECT 1 FROM copied c JOIN hold h ON h.id = c.hold WHERE c.pack = p.id AND h.hold = ?5)
          ORDER BY p.hold IS NOT NULL, p.start, p.id LIMIT ?6"
@@ -294,14 +342,9 @@ pub(super) fn end_before(db: &Connection, at: WallTime) -> Result<(), IndexError
     let over = rows(db, &format!("{HOLDS} WHERE h.closed IS NULL AND h.ends <= ?1"), [at.0], hold_row)?;
     for HoldRow { camera, facts, .. } in over {
         end(db, facts.id, at)?;
-        let HoldFacts { range, requester, .. } = &facts;
-        let detail = format!(
-            "hold {} by {requester}, on {} to {}, is over: what was kept for it is destroyed",
-            facts.id,
-            range.start(),
-            range.end()
-        );
-        super::apply::event(db, at, None, Some(&camera), "hold_ended", &detail)?;
+        let HoldFacts { id: hold, range, requester, .. } = facts;
+        let fact = Fact::HoldEnded { hold, requester, start: range.start(), end: range.end() };
+        super::apply::put_event(db, &Event::of_camera(at, &camera, fact))?;
     }
     Ok(())
 }
@@ -340,15 +383,13 @@ pub(super) fn delete_segments(db: &Connection, hold: i64, bounds: &[&dyn ToSql])
     Ok(())
 }
 
-/// The pack is forgotten. When it stayed for a hold in force, its bytes were lost: what is left of the footage elsewhere
-/// is to be copied again.
+/// The pack is forgotten. When it stayed for a hold, holds that shared it look again at what is left of the footage
+/// elsewhere.
 pub(super) fn forget(db: &Connection, pack: i64) -> Result<(), IndexError> {
-    let sql = "SELECT h.id FROM pack p JOIN hold h ON h.id = p.hold WHERE p.id = ?1 AND h.closed IS NULL";
-    if let Some(hold) = one(db, sql, [pack], |row| row.get::<_, i64>(0))? {
-        let sql = "DELETE FROM copied WHERE hold = ?2 AND pack IN (SELECT p.id FROM pack lost JOIN pack p
-                   ON p.camera = lost.camera AND p.start < lost.until AND p.until > lost.start WHERE lost.id = ?1)";
-        exec(db, sql, params![pack, hold])?;
-    }
+    let sql = "DELETE FROM copied WHERE pack IN (SELECT p.id FROM pack lost JOIN pack p
+               ON p.camera = lost.camera AND p.start < lost.until AND p.until > lost.start
+               WHERE lost.id = ?1 AND lost.hold IS NOT NULL)";
+    exec(db, sql, [pack])?;
     exec(db, "DELETE FROM copied WHERE pack = ?1", [pack])?;
     exec(db, "DELETE FROM doomed WHERE pack = ?1", [pack])?;
     Ok(())

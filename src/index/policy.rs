@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::{event_of_camera, exec};
+use super::apply::{exec, put_event};
 use super::query::{camera_id, camera_key, one, rows};
 use super::{CameraRow, Index, IndexError};
+use crate::event::{Event, Fact};
 use crate::units::{CameraKey, Ticks90k, WallTime};
 
 /// Bounds that wait.
@@ -123,7 +124,7 @@ pub(super) fn forget_pending(db: &Connection, camera: &CameraKey) -> Result<(), 
 /// Bounds whose time has come take effect.
 pub(super) fn apply_due(db: &Connection, now: WallTime) -> Result<(), IndexError> {
     let due: Vec<i64> = rows(db, "SELECT camera FROM pending_policy WHERE at <= ?1", [now.0], |row| row.get(0))?;
-    due.into_iter().try_for_each(|camera| apply_one(db, camera, now, "its time has come"))
+    due.into_iter().try_for_each(|camera| apply_one(db, camera, now, false))
 }
 
 /// An operator confirms bounds that wait; others stay as they are.
@@ -136,12 +137,12 @@ pub(super) fn confirm(
 ) -> Result<(), IndexError> {
     let sql = "SELECT 1 FROM pending_policy WHERE camera = ?1 AND retention_max = ?2 AND retention_min = ?3";
     match one(db, sql, params![camera, max.0, min.0], |_| Ok(()))? {
-        Some(()) => apply_one(db, camera, now, "an operator confirmed it"),
+        Some(()) => apply_one(db, camera, now, true),
         None => Ok(()),
     }
 }
 
-fn apply_one(db: &Connection, camera: i64, now: WallTime, why: &str) -> Result<(), IndexError> {
+fn apply_one(db: &Connection, camera: i64, now: WallTime, confirmed: bool) -> Result<(), IndexError> {
     let sql = "SELECT retention_max, retention_min FROM pending_policy WHERE camera = ?1";
     let pending: Option<(i64, i64)> =
         db.prepare_cached(sql)?.query_row([camera], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
@@ -150,6 +151,10 @@ fn apply_one(db: &Connection, camera: i64, now: WallTime, why: &str) -> Result<(
     exec(db, sql, params![camera, max, min])?;
     exec(db, "DELETE FROM pending_policy WHERE camera = ?1", [camera])?;
     let hours = |ticks: i64| Ticks90k(ticks).to_duration().as_secs() / 3_600;
-    let detail = format!("retention is at most {} h and at least {} h from now on: {why}", hours(max), hours(min));
-    event_of_camera(db, now, camera, "retention_changed", &detail)
+    let fact = Fact::RetentionChanged { max_hours: hours(max), min_hours: hours(min), confirmed };
+    let sql = "SELECT t.name, c.camera FROM camera c JOIN tenant t ON t.id = c.tenant WHERE c.id = ?1";
+    match one(db, sql, [camera], |row| camera_key(row, 0, 1))? {
+        Some(camera) => put_event(db, &Event::of_camera(now, &camera, fact)),
+        None => Ok(()),
+    }
 }

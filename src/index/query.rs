@@ -12,6 +12,7 @@ use super::{
     CameraRow, DeletionRow, EventRow, GapRow, Index, IndexError, Outcome, PackRow, PackState, Reason, RunRow,
     SEGMENT_DURATION_MAX, SegmentRow, SteadyClock,
 };
+use crate::event::Event;
 use crate::media::GapCause;
 use crate::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
@@ -85,8 +86,8 @@ impl Index {
         .await
     }
 
-    /// Events of a tenant (and of one camera, if named) with an id above `after`, newest first. Without a camera, those
-    /// of the gateway itself are among them.
+    /// Events of a tenant (and of one camera, if named) with an id above `after`, newest first, as the tenant may read
+    /// them ([`crate::event::Fact::for_tenant`]). Without a camera, those of the gateway itself are among them.
     pub async fn events(
         &self,
         tenant: &TenantId,
@@ -101,14 +102,20 @@ impl Index {
                 Some(camera) => {
                     let Some(number) = camera_id(db, &camera)? else { return Ok(Vec::new()) };
                     let sql = format!("{EVENTS} WHERE e.camera = ?1 AND e.id > ?2 ORDER BY e.id DESC LIMIT ?3");
-                    rows(db, &sql, params![number, after, limit], event_row)
+                    rows(db, &sql, params![number, after, limit], event_row).map(for_tenant)
                 }
                 None => {
                     let Some(number) = tenant_id(db, &tenant)? else { return Ok(Vec::new()) };
-                    rows(db, EVENTS_OF_TENANT, params![number, after, limit], event_row)
+                    rows(db, EVENTS_OF_TENANT, params![number, after, limit], event_row).map(for_tenant)
                 }
             })
             .await
+    }
+
+    /// Events of all tenants and of the gateway, with an id above `after`, newest first. For the operator alone.
+    pub async fn all_events(&self, after: i64, limit: u32) -> Result<Vec<EventRow>, IndexError> {
+        let sql = format!("{EVENTS} WHERE e.id > ?1 ORDER BY e.id DESC LIMIT ?2");
+        self.readers.read(move |db| rows(db, &sql, params![after, limit], event_row)).await
     }
 
     /// What was destroyed of a camera's footage of this range, by start: the register of destructions.
@@ -281,15 +288,13 @@ fn whole_before() -> String {
     )
 }
 
-const EVENTS: &str = "SELECT e.id, e.at, t.name, c.camera, e.kind, e.detail FROM event e
-     LEFT JOIN camera c ON c.id = e.camera LEFT JOIN tenant t ON t.id = c.tenant";
+const EVENTS: &str = "SELECT e.id, e.entry FROM event e";
 
 /// Two walks down an index, merged by id: neither reads past the limit.
 const EVENTS_OF_TENANT: &str = "WITH mine AS (
          SELECT id FROM event WHERE tenant = ?1 AND id > ?2 UNION ALL
          SELECT id FROM event WHERE tenant = 0 AND id > ?2 ORDER BY id DESC LIMIT ?3)
-     SELECT e.id, e.at, t.name, c.camera, e.kind, e.detail FROM mine CROSS JOIN event e ON e.id = mine.id
-     LEFT JOIN camera c ON c.id = e.camera LEFT JOIN tenant t ON t.id = c.tenant ORDER BY e.id DESC";
+     SELECT e.id, e.entry FROM mine CROSS JOIN event e ON e.id = mine.id ORDER BY e.id DESC";
 
 /// `?1` camera, `?2` and `?3` the range, `?4` how far before it a row may begin that reaches into it.
 const SPANS_IN_RANGE: &str = "SELECT start, start + duration FROM segment
@@ -400,12 +405,12 @@ pub(super) fn pack_state(row: &Row<'_>, column: usize) -> rusqlite::Result<PackS
     PackState::from_code(code).ok_or_else(|| foreign(column, format!("pack state {code}")))
 }
 
+pub(super) fn name<T: std::str::FromStr<Err: std::fmt::Display>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    row.get_ref(column)?.as_str()?.parse().map_err(|e| foreign(column, format!("{e}")))
+}
+
 pub(super) fn camera_key(row: &Row<'_>, tenant: usize, camera: usize) -> rusqlite::Result<CameraKey> {
-    let name = |column: usize| -> rusqlite::Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
-    Ok(CameraKey {
-        tenant: name(tenant)?.parse().map_err(|e| foreign(tenant, format!("{e}")))?,
-        camera: name(camera)?.parse().map_err(|e| foreign(camera, format!("{e}")))?,
-    })
+    Ok(CameraKey { tenant: name(row, tenant)?, camera: name(row, camera)? })
 }
 
 fn camera_row(row: &Row<'_>) -> rusqlite::Result<CameraRow> {
@@ -465,14 +470,16 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 }
 
 fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
-    let about_camera = row.get_ref(3)? != types::ValueRef::Null;
-    Ok(EventRow {
-        id: row.get(0)?,
-        at: WallTime(row.get(1)?),
-        camera: about_camera.then(|| camera_key(row, 2, 3)).transpose()?,
-        kind: row.get(4)?,
-        detail: row.get(5)?,
-    })
+    let entry: String = row.get(1)?;
+    Ok(EventRow { id: row.get(0)?, event: Event::decode(&entry).map_err(|e| foreign(1, e.to_string()))? })
+}
+
+fn for_tenant(rows: Vec<EventRow>) -> Vec<EventRow> {
+    let shown = |EventRow { id, event }| {
+        let Event { at, actor, scope, fact } = event;
+        Some(EventRow { id, event: Event { at, actor, scope, fact: fact.for_tenant()? } })
+    };
+    rows.into_iter().filter_map(shown).collect()
 }
 
 fn deletion_row(row: &Row<'_>) -> rusqlite::Result<DeletionRow> {

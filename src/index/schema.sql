@@ -67,6 +67,10 @@ CREATE TABLE pack (
     hold INTEGER,
     -- Bytes of samples that lie in other packs.
     lent_bytes INTEGER NOT NULL DEFAULT 0,
+    -- The fragments that these bytes are of: first number and count of each range, as 32-bit big-endian numbers.
+    lent BLOB NOT NULL DEFAULT x'',
+    -- How many fragments its table has; 0 until the pack is whole.
+    fragments INTEGER NOT NULL DEFAULT 0,
     -- Its rows of `hook`, six bytes each, so that they are found when it goes.
     hooks BLOB,
     -- The row of `day_key` that it is sealed under, if it is.
@@ -246,11 +250,12 @@ CREATE TABLE event (
     -- Never used twice, even when all are pruned.
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL,
-    -- 0: the gateway's own.
+    -- 0: the gateway's own, for every tenant to read; -1: the operator's alone.
     tenant INTEGER NOT NULL,
     camera INTEGER,
     kind TEXT NOT NULL,
-    detail TEXT NOT NULL
+    -- The whole event in its canonical encoding (src/event.rs).
+    entry TEXT NOT NULL
 ) STRICT;
 CREATE INDEX event_by_tenant ON event (tenant);
 CREATE INDEX event_by_camera ON event (camera) WHERE camera IS NOT NULL;

@@ -2,6 +2,7 @@
 
 use super::write::commit;
 use super::*;
+use crate::event::Fact;
 
 const SECOND: i64 = 90_000;
 
@@ -20,8 +21,9 @@ fn configure() -> Change {
     }])
 }
 
-fn event(detail: &str) -> Change {
-    Change::Event { at: WallTime(0), tenant: None, camera: None, kind: "test", detail: detail.to_owned() }
+fn event(codecs: &str) -> Change {
+    let fact = Fact::Connected { codecs: codecs.to_owned(), width: 1, height: 1 };
+    Change::Event(Event::of_gateway(WallTime(0), fact))
 }
 
 fn unknown_run() -> Change {
@@ -45,7 +47,8 @@ fn one_bad_change_undoes_the_whole_of_its_own_call_and_no_other() {
     let results = commit(&db, &calls).unwrap();
     assert!(results[0].is_ok() && results[2].is_ok());
     assert!(matches!(results[1], Err(IndexError::Unknown(_))), "{:?}", results[1]);
-    let kept: String = db.query_row("SELECT group_concat(detail) FROM event", [], |row| row.get(0)).unwrap();
+    let kept: String =
+        db.query_row("SELECT group_concat(entry ->> '$.fact.codecs') FROM event", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, "first,third");
 }
 
@@ -151,12 +154,11 @@ async fn a_panic_in_the_writer_fails_the_batch_and_not_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
     let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
     index.write(vec![configure()]).await.unwrap();
-    let panic = Change::Event { at: WallTime(0), tenant: None, camera: None, kind: "panic", detail: String::new() };
-    assert!(matches!(index.write(vec![panic]).await, Err(IndexError::Stopped)));
+    assert!(matches!(index.write(vec![event("panic")]).await, Err(IndexError::Stopped)));
     index.write(vec![event("after")]).await.unwrap();
     let events = index.events(&camera().tenant, None, 0, 10).await.unwrap();
     assert_eq!(events.len(), 1);
-    assert_eq!(events[0].detail, "after");
+    assert_eq!(Change::Event(events[0].event.clone()), event("after"));
 }
 
 #[tokio::test]

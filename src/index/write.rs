@@ -111,13 +111,7 @@ fn outlives_power_cut(change: &Change) -> bool {
     use Change::{Claim, Condemn, Doom, Identify, PlaceHold, SealPack, Seen};
     matches!(
         change,
-        Condemn { .. }
-            | Doom { .. }
-            | Seen { .. }
-            | SealPack { .. }
-            | PlaceHold { .. }
-            | Claim { .. }
-            | Identify { .. }
+        Condemn { .. } | Doom { .. } | Seen { .. } | SealPack { .. } | PlaceHold { .. } | Claim(_) | Identify { .. }
     )
 }
 

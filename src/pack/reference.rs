@@ -56,7 +56,79 @@ pub enum Piece {
     },
 }
 
+/// Numbers of fragments of one pack, as ranges that are ascending and apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FragmentSet(Vec<Range<u32>>);
+
+impl FragmentSet {
+    /// No fragment.
+    pub const EMPTY: Self = Self(Vec::new());
+
+    /// The ranges, ascending and apart.
+    pub fn ranges(&self) -> &[Range<u32>] {
+        &self.0
+    }
+
+    /// True when it has no fragment.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first number after its last fragment; 0 when it is empty.
+    pub fn end(&self) -> u32 {
+        self.0.last().map_or(0, |range| range.end)
+    }
+
+    /// True when both have a fragment in common.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.0.iter().any(|range| other.0.iter().any(|of| range.start < of.end && of.start < range.end))
+    }
+
+    /// True when each of its fragments is in the other.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.0.iter().all(|range| other.0.iter().any(|of| of.start <= range.start && range.end <= of.end))
+    }
+
+    /// For a row of the index: first number and count of each range, as 32-bit big-endian numbers.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let numbers = self.0.iter().flat_map(|range| [range.start, range.end - range.start]);
+        numbers.flat_map(u32::to_be_bytes).collect()
+    }
+
+    /// From what [`FragmentSet::to_bytes`] gives; what is no such thing ends it.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let (pairs, _) = bytes.as_chunks::<8>();
+        let range = |&[a, b, c, d, e, f, g, h]: &[u8; 8]| {
+            let start = u32::from_be_bytes([a, b, c, d]);
+            start..start.saturating_add(u32::from_be_bytes([e, f, g, h]))
+        };
+        Self(pairs.iter().map(range).collect())
+    }
+}
+
+impl FromIterator<u32> for FragmentSet {
+    fn from_iter<T: IntoIterator<Item = u32>>(numbers: T) -> Self {
+        let mut numbers: Vec<u32> = numbers.into_iter().collect();
+        numbers.sort_unstable();
+        let mut ranges: Vec<Range<u32>> = Vec::new();
+        for number in numbers {
+            match ranges.last_mut() {
+                Some(last) if number < last.end => {}
+                Some(last) if number == last.end => last.end += 1,
+                _ => ranges.push(number..number + 1),
+            }
+        }
+        Self(ranges)
+    }
+}
+
 impl PackTable {
+    /// The fragments whose bytes lie in other packs.
+    pub fn lent(&self) -> FragmentSet {
+        let numbered = (0..).zip(&self.fragments);
+        numbered.filter(|(_, entry)| entry.place.is_some()).map(|(number, _)| number).collect()
+    }
+
     /// Packs that hold bytes of this one's fragments, each once, in order of their ids.
     pub fn hosts(&self) -> Vec<Arc<Host>> {
         let mut hosts: Vec<Arc<Host>> = self.places().map(|place| place.host.clone()).collect();

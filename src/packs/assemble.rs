@@ -39,7 +39,7 @@ impl Packs {
             for _ in 1..LOOKS_MAX {
                 let mut bytes = this.look(&pack, ranges.clone()).await?;
                 match bytes.next().await {
-                    Some(Err(ReadError::WrittenAnew(_))) => this.tables.invalidate(&pack.id).await,
+                    Some(Err(ReadError::WrittenAnew(_))) => this.forget_table(pack.id).await,
                     first => return Ok::<_, ReadError>(futures::stream::iter(first).chain(bytes).boxed()),
                 }
             }
@@ -55,6 +55,7 @@ impl Packs {
         ranges: Vec<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes, ReadError>>, ReadError> {
         let id = pack.id;
+        let at = self.forgotten();
         match self.lies(pack).await? {
             Lies::Growing(file) => {
                 let (vault, handle) = (self.spool.vault(), file.clone());
@@ -70,7 +71,7 @@ impl Packs {
                         let handle = file.try_clone().map_err(|source| ReadError::Io { pack: id, source })?;
                         let vault = self.spool.vault();
                         let whole = blocking(id, move || whole_of(handle, id, &vault)).await?;
-                        self.keep(pack, whole).await?
+                        self.keep(pack, whole, at).await?
                     }
                 };
                 let Whole { table, sealed, .. } = whole;

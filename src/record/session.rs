@@ -12,7 +12,8 @@ use tracing::{error, info, warn};
 
 use super::continuity::Continuity;
 use super::wall::{Placed, WallLine};
-use super::{Shared, event, tell};
+use super::{Shared, tell};
+use crate::event::{Event, Fact};
 use crate::fragment::{FragmentError, Fragmenter};
 use crate::index::Change;
 use crate::media::{AccessUnit, Fragment, Gap, GapCause, Params};
@@ -139,6 +140,10 @@ impl<'a> Recording<'a> {
         ended
     }
 
+    fn event(&self, at: WallTime, fact: Fact) -> Change {
+        Change::Event(Event::of_camera(at, self.camera, fact))
+    }
+
     async fn access_unit(&mut self, unit: AccessUnit) -> Result<(), SourceError> {
         let received = unit.received.mono;
         if unit.random_access {
@@ -173,7 +178,7 @@ impl<'a> Recording<'a> {
         self.end_run().await;
         let now = self.shared.clock.wall();
         let mut changes = self.continuity.stopped(now, GapCause::TimestampJump);
-        changes.push(event(self.camera, now, "timestamp_jump", format!("RTP timestamps jumped by {seconds:.3} s")));
+        changes.push(self.event(now, Fact::TimestampJump { by_ms: milliseconds(Ticks90k(ticks)) }));
         tell(&self.shared.index, changes).await;
         self.run = Run::new(self.shared, params, self.continuity.not_before());
     }
@@ -230,9 +235,8 @@ impl<'a> Recording<'a> {
     async fn new_params(&mut self, params: &Arc<Params>) {
         let video = &params.video;
         info!(codec = video.rfc6381, width = video.width, height = video.height, "the camera changed its parameters");
-        let detail = format!("{} {}x{}", video.rfc6381, video.width, video.height);
-        let now = self.shared.clock.wall();
-        tell(&self.shared.index, vec![event(self.camera, now, "parameters_changed", detail)]).await;
+        let changed = self.event(self.shared.clock.wall(), Fact::parameters_changed(video));
+        tell(&self.shared.index, vec![changed]).await;
         self.status.update(|status| status.video = Some(video.into()));
         self.run.params = params.clone();
     }
@@ -309,13 +313,12 @@ impl<'a> Recording<'a> {
         if let (Some(before), Some(now)) = (run.told_camera_offset, camera_offset)
             && moved(before, now, CLOCK_STEP_TICKS)
         {
-            let by = now.as_seconds_f64() - before.as_seconds_f64();
-            let detail = format!("the camera's clock moved by {by:+.3} s against the gateway's");
-            changes.push(event(self.camera, placed.wall_start, "camera_clock_step", detail));
+            let by_ms = milliseconds(Ticks90k(now.0.saturating_sub(before.0)));
+            changes.push(self.event(placed.wall_start, Fact::CameraClockStep { by_ms }));
         }
         if moved(run.told_timeline_offset, placed.offset, CLOCK_STEP_TICKS) {
-            let detail = format!("the gateway's clock is {:+.3} s off the recording", placed.offset.as_seconds_f64());
-            changes.push(event(self.camera, placed.wall_start, "clock_step", detail));
+            let off_ms = milliseconds(placed.offset);
+            changes.push(self.event(placed.wall_start, Fact::ClockStep { off_ms }));
         }
         changes
     }
@@ -355,14 +358,18 @@ impl<'a> Recording<'a> {
         let mut changes = self.continuity.stopped(from, cause);
         if self.refused != Some(cause) {
             error!(%cause, %error, "footage is being lost: the disk does not take it");
-            changes.push(event(self.camera, now, cause.as_str(), error.to_string()));
+            changes.push(self.event(now, Fact::NotWritten { cause }));
         }
         self.refused = Some(cause);
         self.status.update(|status| {
             status.enter(CameraState::Gap(cause), now);
-            status.detail = error.to_string();
+            status.operator_detail = error.to_string();
         });
         self.seal().await;
         tell(&self.shared.index, changes).await;
     }
+}
+
+fn milliseconds(ticks: Ticks90k) -> i64 {
+    ticks.0 / (TICKS_PER_SECOND / 1_000)
 }

@@ -23,7 +23,7 @@ use crate::pack::PackTable;
 use crate::pack::reference::{Host, Place};
 use crate::packs::rewrite::Mending;
 use crate::packs::{PackRef, Packs, ReadError};
-use crate::spool::segments::places_told;
+use crate::spool::segments::{claim, places_told, refers};
 use crate::spool::{Spool, SpoolError};
 use crate::units::{FragmentId, WallTime};
 
@@ -122,8 +122,13 @@ impl Reliever {
         let now = without(&table, host, held);
         let bytes = match *table == now {
             true => self.packs.file_bytes(&pack).await?,
-            false => self.write(&pack, &table, &now, host).await?,
+            false => self.write(&pack, &table, &now).await?,
         };
+        // What it holds now others may claim. The host stays known as one until all are done, so that the next attempt
+        // finds this pack again.
+        let mut refers = refers(&now, bytes);
+        refers.hosts.push(host.id);
+        self.index.write(vec![Change::Refers(refers)]).await?;
         // The index lets no bytes of others lie in a pack that goes, or of which something is lost.
         if row.state != PackState::Condemned && self.index.lost(pack.id).await?.is_empty() {
             let own = Arc::new(Host { pack: pack.id, camera: pack.camera });
@@ -134,16 +139,8 @@ impl Reliever {
         Ok(places_told(&now, bytes))
     }
 
-    async fn write(
-        &self,
-        pack: &PackRef,
-        before: &PackTable,
-        now: &PackTable,
-        host: &PackRef,
-    ) -> Result<u64, RelieveError> {
-        let known = before.hosts();
-        let hosts = now.hosts().iter().filter(|host| !known.contains(host)).map(|host| host.pack).collect();
-        self.index.write(vec![Change::Claim { pack: pack.id, hosts }]).await?;
+    async fn write(&self, pack: &PackRef, before: &PackTable, now: &PackTable) -> Result<u64, RelieveError> {
+        self.index.write(vec![Change::Claim(claim(before, now))]).await?;
         let draft = self.spool.draft_path(&pack.camera, pack.id)?;
         let key = self.keys.domain(&pack.camera.tenant);
         // What is known to be lost is no reason to lose the rest.
@@ -152,9 +149,6 @@ impl Reliever {
         let bytes = self.packs.write_mended(pack, now, &mending, &key, &draft).await?;
         self.spool.replace(&pack.camera, pack.id, &draft).await?;
         self.packs.forget_table(pack.id).await;
-        let lent_bytes = now.lent_bytes();
-        let hosts = now.hosts().iter().map(|host| host.pack).chain([host.id]).collect();
-        self.index.write(vec![Change::Refers { pack: pack.id, bytes, lent_bytes, hosts }]).await?;
         info!(pack = %pack.id, camera = %pack.camera, bytes, "a pack was written anew: its host goes");
         Ok(bytes)
     }

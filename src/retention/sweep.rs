@@ -19,6 +19,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use jiff::tz::Offset;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -26,6 +27,8 @@ use super::relieve::Reliever;
 use super::trusted::{Judgement, TrustedTime};
 use super::{CameraPacks, Inputs, Plan, Policy, deadline, due_until, max_of, plan};
 use crate::clock::{Clock, Reading};
+use crate::event::words::Language;
+use crate::event::{Event, Fact, Scope};
 use crate::index::{Change, Index, IndexError, Outcome, PackRow, Reason, SteadyClock};
 use crate::keys::vault::{Shown, Vault, VaultError};
 use crate::machine;
@@ -171,6 +174,8 @@ pub struct Sweeper {
     clock: Arc<dyn Clock>,
     storage: Storage,
     policy: Policy,
+    /// Where another policy comes from.
+    changed: Option<watch::Receiver<Policy>>,
     disk_alarm: bool,
     early_alarm: bool,
     contradicted: HashSet<CameraKey>,
@@ -194,6 +199,7 @@ impl Sweeper {
             clock,
             storage,
             policy,
+            changed: None,
             disk_alarm: false,
             early_alarm: false,
             contradicted,
@@ -209,6 +215,17 @@ impl Sweeper {
     /// The same, which takes an operator's confirmations of policies from this file.
     pub fn confirmed_by(self, file: PathBuf) -> Self {
         Self { confirmations: Some(file), ..self }
+    }
+
+    /// One that goes by the policy that this channel holds at each sweep.
+    pub fn following(
+        index: Index,
+        clock: Arc<dyn Clock>,
+        storage: Storage,
+        mut changed: watch::Receiver<Policy>,
+    ) -> Self {
+        let policy = changed.borrow_and_update().clone();
+        Self { changed: Some(changed), ..Self::new(index, clock, storage, policy) }
     }
 
     /// Sweeps every interval until told to stop; a sweep that fails is tried again the next time.
@@ -248,6 +265,9 @@ impl Sweeper {
 
     /// One sweep.
     pub async fn sweep(&mut self) -> Result<Report, IndexError> {
+        if let Some(changed) = self.changed.as_mut().filter(|changed| changed.has_changed().unwrap_or(false)) {
+            self.policy = changed.borrow_and_update().clone();
+        }
         let now = self.trusted_now().await?;
         self.apply_policies(now).await?;
         let free_bytes = self.free_bytes().await;
@@ -312,20 +332,17 @@ impl Sweeper {
 
     /// In the log at each sweep, an event when it begins and when it ends.
     fn clock_alarm(&self, wall: WallTime, now: WallTime, doubted: Option<Ticks90k>) -> Option<Change> {
-        let (kind, detail) = match doubted {
+        let fact = match doubted {
             Some(lead) => {
                 let lead_s = lead.0 / TICKS_PER_SECOND;
-                let detail = format!(
-                    "the clock is {lead_s} s ahead of what can be vouched for: retention goes by {now} until the clock \
-                     is back or has held for a day; check the time service, or that the gateway was off for so long"
-                );
-                error!(lead_s, %wall, "{detail}");
-                ("clock_doubted", detail)
+                let fact = Fact::ClockDoubted { lead_s, retention_by: now };
+                error!(lead_s, %wall, "{}", fact.words(Language::English));
+                fact
             }
-            None => ("clock_believed", format!("retention goes by the clock again: {wall}")),
+            None => Fact::ClockBelieved,
         };
         let changed = doubted.is_some() != self.clock_doubted;
-        changed.then_some(Change::Event { at: now, tenant: None, camera: None, kind, detail })
+        changed.then_some(Change::Event(Event::of_gateway(now, fact)))
     }
 
     /// Without an answer nothing is destroyed early; what expires goes on expiring.
@@ -408,35 +425,26 @@ impl Sweeper {
         let mut changes = Vec::new();
         let full = plan.short_bytes > 0;
         if full {
-            let detail = format!(
-                "{free_bytes} bytes are free, the reserve is {}, and all footage that would make room is within its guaranteed \
-                 time: nothing is destroyed, recording stops when the disk is full; add disk or shorten the minimum",
-                self.policy.disk_reserve_bytes
-            );
-            error!(free_bytes, short_bytes = plan.short_bytes, "{detail}");
+            let reserve_bytes = self.policy.disk_reserve_bytes;
+            let fact = Fact::DiskFull { free_bytes: Some(free_bytes), reserve_bytes: Some(reserve_bytes) };
+            error!(free_bytes, reserve_bytes, short_bytes = plan.short_bytes, "{}", fact.words(Language::English));
             if !self.disk_alarm {
-                changes.push(Change::Event { at, tenant: None, camera: None, kind: "disk_full", detail });
+                changes.push(Change::Event(Event::of_gateway(at, fact)));
             }
         }
         for camera in &plan.contradicted {
             warn!(%camera, "footage is destroyed before its guaranteed time, which the maximum does not leave");
             if !self.contradicted.contains(camera) {
-                let detail = "footage is destroyed before its guaranteed time: the legal maximum does not leave it; \
-                              shorten the camera's minimum";
-                let (camera, kind) = (Some(camera.clone()), "retention_conflict");
-                changes.push(Change::Event { at, tenant: None, camera, kind, detail: detail.to_owned() });
+                changes.push(Change::Event(Event::of_camera(at, camera, Fact::RetentionConflict)));
             }
         }
         let early = !plan.early.is_empty();
         if early && !self.early_alarm {
             let newest = plan.early.iter().map(|pack| pack.end).max().unwrap_or(at);
             let hours = at.since(newest).to_duration().as_secs() / 3_600;
-            let detail = format!(
-                "the disk is too small for the retention: it holds about {hours} h of footage, and what is older is destroyed \
-                 before its maximum; add disk, or shorten the maximum"
-            );
-            warn!("{detail}");
-            changes.push(Change::Event { at, tenant: None, camera: None, kind: "disk_too_small", detail });
+            let fact = Fact::DiskTooSmall { hours };
+            warn!(hours, "{}", fact.words(Language::English));
+            changes.push(Change::Event(Event::of_gateway(at, fact)));
         }
         if !changes.is_empty() {
             self.index.write(changes).await?;
@@ -548,18 +556,17 @@ impl Sweeper {
         failures: BTreeMap<TenantId, Failures>,
     ) -> Result<(), IndexError> {
         let mut changes = Vec::new();
-        let mut event = |tenant: &TenantId, kind, detail| {
-            changes.push(Change::Event { at, tenant: Some(tenant.clone()), camera: None, kind, detail });
+        let mut event = |tenant: &TenantId, fact| {
+            changes.push(Change::Event(Event::new(at, Scope::Tenant(tenant.clone()), fact)));
         };
         for (tenant, Failures { packs, first }) in &failures {
             error!(%tenant, packs, error = %first, "footage that is due cannot be deleted: it is tried again with each sweep");
             if !self.failing.contains(tenant) {
-                let detail = "footage that is due cannot be deleted: see the gateway's log for the store's answer";
-                event(tenant, "deletion_failed", detail.to_owned());
+                event(tenant, Fact::DeletionFailed);
             }
         }
         for tenant in self.failing.iter().filter(|tenant| !failures.contains_key(*tenant)) {
-            event(tenant, "deletion_works", "footage that is due is deleted again".to_owned());
+            event(tenant, Fact::DeletionWorks);
         }
         self.failing = failures.into_keys().collect();
         if changes.is_empty() { Ok(()) } else { self.index.write(changes).await }
@@ -582,18 +589,12 @@ impl Sweeper {
         for (tenant, (packs, oldest)) in &late {
             error!(%tenant, packs, %oldest, "footage is kept longer than its maximum: see why it cannot be deleted");
             if !self.over_age.contains(tenant) {
-                let detail = format!(
-                    "{packs} packs are kept longer than their maximum, the oldest from {oldest}: they cannot be deleted; see \
-                     the gateway's log for the cause"
-                );
-                let (tenant, kind) = (Some(tenant.clone()), "over_age");
-                changes.push(Change::Event { at: now, tenant, camera: None, kind, detail });
+                let fact = Fact::OverAge { packs: *packs as u64, oldest: *oldest };
+                changes.push(Change::Event(Event::new(now, Scope::Tenant(tenant.clone()), fact)));
             }
         }
         for tenant in self.over_age.iter().filter(|tenant| !late.contains_key(*tenant)) {
-            let detail = "no footage is kept longer than its maximum any more".to_owned();
-            let (tenant, kind) = (Some(tenant.clone()), "over_age_ended");
-            changes.push(Change::Event { at: now, tenant, camera: None, kind, detail });
+            changes.push(Change::Event(Event::new(now, Scope::Tenant(tenant.clone()), Fact::OverAgeEnded)));
         }
         let packs = late.values().map(|(packs, _)| packs).sum();
         self.over_age = late.into_keys().collect();
@@ -660,29 +661,21 @@ impl Sweeper {
 }
 
 fn key_event(at: WallTime, key: Shown) -> Change {
-    let day = key.day.map(|day| day.to_string()).unwrap_or_default();
-    let detail =
-        format!("day key {} was destroyed: footage that had to go by {day} cannot be read from any copy of it", key.id);
-    Change::Event { at, tenant: Some(key.tenant), camera: None, kind: "key_destroyed", detail }
+    Change::Event(Event::new(at, Scope::Tenant(key.tenant), Fact::KeyDestroyed { key: key.id, day: key.day }))
 }
 
 /// What was condemned early, for each tenant.
 fn early_events(at: WallTime, early: &[PackRow]) -> Vec<Change> {
-    let mut tenants: BTreeMap<&TenantId, (usize, u64, WallTime)> = BTreeMap::new();
+    let mut tenants: BTreeMap<&TenantId, (u64, u64, WallTime)> = BTreeMap::new();
     for pack in early {
         let (packs, bytes, newest) = tenants.entry(&pack.camera.tenant).or_insert((0, 0, pack.end));
         *packs += 1;
         *bytes = bytes.saturating_add(pack.bytes);
         *newest = (*newest).max(pack.end);
     }
-    let events = tenants.into_iter().map(|(tenant, (packs, bytes, newest))| Change::Event {
-        at,
-        tenant: Some(tenant.clone()),
-        camera: None,
-        kind: "condemned_early",
-        detail: format!(
-            "the disk is full: {packs} packs ({bytes} bytes) are destroyed before their maximum, up to {newest}"
-        ),
+    let events = tenants.into_iter().map(|(tenant, (packs, bytes, newest))| {
+        let fact = Fact::CondemnedEarly { packs, bytes, newest };
+        Change::Event(Event::new(at, Scope::Tenant(tenant.clone()), fact))
     });
     events.collect()
 }

@@ -388,7 +388,7 @@ impl World {
 
     async fn events(&self, kind: &str) -> usize {
         let tenant = "t".parse().unwrap();
-        self.index.events(&tenant, None, 0, 1_000).await.unwrap().iter().filter(|event| event.kind == kind).count()
+        self.index.events(&tenant, None, 0, 1_000).await.unwrap().iter().filter(|event| event.kind() == kind).count()
     }
 }
 

@@ -34,6 +34,7 @@ pub struct Clip {
     samples: Samples,
     etag: String,
     covers: TimeRange,
+    picture_size: (u16, u16),
     packs: Packs,
 }
 
@@ -86,7 +87,7 @@ impl Clip {
         hash.update(&layout.content).update(&small);
         let etag = format!("\"{}\"", &hash.finalize().to_hex()[..32]);
         let samples = Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes };
-        Self { head, head_bytes, samples, etag, covers: layout.covers, packs }
+        Self { head, head_bytes, samples, etag, covers: layout.covers, picture_size: layout.size, packs }
     }
 
     /// Exact length in bytes.
@@ -107,6 +108,11 @@ impl Clip {
     /// What it covers, to the frame: the asked range less what is missing at its ends.
     pub fn covers(&self) -> TimeRange {
         self.covers
+    }
+
+    /// Width and height of its first picture, in pixels.
+    pub fn picture_size(&self) -> (u16, u16) {
+        self.picture_size
     }
 
     /// These bytes of it. Past the end there are none.

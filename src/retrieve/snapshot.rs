@@ -23,6 +23,8 @@ static DECODERS: Semaphore = Semaphore::const_new(2);
 const TIME_MAX: Duration = Duration::from_secs(20);
 /// Largest picture: several times what 8K at the best quality takes.
 const JPEG_BYTES_MAX: u64 = 64 << 20;
+/// Largest picture that a decoder is started for: 8K has 33 million. A decoder's memory grows with the picture.
+const PIXELS_MAX: u64 = 40_000_000;
 /// What is kept of a decoder's complaints.
 const STDERR_BYTES_MAX: u64 = 4 << 10;
 
@@ -44,6 +46,7 @@ pub async fn snapshot(footage: &Footage, camera: &CameraKey, at: WallTime) -> Re
     let instant = TimeRange::new(at, at.saturating_add(Ticks90k(1)))
         .ok_or_else(|| RetrieveError::Invalid(format!("{at} is out of range")))?;
     let clip = Clip::new(footage, camera, instant).await?;
+    decodable(clip.picture_size())?;
     let jpeg = tokio::time::timeout(TIME_MAX, async {
         let _turn = DECODERS.acquire().await.map_err(|e| RetrieveError::Decoder(e.to_string()))?;
         decode(&clip).await
@@ -51,6 +54,14 @@ pub async fn snapshot(footage: &Footage, camera: &CameraKey, at: WallTime) -> Re
     .await
     .map_err(|_| RetrieveError::Decoder(format!("no picture within {} s", TIME_MAX.as_secs())))??;
     Ok(Snapshot { jpeg, at: clip.covers().start() })
+}
+
+/// What the container says of the picture. ffmpeg has the same bound for what the stream says.
+fn decodable((width, height): (u16, u16)) -> Result<(), RetrieveError> {
+    match u64::from(width) * u64::from(height) > PIXELS_MAX {
+        true => Err(RetrieveError::PictureTooLarge { width, height }),
+        false => Ok(()),
+    }
 }
 
 /// The first picture that the clip shows.
@@ -77,7 +88,7 @@ fn spawn(program: &str) -> Result<Child, RetrieveError> {
     let to_file = ["-frames:v", "1", "-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p", "-f", "mjpeg", "pipe:1"];
     Command::new(program)
         .args(["-hide_banner", "-loglevel", "error", "-threads", "1", "-protocol_whitelist", "pipe"])
-        .args(["-f", "mov", "-i", "pipe:0", "-map", "0:v:0"])
+        .args(["-max_pixels", &PIXELS_MAX.to_string(), "-f", "mov", "-i", "pipe:0", "-map", "0:v:0"])
         .args(to_file)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -130,6 +141,15 @@ mod tests {
     async fn a_missing_decoder_says_what_to_install() {
         let err = spawn("no-such-decoder").expect_err("is not there");
         assert!(err.to_string().contains("apt install ffmpeg"), "{err}");
+    }
+
+    #[test]
+    fn no_decoder_is_started_for_a_picture_beyond_8k() {
+        let check = |size: (u16, u16), want: bool| assert_eq!(decodable(size).is_ok(), want, "{size:?}");
+        check((640, 480), true);
+        check((7_680, 4_320), true);
+        check((16_384, 16_384), false);
+        check((u16::MAX, u16::MAX), false);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{ScrubError, Scrubber, Verdict};
+use crate::event::{Fact, MendSource};
 use crate::index::damage::Lost;
 use crate::index::{Change, PackRow, PackState};
 use crate::media::{Gap, GapCause};
@@ -27,8 +28,9 @@ impl Scrubber {
         self.packs.forget_table(row.id).await;
         let table = self.packs.table(pack).await?;
         if self.note(row, &table, BTreeSet::new(), &known).await? {
-            self.tell(row, "footage_mended", &format!("pack {} of {}: what was lost of it is back", row.id, at(row)))
-                .await?;
+            let places = known.iter().map(|lost| u64::from(lost.end - lost.start)).sum();
+            let what = format!("pack {} of {}: what was lost of it is back", row.id, at(row));
+            self.tell(row, mended(row, MendSource::Reappeared, places), &what).await?;
             self.note_referrers(row).await?;
         }
         Ok(())
@@ -75,19 +77,26 @@ impl Scrubber {
         }
         let (ids, damaged) = (named(&table, &damages), damages.len());
         if lost.is_empty() {
-            let how = if mending.donors.is_empty() {
-                "from what is left of it"
+            let (how, source) = if mending.donors.is_empty() {
+                ("from what is left of it", MendSource::Itself)
             } else {
-                "from another pack that has the same"
+                ("from another pack that has the same", MendSource::OtherPack)
             };
             let what =
                 format!("pack {} of {}: {damaged} places were damaged ({ids}) and are mended {how}", row.id, at(row));
-            self.tell(row, "footage_mended", &what).await?;
+            self.tell(row, mended(row, source, damaged as u64), &what).await?;
             return Ok(Verdict::Mended(what));
         }
         let ids = list(lost.iter().filter_map(|n| table.fragments.get(*n as usize)).map(|entry| entry.id));
         let what = format!("pack {} of {}: footage is damaged beyond repair, in {ids}", row.id, at(row));
-        self.lose(row, what, known.is_empty()).await
+        let fragments = Some(lost.len() as u64);
+        self.lose(
+            row,
+            Fact::FootageLost { pack: row.id, start: row.start, end: row.end, fragments },
+            what,
+            known.is_empty(),
+        )
+        .await
     }
 
     /// There is no file and no object.
@@ -114,7 +123,7 @@ impl Scrubber {
         }
         let what =
             format!("pack {} of {}: it was damaged or gone, and is mended from the copy in the spool", row.id, at(row));
-        self.tell(row, "footage_mended", &what).await?;
+        self.tell(row, mended(row, MendSource::Spool, 1), &what).await?;
         Ok(Some(Verdict::Mended(what)))
     }
 
@@ -134,7 +143,8 @@ impl Scrubber {
         self.index.write(changes).await?;
         self.note_referrers(row).await?;
         let what = format!("pack {} of {}: it was cut short; the footage from {end} on is lost", row.id, at(row));
-        self.lose(row, what, true).await
+        let fact = Fact::FootageLost { pack: row.id, start: end, end: row.end, fragments: None };
+        self.lose(row, fact, what, true).await
     }
 
     async fn put(&self, row: &PackRow, file: &Path) -> Result<(), ScrubError> {
@@ -245,7 +255,8 @@ impl Scrubber {
                     row.id,
                     at(&row)
                 );
-                self.tell(&row, "footage_shared_damage", &what).await?;
+                let fact = Fact::FootageSharedDamage { pack: row.id, start: row.start, end: row.end };
+                self.tell(&row, fact, &what).await?;
             }
         }
         Ok(())
@@ -276,7 +287,8 @@ impl Scrubber {
         let (lost, segments) = (std::iter::once(0..fragments).collect(), Vec::new());
         self.index.write(vec![Change::Damage { pack: row.id, end: row.end, lost, segments, gaps }]).await?;
         self.note_referrers(row).await?;
-        self.lose(row, what, true).await
+        let fact = Fact::FootageLost { pack: row.id, start: row.start, end: row.end, fragments: None };
+        self.lose(row, fact, what, true).await
     }
 
     /// Those that stand for what was lost of it before.
@@ -291,9 +303,9 @@ impl Scrubber {
     }
 
     /// Says so, the first time.
-    async fn lose(&self, row: &PackRow, what: String, first: bool) -> Result<Verdict, ScrubError> {
+    async fn lose(&self, row: &PackRow, fact: Fact, what: String, first: bool) -> Result<Verdict, ScrubError> {
         if first {
-            self.tell(row, "footage_lost", &what).await?;
+            self.tell(row, fact, &what).await?;
         }
         Ok(Verdict::Lost(what))
     }
@@ -312,6 +324,10 @@ fn fragment(damage: &Damage) -> Option<u32> {
         Part::Fragment(number) => Some(number),
         Part::FirstBoxes | Part::Table => None,
     }
+}
+
+fn mended(row: &PackRow, source: MendSource, places: u64) -> Fact {
+    Fact::FootageMended { pack: row.id, start: row.start, end: row.end, source, places }
 }
 
 fn at(row: &PackRow) -> String {

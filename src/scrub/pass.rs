@@ -6,6 +6,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{ScrubError, Scrubber, Verdict};
+use crate::event::words::Language;
+use crate::event::{Event, Fact};
 use crate::index::damage::ScrubRow;
 use crate::index::{Change, PackRow, PackState};
 use crate::pack::PackError;
@@ -87,10 +89,7 @@ impl Scrubber {
         let bytes = at.bytes;
         info!(store = name, bytes, mended, lost, "every pack was read and checked");
         if bytes > 0 {
-            let detail = format!(
-                "store {name}: {bytes} bytes read and checked; packs mended: {mended}, damaged beyond repair: {lost}"
-            );
-            self.say("scrubbed", detail).await?;
+            self.say(Fact::Scrubbed { store: Some(name.to_owned()), bytes, mended, lost }).await?;
         }
         let next = at.began.saturating_add(Ticks90k::from_duration(every));
         while self.clock.wall() < next {
@@ -101,19 +100,17 @@ impl Scrubber {
 
     /// The pass goes back to where the trouble began.
     async fn doubt(&self, name: &str, back: ScrubRow) -> Result<(), ScrubError> {
-        let detail = format!(
-            "store {name}: {LOST_IN_A_ROW_MAX} packs one after the other cannot be read: is it the right folder or bucket, and is it whole? They are looked at again"
-        );
-        error!("{detail}");
-        self.say("store_doubtful", detail).await?;
+        let fact = Fact::StoreDoubtful { store: Some(name.to_owned()), packs: LOST_IN_A_ROW_MAX as u64 };
+        error!(store = name, "{}", fact.words(Language::English));
+        self.say(fact).await?;
         self.save(name, &back).await?;
         tokio::time::sleep(RETRY).await;
         Ok(())
     }
 
-    async fn say(&self, kind: &'static str, detail: String) -> Result<(), ScrubError> {
-        let event = Change::Event { at: self.clock.wall(), tenant: None, camera: None, kind, detail };
-        Ok(self.index.write(vec![event]).await?)
+    async fn say(&self, fact: Fact) -> Result<(), ScrubError> {
+        let event = Event::of_gateway(self.clock.wall(), fact);
+        Ok(self.index.write(vec![Change::Event(event)]).await?)
     }
 
     async fn save(&self, store: &str, row: &ScrubRow) -> Result<(), ScrubError> {

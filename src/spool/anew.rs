@@ -39,8 +39,13 @@ impl Spool {
             Err(e) => {
                 let (path, vault) = (whole.clone(), self.vault());
                 let now = blocking(move || Ok(reader::read_table(&path, &vault)?)).await;
-                if now.is_ok_and(|table| table.is_reference()) {
-                    return Err(SpoolError::Io { path: whole, source: std::io::Error::other(e.to_string()) });
+                match now {
+                    Ok(table) if table.is_reference() => {
+                        return Err(SpoolError::Io { path: whole, source: std::io::Error::other(e.to_string()) });
+                    }
+                    // It needs nothing of what it may have claimed.
+                    Ok(table) => changes.extend(places_told(&table, *bytes)),
+                    Err(_) => {}
                 }
                 warn!(path = %whole.display(), error = %e, "a pack is stored whole: it could not be compared with others");
                 Ok(None)

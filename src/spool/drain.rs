@@ -17,6 +17,8 @@ use super::recover::entries;
 use super::seal::{RETRY_MAX, RETRY_MIN, blocking};
 use super::{Spool, SpoolError, lock};
 use crate::config::SendOrder;
+use crate::event::words::Language;
+use crate::event::{Event, Fact};
 use crate::index::{Change, PackRow, PackState};
 use crate::store::identity::NotKnown;
 use crate::store::shape::{Lane, Way};
@@ -270,25 +272,21 @@ impl Spool {
     /// A store's state has changed: the log and the events say so once.
     async fn tell_health(&self, store: StoreId, now: Health, detail: &str) {
         let name = self.0.store.name(store);
-        let (kind, what) = match now {
-            Health::Good => ("store_back", "takes packs again"),
-            Health::Away => ("store_away", "does not take packs, which wait in the spool"),
-            Health::Refused => {
-                ("store_refused", "refuses its credentials: see to the access key; packs wait in the spool")
-            }
+        let store = Some(name.to_owned());
+        let fact = match now {
+            Health::Good => Fact::StoreBack { store },
+            Health::Away => Fact::StoreAway { store },
+            Health::Refused => Fact::StoreRefused { store },
             // Whoever watches over the stores says why.
-            Health::NotKnown => ("store_waits", "is not the known one: packs wait in the spool"),
-            Health::Lies => {
-                ("store_lies", "hands back other bytes than it was sent: see to it; packs wait in the spool")
-            }
+            Health::NotKnown => return,
+            Health::Lies => Fact::StoreLies { store },
         };
+        let words = fact.words(Language::English);
         match now {
-            Health::Good => info!(store = name, "the store {what}"),
-            _ => error!(store = name, "the store {what}"),
+            Health::Good => info!(store = name, "{words}"),
+            _ => error!(store = name, cause = detail, "{words}"),
         }
-        let colon = if detail.is_empty() { "" } else { ": " };
-        let detail = format!("store {name} {what}{colon}{detail}");
-        let event = Change::Event { at: self.0.clock.wall(), tenant: None, camera: None, kind, detail };
+        let event = Change::Event(Event::of_gateway(self.0.clock.wall(), fact));
         if let Err(e) = self.0.index.write(vec![event]).await {
             warn!(error = %e, "the index did not take an event of the store's");
         }

@@ -13,6 +13,7 @@ use super::anew::remove_drafts;
 use super::seal::blocking;
 use super::segments::{Rows, places_told, rows_of};
 use super::{Spool, SpoolError};
+use crate::event::{Event, Fact};
 use crate::index::{Change, IndexError, PackRow, PackState};
 use crate::machine;
 use crate::media::{Gap, GapCause};
@@ -215,16 +216,8 @@ impl Spool {
         error!(pack = %row.id, camera = %row.camera, start = %row.start, end = %row.end, "a pack's bytes are gone");
         let gap = Gap { start: row.start, end: row.end, cause: GapCause::Corrupt, lost_packets: 0 };
         let camera = row.camera.clone();
-        let event = Change::Event {
-            at: self.0.clock.wall(),
-            tenant: Some(camera.tenant.clone()),
-            camera: Some(camera.clone()),
-            kind: "pack_lost",
-            detail: format!(
-                "pack {} from {} to {} is neither in the spool nor in the store",
-                row.id, row.start, row.end
-            ),
-        };
+        let fact = Fact::PackLost { pack: row.id, start: row.start, end: row.end };
+        let event = Change::Event(Event::of_camera(self.0.clock.wall(), &camera, fact));
         let mut changes = vec![Change::Forget { pack: row.id }, event];
         // The footage that a hold's pack was copied from has a timeline of its own.
         if self.0.index.hold_of(row.id).await?.is_none() {

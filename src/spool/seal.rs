@@ -90,9 +90,16 @@ impl Spool {
         if whole.is_none() {
             return Ok(());
         }
+        // Before the next pack of the domain is compared: from here on this one is what its file says.
+        lock(&self.0.growing).remove(&header.pack);
         drop(compared);
-        // Renaming costs nothing and is done at once; sending is the drain's, which has time.
-        if self.0.store.local_root(&header.camera).is_some() && !self.must_wait(&header).await? {
+        // Renaming costs nothing and is done at once; sending is the drain's, which has time. The pack is sealed: nothing
+        // that fails from here on may seal it again.
+        let waits = self.must_wait(&header).await.unwrap_or_else(|error| {
+            warn!(pack = %header.pack, %error, "the index does not say whether a pack may be stored: it waits in the spool");
+            true
+        });
+        if self.0.store.local_root(&header.camera).is_some() && !waits {
             match self.store_whole(Lane::Backlog, &header.camera, header.pack).await {
                 Ok(_) => return Ok(()),
                 Err(e) => {

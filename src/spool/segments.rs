@@ -1,9 +1,10 @@
 //! From a pack's fragments to its index rows; the recorder and recovery build the same rows through this.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::index::dedup::{Claim, Refers};
 use crate::index::{Change, PackRow, PackState, SEGMENT_DURATION_MAX, SegmentRow};
 use crate::media::{Gap, GapCause};
 use crate::pack::{FragmentEntry, HoldFacts, PackTable};
@@ -154,14 +155,36 @@ pub fn lost_with(table: &PackTable, damaged: impl IntoIterator<Item = u32>) -> V
     lost
 }
 
-/// By what a pack is found again (one that stays for a hold by nothing: no bytes of others shall lie in it), and where bytes of it lie that are not in its own file of `bytes` bytes.
+/// By what a pack is found again (one that stays for a hold by nothing: no bytes of others shall lie in it), and where
+/// its bytes lie, its own file having `bytes` bytes.
 pub fn places_told(table: &PackTable, bytes: u64) -> Vec<Change> {
-    let hosts = table.hosts().iter().map(|host| host.pack).collect();
-    let pack = table.header.pack;
-    vec![
-        Change::Hook { pack, hooks: if table.header.hold.is_none() { table.hooks() } else { Vec::new() } },
-        Change::Refers { pack, bytes, lent_bytes: table.lent_bytes(), hosts },
-    ]
+    let hooks = if table.header.hold.is_none() { table.hooks() } else { Vec::new() };
+    vec![Change::Hook { pack: table.header.pack, hooks }, Change::Refers(refers(table, bytes))]
+}
+
+/// Where a pack's bytes lie, its own file having `bytes` bytes.
+pub fn refers(table: &PackTable, bytes: u64) -> Refers {
+    Refers {
+        pack: table.header.pack,
+        bytes,
+        fragments: u32::try_from(table.fragments.len()).unwrap_or(u32::MAX),
+        lent: table.lent(),
+        lent_bytes: table.lent_bytes(),
+        hosts: table.hosts().iter().map(|host| host.pack).collect(),
+    }
+}
+
+/// What has to be claimed before the pack's bytes may lie as `now` says, and no longer as `before`.
+pub fn claim(before: &PackTable, now: &PackTable) -> Claim {
+    let mut hosts: BTreeMap<PackId, Vec<u32>> = BTreeMap::new();
+    for (n, entry) in now.fragments.iter().enumerate() {
+        let known = before.fragments.get(n).and_then(|entry| entry.place.as_ref());
+        if let Some(place) = entry.place.as_ref().filter(|place| Some(*place) != known) {
+            hosts.entry(place.host.pack).or_default().push(place.fragment);
+        }
+    }
+    let hosts = hosts.into_iter().map(|(host, numbers)| (host, numbers.into_iter().collect())).collect();
+    Claim { pack: now.header.pack, lends: now.lent(), hosts }
 }
 
 #[cfg(test)]

@@ -44,13 +44,6 @@ pub struct Finding {
     pub is_versioned: bool,
 }
 
-impl Finding {
-    /// The kind of event.
-    pub fn kind(&self) -> &'static str {
-        if self.is_versioned { "store_versioned" } else { "store_probe" }
-    }
-}
-
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {

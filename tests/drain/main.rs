@@ -148,7 +148,7 @@ async fn a_store_that_goes_away_and_comes_back_is_told_once_each() {
     none_waits(&rig).await;
     let told = async || {
         let events = rig.index.events(&key(GATE).tenant, None, 0, 99).await.unwrap();
-        let kinds = events.into_iter().rev().map(|event| event.kind);
+        let kinds = events.into_iter().rev().map(|event| event.kind());
         kinds.filter(|kind| kind.starts_with("store_")).collect::<Vec<_>>()
     };
     // It is told when the drain has looked at how it went.

@@ -31,8 +31,8 @@ async fn with_a_spoiled_index(spoil: impl Fn(&Path), kind: &str) {
     assert_eq!((row.name.as_str(), row.configured), ("Mairie, entrée", false));
     assert!(!index.spans(&mairie(), all_time()).await.unwrap().is_empty());
     let events = events(&index).await;
-    assert!(events.iter().any(|event| event.kind == "store_new"), "the events of before are gone");
-    assert!(!events.iter().any(|event| GONE.contains(&event.kind.as_str())), "{events:?}");
+    assert!(events.iter().any(|event| event.kind() == "store_new"), "the events of before are gone");
+    assert!(!events.iter().any(|event| GONE.contains(&event.kind())), "{events:?}");
 }
 
 fn remove_with_log(path: &Path) {

@@ -11,7 +11,7 @@ use vigie::demo;
 use vigie::gateway::Gateway;
 use vigie::index::{EventRow, Index, PackRow, PackState};
 use vigie::simulate::{self, Server};
-use vigie::units::{CameraKey, TenantId, TimeRange, WallTime};
+use vigie::units::{CameraKey, TimeRange, WallTime};
 
 /// A hang guard: debug builds on a busy machine take their time.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -89,7 +89,7 @@ impl Running {
     pub(crate) async fn until_event(&self, kind: &str) -> EventRow {
         let mut found = None;
         until(&format!("an event {kind}"), async || {
-            found = events(&self.index).await.into_iter().find(|event| event.kind == kind);
+            found = events(&self.index).await.into_iter().find(|event| event.kind() == kind);
             found.is_some()
         })
         .await;
@@ -113,16 +113,20 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, waits).await.is_ok(), "waited in vain for {what}");
 }
 
-/// Every event of the gateway and of its one tenant.
+/// Every event, of the gateway and of its tenant.
 pub(crate) async fn events(index: &Index) -> Vec<EventRow> {
-    let tenant: TenantId = "demo".parse().unwrap();
-    index.events(&tenant, None, 0, 10_000).await.unwrap()
+    index.all_events(0, 10_000).await.unwrap()
+}
+
+/// What an event says, in English.
+pub(crate) fn words(event: &EventRow) -> String {
+    event.event.fact.words(vigie::event::words::Language::English)
 }
 
 /// Nothing is called gone, and these packs are what they were.
 pub(crate) async fn assert_nothing_gone(index: &Index, packs: &[PackRow]) {
     for event in events(index).await {
-        assert!(!GONE.contains(&event.kind.as_str()), "{event:?}");
+        assert!(!GONE.contains(&event.kind()), "{event:?}");
     }
     assert!(index.deletions(&mairie(), all_time()).await.unwrap().is_empty(), "the register says that something went");
     for pack in packs {

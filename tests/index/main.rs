@@ -4,10 +4,14 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use vigie::index::{CameraRow, Change, GapRow, Index, IndexError, Outcome, PackRow, PackState, Reason, SegmentRow};
+use vigie::event::{Event, Fact, Scope, TrialVerdict};
+use vigie::index::{
+    CameraRow, Change, EventRow, GapRow, Index, IndexError, Outcome, PackRow, PackState, Reason, SegmentRow,
+};
 use vigie::media::{Gap, GapCause};
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, TimeRange, WallTime};
 
+mod claims;
 mod model;
 use model::Model;
 
@@ -93,13 +97,7 @@ async fn with_footage(path: &Path) -> Index {
         Change::Condemn { packs: vec![pack_id(2)], at: at(900), reason: Reason::Expired },
         Change::Destroyed { pack: pack_id(2), at: at(960), outcome: Outcome::Destroyed },
         Change::PutGap { camera: key(camera), gap },
-        Change::Event {
-            at: at(1),
-            tenant: None,
-            camera: Some(key(camera)),
-            kind: "connected",
-            detail: "H.264".to_owned(),
-        },
+        Change::Event(Event::of_camera(at(1), &key(camera), connected())),
     ];
     index.write(changes).await.unwrap();
     index
@@ -144,13 +142,17 @@ async fn another_tenants_camera_of_the_same_name_shows_nothing_by_any_query() {
 async fn events_of_the_gateway_are_shown_to_every_tenant_and_to_no_camera() {
     let dir = tempfile::tempdir().unwrap();
     let index = with_footage(&dir.path().join("index.sqlite")).await;
-    let full =
-        Change::Event { at: at(2), tenant: None, camera: None, kind: "disk_full", detail: "5 GB left".to_owned() };
-    index.write(vec![full]).await.unwrap();
+    let full = Fact::DiskFull { free_bytes: Some(5), reserve_bytes: Some(6) };
+    let probed = Fact::StoreProbe { store: Some("archive".to_owned()), verdict: TrialVerdict::Away };
+    let of_gateway = |fact| Change::Event(Event::of_gateway(at(2), fact));
+    index.write(vec![of_gateway(full), of_gateway(probed)]).await.unwrap();
     let other = key("other/gate");
     let seen = index.events(&other.tenant, None, 0, 9).await.unwrap();
-    assert_eq!(seen.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["disk_full"]);
+    assert_eq!(seen.iter().map(EventRow::kind).collect::<Vec<_>>(), ["disk_full"]);
     assert!(index.events(&other.tenant, Some(&other), 0, 9).await.unwrap().is_empty());
+    assert_eq!(seen[0].event.fact, Fact::DiskFull { free_bytes: None, reserve_bytes: None });
+    let all: Vec<_> = index.all_events(0, 9).await.unwrap().iter().map(EventRow::kind).collect();
+    assert_eq!(all[..2], ["store_probe", "disk_full"], "the operator reads what no tenant reads");
     let newer = index.events(&key("town/gate").tenant, None, seen[0].id, 9).await.unwrap();
     assert!(newer.is_empty(), "nothing is newer than the last event: {newer:?}");
 }
@@ -407,11 +409,21 @@ fn some_change() -> impl Strategy<Value = Change> {
             Change::PutGap { camera, gap }
         }),
         1 => (some_camera(), some_time()).prop_map(|(camera, t)| Change::ForgetGapsBefore { camera, before: at(t) }),
-        2 => (some_time(), 0..4u8, prop::option::of(some_camera())).prop_map(|(t, tenant, camera)| {
-            let tenant: Option<TenantId> = ["a", "b", "nobody"].get(usize::from(tenant)).and_then(|t| t.parse().ok());
-            Change::Event { at: at(t), tenant, camera, kind: "gap_opened", detail: "x".to_owned() }
-        }),
+        2 => (some_time(), some_scope()).prop_map(|(t, scope)| Change::Event(Event::new(at(t), scope, connected()))),
         1 => some_time().prop_map(|t| Change::ForgetEventsBefore { before: at(t) }),
+    ]
+}
+
+fn connected() -> Fact {
+    Fact::Connected { codecs: "avc1.640028".to_owned(), width: 1920, height: 1080 }
+}
+
+fn some_scope() -> impl Strategy<Value = Scope> {
+    let tenant = prop::sample::select(vec!["a", "b", "nobody"]);
+    prop_oneof![
+        Just(Scope::Gateway),
+        tenant.prop_map(|tenant| Scope::Tenant(tenant.parse().unwrap())),
+        some_camera().prop_map(Scope::Camera),
     ]
 }
 
@@ -511,15 +523,15 @@ async fn compare_footage(index: &Index, model: &Model, camera: &CameraKey, ask: 
 
 async fn compare_events(index: &Index, model: &Model, camera: &CameraKey, top: usize) {
     // Numbers may have holes, and the words of the register's own event are its own.
-    let plain = |event: &vigie::index::EventRow| (event.at, event.camera.clone(), event.kind.clone());
+    let plain = |event: &vigie::index::EventRow| (event.event.at, event.event.scope.clone(), event.kind());
     let known = model.tenants.contains(&camera.tenant);
-    let visible = |tenant: &Option<TenantId>| known && tenant.as_ref().is_none_or(|tenant| *tenant == camera.tenant);
+    let visible = |row: &EventRow| known && row.event.scope.tenant().is_none_or(|tenant| *tenant == camera.tenant);
     let newest = model.events.iter().rev();
-    let of_tenant: Vec<_> = newest.clone().filter(|(t, _)| visible(t)).take(top).map(|(_, e)| plain(e)).collect();
+    let of_tenant: Vec<_> = newest.clone().filter(|e| visible(e)).take(top).map(plain).collect();
     let found = index.events(&camera.tenant, None, 0, top as u32).await.unwrap();
     assert_eq!(found.iter().map(plain).collect::<Vec<_>>(), of_tenant);
     assert!(found.is_sorted_by(|a, b| a.id > b.id));
-    let of_camera = newest.filter(|(_, e)| e.camera.as_ref() == Some(camera)).take(top).map(|(_, e)| plain(e));
+    let of_camera = newest.filter(|e| e.event.scope.camera() == Some(camera)).take(top).map(plain);
     let found = index.events(&camera.tenant, Some(camera), 0, top as u32).await.unwrap();
     assert_eq!(found.iter().map(plain).collect::<Vec<_>>(), of_camera.collect::<Vec<_>>());
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vigie::event::{Event, Fact};
 use vigie::index::{
     CameraRow, Change, DeletionRow, EventRow, GapRow, Outcome, PackRow, PackState, Reason, RunRow,
     SEGMENT_DURATION_MAX, SegmentRow,
@@ -23,7 +24,7 @@ pub(crate) struct Model {
     pub(crate) gaps: BTreeMap<(CameraKey, WallTime, WallTime), GapRow>,
     pub(crate) open_gaps: BTreeMap<CameraKey, GapRow>,
     /// With the tenant; `None`: the gateway's.
-    pub(crate) events: Vec<(Option<TenantId>, EventRow)>,
+    pub(crate) events: Vec<EventRow>,
     pub(crate) deletions: BTreeMap<(CameraKey, i64, u8), DeletionRow>,
 }
 
@@ -72,7 +73,7 @@ impl Model {
                 }
                 row.state = row.state.max(PackState::Sealed);
             }
-            Change::Hook { .. } | Change::Claim { .. } | Change::Refers { .. } => {}
+            Change::Hook { .. } | Change::Claim(_) | Change::Refers(_) => {}
             // Nor keys: `tests/sealed` has those.
             Change::SealedUnder { .. } | Change::KeyDestroyed { .. } => return Err(Refused),
             // Nor identities and policies that wait: `tests/identity` has those.
@@ -123,7 +124,7 @@ impl Model {
                     *of != camera || !over || used.contains(id)
                 });
             }
-            Change::Event { at, tenant, camera, kind, detail } => self.event(at, tenant, camera, kind, detail)?,
+            Change::Event(event) => self.event(event)?,
             Change::ForgetEventsBefore { before } => self.forget_events(before),
             // No query of the model shows it; retention tests it.
             Change::SteadyClock(_) => {}
@@ -205,44 +206,34 @@ impl Model {
                     last_at: at,
                 };
                 self.deletions.insert(key, day);
-                self.event(at, None, Some(row.camera), "pack_deleted", String::new())?;
+                let fact = Fact::PackDeleted { from: row.start, reason };
+                self.event(Event::of_camera(at, &row.camera, fact))?;
             }
         }
         self.forget(pack)
     }
 
-    fn event(
-        &mut self,
-        at: WallTime,
-        tenant: Option<TenantId>,
-        camera: Option<CameraKey>,
-        kind: &str,
-        detail: String,
-    ) -> Result<(), Refused> {
-        let owner = tenant.or(camera.as_ref().map(|key| key.tenant.clone()));
-        if owner.as_ref().is_some_and(|tenant| !self.tenants.contains(tenant)) {
+    fn event(&mut self, event: Event) -> Result<(), Refused> {
+        if event.scope.tenant().is_some_and(|tenant| !self.tenants.contains(tenant)) {
             return Err(Refused);
         }
-        if let Some(key) = &camera {
+        if let Some(key) = event.scope.camera() {
             self.camera(key)?;
-            if Some(&key.tenant) != owner.as_ref() {
-                return Err(Refused);
-            }
         }
-        let id = self.events.last().map_or(1, |(_, last)| last.id + 1);
-        self.events.push((owner, EventRow { id, at, camera, kind: kind.to_owned(), detail }));
+        let id = self.events.last().map_or(1, |last| last.id + 1);
+        self.events.push(EventRow { id, event });
         Ok(())
     }
 
     fn forget_events(&mut self, before: WallTime) {
-        self.events.retain(|(_, event)| event.at >= before);
+        self.events.retain(|row| row.event.at >= before);
         self.deletions.retain(|_, day| day.last_at >= before);
         let traces: BTreeSet<CameraKey> = (self.packs.values().map(|(pack, _)| pack.camera.clone()))
             .chain(self.runs.values().map(|(camera, _)| camera.clone()))
             .chain(self.gaps.keys().map(|(camera, ..)| camera.clone()))
             .chain(self.open_gaps.keys().cloned())
             .chain(self.deletions.keys().map(|(camera, ..)| camera.clone()))
-            .chain(self.events.iter().filter_map(|(_, event)| event.camera.clone()))
+            .chain(self.events.iter().filter_map(|row| row.event.scope.camera().cloned()))
             .collect();
         self.cameras.retain(|key, row| row.configured || traces.contains(key));
     }

@@ -94,7 +94,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "events",
-        "SELECT e.id, e.at, t.name, e.kind, e.detail FROM event e LEFT JOIN camera c ON c.id = e.camera
+        "SELECT e.id, e.at, t.name, e.kind, e.entry FROM event e LEFT JOIN camera c ON c.id = e.camera
                 LEFT JOIN tenant t ON t.id = c.tenant",
     ),
     ("clock", "SELECT steady, wall, held, lead FROM steady_clock"),

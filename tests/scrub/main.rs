@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 use vigie::clock::Clock;
+use vigie::event::Fact;
 use vigie::hold::{Holds, Request};
 use vigie::index::PackState;
 use vigie::media::GapCause;
@@ -56,9 +57,9 @@ async fn timeline(rig: &Rig, camera: &str) -> (Vec<(i64, i64)>, Vec<(i64, i64, G
     (spans.iter().map(|span| (seconds(span.start()), seconds(span.end()))).collect(), closed.collect())
 }
 
-async fn events(rig: &Rig, kind: &str) -> Vec<String> {
-    let events = rig.index.events(&key(GATE).tenant, None, 0, 99).await.unwrap();
-    events.into_iter().filter(|event| event.kind == kind).map(|event| event.detail).collect()
+async fn events(rig: &Rig, kind: &str) -> Vec<Fact> {
+    let events = rig.index.all_events(0, 99).await.unwrap();
+    events.into_iter().filter(|event| event.kind() == kind).map(|event| event.event.fact).collect()
 }
 
 /// Holds all of the camera's first minutes, in packs of the hold's own.

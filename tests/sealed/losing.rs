@@ -23,7 +23,7 @@ async fn a_copy_of_footage_whose_time_is_over_cannot_be_read_by_anybody() {
     days_later(&mut rig, 3).await;
     assert_eq!(day_keys(&rig), 0);
     let events = rig.index.events(&key(GATE).tenant, None, 0, 99).await.unwrap();
-    assert_eq!(events.iter().filter(|event| event.kind == "key_destroyed").count(), 1);
+    assert_eq!(events.iter().filter(|event| event.kind() == "key_destroyed").count(), 1);
 
     // The provider finds a backup.
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -1,6 +1,7 @@
 //! What one gateway stored is the other's footage too.
 
 use object_store::{ObjectStoreExt, PutPayload};
+use vigie::event::Fact;
 use vigie::media::GapCause;
 
 use crate::rig::{Town, camera, scene};
@@ -75,9 +76,9 @@ async fn a_pack_that_is_damaged_in_the_store_is_told_of_and_not_adopted() {
     assert!(two.index.any_pack(good).await.unwrap().is_some());
     let camera = camera();
     let events = two.index.events(&camera.tenant, Some(&camera), 0, 10).await.unwrap();
-    let told: Vec<_> = events.iter().filter(|event| event.kind == "foreign_pack_unusable").collect();
+    let told: Vec<_> = events.iter().filter(|event| event.kind() == "foreign_pack_unusable").collect();
     assert_eq!(told.len(), 1, "once, however often it is looked at: {events:?}");
-    assert!(told[0].detail.contains(&bad.to_string()));
+    assert!(matches!(told[0].event.fact, Fact::ForeignPackUnusable { pack } if pack == bad));
     // Repaired, it is taken in.
     town.objects.put(&object, PutPayload::from(bytes)).await.unwrap();
     assert_eq!(two.look().await, 0, "of the same size it is taken for the same until the next start");

@@ -95,7 +95,7 @@ async fn what_another_gateway_destroyed_early_is_forgotten_and_told_of() {
     assert!(two.index.any_pack(gone).await.unwrap().is_none());
     let camera = crate::rig::camera();
     let events = two.index.events(&camera.tenant, Some(&camera), 0, 10).await.unwrap();
-    assert!(events.iter().any(|event| event.kind == "foreign_pack_gone"), "{events:?}");
+    assert!(events.iter().any(|event| event.kind() == "foreign_pack_gone"), "{events:?}");
     two.check().await;
 }
 

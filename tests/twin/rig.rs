@@ -276,7 +276,7 @@ impl Side {
     pub(crate) async fn events(&self) -> Vec<String> {
         let camera = camera();
         let events = self.index.events(&camera.tenant, Some(&camera), 0, 100).await.unwrap();
-        events.into_iter().map(|event| event.kind).collect()
+        events.into_iter().map(|event| event.kind().to_owned()).collect()
     }
 
     /// The file of a pack that waits.

@@ -38,10 +38,19 @@ async fn a_hold_is_placed_shown_and_released() {
     let listed = gateway.ask("north", "/api/holds").await.json();
     assert_eq!(listed.as_array().unwrap().len(), 2);
     assert_eq!(listed[0]["id"], placed["id"], "the newest first");
+    assert_eq!(placed["keeps"], "nothing", "one that is placed over nothing says so");
+    let page = gateway.ask("north", &format!("/api/holds?limit=1&after_hold={}", placed["id"].as_str().unwrap())).await;
+    assert_eq!(page.json()[0], listed[1]);
+    assert_eq!(page.json().as_array().unwrap().len(), 1);
+    for bad in ["limit=0", "limit=1001", "after_hold=x"] {
+        gateway.ask("north", &format!("/api/holds?{bad}")).await.problem(400);
+    }
     for _ in 0..2 {
         let released = gateway.send(request(Method::DELETE, &path, Some("north:north token"))).await;
         assert_eq!(released.json()["closed"], "2026-03-01T12:00:00.000000Z");
     }
+    let listed = gateway.ask("north", "/api/holds").await.json();
+    assert_eq!(listed[1]["id"], placed["id"], "those in force come first");
     let events = gateway.ask("north", "/api/events").await.json().to_string();
     assert!(
         events.contains("hold_placed") && events.contains("hold_released") && events.contains("PV 118"),

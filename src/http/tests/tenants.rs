@@ -1,9 +1,12 @@
 //! Every route of the OpenAPI document, asked by those who may not: a route that is added is tried here, or this fails.
 
 use super::*;
+use crate::event::Scope;
 
-/// The one route without credentials.
-const OPEN: [&str; 1] = ["/healthz"];
+/// The routes without credentials.
+const OPEN: [&str; 2] = ["/livez", "/readyz"];
+/// The operator's, which no tenant's token opens.
+const OPERATORS: [&str; 3] = ["/metrics", "/operator/status", "/operator/reload"];
 
 /// One of `north`, and one that does not exist.
 const HOLD: &str = "06060606060606060606060606060606";
@@ -31,6 +34,7 @@ fn query(operation: &Value) -> String {
         ("resolution_ms", "0"),
         ("camera", "gate"),
         ("after", "0"),
+        ("after_hold", HOLD),
         ("limit", "10"),
     ];
     let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
@@ -52,6 +56,7 @@ fn body(method: &Method, described: &str) -> Body {
         ("POST", "/api/cameras/{camera}/uploads") => {
             Body::from(r#"{"start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z"}"#)
         }
+        ("POST", "/operator/reload") => Body::from("{}"),
         ("GET" | "DELETE", _) => Body::empty(),
         _ => panic!("say here what {method} {described} takes"),
     }
@@ -110,8 +115,13 @@ async fn no_route_answers_without_the_right_credentials() {
                     assert_ne!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
                     continue;
                 }
-                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} as {credentials:?}");
-                assert!(answer.headers[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Basic "), "{path}");
+                // Who has guessed too often is refused without being looked at.
+                let held_back = credentials.is_some() && answer.status == StatusCode::TOO_MANY_REQUESTS;
+                if !held_back {
+                    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} as {credentials:?}");
+                    let challenge = answer.headers[header::WWW_AUTHENTICATE].to_str().unwrap();
+                    assert!(challenge.starts_with("Basic "), "{path}");
+                }
                 assert!(!String::from_utf8_lossy(&answer.body).contains("square"), "{path}");
             }
         }
@@ -146,11 +156,99 @@ async fn no_route_shows_a_tenant_what_is_another_s() {
     assert_eq!((&holds[0]["id"], &holds[0]["closed"]), (&HOLD.into(), &Value::Null));
 }
 
+/// Names that the operator alone may read, wherever they come from.
+const MARKS: [&str; 4] = ["MARKED-ENDPOINT", "MARKED-BUCKET", "/MARKED/keys/gateway.key", "MARKED-PASSWORD"];
+
+#[tokio::test]
+async fn marked_names_of_the_operator_and_of_other_tenants_reach_no_answer() {
+    let gateway = Gateway::mutualised().await;
+    let (camera, now) = (key("north/square"), at("2026-03-01T10:00:00Z"));
+    // Every kind of event in every scope, its texts marked.
+    let mut events = Vec::new();
+    for fact in crate::event::tests::all() {
+        for scope in [Scope::Gateway, Scope::Tenant(camera.tenant.clone()), Scope::Camera(camera.clone())] {
+            events.push(Change::Event(Event::new(now, scope, fact.clone())));
+        }
+    }
+    gateway.index.write(events).await.unwrap();
+    gateway.status.slot(&camera).update(|status| {
+        status.enter(CameraState::Gap(GapCause::WriteFailed), now);
+        status.operator_detail = MARKS.join(" ");
+        status.also_offered = vec!["north's metadata".to_owned()];
+    });
+    let marks = MARKS.iter().copied().chain([crate::event::tests::MARK]);
+    for route in routes(&gateway).await {
+        let path = route.path.replace("limit=10", "limit=1000");
+        for tenant in ["north", "south"] {
+            let answer = ask(&gateway, tenant, &route, &path.replace("/gate", "/square")).await;
+            let shown = format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));
+            for mark in marks.clone() {
+                assert!(!shown.contains(mark), "{path} shows {tenant} {mark}: {shown}");
+            }
+            for theirs in ["texte", "north", "square", "hvc1.1.6.L93.90"] {
+                let allowed = tenant == "north" || path.contains(theirs) || route.described.contains("{camera}");
+                assert!(allowed || !shown.contains(theirs), "{path} shows south {theirs}: {shown}");
+            }
+        }
+    }
+    // There was something to hide: the operator reads it.
+    let all = gateway.index.all_events(0, 1_000).await.unwrap();
+    assert!(all.iter().any(|row| row.event.encode().contains(crate::event::tests::MARK)));
+}
+
+#[tokio::test]
+async fn events_and_causes_are_worded_in_the_language_asked_for() {
+    let gateway = Gateway::mutualised().await;
+    gateway.status.slot(&key("north/gate")).update(|status| {
+        status.enter(CameraState::Gap(GapCause::Unauthorized), at("2026-03-01T11:59:00Z"));
+    });
+    let in_language = async |path: &str, language: &str| {
+        let mut asked = request(Method::GET, path, Some("north:north token"));
+        asked.headers_mut().insert(header::ACCEPT_LANGUAGE, language.parse().unwrap());
+        gateway.send(asked).await.json()
+    };
+    let french = in_language("/api/events?camera=gate", "fr-FR,fr;q=0.9").await;
+    assert_eq!(french[0]["text"], "connectée : about north/gate, 640x480");
+    assert_eq!(french[0]["facts"], serde_json::json!({"codecs": "about north/gate", "width": 640, "height": 480}));
+    assert_eq!((&french[0]["severity"], &french[0]["actor"]), (&"info".into(), &"gateway".into()));
+    let english = in_language("/api/cameras/gate", "en").await;
+    assert!(english["status"]["detail"].as_str().unwrap().contains("check username and password"));
+    let french = in_language("/api/cameras/gate", "fr").await;
+    assert!(french["status"]["detail"].as_str().unwrap().contains("vérifiez l'utilisateur"));
+}
+
+#[tokio::test]
+async fn a_tenant_that_guesses_is_held_back_and_its_right_token_opens_again_in_time() {
+    tokio::time::pause();
+    let gateway = Gateway::mutualised().await;
+    let as_north =
+        async |token: &str| gateway.send(request(Method::GET, "/api/cameras", Some(&format!("north:{token}")))).await;
+    let mut compared = 0;
+    for n in 0..1_000 {
+        compared += usize::from(as_north(&format!("guess {n}")).await.status == StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(compared, 10);
+    let refused = as_north("north token").await;
+    refused.problem(429);
+    let wait: u64 = refused.headers[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    tokio::time::advance(Duration::from_secs(wait)).await;
+    assert_eq!(as_north("north token").await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn each_route_answers_the_tenant_whose_it_is() {
     let gateway = Gateway::mutualised().await;
     for route in routes(&gateway).await {
         let answer = ask(&gateway, "north", &route, &route.path).await;
+        if OPERATORS.contains(&route.described.as_str()) {
+            answer.problem(401);
+            continue;
+        }
+        // Without the operator's sources nothing is known, and that is no reason to be called ready.
+        if route.described == "/readyz" {
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+            continue;
+        }
         let allowed = [StatusCode::OK, StatusCode::CREATED, StatusCode::ACCEPTED, StatusCode::NOT_FOUND];
         assert!(allowed.contains(&answer.status), "{route:?}: {} {:?}", answer.status, answer.body);
     }
@@ -161,7 +259,12 @@ async fn a_gateway_without_tokens_answers_under_loopback_names_only() {
     let gateway = Gateway::open().await;
     assert_eq!(gateway.send(request(Method::GET, "/api/cameras", None)).await.status, StatusCode::OK);
     let described = gateway.send(request(Method::GET, "/api/openapi.json", None)).await.json();
-    for path in described["paths"].as_object().unwrap().keys().filter(|p| !OPEN.contains(&p.as_str())) {
+    for path in described["paths"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|p| !OPEN.contains(&p.as_str()) && !OPERATORS.contains(&p.as_str()))
+    {
         let mut foreign = request(Method::GET, &filled(path), None);
         foreign.headers_mut().insert(header::HOST, "rebound.example".parse().unwrap());
         gateway.send(foreign).await.problem(421);

@@ -120,3 +120,16 @@ fn equal_packs_share_a_hook_and_every_pack_has_one() {
     assert!(!one.table.hooks().is_empty());
     assert!(one.table.hooks().iter().all(|hook| hook >> 48 == 0));
 }
+
+#[test]
+fn a_set_of_fragments_is_ranges_whatever_the_order_of_its_numbers() {
+    let set = |numbers: &[u32]| numbers.iter().copied().collect::<FragmentSet>();
+    assert_eq!(set(&[5, 3, 4, 9, 3]).ranges(), [3..6, 9..10]);
+    assert_eq!((set(&[3, 4]).end(), set(&[]).end()), (5, 0));
+    assert!(set(&[3, 9]).is_within(&set(&[2, 3, 8, 9])) && !set(&[3, 9]).is_within(&set(&[3, 4, 5])));
+    assert!(set(&[1, 5]).meets(&set(&[5, 6])) && !set(&[1, 5]).meets(&set(&[2, 3, 4])));
+    assert!(set(&[]).is_within(&set(&[])) && !set(&[]).meets(&set(&[1])));
+    let set = set(&[0, 1, 7, u32::MAX - 1]);
+    assert_eq!(FragmentSet::from_bytes(&set.to_bytes()), set);
+    assert_eq!(FragmentSet::from_bytes(&[0, 0, 0]), FragmentSet::EMPTY, "what is no range is none");
+}

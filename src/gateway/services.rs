@@ -1,0 +1,64 @@
+//! What runs beside the recorders: probes, scrubs, and what each is made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::GatewayError;
+use super::open::Opened;
+use crate::config::Config;
+use crate::event::{Event, Fact, TrialVerdict};
+use crate::index::Change;
+use crate::scrub::Scrubber;
+use crate::store::StoreId;
+use crate::store::probe::Verdict;
+
+/// One task for each store that is read and checked.
+pub(super) fn start_scrubs(
+    config: &Config,
+    opened: &Opened,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), GatewayError> {
+    let Opened { index, spool, store, packs, keys, clock, .. } = opened;
+    let parts = (index.clone(), spool.clone(), store.clone(), packs.clone());
+    let scrubber = Arc::new(Scrubber::new(parts, keys.clone(), clock.clone(), config.data_dir.join("scrub"))?);
+    for (id, of) in store.ids().zip(&config.stores).filter(|(_, of)| of.scrub_days > 0) {
+        let (scrubber, stop) = (scrubber.clone(), stop.clone());
+        let every = Duration::from_secs(u64::from(of.scrub_days) * 86_400);
+        tasks.spawn(async move { scrubber.run(id, every, stop).await });
+    }
+    Ok(())
+}
+
+/// Says of a store what it lacks, in the log and as events. Recording does not wait for it.
+pub(super) async fn probe_store(opened: &Opened, id: StoreId) {
+    let report = opened.store.probe(id, &*opened.clock).await;
+    let mut events = Vec::new();
+    for finding in report.complaints() {
+        let name = &report.store;
+        match finding.verdict {
+            Verdict::Refused => error!(store = %name, "{finding}"),
+            _ => warn!(store = %name, "{finding}"),
+        }
+        let verdict = match finding.verdict {
+            Verdict::Good | Verdict::Lacking => TrialVerdict::Lacking,
+            Verdict::Away => TrialVerdict::Away,
+            Verdict::Refused => TrialVerdict::Refused,
+        };
+        let store = Some(name.clone());
+        let fact = match finding.is_versioned {
+            true => Fact::StoreVersioned { store },
+            false => Fact::StoreProbe { store, verdict },
+        };
+        events.push(Change::Event(Event::of_gateway(opened.clock.wall(), fact)));
+    }
+    if events.is_empty() {
+        info!(store = %report.store, "the store does all that is asked of it");
+    } else if let Err(error) = opened.index.write(events).await {
+        warn!(%error, "the index did not take what was found out about a store");
+    }
+}

@@ -1,0 +1,103 @@
+//! Packs of one domain that are sealed at the same time, in each order of their steps that a seed gives.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use vigie::machine::{self, FileOp, Machine};
+
+use crate::rig::{Options, Rig, bytes_of};
+
+/// Orders that are tried.
+const SEEDS: u64 = 60;
+
+/// Work that may block begins and ends after a number of turns of the runtime that the seed draws.
+struct Shuffled(Mutex<SmallRng>);
+
+impl Shuffled {
+    fn draw_number(&self, below: u64) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..below)
+    }
+
+    fn wait(&self) -> BoxFuture<'static, ()> {
+        // Mostly short, now and then so long that others get far.
+        let most = if self.draw_number(4) == 0 { 60 } else { 6 };
+        let turns = self.draw_number(most);
+        async move {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Machine for Shuffled {
+    fn before(&self, _: &FileOp<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn after(&self, _: &FileOp<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn takes(&self, _: &File, bytes: usize) -> io::Result<usize> {
+        Ok(bytes)
+    }
+
+    fn before_work(&self) -> BoxFuture<'static, ()> {
+        self.wait()
+    }
+
+    fn after_work(&self) -> BoxFuture<'static, ()> {
+        self.wait()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
+    fn draw(&self) -> u64 {
+        self.draw_number(u64::MAX)
+    }
+}
+
+/// Runs the same steps in the order of each seed.
+fn in_each_order(steps: impl AsyncFn()) {
+    for seed in 0..SEEDS {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        machine::simulate(Some(Arc::new(Shuffled(Mutex::new(SmallRng::seed_from_u64(seed))))));
+        println!("seed {seed}");
+        runtime.block_on(steps());
+        machine::simulate(None);
+    }
+}
+
+fn cameras(elsewhere: bool, encrypted: bool) -> Options {
+    let cameras = vec![("town/a", 30), ("town/b", 30), ("town/c", 30), ("town/d", 30)];
+    Options { cameras, sharing: vec![], dedup: true, elsewhere, sealed: encrypted }
+}
+
+async fn seal_together(options: Options) {
+    let mut rig = Rig::new(options).await;
+    rig.record("town/a", 0..10).await;
+    for camera in ["town/b", "town/c", "town/d"] {
+        rig.seal(camera, 0..40).await;
+    }
+    rig.settle().await;
+    rig.check().await;
+    for camera in ["town/a", "town/b", "town/c", "town/d"] {
+        rig.clip(camera).await.expect("all of it can be read");
+    }
+    let held = rig.held_bytes().await;
+    assert_eq!(held, bytes_of(0..40), "each fragment is stored once");
+}
+
+#[test]
+fn packs_sealed_together_refer_only_to_bytes_that_stay_where_they_are() {
+    in_each_order(async || seal_together(cameras(false, false)).await);
+}
