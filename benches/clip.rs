@@ -69,6 +69,7 @@ fn fragment(params: &Arc<Params>, second: i64) -> (Fragment, Stamp) {
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     };
     let stamp = Stamp {

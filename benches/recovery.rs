@@ -55,6 +55,7 @@ fn fragment(params: &Arc<Params>, camera: usize, second: i64) -> (Fragment, Stam
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     };
     let wall_start = WallTime(BEGINNING + second * TICKS_PER_SECOND);

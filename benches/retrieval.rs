@@ -88,6 +88,7 @@ impl Recording {
             first_received: received,
             last_received: received,
             followed: true,
+            arrivals: Vec::new(),
             losses: Vec::new(),
         };
         let wall_duration = Ticks90k(TICKS_PER_SECOND);

@@ -15,6 +15,7 @@ mod check_config;
 mod demo;
 mod export;
 mod fsck;
+mod generate;
 mod keys;
 mod ls;
 mod operate;
@@ -78,6 +79,9 @@ pub(crate) enum Command {
     /// Measure what recording costs on this machine
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Write man pages and shell completions, for a package
+    #[command(hide = true)]
+    Generate(generate::Generate),
 }
 
 #[derive(Debug, Args)]
@@ -227,6 +231,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Reload(args) => block_on(operate::reload(args)),
         Command::Export(args) => block_on(export::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
+        Command::Generate(args) => generate::run(&args),
         Command::Fsck(args) => block_on(fsck::run(args)),
         Command::Stats(args) => block_on(stats::run(args)),
         Command::Keys(args) => keys::run(args),

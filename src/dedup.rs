@@ -15,24 +15,25 @@
 //! is found through the hosts of the pack before.
 //!
 //! Invariants: a place names a pack that holds the bytes itself, and that the index promised to keep before this pack's own
-//! copy goes; what fails leaves the pack whole. Packs of one domain are looked at one after the other, each after the one before
-//! is in the index. Bounds: [`RECENT_FRAGMENTS_MAX`] ids in memory, [`CANDIDATES_MAX`] tables read for a pack.
+//! copy goes ([`crate::index::dedup`] has the rules, and refuses what breaks them); what fails leaves the pack whole. Packs of one
+//! domain are compared one after the other, each after the index knows the one before. Bounds: [`RECENT_FRAGMENTS_MAX`] ids in
+//! memory, [`CANDIDATES_MAX`] tables read for a pack.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::future::BoxFuture;
+use tokio::sync::OwnedMutexGuard;
 use tracing::{info, warn};
 
+use crate::index::of_pack::{claim, places_told};
 use crate::index::{Change, Index, IndexError, PackState};
 use crate::keys::Keys;
 use crate::machine;
 use crate::pack::reference::{Host, Place};
-use crate::pack::{PackTable, reader};
+use crate::pack::{PackError, PackTable, reader};
 use crate::packs::{PackRef, Packs, ReadError};
-use crate::spool::segments::{claim, places_told};
-use crate::spool::{Reduce, ReduceError, Reduced, Spool};
+use crate::spool::{Spool, SpoolError};
 use crate::units::{CameraKey, FragmentId, PackId};
 
 /// Ids of fragments in memory: half an hour of 500 cameras, about 60 MB.
@@ -44,6 +45,46 @@ const CANDIDATES_MAX: usize = 32;
 /// A pack refers to another for no less than this part of its sample bytes: a host costs it a request when it is read, a row,
 /// and a rewriting when the host's time comes before its own.
 const LEAST_PART: u64 = 32;
+
+/// Why a pack could not be compared with others. It is stored whole, unless its file refers to others already.
+#[derive(Debug, thiserror::Error)]
+pub enum DedupError {
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The pack's own bytes could not be read, or its new file could not be written.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The pack's file is no pack.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// The spool has no room for the new file.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The pack's file could not be used.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// The work was cut off, by a panic or because the gateway stops.
+    #[error("the comparison was cut off")]
+    CutOff(#[from] tokio::task::JoinError),
+}
+
+/// A pack that was compared. The next pack of its domain waits until this is dropped, or [`Dedup::remember`] takes it.
+#[derive(Debug)]
+pub struct Compared {
+    /// Size of its file now.
+    pub bytes: u64,
+    /// What the index has to learn of where its bytes lie.
+    pub changes: Vec<Change>,
+    own: Host,
+    table: PackTable,
+    _turn: OwnedMutexGuard<()>,
+}
 
 /// Finds what is stored already.
 #[derive(Debug)]
@@ -68,31 +109,48 @@ impl Dedup {
         turns.entry(*self.keys.domain(&camera.tenant).as_bytes()).or_default().clone()
     }
 
-    async fn look(&self, camera: CameraKey, file: PathBuf, heard: &mut Vec<Change>) -> Result<Reduced, ReduceError> {
-        let turn = self.turn(&camera).lock_owned().await;
-        let (path, vault) = (file.clone(), self.keys.vault().clone());
+    /// Compares a whole, flushed pack file of the spool with what is stored, and may put a smaller one in its place; a
+    /// crash at any step leaves either. May be done again for the same pack. What it writes to the index before of
+    /// `changes`, which the index has not heard of the pack, it takes out of them.
+    ///
+    /// # Errors
+    /// See [`DedupError`].
+    pub async fn compare(
+        &self,
+        camera: &CameraKey,
+        file: &Path,
+        changes: &mut Vec<Change>,
+    ) -> Result<Compared, DedupError> {
+        machine::turn().await;
+        let turn = self.turn(camera).lock_owned().await;
+        let (path, vault) = (file.to_owned(), self.keys.vault().clone());
         let table = machine::spawn_blocking(move || reader::read_table(&path, &vault)).await??;
-        let own = Host { pack: table.header.pack, camera };
-        if table.is_reference() {
-            // An earlier attempt got so far, and may have ended before the new name was durable.
-            let renamed = file.clone();
-            machine::spawn_blocking(move || machine::sync_name(&renamed)).await??;
-            let bytes = std::fs::metadata(&file)?.len();
-            return Ok(Reduced { bytes, changes: places_told(&table, bytes), turn });
-        }
-        let places = self.places(&table, &own).await?;
+        let own = Host { pack: table.header.pack, camera: camera.clone() };
+        let io = |source| DedupError::Io { path: file.to_owned(), source };
         let mut now = table;
-        let referring = now.with_places(places);
-        if referring.is_reference() && self.replace(&own, &now, &referring, &file, heard).await? {
-            now = referring;
+        if now.is_reference() {
+            // An earlier attempt got so far, and may have ended before the new name was durable.
+            let renamed = file.to_owned();
+            machine::spawn_blocking(move || machine::sync_name(&renamed)).await?.map_err(io)?;
+        } else {
+            let places = self.places(&now, &own).await?;
+            let referring = now.with_places(places);
+            if referring.is_reference() && self.replace(&own, &now, &referring, file, changes).await? {
+                now = referring;
+            }
         }
-        let bytes = std::fs::metadata(&file)?.len();
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).add(&own, &now);
-        Ok(Reduced { bytes, changes: places_told(&now, bytes), turn })
+        let bytes = std::fs::metadata(file).map_err(io)?.len();
+        Ok(Compared { bytes, changes: places_told(&now, bytes), own, table: now, _turn: turn })
+    }
+
+    /// The index has learned of a pack that was compared: the next one may find it.
+    pub fn remember(&self, compared: Compared) {
+        let Compared { own, table, .. } = &compared;
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).add(own, table);
     }
 
     /// For each fragment, where its bytes are already.
-    async fn places(&self, table: &PackTable, own: &Host) -> Result<Vec<Option<Place>>, ReduceError> {
+    async fn places(&self, table: &PackTable, own: &Host) -> Result<Vec<Option<Place>>, DedupError> {
         let mut found: Vec<Option<Place>> = vec![None; table.fragments.len()];
         let wanted: BTreeMap<FragmentId, Vec<usize>> = {
             let mut wanted: BTreeMap<_, Vec<usize>> = BTreeMap::new();
@@ -158,12 +216,13 @@ impl Dedup {
         whole: &PackTable,
         reduced: &PackTable,
         file: &Path,
-        heard: &mut Vec<Change>,
-    ) -> Result<bool, ReduceError> {
-        let mut changes = heard.clone();
+        unheard: &mut Vec<Change>,
+    ) -> Result<bool, DedupError> {
+        let io = |source| DedupError::Io { path: file.to_owned(), source };
+        let mut changes = unheard.clone();
         changes.push(Change::Claim(claim(whole, reduced)));
         match self.index.write(changes).await {
-            Ok(()) => heard.clear(),
+            Ok(()) => unheard.clear(),
             // A host that is going meanwhile, that the index does not know or that refers to others itself by now: the
             // pack keeps its bytes. So it does when an earlier attempt sealed it and did not hear so: others may refer to it.
             Err(IndexError::Refused(_) | IndexError::Unknown(_)) => return Ok(false),
@@ -172,10 +231,10 @@ impl Dedup {
         let pack = PackRef { id: own.pack, camera: own.camera.clone(), state: PackState::Sealed };
         let draft = self.spool.draft_path(&own.camera, own.pack)?;
         let key = self.keys.domain(&own.camera.tenant);
-        let whole_bytes = std::fs::metadata(file)?.len();
+        let whole_bytes = std::fs::metadata(file).map_err(io)?.len();
         let bytes = self.packs.write_anew(&pack, reduced, &key, &draft).await?;
         if bytes >= whole_bytes {
-            machine::remove_file(&draft)?;
+            machine::remove_file(&draft).map_err(io)?;
             return Ok(false);
         }
         let to = file.to_owned();
@@ -183,21 +242,11 @@ impl Dedup {
             machine::rename(&draft, &to)?;
             to.parent().map_or(Ok(()), machine::sync_folder)
         })
-        .await??;
+        .await?
+        .map_err(io)?;
         self.packs.forget_table(own.pack).await;
         info!(pack = %own.pack, camera = %own.camera, bytes, saved_bytes = whole_bytes - bytes, "a pack refers to what is stored");
         Ok(true)
-    }
-}
-
-impl Reduce for Dedup {
-    fn reduce<'a>(
-        &'a self,
-        camera: &'a CameraKey,
-        file: &'a Path,
-        changes: &'a mut Vec<Change>,
-    ) -> BoxFuture<'a, Result<Reduced, ReduceError>> {
-        Box::pin(self.look(camera.clone(), file.to_owned(), changes))
     }
 }
 

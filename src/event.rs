@@ -170,12 +170,18 @@ pub enum Fact {
     ConnectionLost { cause: GapCause },
     /// The camera sends other parameters.
     ParametersChanged { codecs: String, width: u16, height: u16 },
-    /// RTP timestamps jumped: a new run begins.
-    TimestampJump { by_ms: i64 },
+    /// RTP timestamps jumped: by this the last time, and so often since it was last said.
+    TimestampJump { by_ms: i64, count: u64 },
+    /// RTP timestamps do not keep time: footage is placed by its arrival.
+    TimestampsUnsteady,
+    /// RTP timestamps have kept time for a minute.
+    TimestampsSteady,
     /// The camera's clock moved against the gateway's.
     CameraClockStep { by_ms: i64 },
-    /// The gateway's clock is off the recording.
-    ClockStep { off_ms: i64 },
+    /// The gateway's clock was set: what was recorded since it was last set has wrong times.
+    ClockStep { by_ms: i64 },
+    /// Footage of before the machine was started bears times of the future.
+    ClockMisdated { by_ms: i64 },
     /// The disk does not take a camera's footage.
     NotWritten { cause: GapCause },
     /// A pack is neither in the spool nor in its store.
@@ -346,8 +352,11 @@ impl Fact {
             Self::ConnectionLost { .. } => ("connection_lost", Warning, Everyone),
             Self::ParametersChanged { .. } => ("parameters_changed", Info, Everyone),
             Self::TimestampJump { .. } => ("timestamp_jump", Warning, Everyone),
+            Self::TimestampsUnsteady => ("timestamps_unsteady", Warning, Everyone),
+            Self::TimestampsSteady => ("timestamps_steady", Info, Everyone),
             Self::CameraClockStep { .. } => ("camera_clock_step", Warning, Everyone),
             Self::ClockStep { .. } => ("clock_step", Warning, Everyone),
+            Self::ClockMisdated { .. } => ("clock_misdated", Warning, Everyone),
             Self::NotWritten { .. } => ("not_written", Critical, Everyone),
             Self::PackLost { .. } => ("pack_lost", Critical, Everyone),
             Self::FootageMended { .. } => ("footage_mended", Warning, Everyone),

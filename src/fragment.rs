@@ -1,9 +1,13 @@
 //! Cuts access units into fragments.
 //!
 //! Invariant: the cut depends only on what the camera sent, never on arrival time: at every random access point and,
-//! inside a long GOP, after each second of media time counted from that point. Two recorders of one camera cut alike.
+//! inside a long GOP, after each second of the camera's timestamps counted from that point, after [`PICTURES_MAX`]
+//! pictures, and where the timestamps step back. Two recorders of one camera cut alike.
 //! A fragment's decode time plus its durations is the next fragment's decode time.
-//! Absent on purpose: no I/O, no clock.
+//! Absent on purpose: no I/O, no clock, no judgement of how fast the camera's timestamps run ([`crate::record`]).
+//!
+//! Timestamps that jump end nothing: the run's time line goes on where it was, at the distance at which the pictures
+//! arrived.
 //!
 //! RTP carries presentation times only. Inside a fragment the decode times are those presentation times in order,
 //! pushed apart where they would not grow; the composition offset of each sample restores what the camera sent.
@@ -12,6 +16,7 @@
 //! through memory once, and a camera holds the memory of one fragment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -19,10 +24,20 @@ use crate::clock::Reading;
 use crate::media::{AccessUnit, Fragment, Loss, Params, Sample, Track};
 use crate::units::{TICKS_PER_SECOND, Ticks90k};
 
-/// Pictures are never reordered by more than this.
+/// Pictures are never reordered by more than this, nor past more than so many others: a hierarchy of B pictures of
+/// depth 8 spans 256 pictures.
 const BACKWARD_TICKS_MAX: i64 = TICKS_PER_SECOND;
-/// A longer silence of the camera's time line is a jump.
+const REORDER_PICTURES_MAX: usize = 8;
+/// A longer step ahead is a jump, unless at least half of it passed between the arrivals.
 const FORWARD_TICKS_MAX: i64 = 10 * TICKS_PER_SECOND;
+/// The longest distance between two pictures: 12 hours, which a sample's duration of 32 bits holds.
+const PAUSE_TICKS_MAX: i64 = 12 * 3_600 * TICKS_PER_SECOND;
+/// A fragment is cut after so many pictures: where timestamps stand still or creep, they do not bound it. Cameras of up
+/// to 60 pictures a second are cut by their timestamps.
+const PICTURES_MAX: u32 = 64;
+/// A picture this close to the one before it (250 pictures a second) counts for four: its timestamp says nothing.
+const CREEP_TICKS: i64 = TICKS_PER_SECOND / 250;
+const CREEP_WEIGHT: u32 = 4;
 /// Assumed where one picture alone says nothing of the frame rate: 1/25 s.
 const NOMINAL_TICKS: i64 = TICKS_PER_SECOND / 25;
 /// A fragment is cut at this size too, so that a hostile camera cannot fill the memory. Sizes are the camera's, so the
@@ -35,39 +50,37 @@ const BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// And at this many samples, far more than a second has: many small ones cost memory too.
 const SAMPLES_MAX: usize = 4096;
 
-/// Why access units cannot be put on one run's timeline; the recorder ends the run and starts another.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FragmentError {
-    /// Presentation time went back further than a picture may be reordered, or forward further than a camera pauses.
-    #[error("video timestamp jumped by {ticks} ticks of 1/90000 s")]
-    TimestampJump {
-        /// Signed size of the jump.
-        ticks: i64,
-        /// The access unit that jumped: it may begin the next run.
-        unit: Box<AccessUnit>,
-    },
-}
-
 /// One run's cutter.
 #[derive(Debug)]
 pub struct Fragmenter {
     params: Arc<Params>,
     /// Needed from the next random access point on.
     next_params: Option<Arc<Params>>,
-    /// RTP timestamp of the run's first random access point, where its time line begins.
-    origin: Option<i64>,
+    /// A random access point has come: the run's time line has begun.
+    begun: bool,
+    /// Presentation time on the run's time line = RTP timestamp + offset.
+    offset: i64,
     /// Presentation time of the last video access unit, on the run's time line, and the latest of all so far.
     previous_pts: i64,
     latest_pts: i64,
+    /// Those of the last pictures, to tell a reordered picture from timestamps that step back.
+    recent: [i64; REORDER_PICTURES_MAX + 1],
+    /// When the last video access unit arrived.
+    arrived: Duration,
     /// The furthest that a picture has come after one that is shown later: 0 without B pictures.
     reorder: i64,
     /// Last plausible distance between two pictures.
     nominal: i64,
-    /// Presentation time of the GOP's random access point, and of the next cut inside it.
+    /// Timestamp of the GOP's random access point, and of the next cut inside it.
     gop: i64,
     next_cut: i64,
+    /// Weight of the pictures since the last cut.
+    weight: u32,
     /// Where the next fragment's decode time begins.
     next_decode: i64,
+    /// How much later the caller put what follows than this time line does.
+    moved: i64,
+    jump: Option<Ticks90k>,
     building: Building,
     audio: Option<AudioLine>,
     dropped: u64,
@@ -89,6 +102,7 @@ struct Building {
     first: Option<(i64, Reading)>,
     last_received: Option<Reading>,
     pts: Vec<i64>,
+    arrivals: Vec<Duration>,
     sizes: Vec<u32>,
     /// The video samples, but for the first one until the buffer is back.
     data: Vec<u8>,
@@ -119,14 +133,20 @@ impl Fragmenter {
         Self {
             params,
             next_params: None,
-            origin: None,
+            begun: false,
+            offset: 0,
             previous_pts: 0,
             latest_pts: 0,
+            recent: [i64::MIN; REORDER_PICTURES_MAX + 1],
+            arrived: Duration::ZERO,
             reorder: 0,
             nominal: NOMINAL_TICKS,
             gop: 0,
             next_cut: 0,
+            weight: 0,
             next_decode: 0,
+            moved: 0,
+            jump: None,
             building: Building::default(),
             audio: None,
             dropped: 0,
@@ -135,46 +155,59 @@ impl Fragmenter {
 
     /// Takes the next access unit of either track, in the order received; gives the fragment that it completes.
     /// Access units before the first random access point are dropped and counted.
-    pub fn push(&mut self, au: AccessUnit) -> Result<Option<Fragment>, FragmentError> {
+    pub fn push(&mut self, au: AccessUnit) -> Option<Fragment> {
         match au.track {
             Track::Video => self.push_video(au),
             Track::Audio => {
                 self.push_audio(au);
-                Ok(None)
+                None
             }
         }
     }
 
-    fn push_video(&mut self, au: AccessUnit) -> Result<Option<Fragment>, FragmentError> {
+    /// By how much the camera's timestamps jumped, if they did since this was last asked.
+    pub fn take_jump(&mut self) -> Option<Ticks90k> {
+        self.jump.take()
+    }
+
+    /// The caller puts what follows so much later than this time line does: sound has to follow.
+    pub fn moved(&mut self, by: Ticks90k) {
+        self.moved = self.moved.saturating_add(by.0);
+    }
+
+    fn push_video(&mut self, au: AccessUnit) -> Option<Fragment> {
         if let Some(new) = &au.new_params {
             // Cameras repeat their parameter sets: only different ones matter.
             self.next_params = (**new != *self.params).then(|| new.clone());
         }
-        let Some(origin) = self.origin else {
+        if !self.begun {
             if au.random_access {
-                self.origin = Some(au.timestamp);
+                self.begun = true;
+                self.offset = au.timestamp.saturating_neg();
                 self.take_next_params();
-                self.begin(0, &au);
+                self.begin(&au);
+                self.weight = 1;
                 self.add_video(0, au);
             } else {
                 self.dropped += 1;
             }
-            return Ok(None);
-        };
-        let pts = au.timestamp.saturating_sub(origin);
-        // Against the latest picture and not the one before: time must not walk back in small steps either.
-        let ticks = pts.saturating_sub(self.latest_pts);
-        if !(-BACKWARD_TICKS_MAX..=FORWARD_TICKS_MAX).contains(&ticks) {
-            return Err(FragmentError::TimestampJump { ticks, unit: Box::new(au) });
+            return None;
         }
-        let too_large = self.building.bytes.saturating_add(au.data.len()) > FRAGMENT_BYTES_MAX
+        let stepped_back = self.follow(&au);
+        let pts = au.timestamp.saturating_add(self.offset);
+        let full = self.weight >= PICTURES_MAX
+            || self.building.bytes.saturating_add(au.data.len()) > FRAGMENT_BYTES_MAX
             || self.building.samples() >= SAMPLES_MAX;
-        let done = if au.random_access || pts >= self.next_cut || too_large {
-            let done = self.complete(Some(pts));
+        let done = if au.random_access || stepped_back || au.timestamp >= self.next_cut || full {
+            let done = self.complete(Some((pts, au.received.mono)));
             if au.random_access {
                 self.take_next_params();
             }
-            self.begin(pts, &au);
+            if stepped_back {
+                // Before the new beginning, seconds cannot be counted from it.
+                self.gop = au.timestamp;
+            }
+            self.begin(&au);
             done
         } else {
             None
@@ -182,14 +215,40 @@ impl Fragmenter {
         if au.lost_packets > 0 {
             self.building.losses.push(self.loss(pts, au.lost_packets));
         }
-        let step = pts - self.previous_pts;
+        let step = pts.saturating_sub(self.previous_pts);
         if (1..=TICKS_PER_SECOND).contains(&step) {
             self.nominal = step;
         }
+        // A recorder that begins with this random access point does not know the picture before it.
+        self.weight += if step.abs() < CREEP_TICKS && !au.random_access { CREEP_WEIGHT } else { 1 };
         self.reorder = self.reorder.max(self.latest_pts - pts);
         self.latest_pts = self.latest_pts.max(pts);
         self.add_video(pts, au);
-        Ok(done)
+        done
+    }
+
+    /// Lets the run's time line go on where the timestamps jump. True when they stepped back, which is told from
+    /// timestamps alone.
+    fn follow(&mut self, au: &AccessUnit) -> bool {
+        let ticks = au.timestamp.saturating_add(self.offset).saturating_sub(self.latest_pts);
+        let passed = Ticks90k::from_duration(au.received.mono.saturating_sub(self.arrived)).0;
+        // Against the latest picture and not the one before: time must not walk back in small steps either.
+        let stepped_back = ticks < -BACKWARD_TICKS_MAX || (ticks < 0 && self.is_past(ticks + self.latest_pts));
+        let is_pause = passed >= ticks / 2 && ticks <= PAUSE_TICKS_MAX;
+        if !stepped_back && (ticks <= FORWARD_TICKS_MAX || is_pause) {
+            return false;
+        }
+        // Arrivals come in bursts: they say how long a pause was, and not how far apart two pictures are.
+        let step = if passed > TICKS_PER_SECOND { passed.min(PAUSE_TICKS_MAX) } else { self.nominal };
+        self.offset = self.latest_pts.saturating_add(step).saturating_sub(au.timestamp);
+        self.recent = [i64::MIN; REORDER_PICTURES_MAX + 1];
+        self.jump = Some(Ticks90k(ticks));
+        stepped_back
+    }
+
+    /// Whether more pictures that are shown after this time have come than any coding reorders.
+    fn is_past(&self, pts: i64) -> bool {
+        self.recent.iter().all(|&recent| recent > pts)
     }
 
     fn take_next_params(&mut self) {
@@ -201,12 +260,13 @@ impl Fragmenter {
         }
     }
 
-    fn begin(&mut self, pts: i64, au: &AccessUnit) {
+    fn begin(&mut self, au: &AccessUnit) {
         if au.random_access {
-            self.gop = pts;
+            self.gop = au.timestamp;
         }
-        let seconds = pts.saturating_sub(self.gop).div_euclid(TICKS_PER_SECOND);
-        self.next_cut = self.gop + (seconds + 1) * TICKS_PER_SECOND;
+        let seconds = au.timestamp.saturating_sub(self.gop).div_euclid(TICKS_PER_SECOND);
+        self.next_cut = self.gop.saturating_add((seconds + 1).saturating_mul(TICKS_PER_SECOND));
+        self.weight = 0;
         self.building.random_access = au.random_access;
         self.building.first = Some((au.timestamp, au.received));
     }
@@ -216,6 +276,7 @@ impl Fragmenter {
         building.last_received = Some(au.received);
         building.bytes += au.data.len();
         building.pts.push(pts);
+        building.arrivals.push(au.received.mono);
         building.sizes.push(au.data.len() as u32);
         if building.sizes.len() == 1 {
             building.first_data = Some(au.data);
@@ -223,6 +284,9 @@ impl Fragmenter {
             building.put(&au.data);
         }
         self.previous_pts = pts;
+        self.arrived = au.received.mono;
+        self.recent.rotate_left(1);
+        self.recent[REORDER_PICTURES_MAX] = pts;
     }
 
     /// From the end of the last whole access unit to this one. Never empty: a loss that took no visible time is still
@@ -248,7 +312,8 @@ impl Fragmenter {
             Some((line, time)) if (1..=10 * rate).contains(&time.saturating_sub(line.previous)) => line,
             _ => {
                 let since_picture = Ticks90k::from_duration(au.received.mono.saturating_sub(picture.mono)).0;
-                let arrival = in_ticks_of(rate, self.latest_pts.saturating_add(since_picture));
+                let picture = self.latest_pts.saturating_add(self.moved);
+                let arrival = in_ticks_of(rate, picture.saturating_add(since_picture));
                 let time = self.audio.map_or(arrival, |line| arrival.max(line.previous + line.nominal));
                 let nominal = self.audio.map_or(rate / 50, |line| line.nominal);
                 AudioLine { offset: time.saturating_sub(au.timestamp), previous: time - nominal, nominal }
@@ -283,18 +348,24 @@ impl Fragmenter {
         self.dropped
     }
 
-    /// Closes the fragment that grows; `next_pts` is the presentation time of the access unit after it.
-    fn complete(&mut self, next_pts: Option<i64>) -> Option<Fragment> {
+    /// Closes the fragment that grows; `next` is the presentation time of the access unit after it, and its arrival.
+    fn complete(&mut self, next: Option<(i64, Duration)>) -> Option<Fragment> {
         let capacity = self.building.pts.len();
         let mut building = std::mem::replace(
             &mut self.building,
-            Building { pts: Vec::with_capacity(capacity), sizes: Vec::with_capacity(capacity), ..Building::default() },
+            Building {
+                pts: Vec::with_capacity(capacity),
+                arrivals: Vec::with_capacity(capacity + 1),
+                sizes: Vec::with_capacity(capacity),
+                ..Building::default()
+            },
         );
         let (first_timestamp, first_received) = building.first?;
         let decode_time = self.next_decode;
-        let next = next_pts.map(|pts| (pts, self.reorder));
-        let (video, end) = video_samples(&building, decode_time, next, self.nominal);
+        let next_shown = next.map(|(pts, _)| (pts, self.reorder));
+        let (video, end) = video_samples(&building, decode_time, next_shown, self.nominal);
         self.next_decode = end;
+        building.arrivals.extend(next.map(|(_, arrived)| arrived));
         let audio_decode_time = building.audio_times.first().copied().unwrap_or(0);
         let audio = self.audio.map_or_else(Vec::new, |line| audio_samples(&building, line.nominal));
         building.put(&[]);
@@ -313,7 +384,8 @@ impl Fragmenter {
             first_timestamp,
             first_received,
             last_received: building.last_received.unwrap_or(first_received),
-            followed: next_pts.is_some(),
+            followed: next.is_some(),
+            arrivals: building.arrivals,
             losses: building.losses,
         })
     }

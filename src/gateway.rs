@@ -40,6 +40,7 @@ use crate::record::{Limits, Shared};
 use crate::retention::relieve::Reliever;
 use crate::retention::{self, Policy};
 use crate::retrieve::Footage;
+use crate::seal::Sealer;
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
 use crate::store::identity::Identified;
@@ -47,6 +48,7 @@ use crate::store::{Store, StoreError};
 use crate::twin::Twin;
 use crate::units::CameraKey;
 
+mod clock;
 mod files;
 mod open;
 mod recorders;
@@ -126,8 +128,8 @@ pub struct Gateway {
     service: http::Service,
     policy: channel::Sender<Policy>,
     recorders: Recorders,
-    spool_tasks: crate::spool::Tasks,
-    /// What the drain of the spool waits for.
+    seal_tasks: crate::seal::Tasks,
+    /// What sealing the last packs waits for.
     tasks: TaskTracker,
     server: tokio::task::JoinHandle<()>,
     reloads: mpsc::Receiver<ReloadRequest>,
@@ -156,7 +158,6 @@ impl Gateway {
         let preparing = async {
             let (opened, beside) = open::open_for_gateway(config).await?;
             let Opened { index, spool, packs, keys, .. } = &opened;
-            spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
             open::configure(config, &opened).await?;
             let catching_up = begin_catching_up(&opened, &beside).await;
             if beside.condition().lacks_packs() {
@@ -165,15 +166,17 @@ impl Gateway {
                 let cameras: BTreeSet<CameraKey> = found.map(|found| found.camera).collect();
                 index.write(cameras.iter().map(|of| Change::KnowCamera(unknown_camera(of))).collect()).await?;
             }
-            let spool_tasks = spool.start()?;
+            let dedup = Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone());
+            let seal_tasks = Sealer::new(spool.clone()).comparing(dedup).start()?;
             spool.recover().await?;
-            Ok::<_, GatewayError>((opened, spool_tasks, beside, catching_up))
+            clock::at_start(index, &*opened.clock).await?;
+            Ok::<_, GatewayError>((opened, seal_tasks, beside, catching_up))
         };
-        let (opened, spool_tasks, beside, catching_up) =
+        let (opened, seal_tasks, beside, catching_up) =
             stop.run_until_cancelled(preparing).await.ok_or(GatewayError::Stopped)??;
         let [stop_recording, stop_flushing, stop_serving] = [(); 3].map(|()| CancellationToken::new());
         let status = StatusBoard::default();
-        let Opened { index, spool, store, packs, clock, keys, .. } = &opened;
+        let Opened { index, spool, packs, clock, keys, .. } = &opened;
         let recorders = start_recorders(config, &opened, &status, &stop_recording).await?;
         let tasks = TaskTracker::new();
         let policy = start_upkeep(config, &opened, &tasks, &catching_up, &stop_flushing)?;
@@ -205,7 +208,7 @@ impl Gateway {
             service,
             policy,
             recorders,
-            spool_tasks,
+            seal_tasks,
             tasks,
             server,
             reloads,
@@ -269,7 +272,7 @@ impl Gateway {
         self.tasks.wait().await;
         let Opened { index, spool, .. } = &self.opened;
         spool.close();
-        self.spool_tasks.join().await;
+        self.seal_tasks.join().await;
         self.stop_serving.cancel();
         if let Err(e) = self.server.await {
             warn!(error = %e, "the server ended badly");

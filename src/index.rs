@@ -20,12 +20,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
+use crate::machine;
 use crate::media::{Gap, GapCause};
 use crate::pack::HoldFacts;
-use crate::units::{CameraKey, HoldId, KeyId, PackId, RunId, Ticks90k, TimeRange, WallTime};
+use crate::units::{BootId, CameraKey, HoldId, KeyId, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 mod apply;
 pub mod carry;
+pub mod clock;
 pub mod damage;
 mod database;
 pub mod dedup;
@@ -34,6 +36,7 @@ pub mod figures;
 pub mod hold;
 pub mod identity;
 pub mod keys;
+pub mod of_pack;
 pub mod policy;
 pub mod query;
 pub mod snapshot;
@@ -247,8 +250,7 @@ pub struct RunRow {
     pub end: Option<WallTime>,
     /// The camera's clock minus the gateway's at the last fragment that knew it, in ticks.
     pub camera_clock_offset: Option<Ticks90k>,
-    /// The gateway's wall clock minus the recording's timeline at the last fragment, in ticks: not zero while a step
-    /// of the gateway's clock is being absorbed.
+    /// How much later than the recording's timeline the pictures arrived, at the last fragment that changed it.
     pub timeline_offset: Ticks90k,
 }
 
@@ -349,6 +351,23 @@ pub enum Change {
         run: RunId,
         /// When.
         start: WallTime,
+    },
+    /// How the gateway's clock stood when the run began. It stands so still, until another run of that boot says
+    /// otherwise, or [`Change::ClockBase`] does.
+    RunBase {
+        /// Which run.
+        run: RunId,
+        /// Since when the monotonic clock counts.
+        boot: BootId,
+        /// Wall clock minus monotonic clock.
+        base: Ticks90k,
+    },
+    /// How the gateway's clock stands now.
+    ClockBase {
+        /// Since when the monotonic clock counts.
+        boot: BootId,
+        /// Wall clock minus monotonic clock.
+        base: Ticks90k,
     },
     /// What is known of a run's clocks now.
     RunClocks {
@@ -511,8 +530,7 @@ pub enum Change {
     },
     /// What retention keeps of its clock, in place of what it kept before.
     SteadyClock(SteadyClock),
-    /// Footage stopped at `start`; one gap at most is open for a camera, and opening another while one is open only
-    /// changes its cause.
+    /// Footage stopped at `start`; one gap at most is open for a camera, and opening another takes its place.
     OpenGap {
         /// Which camera.
         camera: CameraKey,
@@ -593,8 +611,11 @@ impl Index {
     pub async fn write(&self, changes: Vec<Change>) -> Result<(), IndexError> {
         let writer = self.writer.as_ref().ok_or(IndexError::ReadOnly)?;
         let (done, result) = oneshot::channel();
+        machine::turn().await;
         writer.calls.send(write::Call { changes, done }).await.map_err(|_| IndexError::Stopped)?;
-        result.await.map_err(|_| IndexError::Stopped)?
+        let written = result.await.map_err(|_| IndexError::Stopped)?;
+        machine::turn().await;
+        written
     }
 
     /// Ends the writer: what waits is committed, the log is folded into the file. Later writes fail; reads go on.

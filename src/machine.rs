@@ -64,6 +64,11 @@ pub trait Machine: Send + Sync {
     /// Work that may block is told as done after this.
     fn after_work(&self) -> BoxFuture<'static, ()>;
 
+    /// Others may get their turn here: see [`turn`].
+    fn turn(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Bytes that may still be written on the disk.
     fn free_bytes(&self) -> io::Result<u64>;
 
@@ -252,6 +257,15 @@ pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         machine.after_work().await;
         done
     })
+}
+
+/// A step between which and the next something else may happen: before a lock is taken, before and after the index is
+/// written. A simulation decides here who goes on; otherwise nothing is done.
+pub async fn turn() {
+    let machine = simulated();
+    if let Some(machine) = machine {
+        machine.turn().await;
+    }
 }
 
 /// As [`rand::random`].

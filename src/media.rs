@@ -3,6 +3,7 @@
 //! Invariant: nothing here knows RTSP, files or clocks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -130,6 +131,8 @@ pub struct Fragment {
     pub last_received: Reading,
     /// A later picture ended it. The last one of a run ends with the run, and its camera may have been silent before.
     pub followed: bool,
+    /// When each video sample arrived, in file order, then the picture that ended it. Empty where it is not known.
+    pub arrivals: Vec<Duration>,
     /// Losses since the previous fragment, oldest first.
     pub losses: Vec<Loss>,
 }
@@ -159,9 +162,7 @@ pub enum GapCause {
     Disconnected = 9,
     /// RTP packets were lost on the way.
     PacketLoss = 10,
-    /// RTP timestamps jumped against the time that passed.
-    TimestampJump = 11,
-    /// The gateway's own clock stepped forward.
+    /// The gateway's own clock was set ahead: no footage bears these times, and none is missing.
     ClockStep = 12,
     /// The disk is full.
     DiskFull = 13,
@@ -173,7 +174,7 @@ pub enum GapCause {
 
 impl GapCause {
     /// Every cause, for tables and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::GatewayStopped,
         Self::GatewayCrashed,
         Self::ConnectFailed,
@@ -184,7 +185,6 @@ impl GapCause {
         Self::Silent,
         Self::Disconnected,
         Self::PacketLoss,
-        Self::TimestampJump,
         Self::ClockStep,
         Self::DiskFull,
         Self::WriteFailed,
@@ -214,7 +214,6 @@ impl GapCause {
             Self::Silent => "silent",
             Self::Disconnected => "disconnected",
             Self::PacketLoss => "packet_loss",
-            Self::TimestampJump => "timestamp_jump",
             Self::ClockStep => "clock_step",
             Self::DiskFull => "disk_full",
             Self::WriteFailed => "write_failed",

@@ -1,7 +1,8 @@
 //! One camera: source → fragments → packs, with reconnects and gaps.
 //!
-//! Invariant: a recorder ends only when the gateway stops. Whatever a camera, the disk or a clock does ends in a gap
-//! with its cause, an event, and another try; cameras share nothing but the limit on sessions being opened at a time.
+//! Invariant: a recorder ends only when the gateway stops. What a camera or the disk does ends in a gap with its cause, an
+//! event, and another try; what a clock does ends in an event. Cameras share nothing but the limit on sessions being opened
+//! at a time.
 //! Absent on purpose: knowledge of RTSP, of boxes, of SQL.
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Reading};
 use crate::event::{Event, Fact};
 use crate::index::{Change, Index};
 use crate::machine;
@@ -23,6 +24,7 @@ use crate::units::CameraKey;
 
 mod backoff;
 mod continuity;
+mod pace;
 mod session;
 mod wall;
 
@@ -119,7 +121,9 @@ impl Recorder {
             status.also_offered = session.also_offered.clone();
         });
         info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");
-        self.tell(vec![self.event(Fact::connected(&params.video))]).await;
+        let mut changes = self.clock_is(self.shared.clock.read());
+        changes.push(self.event(Fact::connected(&params.video)));
+        self.tell(changes).await;
         let recording = Recording::new(&self.shared, &self.camera, &self.status, &mut self.continuity, params);
         match recording.run(session.items, stop).await {
             Ended::Stopped => None,
@@ -133,7 +137,9 @@ impl Recorder {
         if changed {
             warn!(cause = %error.cause, detail = error.detail, wait_ms, "not recording");
         }
-        let mut changes = self.continuity.stopped(self.shared.clock.wall(), error.cause);
+        let now = self.shared.clock.read();
+        let mut changes = self.clock_is(now);
+        changes.extend(self.continuity.stopped(now.wall, error.cause));
         if changed {
             changes.push(self.event(Fact::ConnectionLost { cause: error.cause }));
         }
@@ -144,10 +150,17 @@ impl Recorder {
     async fn stopped(&mut self, cause: GapCause) {
         // A camera that never recorded has no gap either: nothing began.
         if self.continuity.last_end().is_some() {
-            let changes = self.continuity.stopped(self.shared.clock.wall(), cause);
+            let now = self.shared.clock.read();
+            let mut changes = self.clock_is(now);
+            changes.extend(self.continuity.stopped(now.wall, cause));
             self.tell(changes).await;
         }
         self.show_gap(cause, "");
+    }
+
+    /// What follows from how the gateway's clocks stand now.
+    fn clock_is(&mut self, now: Reading) -> Vec<Change> {
+        self.continuity.clock_is(now, self.shared.clock.boot())
     }
 
     fn show_gap(&self, cause: GapCause, detail: &str) {

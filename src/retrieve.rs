@@ -24,6 +24,8 @@ mod testing;
 pub mod timeline;
 mod walk;
 
+pub use walk::FootageOf;
+
 /// Longest clip and longest playlist, in hours: a day with its change of clock.
 pub const CLIP_HOURS_MAX: i64 = 25;
 

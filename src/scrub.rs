@@ -10,7 +10,7 @@
 //! Invariants: what is mended has the bytes of its ids, and takes the damaged file's place whole and flushed. A pack that
 //! is on its way to destruction is left alone. What is lost stays where it lies until its time is over, and is shown again
 //! when its bytes are found to be right again.
-//! Absent on purpose: bytes that lie in other packs (they are checked there); packs that another gateway wrote into a shared
+//! Of bytes that lie in other packs only that they do is checked: each byte is checked where it lies. Absent on purpose: packs that another gateway wrote into a shared
 //! store (that one checks them); the index against the store (`fsck`).
 
 use std::path::PathBuf;
@@ -31,6 +31,7 @@ use crate::units::PackId;
 
 mod mend;
 mod pass;
+mod places;
 
 pub use pass::LOST_IN_A_ROW_MAX;
 
@@ -119,8 +120,7 @@ impl Scrubber {
             let pack = PackRef { id, camera: row.camera.clone(), state: row.state };
             let checked = self.packs.check(&pack, row.bytes, &self.scratch).await;
             if checked.as_ref().is_ok_and(|checked| checked.damages.is_empty()) {
-                self.sound(&row, &pack).await?;
-                return Ok(Verdict::Sound);
+                return self.sound(&row, &pack).await;
             }
             // Nobody sends it, deletes it or writes it anew from here on. It may have been done meanwhile.
             let _busy = self.spool.busy(id).await;

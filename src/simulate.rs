@@ -121,6 +121,9 @@ pub struct Faults {
     pub garbage: bool,
     /// Once: RTP timestamps move by so many ticks.
     pub timestamp_jump: i32,
+    /// RTP timestamps grow by so many thousandths of what they should: 0 stands for 1000, and a negative number for none
+    /// at all.
+    pub timestamp_speed: i32,
     /// Packets carry another SSRC than was announced.
     pub wrong_ssrc: bool,
     /// Once: an access unit begins with a NAL unit of no bytes.

@@ -19,10 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use tokio::sync::{Notify, OwnedMutexGuard, RwLock, mpsc};
+use tokio::sync::{MutexGuard as Turn, Notify, RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
 use crate::clock::Clock;
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
@@ -39,16 +37,19 @@ mod anew;
 mod busy;
 mod cache;
 mod delay;
-pub mod drain;
+mod finish;
 mod flush;
 pub mod recover;
-mod seal;
-pub mod segments;
 mod turns;
+mod waiting;
 
 pub use delay::Delays;
+pub(crate) use finish::Finished;
 
-use segments::Segments;
+pub use waiting::ASKED_MAX;
+pub(crate) use waiting::WAITING_PAGE;
+
+use crate::index::of_pack::Segments;
 
 /// Packs that may wait to be sealed.
 const SEALS_QUEUED_MAX: usize = 1024;
@@ -100,33 +101,6 @@ impl SpoolError {
     }
 }
 
-/// Makes whole packs smaller before the store has them.
-pub trait Reduce: std::fmt::Debug + Send + Sync {
-    /// Looks at a whole, flushed pack file of the spool and may put a smaller one in its place, as a crash at any step
-    /// leaves either. May be called again for the same pack. On an error the pack goes as it is. What it tells the
-    /// index before of `changes`, which the index has not heard of the pack, it takes out of them.
-    fn reduce<'a>(
-        &'a self,
-        camera: &'a CameraKey,
-        file: &'a Path,
-        changes: &'a mut Vec<Change>,
-    ) -> BoxFuture<'a, Result<Reduced, ReduceError>>;
-}
-
-/// Why a pack was not made smaller: told in the log, and nothing more.
-pub type ReduceError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A pack was looked at.
-#[derive(Debug)]
-pub struct Reduced {
-    /// Size of its file now.
-    pub bytes: u64,
-    /// What the index shall hear of it.
-    pub changes: Vec<Change>,
-    /// Held until the index has heard: the next pack waits for it.
-    pub turn: OwnedMutexGuard<()>,
-}
-
 /// The spool; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Spool(Arc<Inner>);
@@ -144,14 +118,13 @@ struct Inner {
     live: Mutex<HashMap<CameraKey, PackId>>,
     seals: Mutex<Option<mpsc::Sender<Arc<Growing>>>>,
     /// For each store: something waits for it.
-    sealed: HashMap<StoreId, Notify>,
+    waiting: HashMap<StoreId, Notify>,
     /// Packs that somebody waits for, and that there are more of them.
     asked: Mutex<VecDeque<(CameraKey, PackId)>>,
     asked_more: Notify,
     /// Packs that need not wait their turn any more, and since when by the monotonic clock.
     free: Mutex<HashMap<PackId, Duration>>,
     closing: CancellationToken,
-    reduce: OnceLock<Arc<dyn Reduce>>,
     /// Shared while a pack is sent to the store, taken whole while one is written anew.
     sending: RwLock<()>,
     /// From reading a fragment's last picture to its being on the disk.
@@ -278,8 +251,13 @@ impl Growing {
         changes
     }
 
+    /// Held while what the index shall learn is taken and told.
+    pub(crate) async fn turn(&self) -> Turn<'_, ()> {
+        self.turn.lock().await
+    }
+
     /// The flush, or the index after it, failed: these changes wait for the next one.
-    fn give_back(&self, changes: Vec<Change>) {
+    pub(crate) fn give_back(&self, changes: Vec<Change>) {
         let mut state = lock(&self.state);
         let newer = std::mem::replace(&mut state.pending, changes);
         state.pending.extend(newer);
@@ -301,10 +279,10 @@ impl Growing {
 }
 
 impl Spool {
-    /// The spool in this folder. Nothing is sealed before [`Spool::start`]: beside a gateway that runs on the same
+    /// The spool in this folder. Nothing is sealed before [`crate::seal`] is started on it: beside a gateway that runs on the same
     /// folder, it can be read.
     pub fn new(dir: &Path, store: Store, index: Index, clock: Arc<dyn Clock>, keys: Keys) -> Self {
-        let sealed = store.ids().map(|id| (id, Notify::new())).collect();
+        let waiting = store.ids().map(|id| (id, Notify::new())).collect();
         Self(Arc::new(Inner {
             dir: dir.to_owned(),
             folders: Folders::default(),
@@ -316,20 +294,19 @@ impl Spool {
             growing: Mutex::default(),
             live: Mutex::default(),
             seals: Mutex::new(None),
-            sealed,
+            waiting,
             asked: Mutex::default(),
             asked_more: Notify::new(),
             free: Mutex::default(),
             closing: CancellationToken::new(),
-            reduce: OnceLock::new(),
             sending: RwLock::default(),
             delays: Mutex::default(),
             disk: OnceLock::new(),
         }))
     }
 
-    /// Starts the tasks that seal packs and hand them to the store. They end after [`Spool::close`].
-    pub fn start(&self) -> Result<Tasks, SpoolError> {
+    /// Opens the queue of packs that are complete; [`crate::seal`] takes them from it until [`Spool::close`].
+    pub(crate) fn open_queue(&self) -> Result<mpsc::Receiver<Arc<Growing>>, SpoolError> {
         let dir = &self.0.dir;
         machine::create_folders(dir).map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
         let opened = File::open(dir).and_then(|folder| Ok(Disk { device: folder.metadata()?.dev(), folder }));
@@ -338,18 +315,19 @@ impl Spool {
         let _ = self.0.disk.set(disk);
         let (seals, queue) = mpsc::channel(SEALS_QUEUED_MAX);
         *lock(&self.0.seals) = Some(seals);
-        let stop = CancellationToken::new();
-        let sealer = tokio::spawn(seal::seal_queue(self.clone(), queue));
-        let drain = |id| tokio::spawn(drain::drain(self.clone(), id, stop.clone()));
-        let mut drains: Vec<_> = self.0.store.ids().map(drain).collect();
-        drains.push(tokio::spawn(drain::drain_asked(self.clone(), stop.clone())));
-        drains.push(tokio::spawn(drain::give_up_stale(self.clone(), stop.clone())));
-        Ok(Tasks { sealer, drains, stop })
+        Ok(queue)
     }
 
-    /// From now on packs are made smaller by this. Only the first call counts.
-    pub fn reduce_with(&self, reduce: Arc<dyn Reduce>) {
-        let _ = self.0.reduce.set(reduce);
+    pub(crate) fn index(&self) -> &Index {
+        &self.0.index
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
     }
 
     /// Its folder.
@@ -366,7 +344,7 @@ impl Spool {
         self.folder(camera).join(format!("{pack}.open.mp4"))
     }
 
-    fn whole_path(&self, camera: &CameraKey, pack: PackId) -> PathBuf {
+    pub(crate) fn whole_path(&self, camera: &CameraKey, pack: PackId) -> PathBuf {
         self.folder(camera).join(format!("{pack}.mp4"))
     }
 
@@ -430,7 +408,7 @@ impl Spool {
         Ok(pack)
     }
 
-    /// The pack is complete: it is finished, flushed, indexed and handed to the store in the background.
+    /// The pack is complete: it is queued to be sealed ([`crate::seal`]).
     pub async fn seal(&self, pack: Arc<Growing>) -> Result<(), SpoolError> {
         let queue = lock(&self.0.seals).clone().ok_or(SpoolError::Stopped)?;
         queue.send(pack).await.map_err(|_| SpoolError::Stopped)
@@ -447,38 +425,24 @@ impl Spool {
         lock(&self.0.growing).get(&pack).cloned()
     }
 
+    /// The pack is what its file says from here on: the index knows it as sealed, or it is left to the next start.
+    pub(crate) fn no_longer_grows(&self, pack: PackId) {
+        lock(&self.0.growing).remove(&pack);
+    }
+
     /// Files of the spool that may hold this pack, the likeliest first.
     pub fn files(&self, camera: &CameraKey, pack: PackId) -> [PathBuf; 3] {
         [self.cache_path(camera, pack), self.whole_path(camera, pack), self.open_path(camera, pack)]
+    }
+
+    /// Set when no further pack can be sealed.
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.0.closing
     }
 
     /// No further pack can be sealed; what is queued still is.
     pub fn close(&self) {
         lock(&self.0.seals).take();
         self.0.closing.cancel();
-    }
-}
-
-/// The spool's background tasks.
-#[derive(Debug)]
-pub struct Tasks {
-    sealer: tokio::task::JoinHandle<()>,
-    drains: Vec<tokio::task::JoinHandle<()>>,
-    stop: CancellationToken,
-}
-
-impl Tasks {
-    /// Waits until every queued pack is sealed, then stops handing packs to the store: those left wait for the next
-    /// start. Call [`Spool::close`] first.
-    pub async fn join(self) {
-        if let Err(e) = self.sealer.await {
-            error!(error = %e, "the sealer ended badly; the next start seals what it left");
-        }
-        self.stop.cancel();
-        for drain in self.drains {
-            if let Err(e) = drain.await {
-                error!(error = %e, "a drain ended badly; the next start goes on");
-            }
-        }
     }
 }

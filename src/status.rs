@@ -65,6 +65,8 @@ pub struct CameraStatus {
     pub video: Option<VideoStatus>,
     /// The camera's clock minus the gateway's.
     pub camera_clock_offset: Option<Ticks90k>,
+    /// When the gateway's own clock was last set while this camera was recorded, and by how much.
+    pub gateway_clock_step: Option<(WallTime, Ticks90k)>,
     /// What else it offers and is not recorded.
     pub also_offered: Vec<String>,
     /// Gaps that began since the start, by cause.

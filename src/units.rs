@@ -383,6 +383,11 @@ impl StoreUid {
     }
 }
 
+id_type!(
+    /// One start of the machine: since then its monotonic clock counts.
+    BootId,
+    16
+);
 /// Encoded as their text.
 macro_rules! serde_as_text {
     ($($name:ident),*) => {$(
@@ -456,6 +461,13 @@ impl HoldId {
 }
 
 impl KeyId {
+    /// A new id, unique because it is random.
+    pub fn generate() -> Self {
+        Self(crate::machine::random())
+    }
+}
+
+impl BootId {
     /// A new id, unique because it is random.
     pub fn generate() -> Self {
         Self(crate::machine::random())

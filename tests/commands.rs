@@ -24,6 +24,7 @@ use vigie::media::{Fragment, Gap, GapCause, Params, Sample, VideoCodec, VideoPar
 use vigie::pack::{PackHeader, Stamp};
 use vigie::packs::Packs;
 use vigie::retrieve::{Footage, mp4::Clip};
+use vigie::seal::Sealer;
 use vigie::spool::{Growing, Spool};
 use vigie::store::Store;
 use vigie::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
@@ -89,6 +90,7 @@ fn fragment(second: i64) -> Fragment {
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     }
 }
@@ -133,7 +135,7 @@ impl Site {
     async fn with_recording(self) -> Self {
         let site = self;
         let opened = site.open().await;
-        let tasks = opened.spool.start().unwrap();
+        let tasks = Sealer::new(opened.spool.clone()).start().unwrap();
         let outage = Gap { start: at(6), end: at(16), cause: GapCause::Disconnected, lost_packets: 0 };
         for (n, seconds, gaps) in [(1, 0..6, vec![]), (2, 16..20, vec![outage])] {
             let end = at(seconds.end);
@@ -390,7 +392,7 @@ async fn fsck_names_what_the_index_has_wrong_by_itself() {
 async fn fsck_takes_a_pack_that_grows_for_what_it_is() {
     let site = Site::recorded().await;
     let opened = site.open().await;
-    let _tasks = opened.spool.start().unwrap();
+    let _tasks = Sealer::new(opened.spool.clone()).start().unwrap();
     let pack = grow(&opened.spool, &key("town/gate"), 3, 20..24, &[]);
     opened.spool.flush().await;
     // Written and not flushed: the index does not know of it yet.
@@ -407,7 +409,7 @@ async fn fsck_reads_packs_of_a_store_elsewhere_through_a_folder_that_it_removes(
     let store = Store::over(memory.clone());
     let Opened { index, clock, keys, .. } = site.open().await;
     let spool = Spool::new(&site.config.spool_dir, store.clone(), index.clone(), clock, keys);
-    let tasks = spool.start().unwrap();
+    let tasks = Sealer::new(spool.clone()).start().unwrap();
     let camera = key("town/gate");
     spool.seal(grow(&spool, &camera, 1, 0..4, &[])).await.unwrap();
     spool.close();

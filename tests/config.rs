@@ -428,6 +428,24 @@ fn check_config_accepts_the_example_and_sizes_the_disks() {
 }
 
 #[test]
+fn check_config_warns_where_snapshots_have_no_decoder() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let (file, decoder) = (dir.path().join("vigie.toml"), dir.path().join("ffmpeg"));
+    std::fs::write(&file, include_bytes!("../config/vigie.example.toml")).expect("written");
+    std::fs::write(&decoder, "").expect("written");
+    let warned = |mode| {
+        std::fs::set_permissions(&decoder, Permissions::from_mode(mode)).expect("its mode can be set");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vigie"));
+        let command = command.args(["check-config", "--config"]).arg(&file).env("PATH", dir.path());
+        let out = command.output().expect("the command runs");
+        assert_eq!(out.status.code(), Some(0));
+        String::from_utf8_lossy(&out.stdout).contains("warning: ffmpeg is not installed: snapshots need it")
+    };
+    assert!(warned(0o644), "a file that cannot be executed is no decoder");
+    assert!(!warned(0o755));
+}
+
+#[test]
 fn check_config_sizes_the_spool_of_a_remote_store_and_warns_of_a_small_disk() {
     let (_, out, _) = check_config(with_line(5, "url = \"s3://bucket/prefix\"").as_bytes());
     assert!(out.contains("days while the store is away"), "{out}");

@@ -14,11 +14,11 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use vigie::clock::{Clock, SystemClock};
+use vigie::index::of_pack::rows_of;
 use vigie::index::{Index, PackState, SegmentRow};
 use vigie::keys::Keys;
 use vigie::media::GapCause;
 use vigie::pack::reader;
-use vigie::spool::segments::rows_of;
 use vigie::units::{CameraKey, TICKS_PER_SECOND, TimeRange, WallTime};
 
 /// A fragment lasts a second at most, and is written when the next begins: one picture, one tick of the sockets and a

@@ -93,6 +93,7 @@ fn fragment(n: i64) -> (Fragment, Stamp) {
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     };
     let stamp = Stamp {

@@ -24,10 +24,11 @@ use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::{PackHeader, Stamp};
 use vigie::packs::Packs;
 use vigie::retrieve::Footage;
-use vigie::spool::{Growing, Spool, Tasks};
+use vigie::seal::{Sealer, Tasks};
+use vigie::spool::{Growing, Spool};
 use vigie::status::StatusBoard;
 use vigie::store::Store;
-use vigie::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
+use vigie::units::{BootId, CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 /// When recordings begin, on a Tuesday.
 const NOON: WallTime = WallTime(1_772_539_200 * 90_000);
@@ -77,6 +78,7 @@ fn fragments(seconds: Range<i64>) -> Vec<Fragment> {
             first_received: received,
             last_received: received,
             followed: true,
+            arrivals: Vec::new(),
             losses: Vec::new(),
         }
     };
@@ -90,6 +92,10 @@ struct PastNoon;
 impl Clock for PastNoon {
     fn read(&self) -> Reading {
         Reading { wall: at(60), mono: Duration::ZERO }
+    }
+
+    fn boot(&self) -> BootId {
+        BootId([0; 16])
     }
 }
 
@@ -126,7 +132,7 @@ impl Gateway {
         let keys = Keys::from_secret([7; 32]);
         let clock = Arc::new(PastNoon);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
-        let tasks = spool.start().unwrap();
+        let tasks = Sealer::new(spool.clone()).start().unwrap();
         let packs = Packs::new(spool.clone(), store);
         let utc = jiff::tz::TimeZone::UTC;
         let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys, clock.clone(), utc.clone());

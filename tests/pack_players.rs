@@ -171,7 +171,7 @@ fn fragments(source: &Source) -> Vec<Fragment> {
     let mut cutter = Fragmenter::new(source.params.clone());
     let mut fragments = Vec::new();
     for au in source.access_units.clone() {
-        fragments.extend(cutter.push(au).expect("a steady time line"));
+        fragments.extend(cutter.push(au));
     }
     fragments.extend(cutter.finish());
     fragments

@@ -290,7 +290,7 @@ async fn check_fault(cause: GapCause, set: impl Fn(&mut Faults), clear: impl Fn(
     town.records("bad", 1).await;
     town.fault("bad", |faults| {
         set(faults);
-        faults.close |= !matches!(cause, GapCause::Silent | GapCause::ProtocolError | GapCause::TimestampJump);
+        faults.close |= !matches!(cause, GapCause::Silent | GapCause::ProtocolError);
     });
     town.has_gap("bad", cause).await;
     town.fault("bad", &clear);
@@ -337,10 +337,46 @@ async fn a_camera_that_refuses_to_play_is_a_gap_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn timestamps_that_jump_by_an_hour_either_way_start_a_new_run_in_order() {
+async fn timestamps_that_jump_by_an_hour_either_way_end_nothing() {
+    let mut town = Town::start(&[("bad", Transport::Tcp)], |_| {}).await;
+    town.records("bad", 2).await;
     for jump in [3_600 * 90_000, -3_600 * 90_000] {
-        check_fault(GapCause::TimestampJump, |f| f.timestamp_jump = jump, |_| {}).await;
+        town.fault("bad", |f| f.timestamp_jump = jump);
+        town.records("bad", 3).await;
     }
+    let spans = town.index().spans(&key("bad"), everything()).await.unwrap();
+    assert_eq!(spans.len(), 1, "one run without a break");
+    assert!(town.gaps("bad").await.is_empty());
+    town.stop().await;
+    let sent = town.server.camera("bad").unwrap().sent();
+    check_handed_back(&key("bad"), &sent, &recorded(town.dir.path())[&key("bad")], 10);
+}
+
+/// Timestamps at this many thousandths of their speed: footage ends now, nothing is missing, every picture is there.
+async fn check_speed(thousandths: i32) {
+    let mut town = Town::start(&[("bad", Transport::Tcp)], |_| {}).await;
+    town.records("bad", 1).await;
+    town.fault("bad", |f| f.timestamp_speed = thousandths);
+    let began = SystemClock::default().wall();
+    // 120 pictures: twelve seconds.
+    let camera: Arc<_> = town.server.camera("bad").unwrap().clone();
+    let count = camera.sent().len() + 120;
+    until("twelve seconds of pictures", async || camera.sent().len() >= count).await;
+    let (now, lasted) = (SystemClock::default().wall(), SystemClock::default().wall().since(began));
+    let spans = town.index().spans(&key("bad"), everything()).await.unwrap();
+    assert!(town.gaps("bad").await.is_empty() && spans.len() == 1, "at {thousandths}: {spans:?}");
+    let late = now.since(spans[0].end()).as_seconds_f64();
+    // What is in memory, and what waits to be flushed: a fragment is 64 pictures at most.
+    assert!((-0.5..9.0).contains(&late), "at {thousandths}: footage ends {late} s ago");
+    let covers = spans[0].duration().as_seconds_f64();
+    assert!(covers > lasted.as_seconds_f64() - 9.0, "at {thousandths}: {covers} s are covered");
+    town.stop().await;
+    check_handed_back(&key("bad"), &camera.sent(), &recorded(town.dir.path())[&key("bad")], 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timestamps_at_another_speed_leave_footage_where_it_was_filmed() {
+    futures::future::join_all([-1, 10, 500, 1_500, 20_000].map(check_speed)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use vigie::media::{GapCause, Params, VideoCodec, VideoParams};
 use vigie::packs::Packs;
 use vigie::record::{Limits, Recorder, Shared};
 use vigie::retention::{Policy, sweep};
+use vigie::seal::Sealer;
 use vigie::source::SourceError;
 use vigie::source::replay::{Camera, Fault, ReplaySource};
 use vigie::spool::Spool;
@@ -127,7 +128,7 @@ async fn a_day_keeps_exactly_what_the_policy_says_and_every_hole_has_its_cause()
     let store = Store::open(&url, &vigie::config::S3::default()).unwrap();
     let keys = Keys::from_secret([5; 32]);
     let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys);
-    let tasks = spool.start().unwrap();
+    let tasks = Sealer::new(spool.clone()).start().unwrap();
     let row = |id| CameraRow {
         key: key(id),
         name: id.to_owned(),

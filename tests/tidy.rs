@@ -273,7 +273,7 @@ fn service_and_readme_start_vigie_with_arguments_that_exist() {
     let mut broken = Vec::new();
     for file in ["systemd/vigie.service", "README.md", "docs/ARCHITECTURE.md"] {
         for (line, text) in numbered(&read(file)) {
-            let command = text.trim().trim_start_matches("ExecStart=/usr/local/bin/");
+            let command = text.trim().trim_start_matches("ExecStart=/usr/bin/");
             let arguments = command.strip_prefix("vigie ").or_else(|| command.strip_prefix("cargo run --release -- "));
             let Some(arguments) = arguments.map(|a| a.split('#').next().unwrap_or_default()) else { continue };
             // Arguments before `--help` are parsed, and an unknown one is an error.
@@ -289,14 +289,10 @@ fn service_and_readme_start_vigie_with_arguments_that_exist() {
 #[test]
 fn service_starts_the_binary_and_keeps_its_own_promises() {
     let unit = read("systemd/vigie.service");
-    assert!(unit.contains("\nExecStart=/usr/local/bin/vigie run --config /etc/vigie/vigie.toml\n"));
-    for line in [
-        "Type=notify-reload",
-        "NoNewPrivileges=yes",
-        "ProtectSystem=strict",
-        "StateDirectory=vigie",
-        "LimitNOFILE=65536",
-    ] {
+    assert!(unit.contains("\nExecStart=/usr/bin/vigie run --config /etc/vigie/vigie.toml\n"));
+    for line in
+        ["Type=notify", "NoNewPrivileges=yes", "ProtectSystem=strict", "StateDirectory=vigie", "LimitNOFILE=65536"]
+    {
         assert!(unit.lines().any(|l| l == line), "{line} is missing");
     }
 }
@@ -304,7 +300,7 @@ fn service_starts_the_binary_and_keeps_its_own_promises() {
 #[test]
 fn service_passes_systemd_analyze_where_there_is_one() {
     let dir = tempfile::TempDir::new().expect("a temporary directory");
-    let unit = read("systemd/vigie.service").replace("/usr/local/bin/vigie", env!("CARGO_BIN_EXE_vigie"));
+    let unit = read("systemd/vigie.service").replace("/usr/bin/vigie", env!("CARGO_BIN_EXE_vigie"));
     let file = dir.path().join("vigie.service");
     fs::write(&file, unit).expect("written");
     let Ok(out) = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output() else { return };

@@ -21,7 +21,6 @@ const CAUSES = {
   silent: "caméra muette",
   disconnected: "connexion fermée par la caméra",
   packet_loss: "paquets perdus sur le réseau",
-  timestamp_jump: "saut d’horodatage de la caméra",
   clock_step: "saut de l’horloge de la passerelle",
   disk_full: "disque plein",
   write_failed: "erreur d’écriture sur le disque",
@@ -596,6 +595,10 @@ function statusLine(status) {
   if (status.picture_rate) facts.push(`${status.picture_rate.toFixed(1).replace(".", ",")} images/s`);
   if (status.bit_rate) facts.push(`${(status.bit_rate / 1e6).toFixed(2).replace(".", ",")} Mbit/s`);
   if (status.lag_ms !== undefined) facts.push(`dernière image il y a ${length(Math.max(status.lag_ms, 0))}`);
+  if (status.gateway_clock_step) {
+    const { at, by_ms } = status.gateway_clock_step;
+    facts.push(`horloge de la passerelle ${by_ms < 0 ? "retardée" : "avancée"} de ${length(Math.abs(by_ms))} à ${clockTime(Date.parse(at))}`);
+  }
   if (Math.abs(status.camera_clock_offset_ms ?? 0) >= 1000) {
     facts.push(`horloge de la caméra décalée de ${length(Math.abs(status.camera_clock_offset_ms))}`);
   }

@@ -11,6 +11,7 @@ use vigie::config::{Config, DEFAULT_STORE, Loaded, Retention, Tenant, Transport}
 use vigie::gateway;
 use vigie::index::Index;
 use vigie::index::examine::Companion;
+use vigie::retrieve::snapshot::missing_decoder;
 use vigie::store::Store;
 use vigie::store::probe::Verdict;
 use vigie::units::Ticks90k;
@@ -200,7 +201,7 @@ fn summary(loaded: &Loaded, camera_mbps: f64, free_bytes: u64, is_sound: bool) -
         tenant_lines(tenant, &mut line);
     }
     sizing(config, camera_mbps, free_bytes, &mut line);
-    for warning in loaded.warning_lines() {
+    for warning in loaded.warning_lines().chain(missing_decoder()) {
         line(format!("warning: {warning}"));
     }
     out

@@ -44,7 +44,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 /// Walks over every whole pack as the gateway's own scrub does, at once.
 async fn repair(config: &Config) -> Result<(), Failure> {
     let _held = gateway::lock(config).map_err(Failure::failed)?;
-    let gateway::Opened { index, spool, store, packs, clock, keys } =
+    let gateway::Opened { index, spool, store, packs, clock, keys, .. } =
         gateway::open(config, false).await.map_err(Failure::failed)?;
     let scrubber = Scrubber::new((index.clone(), spool, store, packs), keys, clock, config.data_dir.join("scrub"));
     let scrubber = scrubber.map_err(Failure::failed)?;

@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 use vigie::gateway::{self, Opened};
+use vigie::index::clock::MisdatedRun;
 use vigie::index::{CameraRow, GapRow};
 use vigie::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange};
 
@@ -60,7 +61,22 @@ async fn one_camera(
     text.push_str(&show::table(&covered.iter().map(line).collect::<Vec<_>>()));
     text.push_str(if gaps.is_empty() { "no gaps\n" } else { "gaps\n" });
     text.push_str(&show::table(&gap_lines(zone, &gaps)));
+    let misdated = index.misdated(key).await.map_err(Failure::failed)?;
+    let asked = |run: &&MisdatedRun| run.range.intersection(&range).is_some();
+    let misdated: Vec<[String; 4]> = misdated.iter().filter(asked).map(|run| misdated_line(zone, run)).collect();
+    if !misdated.is_empty() {
+        text.push_str("wrong times: the gateway's clock was set later\n");
+        text.push_str(&show::table(&misdated));
+    }
     Ok(text)
+}
+
+fn misdated_line(zone: &TimeZone, run: &MisdatedRun) -> [String; 4] {
+    let (start, end) = (run.range.start(), run.range.end());
+    let (by, word) = (Ticks90k(run.error.0.abs()), if run.error.0 > 0 { "late" } else { "early" });
+    let filmed = show::time(zone, start.saturating_sub(run.error));
+    let error = format!("{} too {word}: filmed from {filmed} on", show::duration(by));
+    [show::time(zone, start), show::time(zone, end), error, format!("run {}", run.run)]
 }
 
 /// The last day with footage, and what followed it.

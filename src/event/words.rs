@@ -85,8 +85,10 @@ pub fn cause(cause: GapCause, language: Language) -> &'static str {
             "packets were lost on the network: check the network, or set transport = \"tcp\"",
             "des paquets ont été perdus sur le réseau : vérifiez le réseau, ou choisissez transport = \"tcp\"",
         ),
-        GapCause::TimestampJump => ("the camera's timestamps jumped", "les horodatages de la caméra ont sauté"),
-        GapCause::ClockStep => ("the gateway's clock stepped", "l'horloge de la passerelle a sauté"),
+        GapCause::ClockStep => (
+            "the gateway's clock was set ahead: no footage bears these times, and none is missing",
+            "l'horloge de la passerelle a été avancée : aucune image ne porte ces heures, et il n'en manque aucune",
+        ),
         GapCause::DiskFull => (
             "the gateway's disk is full: add disk or shorten the guaranteed minimum",
             "le disque de la passerelle est plein : ajoutez du disque ou réduisez la durée minimale garantie",
@@ -131,15 +133,28 @@ fn english(fact: &Fact) -> String {
         Fact::ParametersChanged { codecs, width, height } => {
             format!("the camera changed its video to {codecs}, {width}x{height}")
         }
-        Fact::TimestampJump { by_ms } => {
-            format!("the camera's timestamps jumped by {} s: a new run begins", seconds(*by_ms))
+        Fact::TimestampJump { by_ms, count } => format!(
+            "the camera's timestamps jumped by {} s ({count} jumps since the last such event): footage stays where it was filmed",
+            seconds(*by_ms)
+        ),
+        Fact::TimestampsUnsteady => {
+            "the camera's timestamps do not keep time: footage is placed by its arrival; check its frame rate settings"
+                .to_owned()
         }
+        Fact::TimestampsSteady => "the camera's timestamps have kept time for a minute".to_owned(),
         Fact::CameraClockStep { by_ms } => {
             format!("the camera's clock moved by {} s against the gateway's: check its time service", seconds(*by_ms))
         }
-        Fact::ClockStep { off_ms } => {
-            format!("the gateway's clock is {} s off the recording: check its time service", seconds(*off_ms))
-        }
+        Fact::ClockStep { by_ms } => format!(
+            "the gateway's clock was set by {} s: what was recorded since it was last set has times that are wrong by as \
+             much; check its time service",
+            seconds(*by_ms)
+        ),
+        Fact::ClockMisdated { by_ms } => format!(
+            "footage of before the machine was started bears times of the future: its clock was ahead by {} s at least; \
+             check its time service",
+            seconds(*by_ms)
+        ),
         Fact::NotWritten { cause: why } => format!("footage is being lost: {}", cause(*why, Language::English)),
         Fact::PackLost { pack, start, end } => {
             format!("pack {pack} ({start} to {end}) is lost: it is neither in the spool nor in its store")
@@ -293,16 +308,30 @@ fn french(fact: &Fact) -> String {
         Fact::ParametersChanged { codecs, width, height } => {
             format!("la caméra a changé sa vidéo en {codecs}, {width}x{height}")
         }
-        Fact::TimestampJump { by_ms } => {
-            format!("les horodatages de la caméra ont sauté de {} s : une nouvelle séquence commence", seconds(*by_ms))
+        Fact::TimestampJump { by_ms, count } => format!(
+            "les horodatages de la caméra ont sauté de {} s ({count} sauts depuis le dernier événement) : les images restent à \
+             l'heure de leur prise",
+            seconds(*by_ms)
+        ),
+        Fact::TimestampsUnsteady => {
+            "les horodatages de la caméra ne suivent pas le temps : les images sont datées par leur \
+             arrivée ; vérifiez ses réglages de cadence"
+                .to_owned()
         }
+        Fact::TimestampsSteady => "les horodatages de la caméra suivent le temps depuis une minute".to_owned(),
         Fact::CameraClockStep { by_ms } => format!(
             "l'horloge de la caméra a bougé de {} s par rapport à la passerelle : vérifiez son service de temps",
             seconds(*by_ms)
         ),
-        Fact::ClockStep { off_ms } => format!(
-            "l'horloge de la passerelle s'écarte de {} s de l'enregistrement : vérifiez son service de temps",
-            seconds(*off_ms)
+        Fact::ClockStep { by_ms } => format!(
+            "l'horloge de la passerelle a été changée de {} s : les heures de ce qui a été enregistré depuis son réglage \
+             précédent sont fausses d'autant ; vérifiez son service de temps",
+            seconds(*by_ms)
+        ),
+        Fact::ClockMisdated { by_ms } => format!(
+            "des images d'avant le démarrage de la machine portent des heures futures : son horloge avançait d'au moins {} s ; \
+             vérifiez son service de temps",
+            seconds(*by_ms)
         ),
         Fact::NotWritten { cause: why } => format!("des images se perdent : {}", cause(*why, Language::French)),
         Fact::PackLost { pack, start, end } => {

@@ -39,7 +39,7 @@ fn run(units: impl IntoIterator<Item = AccessUnit>) -> Vec<Fragment> {
     let mut cutter = Fragmenter::new(params(704, true));
     let mut fragments: Vec<Fragment> = Vec::new();
     for unit in units {
-        let done = cutter.push(unit).expect("no jump in this input");
+        let done = cutter.push(unit);
         // A buffer that comes back holds what it held.
         cutter.recycle(done.as_ref().map(|f| f.payload.clone()).unwrap_or_default());
         fragments.extend(done);
@@ -100,7 +100,7 @@ fn a_buffer_that_comes_back_is_used_again_unless_it_is_huge() {
     let mut cutter = Fragmenter::new(params(704, false));
     let mut address = None;
     for i in 0..100 {
-        let Some(fragment) = cutter.push(video(i * FRAME, i % 25 == 0)).expect("no jump") else { continue };
+        let Some(fragment) = cutter.push(video(i * FRAME, i % 25 == 0)) else { continue };
         assert_eq!(fragment.payload.len(), 25 * 8);
         assert!(address.is_none_or(|before| before == fragment.payload.as_ptr()), "another buffer was taken");
         address = Some(fragment.payload.as_ptr());
@@ -115,9 +115,9 @@ fn a_buffer_that_comes_back_is_used_again_unless_it_is_huge() {
 fn leading_p_frames_before_first_idr_are_dropped_and_counted() {
     let mut cutter = Fragmenter::new(params(704, false));
     for i in 0..7 {
-        assert_eq!(cutter.push(video(i * FRAME, false)), Ok(None));
+        assert_eq!(cutter.push(video(i * FRAME, false)), None);
     }
-    assert_eq!(cutter.push(video(7 * FRAME, true)), Ok(None));
+    assert_eq!(cutter.push(video(7 * FRAME, true)), None);
     assert_eq!(cutter.dropped_before_first(), 7);
     let fragment = cutter.finish().expect("one picture");
     assert_eq!((fragment.decode_time, fragment.video.len()), (Ticks90k(0), 1));
@@ -158,42 +158,63 @@ fn a_pause_in_a_reordered_stream_belongs_to_the_picture_before_it() {
     assert_eq!(fragments[1].decode_time, Ticks90k(104 * FRAME));
 }
 
-/// The jump's size, and nothing where there is none; the unit that jumped comes back.
-fn jump(pushed: Result<Option<Fragment>, FragmentError>, unit: &AccessUnit) -> Option<i64> {
-    match pushed {
-        Ok(_) => None,
-        Err(FragmentError::TimestampJump { ticks, unit: back }) => {
-            assert_eq!(*back, *unit);
-            Some(ticks)
-        }
-    }
-}
-
-fn check_jump(step: i64, expect: Option<i64>) {
+/// A picture whose timestamp is `step` after that of the one before, and which came `passed` later. Expects by how much
+/// the timestamps jumped, and where the picture lies after the one before.
+fn check_jump(step: i64, passed: i64, expect: Option<i64>, lies: i64) {
     let mut cutter = Fragmenter::new(params(704, false));
-    assert_eq!(cutter.push(video(1 << 40, true)), Ok(None));
-    let unit = video((1 << 40) + step, false);
-    assert_eq!(jump(cutter.push(unit.clone()), &unit), expect);
-    assert!(cutter.finish().is_some(), "what came before the jump is kept");
+    let first = 1 << 40;
+    assert_eq!(cutter.push(video(first, true)), None);
+    assert_eq!(
+        cutter.push(AccessUnit { received: at(first + passed), ..video(first + step, false) }).is_some(),
+        step > 89_999 || expect.is_some()
+    );
+    assert_eq!(cutter.take_jump(), expect.map(Ticks90k));
+    assert_eq!(cutter.latest_pts, lies, "a step of {step} after {passed}");
+    assert!(cutter.finish().is_some());
 }
 
 #[test]
-fn a_timestamp_that_jumps_ends_the_run_and_a_pause_or_a_reordering_does_not() {
-    check_jump(10 * 90_000, None);
-    check_jump(-90_000, None);
-    for ticks in [10 * 90_000 + 1, -90_001, 3_600 * 90_000, -3_600 * 90_000] {
-        check_jump(ticks, Some(ticks));
-    }
-    check_jump(i64::MIN, Some(i64::MIN));
+fn timestamps_that_jump_leave_the_time_line_where_it_was() {
+    const SECOND: i64 = TICKS_PER_SECOND;
+    check_jump(10 * SECOND, FRAME, None, 10 * SECOND);
+    // A camera that sends a picture each ten minutes.
+    check_jump(600 * SECOND, 600 * SECOND, None, 600 * SECOND);
+    check_jump(10 * SECOND + 1, FRAME, Some(10 * SECOND + 1), FRAME);
+    check_jump(3_600 * SECOND, FRAME, Some(3_600 * SECOND), FRAME);
+    check_jump(-SECOND - 1, FRAME, Some(-SECOND - 1), FRAME);
+    check_jump(-3_600 * SECOND, 4 * SECOND, Some(-3_600 * SECOND), 4 * SECOND);
+    check_jump(24 * 3_600 * SECOND, 24 * 3_600 * SECOND, Some(24 * 3_600 * SECOND), PAUSE_TICKS_MAX);
+}
+
+#[test]
+fn timestamps_that_jump_take_no_picture_and_no_order() {
+    let jumps = [0, -45_000_000, 45_000_000, 1 << 40, -(1 << 40), -(1 << 40) - 54_000, -(1 << 40) - 108_000, 7];
+    let units = (0..200).map(|i| {
+        let by = jumps[i as usize / 25];
+        AccessUnit { received: at(i * FRAME), ..video((1 << 41) + i * FRAME + by, i == 0) }
+    });
+    let units: Vec<AccessUnit> = units.collect();
+    let sent: Vec<Vec<u8>> = units.iter().map(|unit| unit.data.to_vec()).collect();
+    let fragments = run(units);
+    assert_eq!(fragments.iter().flat_map(samples).collect::<Vec<_>>(), sent);
+    let times: Vec<i64> = fragments.iter().flat_map(presentation_times).collect();
+    assert!(times.windows(2).all(|pair| (1..=2 * FRAME).contains(&(pair[1] - pair[0]))), "{times:?}");
+}
+
+#[test]
+fn timestamps_that_step_back_past_what_is_reordered_cut_there() {
+    let times = (0..30).chain(15..45).map(|i| i * FRAME);
+    let fragments = run(times.enumerate().map(|(n, t)| video(t, n == 0)));
+    assert_eq!(fragments.iter().map(|f| f.video.len()).collect::<Vec<_>>(), [25, 5, 25, 5]);
 }
 
 #[test]
 fn time_that_walks_back_step_by_step_is_a_jump_too() {
     let mut cutter = Fragmenter::new(params(704, false));
-    assert_eq!(cutter.push(video(0, true)), Ok(None));
-    assert_eq!(cutter.push(video(-60_000, false)), Ok(None));
-    let unit = video(-120_000, false);
-    assert_eq!(jump(cutter.push(unit.clone()), &unit), Some(-120_000));
+    for (time, jump) in [(0, None), (-60_000, None), (-120_000, Some(Ticks90k(-120_000)))] {
+        cutter.push(video(time, time == 0));
+        assert_eq!(cutter.take_jump(), jump);
+    }
 }
 
 #[test]
@@ -281,10 +302,29 @@ fn sound_of_another_rate_is_placed_anew() {
     assert_eq!((fragments[0].audio_decode_time, fragments[1].audio_decode_time), (0, 16_000));
 }
 
+/// `frames` whose timestamps are `step` apart.
+fn check_sizes(frames: i64, step: i64, expect: &[usize]) {
+    let fragments = run((0..frames).map(|i| video(i * step, i == 0)));
+    assert_eq!(fragments.iter().map(|f| f.video.len()).collect::<Vec<_>>(), expect, "{step} ticks apart");
+}
+
 #[test]
-fn a_fragment_is_bounded_in_samples() {
-    let sizes: Vec<usize> = run((0..10_000).map(|i| video(0, i == 0))).iter().map(|f| f.video.len()).collect();
-    assert_eq!(sizes, [SAMPLES_MAX, SAMPLES_MAX, 10_000 - 2 * SAMPLES_MAX]);
+fn a_fragment_is_bounded_in_pictures_whatever_the_timestamps() {
+    // The first counts for one.
+    check_sizes(50, 0, &[17, 16, 16, 1]);
+    check_sizes(50, 100, &[17, 16, 16, 1]);
+    check_sizes(200, CREEP_TICKS, &[64, 64, 64, 8]);
+    check_sizes(200, 1_500, &[60, 60, 60, 20]);
+}
+
+#[test]
+fn a_fragment_is_bounded_in_sound() {
+    let sound = |i: i64| AccessUnit { track: Track::Audio, received: at(0), ..video(i * 160, false) };
+    let fragments = run([video(0, true)]
+        .into_iter()
+        .chain((0..10_000).map(sound))
+        .chain([video(FRAME, false), video(2 * FRAME, false)]));
+    assert_eq!(fragments.iter().map(|f| f.video.len()).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]
@@ -311,20 +351,19 @@ prop_compose! {
     }
 }
 
-/// True when the whole sequence is one run.
-fn is_one_run(units: &[AccessUnit]) -> bool {
-    let mut latest = units.first().map_or(0, |u| u.timestamp);
-    units.iter().all(|u| {
-        let step = u.timestamp - latest;
-        latest = latest.max(u.timestamp);
-        (-BACKWARD_TICKS_MAX..=FORWARD_TICKS_MAX).contains(&step)
+/// True where no timestamp is taken for a jump.
+fn has_no_jump(units: &[AccessUnit]) -> bool {
+    let mut cutter = Fragmenter::new(params(704, true));
+    units.iter().all(|unit| {
+        cutter.push(unit.clone());
+        cutter.take_jump().is_none()
     })
 }
 
 proptest! {
     #[test]
     fn split_then_concat_is_identity_from_first_idr(units in camera()) {
-        prop_assume!(is_one_run(&units));
+        prop_assume!(has_no_jump(&units));
         let sent: Vec<Vec<u8>> = units.iter().skip_while(|u| !u.random_access).map(|u| u.data.to_vec()).collect();
         let back: Vec<Vec<u8>> = run(units).iter().flat_map(samples).collect();
         prop_assert_eq!(sent, back);
@@ -332,7 +371,7 @@ proptest! {
 
     #[test]
     fn decode_times_are_contiguous_and_presentation_times_survive(units in camera()) {
-        prop_assume!(is_one_run(&units));
+        prop_assume!(has_no_jump(&units));
         let from: Vec<i64> = units.iter().skip_while(|u| !u.random_access).map(|u| u.timestamp).collect();
         let fragments = run(units);
         for pair in fragments.windows(2) {
@@ -349,7 +388,7 @@ proptest! {
 
     #[test]
     fn two_recorders_cut_alike_from_the_first_random_access_point_that_both_saw(units in camera(), late in 0usize..300) {
-        prop_assume!(is_one_run(&units));
+        prop_assume!(has_no_jump(&units));
         let late = late.min(units.len());
         let early_cut = run(units.clone());
         let late_cut = run(units[late..].to_vec());

@@ -5,11 +5,11 @@ use std::ops::Range;
 use futures::{StreamExt, stream};
 
 use super::{Complaint, Fsck, FsckError, Tally};
+use crate::index::of_pack::{Rows, rows_without};
 use crate::index::{PackRow, PackState, SegmentRow};
 use crate::pack::PackTable;
 use crate::packs::check::Scratch;
 use crate::packs::{PackRef, ReadError};
-use crate::spool::segments::{Rows, rows_without};
 
 /// Rows read at a time.
 const PAGE: u32 = 1_024;

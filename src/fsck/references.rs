@@ -36,14 +36,21 @@ impl Fsck {
                     continue;
                 }
             };
-            let missing = table.fragments.iter().filter(|entry| {
+            let lost = self.index.lost(row.id).await?;
+            let numbered = (0..).zip(&table.fragments).filter(|(n, _)| !lost.iter().any(|lost| lost.contains(n)));
+            let missing = numbered.map(|(_, entry)| entry).filter(|entry| {
                 let place = entry.place.as_ref().filter(|place| place.host == host);
                 let held = |number: u32| there.fragments.get(number as usize).filter(|held| held.place.is_none());
                 place.is_some_and(|place| held(place.fragment).is_none_or(|held| held.id != entry.id))
             });
             let missing = missing.count();
             if missing > 0 {
-                complaints.push(complaint(format!("pack {} does not hold {missing} fragments of it", host.pack)));
+                let what = format!(
+                    "pack {} does not hold {missing} fragments of it itself: `vigie fsck --repair` fetches them from \
+                     wherever they are, and makes a gap of what is nowhere",
+                    host.pack
+                );
+                complaints.push(complaint(what));
             }
         }
         Ok(complaints)

@@ -34,7 +34,7 @@ pub(super) fn left_for_http(limit: Option<u64>, cameras: u64) -> u64 {
     let recording = cameras.saturating_mul(PER_CAMERA).saturating_add(FOR_ITSELF);
     let left = limit.saturating_sub(recording);
     if left < FOR_HTTP_MIN {
-        let wanted = recording + FOR_HTTP_MIN;
+        let wanted = recording.saturating_add(FOR_HTTP_MIN);
         warn!(
             limit,
             wanted, cameras, "too few open files are allowed for these cameras: set LimitNOFILE to the wanted number"

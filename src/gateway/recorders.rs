@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{GatewayError, OPENING_AT_ONCE, SETUP_TIMEOUT, TEARDOWN_TIME, tick};
 use crate::config::{self, Camera, Config, Transport};
-use crate::index::{Index, IndexError};
+use crate::index::{Change, Index, IndexError};
 use crate::media::GapCause;
 use crate::record::{Continuity, Recorder, Shared};
 use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup};
@@ -290,10 +290,21 @@ async fn continuity_after(
 ) -> Result<Continuity, IndexError> {
     let around = last_end.and_then(|end| TimeRange::new(end, WallTime(i64::MAX)));
     let everything = TimeRange::new(WallTime(i64::MIN), WallTime(i64::MAX));
+    let misdated = !index.misdated(key).await?.is_empty();
+    // By the right times, which are not of the future. What other gateways recorded is not known to them.
+    let stamped_end = last_end;
+    let last_end = if misdated { index.filmed_until(key).await? } else { last_end }.map(|end| end.min(now));
     let mut open = None;
-    if let Some(range) = around.or(everything) {
+    if let Some(range) = around.filter(|_| !misdated).or(everything) {
         let gaps = index.gaps(key, range).await?;
         open = gaps.iter().rev().find(|gap| gap.end.is_none()).map(|gap| (gap.start, gap.cause));
+    }
+    if stamped_end != last_end
+        && let (Some((start, cause)), Some(end)) = (open, last_end)
+        && start != end
+    {
+        open = Some((end, cause));
+        index.write(vec![Change::OpenGap { camera: key.clone(), start: end, cause }]).await?;
     }
     // The torn tail of a pack may reach beyond the start of a gap that was opened without it.
     if let (Some((start, cause)), Some(end)) = (open, last_end)

@@ -260,6 +260,9 @@ pub(super) struct StatusView {
     /// The camera's clock minus the gateway's.
     #[serde(skip_serializing_if = "Option::is_none")]
     camera_clock_offset_ms: Option<i64>,
+    /// The last time that the gateway's own clock was set while this camera was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway_clock_step: Option<ClockStepView>,
     /// What else the camera offers and is not recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     also_offered: Vec<String>,
@@ -297,9 +300,21 @@ impl StatusView {
             width: video.map(|video| video.width),
             height: video.map(|video| video.height),
             camera_clock_offset_ms: status.camera_clock_offset.map(milliseconds),
+            gateway_clock_step: status
+                .gateway_clock_step
+                .map(|(at, by)| ClockStepView { at: at.to_string(), by_ms: milliseconds(by) }),
             also_offered: status.also_offered,
         }
     }
+}
+
+/// The gateway's clock was set.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(super) struct ClockStepView {
+    /// When, by the new time.
+    at: String,
+    /// The new time minus the old.
+    by_ms: i64,
 }
 
 fn milliseconds(ticks: Ticks90k) -> i64 {

@@ -13,16 +13,17 @@ use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
 use jiff::fmt::strtime;
 use moka::future::Cache;
+use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::params::{Asked, Between, Camera};
+use super::params::{Asked, Between, Camera, Instant, range};
 use super::problem::{Kind, Problem};
 use super::range::{Answer, continues, evaluate};
 use super::share::Shares;
 use super::{REVALIDATED, Service};
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
-use crate::retrieve::{Footage, RetrieveError};
-use crate::units::{CameraKey, HoldId, TenantId, Ticks90k, TimeRange, WallTime};
+use crate::retrieve::{Footage, FootageOf, RetrieveError};
+use crate::units::{CameraKey, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
 /// Memory for layouts, all clips together.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
@@ -44,7 +45,7 @@ const AGE_MAX: Duration = Duration::from_secs(600);
 /// Footage this recent may still be growing at its end.
 const SETTLED_AFTER: Ticks90k = Ticks90k(60 * 90_000);
 
-type Key = (CameraKey, Option<HoldId>, TimeRange);
+type Key = (CameraKey, FootageOf, TimeRange);
 
 /// Clips laid out lately.
 #[derive(Debug)]
@@ -111,22 +112,20 @@ impl Clips {
         &self,
         footage: &Footage,
         camera: &CameraKey,
-        hold: Option<HoldId>,
+        of: FootageOf,
         range: TimeRange,
         continues: bool,
     ) -> Result<Arc<LaidOut>, Problem> {
-        let key = (camera.clone(), hold, range);
+        let key = (camera.clone(), of, range);
         // What a hold keeps is copied whenever its turn comes.
-        let settled = hold.is_none() && range.end() < footage.clock.wall().saturating_sub(SETTLED_AFTER);
+        let is_held = matches!(of, FootageOf::Hold(_));
+        let settled = !is_held && range.end() < footage.clock.wall().saturating_sub(SETTLED_AFTER);
         if !settled && !continues {
             self.kept.invalidate(&key).await;
         }
         let layout = async {
             let memory = self.memory_for(&camera.tenant, &range).await?;
-            let clip = match hold {
-                None => Clip::new(footage, camera, range).await,
-                Some(hold) => Clip::of_hold(footage, camera, hold, range).await,
-            };
+            let clip = Clip::of(footage, camera, of, range).await;
             let clip = clip.map_err(|error| NoLayout::Failed(Arc::new(error)))?;
             Ok(Arc::new(LaidOut { clip, _memory: memory }))
         };
@@ -167,7 +166,7 @@ impl Clips {
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/clip.mp4", tag = "footage",
     params(
-        ("camera" = String, Path, description = "Camera id"), Between,
+        ("camera" = String, Path, description = "Camera id"), Between, OfRun,
         ("range" = Option<String>, Header, description = "One range of bytes (RFC 9110 §14.2); several are answered with the whole")
     ),
     responses(
@@ -180,25 +179,54 @@ impl Clips {
 )]
 pub(super) async fn clip(
     Camera(key): Camera,
-    Asked(between): Asked<Between>,
+    Asked(query): Asked<ClipQuery>,
     State(service): State<Service>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let range = between.range(CLIP_HOURS_MAX)?;
-    answer(&service, &key, None, range, &method, &headers).await
+    let range = range(query.start, query.end, CLIP_HOURS_MAX)?;
+    let of = query.run.map_or(FootageOf::Timeline, |RunOf(run)| FootageOf::Run(run));
+    answer(&service, &key, of, range, &method, &headers).await
+}
+
+/// Of which run.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes the part of `ClipQuery` that `Between` does not")]
+pub(super) struct OfRun {
+    /// Only what was recorded in this run, by that run's own times. Where the gateway's clock was wrong, the timeline
+    /// names the run in `misdated`, and other footage may bear the same times.
+    run: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClipQuery {
+    start: Instant,
+    end: Instant,
+    run: Option<RunOf>,
+}
+
+#[derive(Debug)]
+struct RunOf(RunId);
+
+impl<'de> Deserialize<'de> for RunOf {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// A clip, of the camera's timeline or of a hold on it, as the request's conditions and ranges want it.
 pub(super) async fn answer(
     service: &Service,
     key: &CameraKey,
-    hold: Option<HoldId>,
+    of: FootageOf,
     range: TimeRange,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let laid = service.0.clips.get(service.footage(), key, hold, range, continues(headers)).await?;
+    let laid = service.0.clips.get(service.footage(), key, of, range, continues(headers)).await?;
     let clip = &laid.clip;
     let len = clip.len();
     let mut response = match evaluate(method, headers, clip.etag(), len) {

@@ -14,6 +14,7 @@ use super::problem::{Kind, Problem};
 use crate::hold::{self, HoldError, HoldState, Why};
 use crate::index::hold::HoldRow;
 use crate::pack::HoldFacts;
+use crate::retrieve::FootageOf;
 use crate::retrieve::mp4::CLIP_HOURS_MAX;
 use crate::retrieve::timeline::Span;
 use crate::units::{HoldId, TimeRange, WallTime};
@@ -297,5 +298,5 @@ pub(super) async fn clip(
     let outside =
         || Problem::invalid(format!("the hold covers {} to {}: ask for a part of that", whole.start(), whole.end()));
     let asked = asked.intersection(&whole).ok_or_else(outside)?;
-    answer(&service, &hold.camera, Some(id), asked, &method, &headers).await
+    answer(&service, &hold.camera, FootageOf::Hold(id), asked, &method, &headers).await
 }

@@ -161,7 +161,10 @@ pub(super) struct OperatorStatus {
 }
 
 /// Every camera of every tenant, stores and disk.
-#[utoipa::path(get, path = "/operator/status", tag = "operator", responses((status = OK, body = OperatorStatus)))]
+#[utoipa::path(
+    get, path = "/operator/status", tag = "operator", operation_id = "operator_status",
+    responses((status = OK, body = OperatorStatus))
+)]
 pub(super) async fn status(State(service): State<Service>) -> Result<Json<OperatorStatus>, Problem> {
     let snapshot = snapshot(&service).await?;
     let not_recorded = snapshot.cameras.iter().filter_map(|(key, status)| {

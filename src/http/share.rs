@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenant_that_uses_all_of_its_share_takes_nothing_of_anothers() {
+    fn a_tenant_that_uses_all_of_its_share_takes_nothing_of_another() {
         let shares = Shares::of(2);
         let (greedy, other) = ("greedy".parse().unwrap(), "other".parse().unwrap());
         let held = (shares.take(&greedy, 1).unwrap(), shares.take(&greedy, 1).unwrap());

@@ -26,7 +26,7 @@ use crate::retrieve::Footage;
 use crate::spool::Spool;
 use crate::status::{CameraState, StatusBoard};
 use crate::store::Store;
-use crate::units::{CameraKey, HoldId, TenantId, Ticks90k, TimeRange, WallTime};
+use crate::units::{BootId, CameraKey, HoldId, TenantId, Ticks90k, TimeRange, WallTime};
 
 mod fuzz;
 mod holds;
@@ -72,6 +72,10 @@ struct Stopped(WallTime);
 impl Clock for Stopped {
     fn read(&self) -> Reading {
         Reading { wall: self.0, mono: Duration::ZERO }
+    }
+
+    fn boot(&self) -> BootId {
+        BootId([0; 16])
     }
 }
 

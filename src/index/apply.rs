@@ -42,6 +42,8 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             Ok(())
         }
         Change::BeginRun { camera, run, start } => begin_run(db, camera, *run, *start),
+        Change::RunBase { run, boot, base } => super::clock::run_base(db, *run, *boot, *base),
+        Change::ClockBase { boot, base } => super::clock::clock_base(db, *boot, *base),
         Change::RunClocks { run, camera_clock_offset, timeline_offset } => {
             let sql = "UPDATE run SET camera_clock_offset = ?2, timeline_offset = ?3 WHERE run = ?1";
             let changed = exec(db, sql, params![run.0, camera_clock_offset.map(|t| t.0), timeline_offset.0])?;
@@ -98,8 +100,7 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             found.forget(db)
         }
         Change::OpenGap { camera, start, cause } => {
-            let sql = "INSERT INTO open_gap (camera, start, cause) VALUES (?1, ?2, ?3)
-                       ON CONFLICT DO UPDATE SET cause = excluded.cause";
+            let sql = "INSERT OR REPLACE INTO open_gap (camera, start, cause) VALUES (?1, ?2, ?3)";
             exec(db, sql, params![known_camera(db, camera)?, start.0, cause.code()])?;
             Ok(())
         }
@@ -146,7 +147,7 @@ pub(super) fn number(bytes: u64) -> i64 {
 }
 
 /// An update that changed nothing named what the index does not know.
-fn known(changed: usize, what: impl FnOnce() -> String) -> Result<(), IndexError> {
+pub(super) fn known(changed: usize, what: impl FnOnce() -> String) -> Result<(), IndexError> {
     if changed == 0 { Err(IndexError::Unknown(what())) } else { Ok(()) }
 }
 

@@ -37,6 +37,13 @@ CREATE TABLE camera_store (
     PRIMARY KEY (camera, store)
 ) STRICT, WITHOUT ROWID;
 
+-- Starts of the machine, and how the gateway's clock stood last in each: wall clock minus monotonic clock.
+CREATE TABLE boot (
+    id INTEGER PRIMARY KEY,
+    boot BLOB NOT NULL UNIQUE,
+    base INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
     run BLOB NOT NULL UNIQUE,
@@ -45,10 +52,16 @@ CREATE TABLE run (
     until INTEGER,
     camera_clock_offset INTEGER,
     timeline_offset INTEGER NOT NULL DEFAULT 0,
+    -- How the gateway's clock stood when it was recorded, and its times minus the right ones, by the boot's last base.
+    boot INTEGER,
+    base INTEGER,
+    clock_error INTEGER NOT NULL DEFAULT 0,
     -- How many packs refer to it.
     packs INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX run_by_camera ON run (camera, start);
+CREATE INDEX run_by_boot ON run (boot) WHERE boot IS NOT NULL;
+CREATE INDEX run_misdated ON run (camera) WHERE clock_error <> 0;
 
 CREATE TABLE pack (
     id INTEGER PRIMARY KEY,

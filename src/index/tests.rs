@@ -189,3 +189,50 @@ async fn a_missing_index_is_not_created_by_a_reader() {
     assert!(matches!(Index::open_read_only(&path).await, Err(IndexError::Missing(_))));
     assert!(!path.exists());
 }
+
+/// Runs of one boot, each with the clock's base then, in seconds; then the clock stands at `now`. Expects the errors of the
+/// runs.
+async fn check_errors(bases: &[i64], now: i64, expect: &[i64]) {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
+    let boot = BootId([7; 16]);
+    let base = |seconds: i64| Ticks90k(1_000_000 * SECOND + seconds * SECOND);
+    let mut changes = vec![configure()];
+    for (n, &seconds) in (0u8..).zip(bases) {
+        let run = RunId([n; 16]);
+        changes.push(Change::BeginRun { camera: camera(), run, start: WallTime(i64::from(n) * SECOND) });
+        changes.push(Change::ClockBase { boot, base: base(seconds) });
+        changes.push(Change::RunBase { run, boot, base: base(seconds) });
+    }
+    // Of another boot nothing follows.
+    changes.push(Change::ClockBase { boot: BootId([8; 16]), base: base(-5_000) });
+    changes.push(Change::ClockBase { boot, base: base(now) });
+    index.write(changes).await.unwrap();
+    let misdated = index.misdated(&camera()).await.unwrap();
+    let error = |n: u8| misdated.iter().find(|run| run.run == RunId([n; 16])).map_or(0, |run| run.error.0 / SECOND);
+    let errors: Vec<i64> = (0..bases.len() as u8).map(error).collect();
+    assert_eq!(errors, expect, "bases {bases:?}, then {now}");
+}
+
+#[tokio::test]
+async fn runs_have_wrong_times_by_as_much_as_the_clock_was_set_since() {
+    check_errors(&[0, 0], 0, &[0, 0]).await;
+    check_errors(&[3_600], 0, &[3_600]).await;
+    check_errors(&[-3_600, 0], 0, &[-3_600, 0]).await;
+    // Wrong for a while: what was right before is right again.
+    check_errors(&[0, 3_600, 0], 0, &[0, 3_600, 0]).await;
+    check_errors(&[0, 3_600], 7_200, &[-7_200, -3_600]).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_slewed_makes_no_times_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
+    let (boot, run) = (BootId([7; 16]), RunId([1; 16]));
+    let begin = Change::BeginRun { camera: camera(), run, start: WallTime(0) };
+    index.write(vec![configure(), begin, Change::RunBase { run, boot, base: Ticks90k(0) }]).await.unwrap();
+    index.write(vec![Change::ClockBase { boot, base: Ticks90k(clock::CLOCK_STEP_MIN.0 - 1) }]).await.unwrap();
+    assert_eq!(index.misdated(&camera()).await.unwrap(), []);
+    index.write(vec![Change::ClockBase { boot, base: clock::CLOCK_STEP_MIN }]).await.unwrap();
+    assert_eq!(index.misdated(&camera()).await.unwrap()[0].error, Ticks90k(-clock::CLOCK_STEP_MIN.0));
+}

@@ -70,6 +70,7 @@ pub(crate) fn fragment(n: i64, sizes: &[u32]) -> (Fragment, Stamp) {
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     };
     let start = WallTime((1_700_000_000 + n) * SECOND);

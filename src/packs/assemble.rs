@@ -6,8 +6,12 @@ use super::{
     Arc, BoxStream, Bytes, Host, LOOKS_MAX, Lies, PackError, PackRef, PackState, Packs, Piece, Range, ReadError,
     StreamExt, TryStreamExt, Whole, blocking, sealed, short, whole_of,
 };
-use crate::pack::PackTable;
-use crate::units::FragmentId;
+use crate::pack::reference::Place;
+use crate::pack::{FragmentEntry, PackTable};
+use crate::units::{FragmentId, PackId};
+
+/// Packs on the way from a reference to the bytes: one, where all is as it should be.
+const HOPS_MAX: usize = 8;
 
 /// The next bytes of a run of pieces.
 enum Step {
@@ -125,35 +129,57 @@ impl Packs {
     ) -> BoxStream<'static, Result<Bytes, ReadError>> {
         let this = self.clone();
         let start = async move {
-            let pack = PackRef { id: host.pack, camera: host.camera.clone(), state: PackState::Stored };
-            let table = this.table(&pack).await?;
-            let mut ranges = Vec::with_capacity(wanted.len());
-            for (number, id, range) in wanted {
-                let entry =
-                    table.fragments.get(number as usize).filter(|entry| entry.id == id && entry.place.is_none());
-                let Some(entry) = entry.filter(|entry| range.end <= u64::from(entry.data_bytes)) else {
-                    let what =
-                        format!("pack {} does not hold the bytes of fragment {id} that it is referred to for", pack.id);
-                    return Err(PackError::Malformed { offset: 0, what }.into());
-                };
-                ranges.push(entry.data_offset() + range.start..entry.data_offset() + range.end);
+            let mut lists: Vec<(PackRef, Vec<Range<u64>>)> = Vec::new();
+            for (fragment, id, range) in wanted {
+                let (pack, entry) = this.holder(&Place { host: host.clone(), fragment }, id).await?;
+                if range.end > u64::from(entry.data_bytes) {
+                    return Err(not_held(host.pack, id));
+                }
+                let range = entry.data_offset() + range.start..entry.data_offset() + range.end;
+                match lists.last_mut() {
+                    Some((last, ranges)) if *last == pack && ranges.last().is_some_and(|r| r.end <= range.start) => {
+                        ranges.push(range);
+                    }
+                    _ => lists.push((pack, vec![range])),
+                }
             }
-            Ok::<_, ReadError>(apart(ranges).into_iter().map(move |ranges| this.stream(&pack, ranges)))
+            Ok::<_, ReadError>(lists.into_iter().map(move |(pack, ranges)| this.stream(&pack, ranges)))
         };
         futures::stream::once(start).map_ok(|streams| futures::stream::iter(streams).flatten()).try_flatten().boxed()
     }
+
+    /// The pack that holds the bytes of a fragment itself, and its entry there: the host that a place names. Where that holds
+    /// the fragment under another number, or refers to another pack for it, it is found all the same: such references were
+    /// written once, and the bytes are those of the id or nothing.
+    ///
+    /// # Errors
+    /// When no pack on the way holds them, or one cannot be read.
+    pub(crate) async fn holder(
+        &self,
+        place: &Place,
+        id: FragmentId,
+    ) -> Result<(PackRef, Arc<FragmentEntry>), ReadError> {
+        let mut place = place.clone();
+        for _ in 0..HOPS_MAX {
+            let pack = PackRef { id: place.host.pack, camera: place.host.camera.clone(), state: PackState::Stored };
+            let table = self.table(&pack).await?;
+            let named = table.fragments.get(place.fragment as usize).filter(|entry| entry.id == id);
+            let itself = |entry: &&Arc<FragmentEntry>| entry.place.is_none();
+            let all = || table.fragments.iter().filter(|entry| entry.id == id);
+            let found = named.filter(itself).or_else(|| all().find(itself)).or(named).or_else(|| all().next());
+            match found.map(|entry| (entry, &entry.place)) {
+                Some((entry, None)) => return Ok((pack, entry.clone())),
+                Some((_, Some(next))) => place = next.clone(),
+                None => break,
+            }
+        }
+        Err(not_held(place.host.pack, id))
+    }
 }
 
-/// Lists of ranges that are ascending and apart: nearly always one.
-fn apart(ranges: Vec<Range<u64>>) -> Vec<Vec<Range<u64>>> {
-    let mut lists: Vec<Vec<Range<u64>>> = Vec::new();
-    for range in ranges {
-        match lists.last_mut() {
-            Some(list) if list.last().is_some_and(|last| last.end <= range.start) => list.push(range),
-            _ => lists.push(vec![range]),
-        }
-    }
-    lists
+fn not_held(host: PackId, id: FragmentId) -> ReadError {
+    let what = format!("pack {host} does not hold the bytes of fragment {id} that it is referred to for");
+    PackError::Malformed { offset: 0, what }.into()
 }
 
 fn push(runs: &mut Vec<Run>, piece: Piece) {

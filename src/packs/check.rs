@@ -1,11 +1,11 @@
 //! Each byte of a whole pack, where the index says that it lies.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
-use tokio::io::AsyncWriteExt;
 
 use super::{PackError, PackRef, PackState, Packs, ReadError, blocking};
 use crate::pack::reader::{self, Checked};
@@ -57,18 +57,19 @@ impl Packs {
     /// Reads an object into a file of the scratch folder.
     async fn fetch(&self, pack: &PackRef, bytes: u64, scratch: &Scratch) -> Result<Fetched, ReadError> {
         let id = pack.id;
-        let io = |source| ReadError::Io { pack: id, source };
+        let io = move |source| ReadError::Io { pack: id, source };
         let failed = |source| match source {
             object_store::Error::NotFound { .. } => ReadError::NotFound(id),
             source => ReadError::Store { pack: id, source },
         };
         let fetched = Fetched(scratch.path(id));
         let mut object = self.store.get_stream(&pack.camera, id, 0..bytes).await.map_err(failed)?;
-        let mut file = tokio::fs::File::create(&fetched.0).await.map_err(io)?;
+        let path = fetched.0.clone();
+        let mut file = blocking(id, move || File::create(&path).map_err(io)).await?;
         while let Some(some) = object.next().await {
-            file.write_all(&some.map_err(failed)?).await.map_err(io)?;
+            let some = some.map_err(failed)?;
+            file = blocking(id, move || file.write_all(&some).map(|()| file).map_err(io)).await?;
         }
-        file.flush().await.map_err(io)?;
         Ok(fetched)
     }
 }

@@ -103,6 +103,7 @@ async fn append(
             first_received: unknown,
             last_received: unknown,
             followed: false,
+            arrivals: Vec::new(),
             losses: Vec::new(),
         };
         writer.append(&fragment, entry.stamp.clone())?;

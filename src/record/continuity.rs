@@ -2,10 +2,17 @@
 //!
 //! Invariant: from the first footage of a camera on, each instant is in a fragment or in a gap. A gap is closed and
 //! another opened when its cause changes, so that each stretch says its own.
+//!
+//! Where the gateway's clock is set, what has happened so far moves with it: an outage begins when it began, by the new
+//! time, and footage that goes on follows without a gap. A clock that was set ahead leaves times that no footage bears;
+//! they are a gap of their own, [`GapCause::ClockStep`], and stand for nothing that was missed.
 
+use crate::clock::Reading;
+use crate::event::{Event, Fact};
 use crate::index::Change;
+use crate::index::clock::CLOCK_STEP_MIN;
 use crate::media::{Gap, GapCause};
-use crate::units::{CameraKey, WallTime};
+use crate::units::{BootId, CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// Gaps that travel with one fragment: a camera that fails in turns for days joins the oldest.
 const CARRIED_MAX: usize = 64;
@@ -14,6 +21,8 @@ const CARRIED_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Continuity {
     camera: CameraKey,
+    /// Wall clock minus monotonic clock that the times below are by, once it is known.
+    base: Option<Ticks90k>,
     last_end: Option<WallTime>,
     open: Option<(WallTime, GapCause)>,
     /// Closed since the last fragment.
@@ -23,7 +32,33 @@ pub struct Continuity {
 impl Continuity {
     /// As the index knows it at start: the end of the last footage, and the gap that was open when the gateway ended.
     pub fn new(camera: CameraKey, last_end: Option<WallTime>, open: Option<(WallTime, GapCause)>) -> Self {
-        Self { camera, last_end, open, closed: Vec::new() }
+        Self { camera, base: None, last_end, open, closed: Vec::new() }
+    }
+
+    /// The gateway's clocks stand so now, in this boot of the machine.
+    pub fn clock_is(&mut self, now: Reading, boot: BootId) -> Vec<Change> {
+        let base = now.base();
+        let by = Ticks90k(base.0.saturating_sub(self.base.replace(base).unwrap_or(base).0));
+        if by.0.abs() < CLOCK_STEP_MIN.0 {
+            return Vec::new();
+        }
+        let before = self.last_end;
+        let moved = |at: WallTime| at.saturating_add(by);
+        self.last_end = before.map(moved);
+        for gap in &mut self.closed {
+            (gap.start, gap.end) = (moved(gap.start), moved(gap.end));
+        }
+        if let (Some(start), Some(end)) = (before, self.last_end)
+            && start < end
+        {
+            self.closed.insert(0, Gap { start, end, cause: GapCause::ClockStep, lost_packets: 0 });
+        }
+        let mut changes = vec![Change::ClockBase { boot, base }, clock_step(&self.camera, now.wall, by)];
+        if let Some((start, cause)) = &mut self.open {
+            *start = moved(*start);
+            changes.push(Change::OpenGap { camera: self.camera.clone(), start: *start, cause: *cause });
+        }
+        changes
     }
 
     /// Footage may not begin before this.
@@ -91,6 +126,11 @@ impl Continuity {
     }
 }
 
+fn clock_step(camera: &CameraKey, at: WallTime, by: Ticks90k) -> Change {
+    let by_ms = by.0 / (TICKS_PER_SECOND / 1_000);
+    Change::Event(Event::of_camera(at, camera, Fact::ClockStep { by_ms }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +168,43 @@ mod tests {
         continuity.stopped(WallTime(90), GapCause::ConnectFailed);
         let carried = continuity.resumed(WallTime(100));
         assert_eq!(carried, [gap(50, 90, GapCause::GatewayStopped), gap(90, 100, GapCause::ConnectFailed)]);
+    }
+
+    const BOOT: BootId = BootId([1; 16]);
+
+    /// A camera that recorded until 100 and lost its connection; then the clock is set.
+    fn set_while_disconnected(by: i64) -> (Vec<Change>, Vec<Gap>) {
+        let mut continuity = Continuity::new(camera(), None, None);
+        let at = |wall: i64| Reading { wall: WallTime(wall), mono: std::time::Duration::ZERO };
+        assert!(continuity.clock_is(at(5), BOOT).is_empty());
+        continuity.recorded(WallTime(100));
+        continuity.stopped(WallTime(140), GapCause::Disconnected);
+        let changes = continuity.clock_is(at(5 + by), BOOT);
+        (changes, continuity.resumed(WallTime(200 + by)))
+    }
+
+    #[test]
+    fn an_outage_moves_with_a_clock_that_is_set() {
+        let hour = 3_600 * 90_000;
+        let expect = |by: i64| {
+            let base = Change::ClockBase { boot: BOOT, base: Ticks90k(5 + by) };
+            let (start, cause) = (WallTime(100 + by), GapCause::Disconnected);
+            let step = clock_step(&camera(), WallTime(5 + by), Ticks90k(by));
+            [base, step, Change::OpenGap { camera: camera(), start, cause }]
+        };
+        let (changes, gaps) = set_while_disconnected(-hour);
+        assert_eq!(changes, expect(-hour));
+        assert_eq!(gaps, [gap(100 - hour, 200 - hour, GapCause::Disconnected)]);
+        let (changes, gaps) = set_while_disconnected(hour);
+        assert_eq!(changes, expect(hour));
+        let skipped = gap(100, 100 + hour, GapCause::ClockStep);
+        assert_eq!(gaps, [skipped, gap(100 + hour, 200 + hour, GapCause::Disconnected)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_slewed_moves_nothing() {
+        let (changes, gaps) = set_while_disconnected(CLOCK_STEP_MIN.0 - 1);
+        assert_eq!((changes, gaps[0].start), (Vec::new(), WallTime(100)));
     }
 
     #[test]

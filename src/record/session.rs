@@ -13,8 +13,9 @@ use tracing::{error, info, warn};
 use super::continuity::Continuity;
 use super::wall::{Placed, WallLine};
 use super::{Shared, tell};
+use crate::clock::Reading;
 use crate::event::{Event, Fact};
-use crate::fragment::{FragmentError, Fragmenter};
+use crate::fragment::Fragmenter;
 use crate::index::Change;
 use crate::media::{AccessUnit, Fragment, Gap, GapCause, Params};
 use crate::pack::{PackHeader, Stamp};
@@ -23,9 +24,15 @@ use crate::spool::{Growing, Size, SpoolError};
 use crate::status::{CameraState, StatusSlot};
 use crate::units::{CameraKey, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
-/// A camera without a random access point for this long cannot be cut into packs: its session is opened anew, which
-/// makes it send one.
+/// A camera without a random access point for this long and so many pictures cannot be cut into packs: its session is
+/// opened again, which makes it send one.
 const RANDOM_ACCESS_WITHIN: Duration = Duration::from_secs(600);
+const RANDOM_ACCESS_PICTURES: u32 = 500;
+/// A run that the gateway's clock stepped in ends at the next random access point. A camera that sends none for this long
+/// is asked for one by opening its session again.
+const STEP_WITHIN: Duration = Duration::from_secs(30);
+/// At most one event about timestamps that jump in this time.
+const JUMP_EVENT_EVERY: Duration = Duration::from_secs(600);
 /// The index hears of a camera's clock when it moved by this much.
 const CLOCK_NEWS_TICKS: i64 = TICKS_PER_SECOND / 20;
 /// A camera clock that moves by more between two fragments has stepped.
@@ -39,7 +46,7 @@ pub(super) enum Ended {
     Failed(SourceError),
 }
 
-/// One session being recorded: a run, or several where its timestamps jump.
+/// One session being recorded: a run, or several where the gateway's clock is set.
 pub(super) struct Recording<'a> {
     shared: &'a Shared,
     camera: &'a CameraKey,
@@ -48,6 +55,14 @@ pub(super) struct Recording<'a> {
     run: Run,
     /// The disk refused a fragment since the last one it took.
     refused: Option<GapCause>,
+    jumps: Jumps,
+}
+
+/// Jumps of the camera's timestamps.
+#[derive(Debug, Default)]
+struct Jumps {
+    count: u64,
+    reported: Option<Duration>,
 }
 
 struct Run {
@@ -58,28 +73,34 @@ struct Run {
     pack: Option<Arc<Growing>>,
     size: Size,
     begun: bool,
-    /// When a random access point last came, on the monotonic clock.
+    /// When a random access point last came, on the monotonic clock, and how many pictures since.
     random_access_at: Duration,
-    told_camera_offset: Option<Ticks90k>,
-    told_timeline_offset: Ticks90k,
+    pictures_since: u32,
+    /// Since when the gateway's clock is another than this run's, on the monotonic clock.
+    stepped_at: Option<Duration>,
+    noted_camera_offset: Option<Ticks90k>,
+    noted_late: Ticks90k,
+    noted_following: bool,
 }
 
 const NOTHING: Size = Size { bytes: 0, duration: Ticks90k::ZERO };
 
 impl Run {
-    fn new(shared: &Shared, params: Arc<Params>, not_before: Option<WallTime>) -> Self {
-        let now = shared.clock.read();
+    fn new(now: Reading, params: Arc<Params>, not_before: Option<WallTime>) -> Self {
         Self {
             id: RunId::generate(now.wall),
             fragmenter: Fragmenter::new(params.clone()),
             params,
-            wall: WallLine::new(not_before.unwrap_or(WallTime(i64::MIN))),
+            wall: WallLine::new(now, not_before.unwrap_or(WallTime(i64::MIN))),
             pack: None,
             size: NOTHING,
             begun: false,
             random_access_at: now.mono,
-            told_camera_offset: None,
-            told_timeline_offset: Ticks90k::ZERO,
+            pictures_since: 0,
+            stepped_at: None,
+            noted_camera_offset: None,
+            noted_late: Ticks90k::ZERO,
+            noted_following: false,
         }
     }
 }
@@ -92,8 +113,9 @@ impl<'a> Recording<'a> {
         continuity: &'a mut Continuity,
         params: Arc<Params>,
     ) -> Self {
-        let run = Run::new(shared, params, continuity.not_before());
-        Self { shared, camera, status, continuity, run, refused: None }
+        let now = shared.clock.read();
+        let run = Run::new(now, params, continuity.not_before());
+        Self { shared, camera, status, continuity, run, refused: None, jumps: Jumps::default() }
     }
 
     /// Records what the session yields until it ends or the gateway stops. What was received whole is in a pack then,
@@ -125,8 +147,8 @@ impl<'a> Recording<'a> {
             };
             let done = match item {
                 Item::AccessUnit(unit) => self.access_unit(unit).await,
-                Item::SenderReport { timestamp, camera_time, .. } => {
-                    self.run.wall.sender_report(timestamp, camera_time);
+                Item::SenderReport { timestamp, camera_time, received } => {
+                    self.run.wall.sender_report(timestamp, camera_time, received);
                     Ok(())
                 }
             };
@@ -146,41 +168,89 @@ impl<'a> Recording<'a> {
 
     async fn access_unit(&mut self, unit: AccessUnit) -> Result<(), SourceError> {
         let received = unit.received.mono;
+        self.run.pictures_since = self.run.pictures_since.saturating_add(1);
         if unit.random_access {
-            self.run.random_access_at = received;
-        } else if received.saturating_sub(self.run.random_access_at) > RANDOM_ACCESS_WITHIN {
+            (self.run.random_access_at, self.run.pictures_since) = (received, 0);
+        } else if received.saturating_sub(self.run.random_access_at) > RANDOM_ACCESS_WITHIN
+            && self.run.pictures_since > RANDOM_ACCESS_PICTURES
+        {
             let detail =
                 "no random access point came for ten minutes: set a key frame interval on the camera".to_owned();
             return Err(SourceError { cause: GapCause::ProtocolError, detail });
         }
-        match self.run.fragmenter.push(unit) {
-            Ok(None) => Ok(()),
-            Ok(Some(fragment)) => {
-                self.write(fragment).await;
-                Ok(())
-            }
-            Err(FragmentError::TimestampJump { ticks, unit }) => {
-                self.jumped(ticks).await;
-                // The unit that jumped may begin the next run; a fresh run refuses nothing.
-                if let Ok(Some(fragment)) = self.run.fragmenter.push(*unit) {
-                    self.write(fragment).await;
-                }
-                Ok(())
-            }
+        self.watch_clock(&unit).await?;
+        if let Some(fragment) = self.run.fragmenter.push(unit) {
+            self.take(fragment).await;
         }
+        if let Some(by) = self.run.fragmenter.take_jump() {
+            self.jumped(by, received).await;
+        }
+        Ok(())
     }
 
-    /// The camera's timestamps jumped: the run ends here and another begins, within the session.
-    async fn jumped(&mut self, ticks: i64) {
-        let seconds = Ticks90k(ticks).as_seconds_f64();
-        warn!(seconds, "timestamps jumped: a new run begins");
+    /// Ends the run at the next random access point after the gateway's clock stepped; the next one is on the new time.
+    async fn watch_clock(&mut self, unit: &AccessUnit) -> Result<(), SourceError> {
+        // Until it ends, the run stays on its own time, so that all of it can be corrected by one number.
+        let Some(since) = self.run.stepped_at else {
+            if !self.run.wall.has_stepped(unit.received) {
+                return Ok(());
+            }
+            // The two clocks are read one after the other, and whoever reads can be held up in between.
+            let now = self.shared.clock.read();
+            if self.run.wall.has_stepped(now) {
+                let by = Ticks90k(now.base().0 - self.run.wall.base().0).as_seconds_f64();
+                warn!(by_s = by, "the gateway's clock stepped: a new run begins with the next random access point");
+                self.run.stepped_at = Some(now.mono);
+            }
+            return if unit.random_access { self.clock_stepped().await } else { Ok(()) };
+        };
+        if unit.random_access {
+            return self.clock_stepped().await;
+        }
+        if unit.received.mono.saturating_sub(since) > STEP_WITHIN {
+            let detail = "the gateway's clock was set, and no random access point came to begin anew with".to_owned();
+            return Err(SourceError { cause: GapCause::ClockStep, detail });
+        }
+        Ok(())
+    }
+
+    /// A random access point is next, and the gateway's clock is another than the run's.
+    async fn clock_stepped(&mut self) -> Result<(), SourceError> {
+        let now = self.shared.clock.read();
+        if self.run.stepped_at.take().is_none() || !self.run.wall.has_stepped(now) {
+            // It stepped back again: the run is right as it is.
+            return Ok(());
+        }
         let params = self.run.params.clone();
+        let by = Ticks90k(now.base().0 - self.run.wall.base().0);
         self.end_run().await;
-        let now = self.shared.clock.wall();
-        let mut changes = self.continuity.stopped(now, GapCause::TimestampJump);
-        changes.push(self.event(now, Fact::TimestampJump { by_ms: milliseconds(Ticks90k(ticks)) }));
-        tell(&self.shared.index, changes).await;
-        self.run = Run::new(self.shared, params, self.continuity.not_before());
+        tell(&self.shared.index, self.continuity.clock_is(now, self.shared.clock.boot())).await;
+        self.status.update(|status| {
+            status.camera_clock_offset = None;
+            status.gateway_clock_step = Some((now.wall, by));
+        });
+        self.run = Run::new(now, params, self.continuity.not_before());
+        Ok(())
+    }
+
+    /// The camera's timestamps jumped. The recording goes on as if they had not: at most one event in ten minutes says so.
+    async fn jumped(&mut self, by: Ticks90k, now: Duration) {
+        self.jumps.count += 1;
+        if self.jumps.reported.is_some_and(|at| now.saturating_sub(at) < JUMP_EVENT_EVERY) {
+            return;
+        }
+        let (seconds, count) = (by.as_seconds_f64(), std::mem::take(&mut self.jumps.count));
+        self.jumps.reported = Some(now);
+        warn!(seconds, count, "the camera's timestamps jumped: footage stays where it was filmed");
+        let fact = Fact::TimestampJump { by_ms: milliseconds(by), count };
+        tell(&self.shared.index, vec![self.event(self.shared.clock.wall(), fact)]).await;
+    }
+
+    /// Writes what can be placed with the run's next fragment.
+    async fn take(&mut self, fragment: Fragment) {
+        for fragment in self.run.wall.take(fragment) {
+            self.write(fragment).await;
+        }
     }
 
     /// What is left is written, the pack is sealed.
@@ -188,6 +258,9 @@ impl<'a> Recording<'a> {
         let params = self.run.params.clone();
         let fragmenter = std::mem::replace(&mut self.run.fragmenter, Fragmenter::new(params));
         if let Some(fragment) = fragmenter.finish() {
+            self.take(fragment).await;
+        }
+        for fragment in self.run.wall.rest() {
             self.write(fragment).await;
         }
         if self.run.begun
@@ -210,7 +283,7 @@ impl<'a> Recording<'a> {
 
     /// Places a fragment on the wall clock and writes it; a disk that refuses makes a gap, and recording goes on at the
     /// next random access point.
-    async fn write(&mut self, fragment: Fragment) {
+    async fn write(&mut self, mut fragment: Fragment) {
         let limits = self.shared.limits;
         let full = self.run.size.bytes >= limits.pack_bytes_max
             || self.run.size.duration >= Ticks90k::from_duration(limits.pack_duration_max);
@@ -221,7 +294,8 @@ impl<'a> Recording<'a> {
         if other_params && fragment.random_access {
             self.new_params(&fragment.params).await;
         }
-        let placed = self.run.wall.place(&fragment);
+        let placed = self.run.wall.place(&mut fragment);
+        self.run.fragmenter.moved(placed.fitted.moved);
         if self.run.pack.is_none() && !fragment.random_access {
             // Only after the disk refused: this GOP's beginning is missing, its rest cannot be decoded.
             return;
@@ -280,13 +354,9 @@ impl<'a> Recording<'a> {
     /// Gaps that end with this fragment or lie in it, oldest first.
     fn gaps(&mut self, fragment: &Fragment, placed: &Placed) -> Vec<Gap> {
         let mut gaps = self.continuity.resumed(placed.wall_start);
-        gaps.extend(placed.jumped);
         gaps.extend(fragment.losses.iter().map(|loss| {
-            let on_wall = |media: Ticks90k| {
-                placed.wall_start.saturating_add(Ticks90k(media.0.saturating_sub(fragment.decode_time.0)))
-            };
-            let lost_packets = loss.lost_packets;
-            Gap { start: on_wall(loss.start), end: on_wall(loss.end), cause: GapCause::PacketLoss, lost_packets }
+            let (start, end) = placed.on_wall(loss);
+            Gap { start, end, cause: GapCause::PacketLoss, lost_packets: loss.lost_packets }
         }));
         gaps
     }
@@ -296,29 +366,32 @@ impl<'a> Recording<'a> {
         let mut changes = Vec::new();
         let run = &self.run;
         if !run.begun {
-            changes.push(Change::BeginRun { camera: self.camera.clone(), run: run.id, start: placed.wall_start });
+            let camera = self.camera.clone();
+            changes.push(Change::BeginRun { camera, run: run.id, start: placed.wall_start });
+            changes.push(Change::RunBase { run: run.id, boot: self.shared.clock.boot(), base: run.wall.base() });
         }
         changes.extend(gaps.iter().map(|&gap| Change::PutGap { camera: self.camera.clone(), gap }));
         let camera_offset = placed.camera_time.map(|time| time.since(placed.wall_start));
         let moved = |before: Ticks90k, now: Ticks90k, by: i64| (now.0 - before.0).abs() > by;
-        let clock_news = match (run.told_camera_offset, camera_offset) {
+        let clock_news = match (run.noted_camera_offset, camera_offset) {
             (Some(before), Some(now)) => moved(before, now, CLOCK_NEWS_TICKS),
             (None, Some(_)) => true,
             (_, None) => false,
         };
-        if clock_news || moved(run.told_timeline_offset, placed.offset, CLOCK_NEWS_TICKS) {
-            let (camera_clock_offset, timeline_offset) = (camera_offset.or(run.told_camera_offset), placed.offset);
-            changes.push(Change::RunClocks { run: run.id, camera_clock_offset, timeline_offset });
+        let late = placed.fitted.late;
+        if clock_news || moved(run.noted_late, late, CLOCK_NEWS_TICKS) {
+            let camera_clock_offset = camera_offset.or(run.noted_camera_offset);
+            changes.push(Change::RunClocks { run: run.id, camera_clock_offset, timeline_offset: late });
         }
-        if let (Some(before), Some(now)) = (run.told_camera_offset, camera_offset)
+        if let (Some(before), Some(now)) = (run.noted_camera_offset, camera_offset)
             && moved(before, now, CLOCK_STEP_TICKS)
         {
             let by_ms = milliseconds(Ticks90k(now.0.saturating_sub(before.0)));
             changes.push(self.event(placed.wall_start, Fact::CameraClockStep { by_ms }));
         }
-        if moved(run.told_timeline_offset, placed.offset, CLOCK_STEP_TICKS) {
-            let off_ms = milliseconds(placed.offset);
-            changes.push(self.event(placed.wall_start, Fact::ClockStep { off_ms }));
+        if run.wall.is_following() != run.noted_following {
+            let fact = if run.noted_following { Fact::TimestampsSteady } else { Fact::TimestampsUnsteady };
+            changes.push(self.event(placed.wall_start, fact));
         }
         changes
     }
@@ -332,13 +405,14 @@ impl<'a> Recording<'a> {
         run.begun = true;
         let news = |before: Ticks90k, now: Ticks90k| (now.0 - before.0).abs() > CLOCK_NEWS_TICKS;
         if let Some(now) = camera_offset
-            && run.told_camera_offset.is_none_or(|before| news(before, now))
+            && run.noted_camera_offset.is_none_or(|before| news(before, now))
         {
-            run.told_camera_offset = Some(now);
+            run.noted_camera_offset = Some(now);
         }
-        if news(run.told_timeline_offset, placed.offset) {
-            run.told_timeline_offset = placed.offset;
+        if news(run.noted_late, placed.fitted.late) {
+            run.noted_late = placed.fitted.late;
         }
+        run.noted_following = run.wall.is_following();
         if self.refused.take().is_some() {
             info!("the disk takes footage again");
         }

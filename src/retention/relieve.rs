@@ -17,13 +17,13 @@ use jiff::tz::TimeZone;
 use tracing::{error, info};
 
 use super::{deadline, max_of};
+use crate::index::of_pack::{claim, places_told, refers};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::Keys;
 use crate::pack::PackTable;
 use crate::pack::reference::{Host, Place};
 use crate::packs::rewrite::Mending;
 use crate::packs::{PackRef, Packs, ReadError};
-use crate::spool::segments::{claim, places_told, refers};
 use crate::spool::{Spool, SpoolError};
 use crate::units::{FragmentId, WallTime};
 
@@ -69,6 +69,7 @@ impl Reliever {
     /// When it has to stay for now. Bytes that are damaged beyond use are no reason: they are lost to the packs that refer to
     /// them, which is told in the log and by `fsck`.
     pub async fn relieve(&self, host: &PackRef) -> Result<(), RelieveError> {
+        crate::machine::turn().await;
         let _turn = self.turn.lock().await;
         let mut referrers = Vec::new();
         for row in self.index.referrers(host.id).await? {

@@ -29,6 +29,7 @@ use super::{CameraPacks, Inputs, Plan, Policy, deadline, due_until, max_of, plan
 use crate::clock::{Clock, Reading};
 use crate::event::words::Language;
 use crate::event::{Event, Fact, Scope};
+use crate::index::clock::ClockFrame;
 use crate::index::{Change, Index, IndexError, Outcome, PackRow, Reason, SteadyClock};
 use crate::keys::vault::{Shown, Vault, VaultError};
 use crate::machine;
@@ -268,14 +269,14 @@ impl Sweeper {
         if let Some(changed) = self.changed.as_mut().filter(|changed| changed.has_changed().unwrap_or(false)) {
             self.policy = changed.borrow_and_update().clone();
         }
-        let now = self.trusted_now().await?;
+        let (now, frame) = self.trusted_now().await?;
         self.apply_policies(now).await?;
         let free_bytes = self.free_bytes().await;
         let mut report = Report { released: self.end_holds(now).await?, ..Report::default() };
         let mut condemned = self.condemned().await?;
         let all_read = condemned.len() < CONDEMNED_MAX;
         let plan = loop {
-            let cameras = self.whole_packs(now, &condemned, free_bytes).await?;
+            let cameras = self.whole_packs((now, frame), &condemned, free_bytes).await?;
             let plan =
                 plan(&Inputs { now, policy: &self.policy, cameras: &cameras, condemned: &condemned, free_bytes });
             self.condemn(now, &plan).await?;
@@ -302,18 +303,21 @@ impl Sweeper {
     }
 
     /// The time to go by; kept before anything is destroyed by it.
-    async fn trusted_now(&mut self) -> Result<WallTime, IndexError> {
+    async fn trusted_now(&mut self) -> Result<(WallTime, ClockFrame), IndexError> {
         let mut time = match self.time {
             Some(time) => time,
             None => self.resume_time().await?,
         };
         let reading = self.clock.read();
         let Judgement { now, doubted } = time.judge(reading);
-        let mut changes = vec![Change::SteadyClock(time.state())];
+        // Times of footage are judged by the wall clock; retention takes off what it doubts of that.
+        let frame = ClockFrame { boot: self.clock.boot(), lead: doubted.unwrap_or_default() };
+        let base = Change::ClockBase { boot: frame.boot, base: reading.base() };
+        let mut changes = vec![Change::SteadyClock(time.state()), base];
         changes.extend(self.clock_alarm(reading.wall, now, doubted));
         self.index.write(changes).await?;
         (self.time, self.clock_doubted) = (Some(time), doubted.is_some());
-        Ok(now)
+        Ok((now, frame))
     }
 
     /// From the clock that was kept; without one, as with an index made anew, from the newest footage.
@@ -382,7 +386,7 @@ impl Sweeper {
     /// guaranteed time that lie on it.
     async fn whole_packs(
         &self,
-        now: WallTime,
+        (now, frame): (WallTime, ClockFrame),
         condemned: &[PackRow],
         free_bytes: u64,
     ) -> Result<Vec<CameraPacks>, IndexError> {
@@ -397,11 +401,14 @@ impl Sweeper {
             let beyond_minimum = now.saturating_sub(camera.retention_min);
             let until = if full && self.policy.on_disk(&camera.key) { due.max(beyond_minimum) } else { due };
             let before = until.saturating_add(Ticks90k(1));
-            let mut packs = self.index.packs_starting_before(&camera.key, before, PACKS_PER_CAMERA).await?;
+            let of_camera = waiting.iter().filter(|pack| pack.camera == camera.key);
+            let mut waiting: Vec<PackRow> = of_camera.cloned().collect();
+            let limit = PACKS_PER_CAMERA;
+            let of_camera = self.index.packs_filmed_before(&camera.key, before, limit, frame, &mut waiting);
+            let mut packs = of_camera.await?;
             let more = packs.len() == PACKS_PER_CAMERA as usize;
             if !more {
-                let later = waiting.iter().filter(|pack| pack.camera == camera.key && pack.start > until);
-                packs.extend(later.cloned());
+                packs.extend(waiting.into_iter().filter(|pack| pack.start > until));
             }
             cameras.push(CameraPacks { camera, packs, more });
         }

@@ -6,7 +6,8 @@
 //!
 //! Invariants: a wrong step ahead brings no deadline forward by more than [`STEP_MAX`] until it has held for
 //! [`CONFIRM`]; a true one delays no deadline for longer than [`CONFIRM`], or twice that when made while another is doubted. See `docs/adr/0003-a-step-ahead-destroys-nothing.md`.
-//! Absent on purpose: steps back. They make nothing due.
+//! Absent on purpose: steps back, which make nothing due; and the times of footage, which are corrected by what is known of the
+//! clock that recorded it ([`crate::index::clock`]).
 
 use std::time::Duration;
 

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use super::{Footage, RetrieveError, exactly, walk, within_hours_max};
+use super::{Footage, FootageOf, RetrieveError, exactly, walk, within_hours_max};
 use crate::packs::{PackRef, Packs, ReadError};
-use crate::units::{CameraKey, HoldId, TimeRange};
+use crate::units::{CameraKey, TimeRange};
 
 mod boxes;
 mod layout;
@@ -45,23 +45,14 @@ impl Clip {
     /// [`RetrieveError::Invalid`] for a range over [`CLIP_HOURS_MAX`], [`RetrieveError::NoFootage`] when no picture of
     /// it is recorded.
     pub async fn new(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Arc<Self>, RetrieveError> {
-        Self::laid_out(footage, camera, walk::FootageOf::Timeline, range).await
+        Self::of(footage, camera, FootageOf::Timeline, range).await
     }
 
-    /// The same of what is kept for a hold on this camera.
-    pub async fn of_hold(
+    /// The same of what is kept for a hold on this camera, or of one run.
+    pub async fn of(
         footage: &Footage,
         camera: &CameraKey,
-        hold: HoldId,
-        range: TimeRange,
-    ) -> Result<Arc<Self>, RetrieveError> {
-        Self::laid_out(footage, camera, walk::FootageOf::Hold(hold), range).await
-    }
-
-    async fn laid_out(
-        footage: &Footage,
-        camera: &CameraKey,
-        from: walk::FootageOf,
+        from: FootageOf,
         range: TimeRange,
     ) -> Result<Arc<Self>, RetrieveError> {
         within_hours_max(range)?;

@@ -1,4 +1,7 @@
-//! Where packs of several gateways cover the same time: each group of pictures comes out once.
+//! Where packs cover the same time: each group of pictures comes out once.
+//!
+//! A gateway whose clock was wrong and was set records the same time twice. What was recorded while it was wrong gives
+//! way to all else; it is handed out by its run ([`super::FootageOf::Run`]).
 //!
 //! Two gateways that record one camera cut alike and read their own clocks, so the same pictures lie in two packs at
 //! times that differ a little. How much the clocks differ is seen from groups of pictures that begin with the same
@@ -10,8 +13,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::RetrieveError;
 use super::walk::TABLES_TOGETHER;
-use crate::index::{PackState, SegmentRow};
+use crate::index::clock::MisdatedRun;
+use crate::index::{Index, PackState, SegmentRow};
 use crate::pack::{FragmentEntry, PackTable};
 use crate::packs::{PackRef, Packs, ReadError};
 use crate::units::{CameraKey, FragmentId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
@@ -21,18 +26,44 @@ const APART_MAX: Ticks90k = Ticks90k(5 * TICKS_PER_SECOND);
 
 /// The rows without what others among them show too; rows are by start. Costs nothing where none overlap.
 pub(super) async fn shown_once(
+    index: &Index,
     packs: &Packs,
     camera: &CameraKey,
     rows: Vec<SegmentRow>,
-) -> Result<Vec<SegmentRow>, ReadError> {
+) -> Result<Vec<SegmentRow>, RetrieveError> {
     let mut shown = Vec::with_capacity(rows.len());
+    let mut misdated: Option<Vec<MisdatedRun>> = None;
     for cluster in clusters(rows) {
-        match cluster.iter().all(|row| row.pack == cluster[0].pack) {
-            true => shown.extend(cluster),
-            false => shown.extend(rows_of(best(groups(packs, camera, cluster).await?))),
+        if cluster.iter().all(|row| row.pack == cluster[0].pack) {
+            shown.extend(cluster);
+            continue;
         }
+        let wrong = match &misdated {
+            Some(wrong) => wrong,
+            None => misdated.insert(index.misdated(camera).await?),
+        };
+        let is_wrong = |run: RunId| wrong.iter().any(|misdated| misdated.run == run);
+        shown.extend(rows_of(best(without_misdated(groups(packs, camera, cluster).await?, is_wrong))));
     }
     Ok(shown)
+}
+
+/// Groups whose times are wrong are left out where any of the others shares their time.
+fn without_misdated(groups: Vec<Group>, is_wrong: impl Fn(RunId) -> bool) -> Vec<Group> {
+    let (wrong, mut right): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(|group| is_wrong(group.run));
+    if wrong.is_empty() {
+        return right;
+    }
+    // Of several wrong clocks one counts, always the same.
+    let first = wrong.iter().map(|group| group.run).max();
+    let (one, others): (Vec<Group>, Vec<Group>) = wrong.into_iter().partition(|group| Some(group.run) == first);
+    for of_one_clock in [one, others] {
+        let apart = |group: &Group| right.iter().all(|other| other.end <= group.start || other.start >= group.end);
+        let kept: Vec<Group> = of_one_clock.into_iter().filter(apart).collect();
+        right.extend(kept);
+    }
+    right.sort_by_key(|group| (group.at, group.pack, group.first));
+    right
 }
 
 /// Rows that overlap, directly or through others, together.
@@ -272,6 +303,22 @@ mod tests {
     fn footage_of_one_gateway_alone_is_shown_whole() {
         let groups = vec![group(1, 0, 0, 4, 0), group(2, 5, 4, 4, 20), group(1, 1, 8, 4, 0)];
         check(groups, &[(1, 0), (2, 5), (1, 1)]);
+    }
+
+    #[test]
+    fn footage_of_a_wrong_clock_gives_way_to_that_of_the_right_one() {
+        // The same gateway: run 1 while its clock was wrong.
+        let groups: Vec<Group> = (0..4)
+            .map(|n| group(1, n, i64::from(n) * 2, 2, 0))
+            .chain((0..2).map(|n| group(2, n, 3 + i64::from(n) * 2, 2, 0)))
+            .collect();
+        let kept = |is_wrong: fn(RunId) -> bool| {
+            let kept = without_misdated(groups.clone(), is_wrong);
+            kept.iter().map(|group| (group.pack.0[0], group.first / 10)).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(|run| run.0[0] == 1), [(1, 0), (2, 0), (2, 1)]);
+        assert_eq!(kept(|_| false).len(), 6);
+        assert_eq!(kept(|_| true), [(1, 0), (2, 0), (2, 1)], "both are wrong: one counts");
     }
 
     #[test]

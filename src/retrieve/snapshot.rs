@@ -4,11 +4,13 @@
 //! The process is bounded in time and in what it may give back, and ends with the request that wanted it. A few run at
 //! once; further requests wait their turn, and their wait counts as decoding time.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use rustix::fs::{Access, access};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::Semaphore;
@@ -17,6 +19,8 @@ use super::mp4::Clip;
 use super::{Footage, RetrieveError};
 use crate::units::{CameraKey, Ticks90k, TimeRange, WallTime};
 
+/// The program that decodes, found in `PATH`.
+const DECODER: &str = "ffmpeg";
 /// Decoders at once, over all cameras.
 static DECODERS: Semaphore = Semaphore::const_new(2);
 /// From the request to the picture, the wait for a decoder included.
@@ -64,9 +68,21 @@ fn decodable((width, height): (u16, u16)) -> Result<(), RetrieveError> {
     }
 }
 
+/// What is missing for snapshots, and what to do about it; nothing where the decoder is in `PATH`.
+pub fn missing_decoder() -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let executable = |file: &Path| file.is_file() && access(file, Access::EXEC_OK).is_ok();
+    let installed = std::env::split_paths(&path).any(|dir| executable(&dir.join(DECODER)));
+    (!installed).then(|| not_installed(DECODER))
+}
+
+fn not_installed(program: &str) -> String {
+    format!("{program} is not installed: snapshots need it (Debian: apt install ffmpeg)")
+}
+
 /// The first picture that the clip shows.
 async fn decode(clip: &std::sync::Arc<Clip>) -> Result<Bytes, RetrieveError> {
-    let mut child = spawn("ffmpeg")?;
+    let mut child = spawn(DECODER)?;
     let (stdin, stdout, stderr) = pipes(&mut child)?;
     let (fed, jpeg, complaint) =
         tokio::join!(feed(clip, stdin), read_bounded(stdout, JPEG_BYTES_MAX), read_bounded(stderr, STDERR_BYTES_MAX));
@@ -96,9 +112,7 @@ fn spawn(program: &str) -> Result<Child, RetrieveError> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => RetrieveError::Decoder(format!(
-                "{program} is not installed: snapshots need it (Debian: apt install ffmpeg)"
-            )),
+            std::io::ErrorKind::NotFound => RetrieveError::Decoder(not_installed(program)),
             _ => RetrieveError::Decoder(format!("{program} does not start: {e}")),
         })
 }

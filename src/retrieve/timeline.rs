@@ -4,6 +4,7 @@
 //! is listed and takes nothing away from it. Answers are bounded: what would be longer is refused with a way to ask.
 
 use super::{Footage, RetrieveError};
+use crate::index::clock::MisdatedRun;
 use crate::index::{GapRow, SEGMENT_DURATION_MAX};
 use crate::media::GapCause;
 use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
@@ -36,6 +37,34 @@ pub struct GapSpan {
     pub lost_packets: u32,
 }
 
+/// Footage whose times are known to be wrong, because the gateway's clock was set later. It is listed by its own times;
+/// where other footage bears them too, clips show that, and this one is asked for by its run.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct MisdatedSpan {
+    /// First instant, by its own times.
+    pub start: String,
+    /// First instant after, by its own times.
+    pub end: String,
+    /// The run, for `clip.mp4?run=`.
+    pub run: String,
+    /// Its times minus the right ones, in milliseconds.
+    pub error_ms: i64,
+    /// When it was filmed: its start, corrected.
+    pub filmed: String,
+}
+
+impl From<MisdatedRun> for MisdatedSpan {
+    fn from(run: MisdatedRun) -> Self {
+        Self {
+            start: run.range.start().to_string(),
+            end: run.range.end().to_string(),
+            run: run.run.to_string(),
+            error_ms: run.error.0 / (TICKS_PER_SECOND / 1_000),
+            filmed: run.range.start().saturating_sub(run.error).to_string(),
+        }
+    }
+}
+
 /// What there is of a camera in a range.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Timeline {
@@ -46,6 +75,9 @@ pub struct Timeline {
     pub gaps: Vec<GapSpan>,
     /// Milliseconds with footage inside the range, exact whatever the resolution.
     pub covered_ms: u64,
+    /// Runs with wrong times that share an instant with the range, by their own times or by the right ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub misdated: Vec<MisdatedSpan>,
 }
 
 /// What there is of `camera` in `range`.
@@ -66,7 +98,18 @@ pub async fn timeline(
     footage.known(camera).await?;
     let spans = footage.index.spans(camera, range).await?;
     let gaps = footage.index.gaps(camera, range).await?;
-    lay_out(&spans, &gaps, range, resolution)
+    let mut timeline = lay_out(&spans, &gaps, range, resolution)?;
+    let right = |run: &MisdatedRun| {
+        let corrected = |at: WallTime| at.saturating_sub(run.error);
+        TimeRange::new(corrected(run.range.start()), corrected(run.range.end()))
+    };
+    let is_asked = |run: &MisdatedRun| {
+        let at = [Some(run.range), right(run)];
+        at.into_iter().flatten().any(|at| at.intersection(&range).is_some())
+    };
+    let misdated = footage.index.misdated(camera).await?.into_iter().filter(is_asked);
+    timeline.misdated = misdated.take(STRETCHES_MAX).map(MisdatedSpan::from).collect();
+    Ok(timeline)
 }
 
 /// The answer from index rows, both by start.
@@ -103,6 +146,7 @@ fn lay_out(
         coverage: joined.iter().map(|s| Span { start: s.start().to_string(), end: s.end().to_string() }).collect(),
         gaps,
         covered_ms: (covered.0 / (TICKS_PER_SECOND / 1000)).unsigned_abs(),
+        misdated: Vec::new(),
     })
 }
 

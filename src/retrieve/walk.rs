@@ -30,10 +30,12 @@ pub(super) struct PackRows {
 }
 
 /// Where footage is looked up.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum FootageOf {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FootageOf {
     /// In the camera's own timeline.
     Timeline,
+    /// In one run of it, by that run's own times: those of a wrong clock may be another run's too.
+    Run(RunId),
     /// In what is kept for a hold on it.
     Hold(HoldId),
 }
@@ -48,10 +50,19 @@ pub(super) async fn for_each_pack(
 ) -> Result<(), RetrieveError> {
     let wider = TimeRange::new(range.start().saturating_sub(REORDER_MAX), range.end()).unwrap_or(range);
     let rows = match from {
-        FootageOf::Timeline => footage.index.segments(camera, wider).await?,
-        FootageOf::Hold(hold) => footage.index.held_segments(camera, hold, wider).await?,
+        FootageOf::Timeline => {
+            let rows = footage.index.segments(camera, wider).await?;
+            overlap::shown_once(&footage.index, &footage.packs, camera, rows).await?
+        }
+        FootageOf::Run(run) => {
+            let rows = footage.index.segments(camera, wider).await?;
+            rows.into_iter().filter(|row| row.run == run).collect()
+        }
+        FootageOf::Hold(hold) => {
+            let rows = footage.index.held_segments(camera, hold, wider).await?;
+            overlap::shown_once(&footage.index, &footage.packs, camera, rows).await?
+        }
     };
-    let rows = overlap::shown_once(&footage.packs, camera, rows).await?;
     let mut packs = stream::iter(by_pack(rows, camera))
         .chunks(TABLES_TOGETHER)
         .map(|together| async move {

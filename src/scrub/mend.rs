@@ -2,38 +2,64 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use super::{ScrubError, Scrubber, Verdict};
 use crate::event::{Fact, MendSource};
 use crate::index::damage::Lost;
+use crate::index::of_pack::{Rows, lost_with, places_told, rows_without};
 use crate::index::{Change, PackRow, PackState};
 use crate::media::{Gap, GapCause};
 use crate::pack::reader::{self, Checked, Damage, Part};
 use crate::pack::{FragmentEntry, PackTable};
 use crate::packs::rewrite::Mending;
 use crate::packs::{PackRef, ReadError};
-use crate::spool::segments::{Rows, lost_with, places_told, rows_without};
 use crate::units::{FragmentId, TimeRange};
 
 /// Ids named in an event; of more, how many.
 const NAMED_MAX: usize = 8;
+/// For so long at most the sealing of a pack is waited for; then its own turn in the scrub sees what it refers to.
+const SEALING_WAIT: Duration = Duration::from_millis(500);
+const SEALING_WAITS_MAX: u32 = 60;
 
 impl Scrubber {
     /// Its own bytes are right: what is lost of it lies in other packs, or nothing is.
-    pub(super) async fn sound(&self, row: &PackRow, pack: &PackRef) -> Result<(), ScrubError> {
+    pub(super) async fn sound(&self, row: &PackRow, pack: &PackRef) -> Result<Verdict, ScrubError> {
         let known = self.index.lost(row.id).await?;
-        if known.is_empty() {
-            return Ok(());
+        let refers = !self.index.hosts(row.id).await?.is_empty();
+        if known.is_empty() && !refers {
+            return Ok(Verdict::Sound);
         }
         self.packs.forget_table(row.id).await;
-        let table = self.packs.table(pack).await?;
-        if self.note(row, &table, BTreeSet::new(), &known).await? {
-            let places = known.iter().map(|lost| u64::from(lost.end - lost.start)).sum();
-            let what = format!("pack {} of {}: what was lost of it is back", row.id, at(row));
-            self.tell(row, mended(row, MendSource::Reappeared, places), &what).await?;
+        let mut table = self.packs.table(pack).await?;
+        let (mut mended, mut adrift) = (None, self.adrift(&table).await?);
+        let is_news = |n: &u32| !known.iter().any(|lost| lost.contains(n));
+        if !adrift.is_empty() {
+            let _busy = self.spool.busy(row.id).await;
+            if self.index.any_pack(row.id).await?.as_ref() != Some(row) {
+                return Ok(Verdict::NotLookedAt);
+            }
+            (mended, adrift) = self.bring_in(row, pack, &table, adrift).await?;
+            table = self.packs.table(pack).await?;
+        }
+        let row = &self.index.any_pack(row.id).await?.unwrap_or_else(|| row.clone());
+        let lost_now = adrift.iter().any(is_news);
+        if self.note(row, &table, adrift.clone(), &known).await? {
+            if !lost_now && mended.is_none() && !known.is_empty() {
+                let places = known.iter().map(|lost| u64::from(lost.end - lost.start)).sum();
+                let what = format!("pack {} of {}: what was lost of it is back", row.id, at(row));
+                self.tell(row, mended_by(row, MendSource::Reappeared, places), &what).await?;
+            }
             self.note_referrers(row).await?;
         }
-        Ok(())
+        if adrift.is_empty() {
+            return Ok(mended.unwrap_or(Verdict::Sound));
+        }
+        let ids = list(adrift.iter().filter_map(|n| table.fragments.get(*n as usize)).map(|entry| entry.id));
+        let what = format!("pack {} of {}: no pack has the bytes that it refers to, of {ids}", row.id, at(row));
+        let fragments = Some(adrift.len() as u64);
+        let fact = Fact::FootageLost { pack: row.id, start: row.start, end: row.end, fragments };
+        self.lose(row, fact, what, lost_now).await
     }
 
     /// Holds the pack: nobody else writes it meanwhile.
@@ -84,7 +110,7 @@ impl Scrubber {
             };
             let what =
                 format!("pack {} of {}: {damaged} places were damaged ({ids}) and are mended {how}", row.id, at(row));
-            self.tell(row, mended(row, source, damaged as u64), &what).await?;
+            self.tell(row, mended_by(row, source, damaged as u64), &what).await?;
             return Ok(Verdict::Mended(what));
         }
         let ids = list(lost.iter().filter_map(|n| table.fragments.get(*n as usize)).map(|entry| entry.id));
@@ -123,7 +149,7 @@ impl Scrubber {
         }
         let what =
             format!("pack {} of {}: it was damaged or gone, and is mended from the copy in the spool", row.id, at(row));
-        self.tell(row, mended(row, MendSource::Spool, 1), &what).await?;
+        self.tell(row, mended_by(row, MendSource::Spool, 1), &what).await?;
         Ok(Some(Verdict::Mended(what)))
     }
 
@@ -147,7 +173,7 @@ impl Scrubber {
         self.lose(row, fact, what, true).await
     }
 
-    async fn put(&self, row: &PackRow, file: &Path) -> Result<(), ScrubError> {
+    pub(super) async fn put(&self, row: &PackRow, file: &Path) -> Result<(), ScrubError> {
         self.spool.replace(&row.camera, row.id, file).await?;
         self.packs.forget_table(row.id).await;
         Ok(())
@@ -175,6 +201,23 @@ impl Scrubber {
         if wanted.is_empty() {
             return Ok(samples);
         }
+        self.find_donors(row, table, &mut wanted, &mut samples.mending).await?;
+        samples.mending.as_they_are.retain(|number| !samples.mending.donors.contains_key(number));
+        samples.unreadable.retain(|number| !samples.mending.donors.contains_key(number));
+        Ok(samples)
+    }
+
+    /// Looks for packs that hold these fragments themselves, sound.
+    pub(super) async fn find_donors(
+        &self,
+        row: &PackRow,
+        table: &PackTable,
+        wanted: &mut BTreeMap<FragmentId, Vec<u32>>,
+        mending: &mut Mending,
+    ) -> Result<(), ScrubError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
         for donor in self.donors(row, table).await? {
             let Ok(other) = self.packs.table(&donor).await else { continue };
             for entry in other.fragments.iter().filter(|entry| entry.place.is_none()) {
@@ -183,18 +226,21 @@ impl Scrubber {
                     continue;
                 }
                 for number in numbers {
-                    samples.mending.donors.insert(*number, (donor.clone(), entry.data_offset()..entry.end()));
-                    samples.mending.as_they_are.remove(number);
-                    samples.unreadable.remove(number);
+                    mending.donors.insert(*number, (donor.clone(), entry.data_offset()..entry.end()));
                 }
                 wanted.remove(&entry.id);
             }
         }
-        Ok(samples)
+        Ok(())
     }
 
     /// Whether the samples that the pack has at `at` are those of `wanted`.
-    async fn has(&self, pack: &PackRef, at: &FragmentEntry, wanted: &FragmentEntry) -> Result<bool, ReadError> {
+    pub(super) async fn has(
+        &self,
+        pack: &PackRef,
+        at: &FragmentEntry,
+        wanted: &FragmentEntry,
+    ) -> Result<bool, ReadError> {
         let bytes = self.packs.bytes(pack, at.data_offset()..at.end()).await?;
         Ok(reader::verify(wanted, &bytes, &self.keys.domain(&pack.camera.tenant)).is_ok())
     }
@@ -238,8 +284,16 @@ impl Scrubber {
 
     /// What is lost of a host, or is back, is so for the packs that refer to it.
     async fn note_referrers(&self, host: &PackRow) -> Result<(), ScrubError> {
-        let referrers = self.index.referrers(host.id).await?.into_iter();
-        for row in referrers.filter(|row| row.state != PackState::Condemned) {
+        let mut referrers = self.index.referrers(host.id).await?;
+        // One that is being sealed refers to it already, and shows nothing that could be taken back yet.
+        for _ in 0..SEALING_WAITS_MAX {
+            if referrers.iter().all(|row| row.state != PackState::Open) {
+                break;
+            }
+            tokio::time::sleep(SEALING_WAIT).await;
+            referrers = self.index.referrers(host.id).await?;
+        }
+        for row in referrers.into_iter().filter(|row| row.state != PackState::Condemned) {
             let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
             let table = match self.packs.table(&pack).await {
                 Ok(table) => table,
@@ -326,7 +380,7 @@ fn fragment(damage: &Damage) -> Option<u32> {
     }
 }
 
-fn mended(row: &PackRow, source: MendSource, places: u64) -> Fact {
+pub(super) fn mended_by(row: &PackRow, source: MendSource, places: u64) -> Fact {
     Fact::FootageMended { pack: row.id, start: row.start, end: row.end, source, places }
 }
 

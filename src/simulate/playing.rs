@@ -133,7 +133,10 @@ impl Playing {
         let ticks = i64::from(self.stream.frame_ticks);
         self.next = (self.next + 1) % self.stream.units.len();
         self.count += 1;
-        self.timestamp += ticks;
+        self.timestamp += match faults.timestamp_speed {
+            0 => ticks,
+            thousandths => ticks * i64::from(thousandths.max(0)) / 1_000,
+        };
         self.elapsed += ticks;
         match &self.way {
             Way::Interleaved(_) => socket.write_all(self.out.bytes()).await.is_ok(),

@@ -4,55 +4,16 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::sync::OwnedMutexGuard;
-use tracing::warn;
-
-use super::recover::{changes_of, entries};
-use super::seal::blocking;
-use super::segments::{places_told, rows_of};
+use super::finish::blocking;
+use super::recover::entries;
 use super::{Spool, SpoolError};
+use crate::index::of_pack::whole_pack;
 use crate::index::{Change, PackState};
 use crate::machine;
-use crate::pack::{PackHeader, PackTable, reader, sealed};
+use crate::pack::{PackHeader, PackTable, sealed};
 use crate::units::{CameraKey, PackId};
 
 impl Spool {
-    /// Makes a whole pack smaller where that can be done. What is given is to be held until the index has the changes.
-    ///
-    /// # Errors
-    /// When it failed with the smaller file in the whole one's place already: sealing goes on from there when it is tried again.
-    pub(super) async fn reduce(
-        &self,
-        camera: &CameraKey,
-        pack: PackId,
-        bytes: &mut u64,
-        changes: &mut Vec<Change>,
-    ) -> Result<Option<OwnedMutexGuard<()>>, SpoolError> {
-        let whole = self.whole_path(camera, pack);
-        let Some(reduce) = self.0.reduce.get().filter(|_| whole.exists()) else { return Ok(None) };
-        match reduce.reduce(camera, &whole, changes).await {
-            Ok(reduced) => {
-                *bytes = reduced.bytes;
-                changes.extend(reduced.changes);
-                Ok(Some(reduced.turn))
-            }
-            Err(e) => {
-                let (path, vault) = (whole.clone(), self.vault());
-                let now = blocking(move || Ok(reader::read_table(&path, &vault)?)).await;
-                match now {
-                    Ok(table) if table.is_reference() => {
-                        return Err(SpoolError::Io { path: whole, source: std::io::Error::other(e.to_string()) });
-                    }
-                    // It needs nothing of what it may have claimed.
-                    Ok(table) => changes.extend(places_told(&table, *bytes)),
-                    Err(_) => {}
-                }
-                warn!(path = %whole.display(), error = %e, "a pack is stored whole: it could not be compared with others");
-                Ok(None)
-            }
-        }
-    }
-
     /// Puts a file, flushed, in the place of a whole pack's, wherever that lies: the spool or the store. The file is gone
     /// then. It can be done again after it was cut off.
     ///
@@ -100,13 +61,10 @@ impl Spool {
             Ok((bytes, key))
         })
         .await?;
-        let mut told = rows_of(table, bytes).map_or_else(Vec::new, |rows| changes_of(&rows));
-        told.extend(key.map(|key| Change::SealedUnder { pack: *pack, key }));
-        told.extend(places_told(table, bytes));
-        told.push(Change::SealPack { pack: *pack, bytes });
+        let mut told = whole_pack(table, bytes, key);
         told.extend(changes);
         self.0.index.write(told).await?;
-        self.0.sealed[&self.0.store.home(camera)].notify_one();
+        self.wake(camera);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Spool, lock};
+use crate::machine;
 use crate::units::PackId;
 
 /// Bounded by what the drain sends and the sweep deletes at a time.
@@ -29,7 +30,7 @@ pub(crate) struct Busy {
 
 impl Busy {
     /// Cancelled when somebody waits to delete the pack.
-    pub(super) fn given_up(&self) -> &CancellationToken {
+    pub(crate) fn given_up(&self) -> &CancellationToken {
         &self.given_up
     }
 }
@@ -45,6 +46,7 @@ impl Spool {
 
     /// Waits until nobody sends or deletes this pack.
     pub(crate) async fn busy(&self, pack: PackId) -> Busy {
+        machine::turn().await;
         let all = self.0.busy.clone();
         loop {
             let freed = all.freed.notified();

@@ -14,7 +14,7 @@ use crate::units::{CameraKey, PackId};
 
 impl Spool {
     /// The store has acknowledged this pack: its file is a cache from now on.
-    pub(super) fn keep_as_cache(&self, camera: &CameraKey, pack: PackId) -> io::Result<()> {
+    pub(crate) fn keep_as_cache(&self, camera: &CameraKey, pack: PackId) -> io::Result<()> {
         match machine::rename(&self.whole_path(camera, pack), &self.cache_path(camera, pack)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             renamed => renamed,

@@ -10,15 +10,15 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::anew::remove_drafts;
-use super::seal::blocking;
-use super::segments::{Rows, places_told, rows_of};
+use super::finish::blocking;
 use super::{Spool, SpoolError};
 use crate::event::{Event, Fact};
+use crate::index::of_pack::whole_pack;
 use crate::index::{Change, IndexError, PackRow, PackState};
 use crate::machine;
 use crate::media::{Gap, GapCause};
-use crate::pack::{PackTable, reader, sealed};
-use crate::units::{CameraId, CameraKey, KeyId, PackId, TenantId};
+use crate::pack::{reader, sealed};
+use crate::units::{CameraId, CameraKey, PackId, TenantId};
 
 /// Packs recovered at a time: most of the work is waiting for the disk to flush, which it does for many at once.
 const RECOVERIES_AT_ONCE: usize = 32;
@@ -72,7 +72,7 @@ impl Spool {
         }
         report.lost = self.settle_rows().await?;
         if report.sealed > 0 {
-            self.0.sealed.values().for_each(Notify::notify_one);
+            self.0.waiting.values().for_each(Notify::notify_one);
         }
         if report != Recovered::default() {
             info!(
@@ -122,14 +122,14 @@ impl Spool {
         })
         .await;
         match mended {
-            Ok(Some((table, bytes, key))) => match self.tell(&table, bytes, key).await {
+            Ok(Some((table, bytes, key))) => match self.0.index.write(whole_pack(&table, bytes, key)).await {
                 Ok(()) => Ok(Outcome::Sealed),
                 // One pack that contradicts the index must not keep every camera from being recorded.
-                Err(SpoolError::Index(e @ (IndexError::Refused(_) | IndexError::Unknown(_)))) => {
+                Err(e @ (IndexError::Refused(_) | IndexError::Unknown(_))) => {
                     error!(path = %found.path.display(), error = %e, "the index refuses a pack of the spool: it is left as it is");
                     Ok(Outcome::Unreadable)
                 }
-                Err(e) => Err(e),
+                Err(e) => Err(e.into()),
             },
             Ok(None) => {
                 if let Some(row) = row {
@@ -152,19 +152,6 @@ impl Spool {
         };
         let segments = self.0.index.segments_of_pack(row.id).await?;
         Ok(segments.iter().map(|s| s.first_fragment.saturating_add(s.fragments)).max().unwrap_or(0))
-    }
-
-    /// Everything a whole pack says, told to the index.
-    async fn tell(&self, table: &PackTable, bytes: u64, key: Option<KeyId>) -> Result<(), SpoolError> {
-        let Some(rows) = rows_of(table, bytes) else {
-            return Ok(());
-        };
-        let mut changes = changes_of(&rows);
-        changes.extend(key.map(|key| Change::SealedUnder { pack: rows.pack.id, key }));
-        changes.extend(places_told(table, bytes));
-        changes.push(Change::SealPack { pack: rows.pack.id, bytes });
-        self.0.index.write(changes).await?;
-        Ok(())
     }
 
     /// Rows of packs that the spool should hold: found in the store, or lost.
@@ -201,9 +188,7 @@ impl Spool {
                 Ok((reader::read_table(&path, &vault)?, sealed::key_of(&path).map_err(io)?))
             };
             let (table, key) = blocking(read).await?;
-            changes = rows_of(&table, bytes).map_or_else(Vec::new, |rows| changes_of(&rows));
-            changes.extend(key.map(|key| Change::SealedUnder { pack: row.id, key }));
-            changes.extend(places_told(&table, bytes));
+            changes = whole_pack(&table, bytes, key);
         }
         changes.push(Change::SealPack { pack: row.id, bytes });
         changes.push(Change::PackStored { pack: row.id });
@@ -235,24 +220,6 @@ enum Outcome {
     Unreadable,
 }
 
-/// The changes that make the index know a pack, its segments and its gaps.
-pub fn changes_of(rows: &Rows) -> Vec<Change> {
-    let camera = &rows.pack.camera;
-    let begin = Change::BeginRun { camera: camera.clone(), run: rows.pack.run, start: rows.pack.start };
-    let mut changes = vec![begin, Change::OpenPack(rows.pack.clone())];
-    if let Some(hold) = &rows.hold {
-        changes.push(Change::PlaceHold { camera: camera.clone(), hold: hold.clone() });
-        changes.push(Change::KeepFor { pack: rows.pack.id, hold: hold.id });
-    }
-    changes.extend(rows.segments.iter().map(|segment| Change::PutSegment {
-        camera: camera.clone(),
-        segment: segment.clone(),
-        pack_bytes: rows.pack.bytes,
-    }));
-    changes.extend(rows.gaps.iter().map(|&gap| Change::PutGap { camera: camera.clone(), gap }));
-    changes
-}
-
 /// Every pack file of the spool, `{spool}/{tenant}/{camera}/{pack}[.open].mp4`; anything else is left alone.
 fn list(dir: &Path) -> Result<Vec<Found>, SpoolError> {
     let mut found = Vec::new();
@@ -280,7 +247,7 @@ fn name(path: &Path) -> Option<&str> {
 }
 
 /// What a folder holds, by name: packs from the oldest on; nothing when it is not a folder.
-pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
     let io = |source| SpoolError::Io { path: dir.to_owned(), source };
     if !dir.is_dir() {
         return Ok(Vec::new());

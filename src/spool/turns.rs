@@ -10,7 +10,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::anew::remove_if_there;
-use super::seal::blocking;
+use super::finish::blocking;
 use super::{Spool, SpoolError, lock};
 use crate::config::Shared;
 use crate::index::{Change, IndexError, PackRow, PackState};
@@ -45,7 +45,7 @@ impl Spool {
         let mut any = false;
         free.extend(packs.into_iter().inspect(|_| any = true).map(|pack| (pack, now)));
         if any {
-            self.wake_drain(camera);
+            self.wake(camera);
         }
     }
 

@@ -28,7 +28,8 @@ use vigie::retention::relieve::Reliever;
 use vigie::retention::{Policy, sweep};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
-use vigie::spool::{Growing, Spool, Tasks};
+use vigie::seal::{Sealer, Tasks};
+use vigie::spool::{Growing, Spool};
 use vigie::store::{Listed, Store};
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, TimeRange, WallTime};
 
@@ -97,6 +98,7 @@ pub(crate) fn second(n: u32) -> Fragment {
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     }
 }
@@ -163,10 +165,11 @@ impl Rig {
         let clock = Arc::new(SimClock::starting_at(at(600)));
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
         let packs = Packs::new(spool.clone(), store.clone());
+        let mut sealer = Sealer::new(spool.clone());
         if options.dedup {
-            spool.reduce_with(Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone())));
+            sealer = sealer.comparing(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone()));
         }
-        let tasks = Some(spool.start().unwrap());
+        let tasks = Some(sealer.start().unwrap());
         let packs_made = index.packs_after(None, 1_000).await.unwrap().len() as u64;
         Self { dir, clock, index, spool, packs, store, keys, tasks, packs_made, sweeper: None }
     }

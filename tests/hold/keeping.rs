@@ -60,7 +60,7 @@ async fn objects(rig: &Rig) -> usize {
 async fn clip_of(rig: &Rig, hold: HoldId, range: TimeRange) -> Option<Vec<u8>> {
     let clock: std::sync::Arc<dyn Clock> = rig.clock.clone();
     let footage = Footage::new(rig.index.clone(), rig.packs.clone(), clock);
-    let clip = Clip::of_hold(&footage, &key("town/gate"), hold, range).await.ok()?;
+    let clip = Clip::of(&footage, &key("town/gate"), vigie::retrieve::FootageOf::Hold(hold), range).await.ok()?;
     let parts: Vec<Bytes> = clip.body(0..clip.len()).try_collect().await.unwrap();
     Some(parts.concat())
 }

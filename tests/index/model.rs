@@ -59,6 +59,8 @@ impl Model {
                 }
                 known.start = known.start.min(start);
             }
+            // Nor clocks: the index's own tests have those.
+            Change::RunBase { .. } | Change::ClockBase { .. } => return Err(Refused),
             Change::RunClocks { run, camera_clock_offset, timeline_offset } => {
                 let (_, row) = self.runs.get_mut(&run).ok_or(Refused)?;
                 *row = RunRow { camera_clock_offset, timeline_offset, ..row.clone() };
@@ -101,7 +103,7 @@ impl Model {
             Change::OpenGap { camera, start, cause } => {
                 self.camera(&camera)?;
                 let open = GapRow { start, end: None, cause, lost_packets: 0 };
-                self.open_gaps.entry(camera).or_insert(open).cause = cause;
+                self.open_gaps.insert(camera, open);
             }
             Change::PutGap { camera, gap } => {
                 self.camera(&camera)?;

@@ -164,6 +164,7 @@ fn fragment(params: &Arc<Params>, decode: i64, random_access: bool) -> Fragment 
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     }
 }

@@ -16,7 +16,8 @@ use vigie::pack::{PackHeader, Stamp};
 use vigie::packs::Packs;
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
-use vigie::spool::{Growing, Spool, Tasks};
+use vigie::seal::{Sealer, Tasks};
+use vigie::spool::{Growing, Spool};
 use vigie::store::Store;
 use vigie::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
@@ -64,7 +65,7 @@ impl Rig {
         let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(at(60_000)));
         let keys = Keys::from_secret([7; 32]);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
-        let tasks = spool.start().expect("a spool");
+        let tasks = Sealer::new(spool.clone()).start().expect("a spool");
         let packs = Packs::new(spool.clone(), store);
         let footage = Footage::new(index, packs, clock);
         Self { footage, camera, dir, spool, keys, tasks: Some(tasks), packs_made: 0 }

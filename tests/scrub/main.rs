@@ -16,6 +16,7 @@ use vigie::media::GapCause;
 use vigie::scrub::{Scrubber, Verdict};
 use vigie::units::{PackId, TICKS_PER_SECOND, TimeRange};
 
+mod adrift;
 mod passing;
 #[allow(dead_code, reason = "the deduplication tests need more of it")]
 #[path = "../dedup/rig.rs"]

@@ -14,6 +14,7 @@ use vigie::packs::{PackRef, Packs};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::scrub::{Scrubber, Verdict};
+use vigie::seal::Sealer;
 use vigie::spool::Spool;
 use vigie::store::Listed;
 use vigie::units::{PackId, Ticks90k, TimeRange};
@@ -87,7 +88,7 @@ async fn clip_of_hold(rig: &Rig, hold: vigie::units::HoldId, seconds: std::ops::
     let packs = Packs::new(rig.spool.clone(), rig.store.clone());
     let footage = Footage::new(rig.index.clone(), packs, clock);
     let range = TimeRange::new(at(seconds.start), at(seconds.end)).unwrap();
-    let clip = Clip::of_hold(&footage, &key(GATE), hold, range).await.unwrap();
+    let clip = Clip::of(&footage, &key(GATE), vigie::retrieve::FootageOf::Hold(hold), range).await.unwrap();
     clip.body(0..clip.len()).try_collect::<Vec<_>>().await.unwrap().concat()
 }
 
@@ -160,7 +161,7 @@ async fn one_flipped_bit_anywhere_is_refused_or_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_packs_object_under_anothers_name_is_refused() {
+async fn one_packs_object_under_another_name_is_refused() {
     let mut rig = Rig::new(options(false, true)).await;
     let (one, other) = (rig.record(GATE, 0..6).await, rig.record(GATE, 6..12).await);
     let [first, second] = [one, other].map(|id| rig.store.local_file(&key(GATE), id).unwrap());
@@ -183,7 +184,7 @@ async fn a_pack_that_grew_when_the_plug_was_pulled_is_whole_up_to_its_last_whole
     std::fs::write(&file, &bytes[..bytes.len() - 100]).unwrap();
     let (index, clock) = (rig.index.clone(), rig.clock.clone());
     let spool = Spool::new(&rig.dir.path().join("spool"), rig.store.clone(), index, clock, rig.keys.clone());
-    let tasks = spool.start().unwrap();
+    let tasks = Sealer::new(spool.clone()).start().unwrap();
     spool.recover().await.unwrap();
     spool.close();
     tasks.join().await;

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use vigie::clock::SimClock;
 use vigie::fsck::{Finding, Fsck};
 use vigie::index::{Index, IndexError, PackRow, PackState, SegmentRow};
-use vigie::pack::PackTable;
+use vigie::pack::{PackTable, reader};
 use vigie::packs::PackRef;
 use vigie::retention::due_until;
 use vigie::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
@@ -126,6 +126,18 @@ impl View {
         Ok(shown)
     }
 
+    /// Each fragment that is shown has the bytes of its id, wherever they lie.
+    pub(crate) async fn check_ids(&self) -> Result<(), String> {
+        for (pack, segments) in &self.segments {
+            let row = self.packs.get(pack).ok_or_else(|| format!("segments of pack {pack}, which has no row"))?;
+            let table = self.table(row).await?;
+            for segment in segments {
+                check_segment_ids(&self.opened, row, &table, segment).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// What is owed is shown; what is not shown any more had to go, or might.
     pub(crate) fn check_rows(&self, site: &Site, model: &mut Model, now: WallTime) -> Result<(), String> {
         for (pack, row) in self.packs.iter().filter(|(pack, _)| self.segments.contains_key(pack)) {
@@ -150,6 +162,42 @@ impl View {
         gone.iter().for_each(|pack| drop(model.owed.remove(pack)));
         Ok(())
     }
+}
+
+/// Each fragment of the segment is read, and has the bytes of its id.
+pub(crate) async fn check_segment_ids(
+    opened: &Opened,
+    row: &PackRow,
+    table: &PackTable,
+    segment: &SegmentRow,
+) -> Result<(), String> {
+    let wrong = |what: String| format!("pack {} of {} ({:?}) is shown: {what}", row.id, row.camera, row.state);
+    let range = segment.first_fragment as usize..(segment.first_fragment + segment.fragments) as usize;
+    let fragments = table.fragments.get(range).ok_or_else(|| wrong("it has fewer fragments than its rows".into()))?;
+    let ranges = fragments.iter().map(|f| f.data_offset()..f.end()).collect();
+    let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
+    let bytes: Vec<bytes::Bytes> =
+        opened.packs.stream(&pack, ranges).try_collect().await.map_err(|e| wrong(e.to_string()))?;
+    let (bytes, key) = (bytes.concat(), opened.keys.domain(&row.camera.tenant));
+    let mut rest = bytes.as_slice();
+    for entry in fragments {
+        let (data, after) =
+            rest.split_at_checked(entry.data_bytes as usize).ok_or_else(|| wrong("it is short".into()))?;
+        rest = after;
+        reader::verify(entry, data, &key).map_err(|e| wrong(e.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Between two steps: everything that the index shows can be read.
+pub(crate) fn check_between(site: &Site) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        match View::of(site).await? {
+            Some(view) => view.check_ids().await,
+            None => Ok(()),
+        }
+    })
 }
 
 fn may_be_gone(site: &Site, pack: PackId, owed: &OwedPack, now: WallTime) -> Result<(), String> {
@@ -258,7 +306,7 @@ pub(crate) struct Shown {
 }
 
 async fn check_fsck(site: &Site, view: &View) -> Result<(), String> {
-    let Opened { index, spool, store, packs } = view.opened.clone();
+    let Opened { index, spool, store, packs, .. } = view.opened.clone();
     let read_data = site.plan.local;
     let fsck = Fsck { index, spool, store, packs, settle: Duration::ZERO, read_data };
     let mut complaints = Vec::new();

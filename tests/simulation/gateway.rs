@@ -1,10 +1,10 @@
 //! A gateway on the simulated machine: the parts that the composition root starts, without its sockets and threads.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -14,16 +14,20 @@ use vigie::gateway::continuity;
 use vigie::hold::Holds;
 use vigie::index::{CameraRow, Change, Index};
 use vigie::keys::Keys;
+use vigie::keys::vault::Vault;
+use vigie::keys::vault::master::Master;
 use vigie::media::{Params, VideoCodec, VideoParams};
 use vigie::packs::Packs;
 use vigie::record::{Recorder, Shared};
 use vigie::retention::relieve::Reliever;
 use vigie::retention::sweep;
+use vigie::scrub::Scrubber;
+use vigie::seal::Sealer;
 use vigie::source::replay::{Camera, ReplaySource};
-use vigie::spool::{Reduce, ReduceError, Reduced, Spool};
+use vigie::spool::Spool;
 use vigie::status::StatusBoard;
 use vigie::store::Store;
-use vigie::units::CameraKey;
+use vigie::units::{CameraKey, Ticks90k, WallTime};
 
 use crate::holds::AllAsked;
 use crate::model::{Heard, Sent};
@@ -47,6 +51,7 @@ pub(crate) struct Opened {
     pub(crate) spool: Spool,
     pub(crate) store: Store,
     pub(crate) packs: Packs,
+    pub(crate) keys: Keys,
 }
 
 impl Site {
@@ -72,8 +77,20 @@ impl Site {
         if !self.plan.references {
             return keys;
         }
-        let tenants = ["town", "mirror"].map(|tenant| tenant.parse().expect("a tenant"));
-        keys.with_domains(tenants.map(|tenant| (tenant, "scene".parse().expect("a domain"))))
+        let tenants = ["town", "mirror", "third", "fourth"].map(|tenant| tenant.parse().expect("a tenant"));
+        let keys = keys.with_domains(tenants.map(|tenant| (tenant, "scene".parse().expect("a domain"))));
+        if !self.plan.encrypted {
+            return keys;
+        }
+        let master = Master::from_hex(&"5a".repeat(32).into()).expect("64 digits");
+        let kept: BTreeMap<CameraKey, Ticks90k> =
+            self.plan.cameras.iter().map(|camera| (camera.key.clone(), camera.retention_max)).collect();
+        let until = move |camera: &CameraKey, now: WallTime| Some(now.saturating_add(*kept.get(camera)?));
+        keys.with_vault(Vault::open(&self.keys_dir(), vec![master]), Arc::new(until))
+    }
+
+    pub(crate) fn keys_dir(&self) -> PathBuf {
+        self.dir.join("keys")
     }
 
     pub(crate) fn camera_rows(&self) -> Vec<CameraRow> {
@@ -89,39 +106,23 @@ impl Site {
     }
 
     pub(crate) fn open(&self, index: Index, clock: Arc<dyn Clock>) -> Opened {
-        let store = self.store();
-        let spool = Spool::new(&self.spool_dir(), store.clone(), index.clone(), clock, self.keys());
+        let (store, keys) = (self.store(), self.keys());
+        let spool = Spool::new(&self.spool_dir(), store.clone(), index.clone(), clock, keys.clone());
         let packs = Packs::new(spool.clone(), store.clone());
-        Opened { index, spool, store, packs }
-    }
-}
-
-/// The spool and the deduplication know one another: without this, neither would end with its life, nor would the index.
-#[derive(Debug)]
-struct UntilDead(Weak<Dedup>);
-
-impl Reduce for UntilDead {
-    fn reduce<'a>(
-        &'a self,
-        camera: &'a CameraKey,
-        file: &'a Path,
-        changes: &'a mut Vec<Change>,
-    ) -> BoxFuture<'a, Result<Reduced, ReduceError>> {
-        let dedup = self.0.upgrade();
-        Box::pin(async move { dedup.ok_or("the gateway is gone")?.reduce(camera, file, changes).await })
+        Opened { index, spool, store, packs, keys }
     }
 }
 
 pub(crate) struct Gateway {
-    opened: Opened,
-    _dedup: Option<Arc<Dedup>>,
-    spool_tasks: vigie::spool::Tasks,
+    pub(crate) opened: Opened,
+    seal_tasks: vigie::seal::Tasks,
     recorders: Vec<JoinHandle<()>>,
     flusher: JoinHandle<()>,
     sweeper: JoinHandle<()>,
     pub(crate) holds: Holds,
     /// Where holds are placed.
     holder: Option<JoinHandle<()>>,
+    scrubber: Option<JoinHandle<()>>,
     stop_recording: CancellationToken,
     stop_flushing: CancellationToken,
 }
@@ -148,14 +149,12 @@ impl Gateway {
         let plan = &site.plan;
         let index = Index::open(&site.index_path()).await.map_err(|e| e.to_string())?;
         let opened = site.open(index.clone(), clock.clone());
-        let Opened { spool, packs, .. } = opened.clone();
-        let mut dedup = None;
+        let Opened { spool, store, packs, keys, .. } = opened.clone();
+        let mut sealer = Sealer::new(spool.clone());
         if plan.references {
-            let kept = Arc::new(Dedup::new(index.clone(), spool.clone(), packs.clone(), site.keys()));
-            spool.reduce_with(Arc::new(UntilDead(Arc::downgrade(&kept))));
-            dedup = Some(kept);
+            sealer = sealer.comparing(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone()));
         }
-        let spool_tasks = spool.start().map_err(|e| e.to_string())?;
+        let seal_tasks = sealer.start().map_err(|e| e.to_string())?;
         index.write(vec![Change::Configure(site.camera_rows())]).await.map_err(|e| e.to_string())?;
         let found = spool.recover().await.map_err(|e| e.to_string())?;
         // What the disk would not let it read waits for the next start.
@@ -199,23 +198,31 @@ impl Gateway {
         };
         let reserve_bytes = plan.policy.disk_reserve_bytes;
         let zone = plan.policy.time_zone.clone();
-        let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), site.keys(), zone.clone());
-        let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), site.keys(), clock.clone(), zone.clone());
+        let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone.clone());
+        let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), clock.clone(), zone.clone());
         let holder = plan.holds.iter().any(|of| !of.is_empty());
         let holder = holder.then(|| tokio::spawn(holds.clone().run(stop_flushing.clone())));
+        let mut scrubber = None;
+        if let Some(every) = plan.scrub_every {
+            let parts = (index.clone(), spool.clone(), store.clone(), packs.clone());
+            let scrub = Scrubber::new(parts, keys.clone(), clock.clone(), site.dir.join("scrub"));
+            let scrub = scrub.map_err(|e| e.to_string())?;
+            let (all, stop) = (store.ids().next().expect("a store"), stop_flushing.clone());
+            scrubber = Some(tokio::spawn(async move { scrub.run(all, every, stop).await }));
+        }
         let storage = sweep::Storage::new(packs, Arc::new(move || spool.free_bytes(reserve_bytes)));
         let storage = if plan.references { storage.relieved_by(reliever) } else { storage };
         let sweeper = sweep::Sweeper::new(index, clock, storage, plan.policy.clone());
         let sweeper = tokio::spawn(sweeper.run(stop_flushing.clone()));
         Ok(Self {
             opened,
-            _dedup: dedup,
-            spool_tasks,
+            seal_tasks,
             recorders,
             flusher,
             sweeper,
             holds,
             holder,
+            scrubber,
             stop_recording,
             stop_flushing,
         })
@@ -230,11 +237,11 @@ impl Gateway {
         self.stop_flushing.cancel();
         // The gateway warns when one of these ended badly, and goes on.
         let _ = (self.flusher.await, self.sweeper.await);
-        if let Some(holder) = self.holder {
-            let _ = holder.await;
+        for task in [self.holder, self.scrubber].into_iter().flatten() {
+            let _ = task.await;
         }
         self.opened.spool.close();
-        self.spool_tasks.join().await;
+        self.seal_tasks.join().await;
         self.opened.index.close().await;
         Ok(())
     }

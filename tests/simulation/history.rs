@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until, timeout};
 use vigie::clock::{Clock, SimClock};
+use vigie::index::PackRow;
+use vigie::packs::PackRef;
 use vigie::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
-use crate::check::{Shown, View, check_age, check_all, check_bytes};
-use crate::gateway::{Gateway, Site};
+use crate::check::{Shown, View, check_age, check_all, check_between, check_bytes, check_segment_ids, everything};
+use crate::gateway::{Gateway, Opened, Site};
 use crate::holds::AllAsked;
 use crate::machine::{Faults, SimMachine};
 use crate::model::{Model, Sent};
@@ -26,6 +30,8 @@ const START: WallTime = WallTime(1_772_366_400 * TICKS_PER_SECOND);
 const LOOK: Duration = Duration::from_secs(3);
 /// After so long without a fault, all goes its usual way.
 const QUIET: Duration = Duration::from_secs(12);
+/// One step in so many is followed by a look, where nobody asks for more.
+const LOOKS: u32 = 400;
 /// A stop may take this long, whatever fails.
 const STOP_MAX: Duration = Duration::from_secs(300);
 
@@ -66,22 +72,26 @@ fn runtime() -> Runtime {
 }
 
 impl History {
-    pub(crate) fn new(seed: u64, in_words: bool) -> Self {
-        let dir = folder();
-        let plan = Arc::new(Plan::of(seed));
+    pub(crate) fn new(plan: Plan, in_words: bool) -> Self {
+        let (dir, seed) = (folder(), plan.seed);
+        let plan = Arc::new(plan);
         let trace = Trace::new(in_words);
-        let (spool, store) = (dir.path().join("spool"), dir.path().join("store"));
-        for folder in [&spool, &store] {
+        let (spool, store, keys) = (dir.path().join("spool"), dir.path().join("store"), dir.path().join("keys"));
+        for folder in [&spool, &store, &keys] {
             std::fs::create_dir(folder).expect("a folder of the simulation");
         }
         let index = dir.path().join("index.sqlite");
-        let machine = SimMachine::new(seed, vec![spool, store.clone()], index, trace.clone());
+        let machine = SimMachine::new(seed, vec![spool, store.clone(), keys], index, trace.clone());
         let objects = match plan.local {
             true => SimObjects::folder(machine.clone(), store),
             false => SimObjects::remote(machine.clone()),
         };
         let site =
             Site { plan, dir: dir.path().to_owned(), objects, sent: Sent::default(), asked: AllAsked::default() };
+        if site.plan.any_order {
+            let seen = site.clone();
+            machine.in_any_order(seed, looks(), Arc::new(move || check_between(&seen)));
+        }
         Self { site, machine, trace, model: Model::default(), shown: Shown::default(), wall: START, _dir: dir }
     }
 
@@ -134,6 +144,9 @@ impl History {
             };
             (ended, clock.wall())
         });
+        if let Some(wrong) = machine.wrong() {
+            return Err(wrong);
+        }
         let ended = if machine.is_off() { Ok(Ended::Died) } else { ended };
         // What is dropped now can change nothing any more.
         trace.end();
@@ -181,6 +194,39 @@ impl History {
     }
 }
 
+/// One step in so many is followed by a look at everything.
+fn looks() -> u32 {
+    std::env::var("VIGIE_SIM_LOOKS").ok().and_then(|v| v.parse().ok()).unwrap_or(LOOKS)
+}
+
+/// Reads what is shown, one segment after the other, as the gateway's own readers do: with what they remember.
+async fn read_on(site: Site, machine: SimMachine, opened: Opened) {
+    let mut random = SmallRng::seed_from_u64(site.plan.seed ^ 0x7265_6164);
+    loop {
+        sleep_until(Instant::now() + Duration::from_millis(random.random_range(20..600))).await;
+        let camera = &site.plan.cameras[random.random_range(0..site.plan.cameras.len())].key;
+        let Ok(segments) = opened.index.segments(camera, everything()).await else { continue };
+        if segments.is_empty() {
+            continue;
+        }
+        let segment = &segments[random.random_range(0..segments.len())];
+        let Ok(Some(row)) = opened.index.any_pack(segment.pack).await else { continue };
+        let row = PackRow { state: segment.state, ..row };
+        let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
+        let read = match opened.packs.table(&pack).await {
+            Ok(table) => check_segment_ids(&opened, &row, &table, segment).await,
+            Err(e) => Err(format!("pack {} of {} ({:?}) is shown: {e}", row.id, row.camera, row.state)),
+        };
+        let Err(what) = read else { continue };
+        // A store or a disk that fails is no news, and what is not shown any more need not be there.
+        let Ok(now) = opened.index.segments(camera, everything()).await else { continue };
+        let is_shown = now.iter().any(|now| (now.pack, now.first_fragment) == (segment.pack, segment.first_fragment));
+        if is_shown && !machine.fails() {
+            machine.is_wrong(format!("a reader: {what}"));
+        }
+    }
+}
+
 /// One life, if nothing ends it before its time.
 async fn drive(
     site: &Site,
@@ -202,6 +248,8 @@ async fn drive(
     let holds = site.plan.holds[n as usize].clone();
     let asking = site.asked.clone().ask(holds, site.clone(), gateway.holds.clone(), clock.clone());
     let asking = tokio::spawn(asking);
+    let reading =
+        site.plan.any_order.then(|| tokio::spawn(read_on(site.clone(), machine.clone(), gateway.opened.clone())));
     let mut phases = life.phases.iter().filter(|(at, _)| *at > begin.elapsed()).peekable();
     let mut look = begin + LOOK;
     let ends = begin + life.lasts;
@@ -220,8 +268,10 @@ async fn drive(
         machine.stop();
         return Ok(Ended::Died);
     }
-    asking.abort();
-    let _ = asking.await;
+    for task in std::iter::once(asking).chain(reading) {
+        task.abort();
+        let _ = task.await;
+    }
     timeout(STOP_MAX, gateway.stop()).await.map_err(|_| "it does not stop".to_owned())??;
     Ok(Ended::Stopped)
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -61,11 +61,31 @@ struct Inner {
     dead: bool,
     /// Nothing is counted and nothing fails: somebody looks on.
     observed: bool,
+    /// Who goes on at each step, where the plan leaves that to the seed.
+    order: Option<SmallRng>,
+    /// What a look between two steps found wrong.
+    wrong: Option<String>,
+    /// One step in so many is followed by a look; 0: none.
+    looks: u32,
 }
 
+/// Looks at everything that can be seen from outside, between two steps.
+pub(crate) type Look = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct SimMachine(Arc<(Mutex<Inner>, Notify)>);
+#[derive(Clone)]
+pub(crate) struct SimMachine(Arc<(Mutex<Inner>, Notify, OnceLock<Look>)>);
+
+impl std::fmt::Debug for SimMachine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SimMachine")
+    }
+}
+
+/// False once in so many times.
+fn inner_draws(order: &mut SmallRng, looks: u32) -> bool {
+    order.random_range(0..looks) > 0
+}
 
 fn off() -> io::Error {
     io::Error::other("the machine is off")
@@ -108,8 +128,79 @@ impl SimMachine {
             calls_left: u64::MAX,
             dead: false,
             observed: false,
+            order: None,
+            wrong: None,
+            looks: 0,
         };
-        Self(Arc::new((Mutex::new(inner), Notify::new())))
+        Self(Arc::new((Mutex::new(inner), Notify::new(), OnceLock::new())))
+    }
+
+    /// From now on the seed decides who goes on at each step, and one step in `looks` is followed by a look.
+    pub(crate) fn in_any_order(&self, seed: u64, looks: u32, look: Look) {
+        let mut inner = self.inner();
+        (inner.order, inner.looks) = (Some(SmallRng::seed_from_u64(seed ^ 0x6f72_6465_72)), looks);
+        drop(self.0.2.set(look));
+    }
+
+    /// Something is to fail at this time, or has failed a moment ago.
+    pub(crate) fn fails(&self) -> bool {
+        let inner = self.inner();
+        inner.dead || inner.faults != Faults::default()
+    }
+
+    /// What was found wrong between two steps.
+    pub(crate) fn wrong(&self) -> Option<String> {
+        self.inner().wrong.clone()
+    }
+
+    /// Something is wrong: the machine stops, so that it is seen where it happened.
+    pub(crate) fn is_wrong(&self, what: String) {
+        let mut inner = self.inner();
+        inner.trace.note("wrong", what.as_bytes(), 0);
+        inner.wrong.get_or_insert(what);
+        drop(inner);
+        self.stop();
+        self.tell(false);
+    }
+
+    /// Everything that is shown must be right between any two steps.
+    fn look_between(&self) {
+        let mut inner = self.inner();
+        let looks = inner.looks;
+        let Some(order) = inner.order.as_mut().filter(|_| looks > 0) else { return };
+        if inner_draws(order, looks) || inner.observed || inner.dead {
+            return;
+        }
+        inner.observed = true;
+        drop(inner);
+        // In a thread of its own, which nothing is simulated for: no task of this one goes on meanwhile.
+        let looked = self.0.2.get().cloned().map(|look| std::thread::spawn(move || look()).join());
+        self.inner().observed = false;
+        match looked {
+            Some(Ok(Err(what))) => self.is_wrong(what),
+            Some(Err(_)) => self.is_wrong("a look between two steps panicked".to_owned()),
+            Some(Ok(Ok(()))) | None => {}
+        }
+    }
+
+    /// Lets others go on, as many times as the seed says: most often none, now and then so many that they get far.
+    async fn pass(&self) {
+        let turns = {
+            let mut inner = self.inner();
+            if inner.observed || inner.dead {
+                return;
+            }
+            let Some(order) = inner.order.as_mut() else { return };
+            match order.random_range(0..16) {
+                0..8 => 0,
+                8..14 => order.random_range(1..4),
+                14 => order.random_range(4..30),
+                _ => order.random_range(30..200),
+            }
+        };
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -166,6 +257,11 @@ impl SimMachine {
         inner.trace.note("faults", format!("{faults:?}").as_bytes(), 0);
     }
 
+    /// A request goes out, or its answer comes in: others may go on meanwhile.
+    pub(crate) async fn on_the_way(&self) {
+        self.pass().await;
+    }
+
     /// A call to something beside the disk: false when the machine stops at it.
     pub(crate) fn call(&self, what: &'static str, about: &[u8], number: u64) -> bool {
         let mut inner = self.inner();
@@ -175,6 +271,9 @@ impl SimMachine {
         let goes_on = inner.call();
         drop(inner);
         self.tell(goes_on);
+        if goes_on {
+            self.look_between();
+        }
         goes_on
     }
 
@@ -275,7 +374,17 @@ impl Machine for SimMachine {
         let goes_on = inner.call();
         drop(inner);
         self.tell(goes_on);
-        if goes_on { Ok(()) } else { Err(off()) }
+        if goes_on {
+            self.look_between();
+            Ok(())
+        } else {
+            Err(off())
+        }
+    }
+
+    fn turn(&self) -> BoxFuture<'static, ()> {
+        let this = self.clone();
+        async move { this.pass().await }.boxed()
     }
 
     fn takes(&self, _file: &File, bytes: usize) -> io::Result<usize> {
@@ -322,6 +431,7 @@ impl Machine for SimMachine {
 
 impl SimMachine {
     async fn work(&self, what: &'static str, may_break: bool) {
+        self.pass().await;
         if self.draw_fault(|f| f.late_work) {
             sleep(self.draw_delay(Duration::from_millis(400))).await;
         }

@@ -149,6 +149,7 @@ impl SimObjects {
 
     /// A request on its way to the store, which may not get there.
     async fn reaches(&self, what: &'static str, location: &Path) -> Result<()> {
+        self.machine.on_the_way().await;
         if self.machine.draw_fault(|f| f.store_slow) {
             sleep(self.machine.draw_store_delay(SLOW)).await;
         }
@@ -164,6 +165,7 @@ impl SimObjects {
 
     /// The answer on its way back, which may be lost.
     async fn answers(&self) -> Result<()> {
+        self.machine.on_the_way().await;
         if !self.machine.call("store answers", b"", 0) {
             pending::<()>().await;
         }

@@ -25,6 +25,12 @@ pub(crate) struct Plan {
     pub(crate) references: bool,
     /// For each life, in their order.
     pub(crate) holds: Vec<Vec<HoldPlan>>,
+    /// The order of what happens at the same time is the seed's.
+    pub(crate) any_order: bool,
+    /// Packs are encrypted.
+    pub(crate) encrypted: bool,
+    /// Every pack is read and checked once in this time.
+    pub(crate) scrub_every: Option<Duration>,
 }
 
 /// Somebody places a hold.
@@ -133,7 +139,46 @@ impl Plan {
             let random = &mut SmallRng::seed_from_u64(seed ^ 0x0068_6f6c_6473);
             holds.iter_mut().zip(&lives).for_each(|(of, life)| *of = holds_of(life, cameras.len(), &policy, random));
         }
-        Self { seed, local, cameras, limits, durability, policy, lives, references, holds }
+        let (any_order, encrypted, scrub_every) = (false, false, None);
+        Self {
+            seed,
+            local,
+            cameras,
+            limits,
+            durability,
+            policy,
+            lives,
+            references,
+            holds,
+            any_order,
+            encrypted,
+            scrub_every,
+        }
+    }
+
+    /// Several cameras that film one scene in one deduplication domain, whose packs are sealed, compared, sent, read,
+    /// checked, held and swept at the same time, in an order that the seed decides. Mostly nothing fails.
+    pub(crate) fn crowd(seed: u64) -> Self {
+        let mut plan = Self::of(seed ^ 0x0063_726f_7764_0000);
+        let random = &mut SmallRng::seed_from_u64(seed ^ 0x6372_6f77_6473);
+        plan.seed = seed;
+        plan.cameras.truncate(1);
+        for tenant in ["mirror", "third", "fourth"].iter().take(random.random_range(1..=3)) {
+            plan.cameras.push(mirror_of(&plan.cameras[0], tenant, &plan.policy, random));
+        }
+        plan.lives = (0..random.random_range(1..=2)).map(|_| calm_life(plan.local, random)).collect();
+        plan.lives.push(last_life(random));
+        plan.references = true;
+        plan.holds = vec![Vec::new(); plan.lives.len()];
+        if random.random_bool(0.4) {
+            let cameras = plan.cameras.len();
+            let lives = plan.holds.iter_mut().zip(&plan.lives);
+            lives.for_each(|(of, life)| *of = holds_of(life, cameras, &plan.policy, random));
+        }
+        plan.any_order = true;
+        plan.encrypted = random.random_bool(0.4);
+        plan.scrub_every = random.random_bool(0.6).then(|| seconds(random, 3.0, 20.0));
+        plan
     }
 
     /// Something may have been destroyed to make room.
@@ -168,9 +213,13 @@ fn retention_min(condemned_at: Duration, random: &mut SmallRng) -> Ticks90k {
 
 /// Another tenant's camera on the same scene, with a policy of its own; its packs may be cut elsewhere.
 fn mirror(of: &CameraPlan, policy: &Policy, random: &mut SmallRng) -> CameraPlan {
+    mirror_of(of, "mirror", policy, random)
+}
+
+fn mirror_of(of: &CameraPlan, tenant: &str, policy: &Policy, random: &mut SmallRng) -> CameraPlan {
     let condemned_at = seconds(random, 12.0, 60.0);
     let sees_after = if random.random_bool(0.5) { Duration::ZERO } else { seconds(random, 0.0, 6.0) };
-    let key = "mirror/camera-0".parse().expect("a key");
+    let key = format!("{tenant}/camera-0").parse().expect("a key");
     CameraPlan {
         key,
         sees_after,
@@ -203,6 +252,22 @@ fn life(local: bool, random: &mut SmallRng) -> Life {
         at += seconds(random, 5.0, 30.0);
     }
     Life { calls, lasts, ends, phases, pause: seconds(random, 0.0, 6.0) }
+}
+
+/// It lasts, mostly without a fault, and ends well or is killed.
+fn calm_life(local: bool, random: &mut SmallRng) -> Life {
+    let lasts = seconds(random, 10.0, 40.0);
+    let mut phases = Vec::new();
+    if random.random_bool(0.3) {
+        let at = seconds(random, 0.5, 10.0);
+        phases = vec![(at, faults(local, random)), (at + seconds(random, 1.0, 10.0), Faults::default())];
+    }
+    let ends = match random.random_range(0..4) {
+        0 => Ends::Kill,
+        1 => Ends::PowerCut,
+        _ => Ends::Stop,
+    };
+    Life { calls: u64::MAX, lasts, ends, phases, pause: seconds(random, 0.0, 6.0) }
 }
 
 /// Some while a sweep begins, some of footage that goes.

@@ -25,7 +25,8 @@ use vigie::retention::{Policy, sweep};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::retrieve::timeline::{Timeline, timeline};
-use vigie::spool::{Spool, Tasks};
+use vigie::seal::{Sealer, Tasks};
+use vigie::spool::Spool;
 use vigie::store::{Listed, Store};
 use vigie::twin::{Depth, Twin};
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
@@ -112,6 +113,7 @@ fn second(n: u32, first: u32, pictures: usize) -> Fragment {
         first_received: received,
         last_received: received,
         followed: true,
+        arrivals: Vec::new(),
         losses: Vec::new(),
     }
 }
@@ -201,8 +203,7 @@ impl Side {
         let twin =
             Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
         let dedup = Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone());
-        spool.reduce_with(Arc::new(dedup));
-        let tasks = Some(spool.start().unwrap());
+        let tasks = Some(Sealer::new(spool.clone()).comparing(dedup).start().unwrap());
         spool.recover().await.unwrap();
         let ahead = Ticks90k(ahead_ms * TICKS_PER_SECOND / 1_000);
         let cameras = town.cameras.clone();

@@ -126,3 +126,40 @@ async fn an_index_made_anew_is_judged_by_its_newest_footage() {
     sweep_for(&mut world, 5 * HOUR).await;
     assert_eq!(objects(&world), 0);
 }
+
+/// A clock that is off by `off` while a pack is recorded, then is set right. Expects how old the pack is when it goes.
+async fn check_misdated(off: i64, sweep_while_wrong: bool) {
+    let a = camera("t/a", 2 * DAY, DAY);
+    let mut world = World::new(vec![a.clone()], policy(), time("2026-03-10T12:00:00Z")).await;
+    // What the time service and the index know before.
+    world.sweeper.sweep().await.unwrap();
+    world.clock.step(Ticks90k(off));
+    let boot = world.clock.boot();
+    let base = world.clock.read().base();
+    world.index.write(vec![Change::RunBase { run: RunId([0; 16]), boot, base }]).await.unwrap();
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    world.record(0, &a, HOUR).await;
+    if sweep_while_wrong {
+        sweep_for(&mut world, HOUR).await;
+    }
+    world.clock.step(Ticks90k(-off));
+    let begun = world.clock.read().mono;
+    while objects(&world) > 0 {
+        tokio::time::advance(SWEEP).await;
+        world.sweeper.sweep().await.unwrap();
+        let age = world.clock.read().mono - begun + Duration::from_secs(3_600);
+        assert!(age <= Duration::from_secs(2 * 86_400), "off by {off}: kept for {age:?}");
+    }
+    let age = world.clock.read().mono - begun + Duration::from_secs(3_600);
+    let margin = policy().margin().to_duration() + Duration::from_secs(2 * 3_600) + SWEEP * 3;
+    assert!(age + margin >= Duration::from_secs(2 * 86_400), "off by {off}: destroyed after {age:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn footage_of_a_wrong_clock_goes_by_when_it_was_filmed() {
+    for off in [HOUR, -HOUR, 20 * DAY, -20 * DAY, 400 * DAY] {
+        check_misdated(off, false).await;
+    }
+    check_misdated(HOUR, true).await;
+    check_misdated(20 * DAY, true).await;
+}

@@ -32,6 +32,8 @@ const WINDOW: Ticks90k = millis(20_000);
 const WINDOW_MAX: Ticks90k = millis(60_000);
 /// Footage that ended longer ago than this is not live.
 const STALE: Ticks90k = millis(30_000);
+/// The recording may be ahead of the clock by so much, where that is slewed.
+const AHEAD_MAX: Ticks90k = millis(5_000);
 /// `EXT-X-TARGETDURATION` of a camera that sends a picture a second or more often.
 const TARGET_SECONDS_MIN: u64 = 1;
 /// Numbers begin at the count of these since the Unix epoch.
@@ -81,8 +83,8 @@ impl Grown {
     }
 }
 
-/// Where live footage ends: on the recording's own timeline, which may differ from the clock while a step of it is
-/// being absorbed.
+/// Where live footage ends: on the recording's own timeline, which is another than the clock's from when that was set
+/// until the next random access point.
 async fn newest(footage: &Footage, camera: &CameraKey, now: WallTime) -> Result<Option<WallTime>, RetrieveError> {
     if let Some((_, table)) = footage.packs.live(camera)
         && let Some(fragment) = table.fragments.last()
@@ -90,7 +92,8 @@ async fn newest(footage: &Footage, camera: &CameraKey, now: WallTime) -> Result<
         return Ok(Some(fragment.wall_end()));
     }
     let end = footage.index.extent(camera).await?.map(|extent| extent.end());
-    Ok(end.filter(|&end| now.since(end) < STALE))
+    // What a wrong clock put into the future is not live.
+    Ok(end.filter(|&end| (-AHEAD_MAX.0..STALE.0).contains(&now.since(end).0)))
 }
 
 /// What the index has, and what grows. A pack that is sealed between the two looks may be in neither: then both are
@@ -107,6 +110,8 @@ async fn rows_and_live(
         let mut rows = footage.index.segments(camera, range).await?;
         // What others record of the same camera comes later than one's own.
         rows.retain(|row| !footage.packs.is_foreign(camera, row.pack));
+        let misdated = footage.index.misdated(camera).await?;
+        rows.retain(|row| misdated.iter().all(|run| run.run != row.run));
         let live = growing();
         if id(&before) == id(&live) {
             return Ok((rows, live));

@@ -1,14 +1,17 @@
-//! From a pack's fragments to its index rows; the recorder and recovery build the same rows through this.
+//! What a pack means as rows: plain functions from a fragment table to what the index learns of it.
+//!
+//! Recording, recovery, adoption, holds, repair and rebuilding write the same rows through this. Absent on purpose: files,
+//! SQL, clocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::index::dedup::{Claim, Refers};
-use crate::index::{Change, PackRow, PackState, SEGMENT_DURATION_MAX, SegmentRow};
+use super::dedup::{Claim, Refers};
+use super::{Change, PackRow, PackState, SEGMENT_DURATION_MAX, SegmentRow};
 use crate::media::{Gap, GapCause};
 use crate::pack::{FragmentEntry, HoldFacts, PackTable};
-use crate::units::{PackId, RunId, TimeRange, WallTime};
+use crate::units::{KeyId, PackId, RunId, TimeRange, WallTime};
 
 /// The segments of one pack, growing.
 #[derive(Debug)]
@@ -153,6 +156,36 @@ pub fn lost_with(table: &PackTable, damaged: impl IntoIterator<Item = u32>) -> V
         }
     }
     lost
+}
+
+/// The changes that make the index know a pack as it grows, its segments and its gaps.
+pub fn changes_of(rows: &Rows) -> Vec<Change> {
+    let camera = &rows.pack.camera;
+    let begin = Change::BeginRun { camera: camera.clone(), run: rows.pack.run, start: rows.pack.start };
+    let mut changes = vec![begin, Change::OpenPack(rows.pack.clone())];
+    if let Some(hold) = &rows.hold {
+        changes.push(Change::PlaceHold { camera: camera.clone(), hold: hold.clone() });
+        changes.push(Change::KeepFor { pack: rows.pack.id, hold: hold.id });
+    }
+    changes.extend(rows.segments.iter().map(|segment| Change::PutSegment {
+        camera: camera.clone(),
+        segment: segment.clone(),
+        pack_bytes: rows.pack.bytes,
+    }));
+    changes.extend(rows.gaps.iter().map(|&gap| Change::PutGap { camera: camera.clone(), gap }));
+    changes
+}
+
+/// Everything that a whole pack says to the index, its own file having `bytes` bytes, encrypted under `key` if it is; nothing
+/// where it has no footage. Written again, it changes nothing.
+pub fn whole_pack(table: &PackTable, bytes: u64, key: Option<KeyId>) -> Vec<Change> {
+    let Some(rows) = rows_of(table, bytes) else { return Vec::new() };
+    let pack = rows.pack.id;
+    let mut changes = changes_of(&rows);
+    changes.extend(key.map(|key| Change::SealedUnder { pack, key }));
+    changes.extend(places_told(table, bytes));
+    changes.push(Change::SealPack { pack, bytes });
+    changes
 }
 
 /// By what a pack is found again (one that stays for a hold by nothing: no bytes of others shall lie in it), and where

@@ -1,127 +1,42 @@
-//! From growing to sealed: packs are finished, flushed, told to the index, and left for the store.
+//! The end of a pack that grew: its fragment table is written, it is flushed and gets the name of a whole pack.
 //!
-//! Invariant: each step can be cut off and taken up again by recovery: a pack is first whole on disk, then in the
-//! store, then stored in the index.
+//! Invariant: each step can be cut off and taken up again, by another attempt or by recovery.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::StreamExt;
-use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use super::recover::changes_of;
-use super::segments::{Segments, rows_of};
 use super::{Growing, Spool, SpoolError, lock};
 use crate::index::Change;
+use crate::index::of_pack::{Segments, changes_of, rows_of};
 use crate::machine;
 use crate::media::{Gap, GapCause};
 use crate::pack::{PackError, PackHeader, PackTable, reader, writer::PackWriter};
-use crate::store::shape::Lane;
 use crate::units::{CameraKey, WallTime};
 
-/// Packs sealed at a time: most of it is waiting for the disk, whose journal commits what comes together together.
-const SEALS_AT_ONCE: usize = 32;
 /// Bytes of a file written again at a time.
 const REWRITE_BYTES: usize = 256 * 1024;
-/// Without news, the store is tried this often.
-pub(super) const RETRY_MIN: Duration = Duration::from_secs(1);
-/// A store that keeps failing is tried this often.
-pub(super) const RETRY_MAX: Duration = Duration::from_secs(60);
 
-/// Seals what the recorders hand over, until the spool is closed and the queue is empty.
-pub(super) async fn seal_queue(spool: Spool, queue: mpsc::Receiver<Arc<Growing>>) {
-    let packs = futures::stream::unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
-    packs
-        .for_each_concurrent(SEALS_AT_ONCE, |pack| {
-            let spool = spool.clone();
-            async move { spool.seal_now(pack).await }
-        })
-        .await;
+/// A pack that was finished.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// Size of its file; `None` when nothing of the pack is worth keeping.
+    pub(crate) bytes: Option<u64>,
+    /// What the index has to learn with it.
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Spool {
-    /// Seals one pack, trying until it succeeds: a full disk gets room again, an index comes back.
-    pub(super) async fn seal_now(&self, pack: Arc<Growing>) {
-        let id = pack.header.pack;
-        let mut wait = RETRY_MIN;
-        loop {
-            match self.try_seal(&pack).await {
-                Ok(()) => break,
-                Err(e) if self.0.closing.is_cancelled() => {
-                    warn!(pack = %id, error = %e, "a pack is left unsealed: the next start recovers it");
-                    break;
-                }
-                Err(e) => {
-                    error!(pack = %id, camera = %pack.header.camera, error = %e, "sealing failed and will be tried again");
-                    self.0.closing.run_until_cancelled(tokio::time::sleep(wait)).await;
-                    wait = (wait * 2).min(RETRY_MAX);
-                }
-            }
-        }
-        lock(&self.0.growing).remove(&id);
+    /// Finishes a pack: from here on its file is whole, durable, and waits in the spool. May be done again.
+    pub(crate) async fn finish_pack(&self, pack: &Arc<Growing>) -> Result<Finished, SpoolError> {
+        let (spool, pack) = (self.clone(), pack.clone());
+        let (bytes, changes) = blocking(move || spool.finish(&pack)).await?;
+        Ok(Finished { bytes, changes })
     }
 
-    async fn try_seal(&self, pack: &Arc<Growing>) -> Result<(), SpoolError> {
-        let header = pack.header.clone();
-        let (spool, growing) = (self.clone(), pack.clone());
-        let _turn = pack.turn.lock().await;
-        let (mut whole, mut changes) = blocking(move || spool.finish(&growing)).await?;
-        let compared = match &mut whole {
-            Some(bytes) => self.reduce(&header.camera, header.pack, bytes, &mut changes).await,
-            None => Ok(None),
-        };
-        let compared = match compared {
-            Ok(turn) => turn,
-            Err(e) => {
-                pack.give_back(changes);
-                return Err(e);
-            }
-        };
-        let sealed = whole.map(|bytes| Change::SealPack { pack: header.pack, bytes });
-        // Before the pack leaves the spool: an object that no row knows would be found by nobody.
-        if let Err(e) = self.0.index.write(changes.iter().cloned().chain(sealed).collect()).await {
-            pack.give_back(changes);
-            return Err(e.into());
-        }
-        if whole.is_none() {
-            return Ok(());
-        }
-        // Before the next pack of the domain is compared: from here on this one is what its file says.
-        lock(&self.0.growing).remove(&header.pack);
-        drop(compared);
-        // Renaming costs nothing and is done at once; sending is the drain's, which has time. The pack is sealed: nothing
-        // that fails from here on may seal it again.
-        let waits = self.must_wait(&header).await.unwrap_or_else(|error| {
-            warn!(pack = %header.pack, %error, "the index does not say whether a pack may be stored: it waits in the spool");
-            true
-        });
-        if self.0.store.local_root(&header.camera).is_some() && !waits {
-            match self.store_whole(Lane::Backlog, &header.camera, header.pack).await {
-                Ok(_) => return Ok(()),
-                Err(e) => {
-                    warn!(pack = %header.pack, error = %e, "the store did not take a pack: it waits in the spool")
-                }
-            }
-        }
-        self.wake_drain(&header.camera);
-        Ok(())
-    }
-
-    /// Whether this pack, which the index knows as sealed, must not be stored yet.
-    async fn must_wait(&self, header: &PackHeader) -> Result<bool, SpoolError> {
-        if self.0.store.shared(&header.camera).is_none() {
-            return Ok(false);
-        }
-        let row = self.0.index.any_pack(header.pack).await?;
-        Ok(row.is_some_and(|row| self.waits_its_turn(&header.camera, header.pack, row.end)))
-    }
-
-    /// Writes the fragment table, flushes, and gives the pack its whole name. Gives its size, `None` when nothing of the
-    /// pack is worth keeping, and what the index must learn.
     fn finish(&self, pack: &Growing) -> Result<(Option<u64>, Vec<Change>), SpoolError> {
         let mut state = lock(&pack.state);
         let (id, camera) = (pack.header.pack, &pack.header.camera);
