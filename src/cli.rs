@@ -21,9 +21,11 @@ mod ls;
 mod operate;
 mod probe;
 mod rebuild_index;
+mod retention;
 mod run;
 mod show;
 mod stats;
+mod store;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -71,6 +73,12 @@ pub(crate) enum Command {
     /// Look after the keys of encrypted stores
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Show which stores the gateway knows, and put another in the place of one
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    /// Show a shorter retention before it takes effect, and confirm it
+    #[command(subcommand)]
+    Retention(retention::Retention),
     /// Measure what recording costs on this machine
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -231,6 +239,8 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Fsck(args) => block_on(fsck::run(args)),
         Command::Stats(args) => block_on(stats::run(args)),
         Command::Keys(args) => keys::run(args),
+        Command::Store(args) => block_on(store::run(args)),
+        Command::Retention(args) => block_on(retention::run(args)),
         Command::RebuildIndex(args) => block_on(rebuild_index::run(args)),
     }
 }

@@ -21,7 +21,8 @@ pub use self::master::MasterKeys;
 pub use self::secret::Surroundings;
 use self::section::{Report, Section};
 pub use self::store::{Cap, DEFAULT_STORE, SendOrder, Shared, StoreChoice, StoreConfig, Verify};
-use crate::units::{CameraId, DomainId, TenantId};
+use crate::policy::{Cadence, CameraPolicy};
+use crate::units::{CameraId, CameraKey, DomainId, TenantId, Ticks90k};
 
 mod build;
 mod local_time;
@@ -36,9 +37,6 @@ mod tests;
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// In a shared store, what another gateway wrote is deleted so much later than one's own: only when that gateway does not.
-pub const TAKEOVER: Duration = Duration::from_secs(300);
 
 /// The whole configuration, validated.
 #[derive(Clone, Debug)]
@@ -125,11 +123,19 @@ pub struct Sweep {
     pub interval: Duration,
     /// Between condemning a pack and deleting its object.
     pub grace: Duration,
+    /// A change that destroys more than before takes effect so much later, unless it is confirmed.
+    pub change: Duration,
+}
+
+impl Sweep {
+    fn cadence(&self, is_shared: bool) -> Cadence {
+        Cadence { interval: self.interval, grace: self.grace, is_shared }
+    }
 }
 
 impl Default for Sweep {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(60), grace: Duration::from_secs(60) }
+        Self { interval: Duration::from_secs(60), grace: Duration::from_secs(60), change: DAY }
     }
 }
 
@@ -233,8 +239,28 @@ impl Config {
     /// minimum while its oldest must be gone by the maximum, and the sweep condemns so early that a failed round or a
     /// slow store does not make it late.
     pub fn retention_margin(recording: &Recording, sweep: &Sweep, is_shared: bool) -> Duration {
-        let takeover = if is_shared { TAKEOVER } else { Duration::ZERO };
-        recording.pack_duration_max + sweep.grace + 4 * sweep.interval + Duration::from_secs(120) + takeover
+        recording.pack_duration_max + sweep.cadence(is_shared).margin()
+    }
+
+    /// What holds for each camera's footage, in the order of the file.
+    pub fn policies(&self) -> Vec<CameraPolicy> {
+        let is_shared = self.stores.iter().any(|store| store.shared.is_some());
+        let of = |tenant: &Tenant, camera: &Camera| {
+            let named = camera.store.store.as_ref().or(tenant.store.store.as_ref());
+            let store = named.and_then(|name| self.stores.iter().find(|store| store.name == *name));
+            let store = store.unwrap_or_else(|| self.default_store());
+            CameraPolicy {
+                camera: CameraKey { tenant: tenant.id.clone(), camera: camera.id.clone() },
+                maximum: Ticks90k::from_duration(camera.retention.max),
+                minimum: Ticks90k::from_duration(camera.retention.min),
+                store: store.name.clone(),
+                encrypted: store.encrypt,
+                dedup_domain: tenant.dedup_domain.clone(),
+                cadence: self.retention.cadence(is_shared),
+                time_zone: self.time_zone.clone(),
+            }
+        };
+        self.tenants.iter().flat_map(|tenant| tenant.cameras.iter().map(move |camera| of(tenant, camera))).collect()
     }
 
     /// Reads and validates a file, with secrets from the process's surroundings.

@@ -250,6 +250,70 @@ pub enum Fact {
     ForeignPackGone { pack: PackId },
     /// A pack that another gateway stored cannot be used.
     ForeignPackUnusable { pack: PackId },
+    /// Footage that was due was not in its store any more.
+    PackAbsent { from: WallTime, reason: DestructionReason },
+    /// Footage that is due cannot be deleted.
+    DeletionFailed,
+    /// Footage that is due is deleted again.
+    DeletionWorks,
+    /// Footage is kept longer than its maximum.
+    OverAge { packs: u64, oldest: WallTime },
+    /// No footage is kept longer than its maximum any more.
+    OverAgeEnded,
+    /// The disk does not hold what the retention asks for.
+    DiskTooSmall { hours: u64 },
+    /// A shorter retention waits; so much of what there is now it destroys.
+    RetentionChange { max_hours: u64, from: WallTime, packs: u64, bytes: u64 },
+    /// A shorter retention took effect.
+    RetentionChanged { max_hours: u64, min_hours: u64, confirmed: bool },
+    /// A camera is not configured any more; its footage keeps its policy.
+    CameraRemoved { max_hours: u64 },
+    /// A store has not been identified yet.
+    StoreNotIdentified { store: StoreName },
+    /// A store has no marker, and the index knows it.
+    StoreMissing { store: StoreName },
+    /// A store has the marker of another.
+    StoreOther { store: StoreName },
+    /// Something else answers in a store's place.
+    StoreUnreadable { store: StoreName },
+    /// A store belongs to another gateway key.
+    StoreOtherKey { store: StoreName },
+    /// The known store is there again.
+    StoreKnown { store: StoreName },
+    /// A store is used for the first time.
+    StoreNew { store: StoreName },
+    /// A store was in use before, and the index did not know it.
+    StoreFound { store: StoreName },
+    /// An operator put a store in the place of another.
+    StoreReplaced { store: StoreName },
+    /// A bucket keeps versions of what is deleted.
+    StoreVersioned { store: StoreName },
+    /// A store held packs that the index did not know.
+    StoreCompared { store: StoreName, objects: u64, adopted: u64, due: u64, unreadable: u64 },
+    /// The packs of a store are in the index again.
+    IndexRebuilt { store: StoreName, objects: u64, adopted: u64, due: u64, unreadable: u64 },
+    /// What became of the index: the index is missing or empty.
+    IndexMissing,
+    /// What became of the index: the index is damaged and kept under another name.
+    IndexDamaged,
+    /// What became of the index: the index is not the one that was used here last.
+    IndexOther,
+    /// What became of the index: the index is an older copy, or has lost its log.
+    IndexOlder,
+    /// The gateway's key: gateway.key is missing.
+    GatewayKeyMissing,
+    /// The gateway's key: gateway.key holds another key than the index knows.
+    GatewayKeyOther,
+    /// The gateway's key: gateway.key does not hold a key.
+    GatewayKeyDamaged,
+    /// The gateway's key: gateway.key can be read by other users: run `chmod 600` on it.
+    GatewayKeyOpen,
+    /// A day key that packs need has no file.
+    KeyMissing { key: KeyId, packs: u64 },
+    /// A day key is there again.
+    KeyFound { key: KeyId },
+    /// A key of encrypted packs could not be used; the log names it.
+    KeyUnusable,
 }
 
 /// Who may read a fact in a scope that a tenant can read.
@@ -328,6 +392,38 @@ impl Fact {
             Self::NothingInCommon => ("nothing_in_common", Warning, Everyone),
             Self::ForeignPackGone { .. } => ("foreign_pack_gone", Critical, Everyone),
             Self::ForeignPackUnusable { .. } => ("foreign_pack_unusable", Warning, Everyone),
+            Self::PackAbsent { .. } => ("pack_absent", Warning, Everyone),
+            Self::DeletionFailed => ("deletion_failed", Critical, Everyone),
+            Self::DeletionWorks => ("deletion_works", Info, Everyone),
+            Self::OverAge { .. } => ("over_age", Critical, Everyone),
+            Self::OverAgeEnded => ("over_age_ended", Info, Everyone),
+            Self::DiskTooSmall { .. } => ("disk_too_small", Critical, Operator),
+            Self::RetentionChange { .. } => ("retention_change", Warning, Everyone),
+            Self::RetentionChanged { .. } => ("retention_changed", Info, Everyone),
+            Self::CameraRemoved { .. } => ("camera_removed", Warning, Everyone),
+            Self::StoreNotIdentified { .. } => ("store_not_identified", Warning, Operator),
+            Self::StoreMissing { .. } => ("store_missing", Critical, Operator),
+            Self::StoreOther { .. } => ("store_other", Critical, Operator),
+            Self::StoreUnreadable { .. } => ("store_unreadable", Critical, Operator),
+            Self::StoreOtherKey { .. } => ("store_other_key", Critical, Operator),
+            Self::StoreKnown { .. } => ("store_known", Info, Operator),
+            Self::StoreNew { .. } => ("store_new", Info, Operator),
+            Self::StoreFound { .. } => ("store_found", Warning, Operator),
+            Self::StoreReplaced { .. } => ("store_replaced", Warning, Operator),
+            Self::StoreVersioned { .. } => ("store_versioned", Critical, Operator),
+            Self::StoreCompared { .. } => ("store_compared", Warning, Operator),
+            Self::IndexRebuilt { .. } => ("index_rebuilt", Warning, Operator),
+            Self::IndexMissing => ("index_missing", Critical, Operator),
+            Self::IndexDamaged => ("index_damaged", Critical, Operator),
+            Self::IndexOther => ("index_other", Critical, Operator),
+            Self::IndexOlder => ("index_older", Critical, Operator),
+            Self::GatewayKeyMissing => ("gateway_key_missing", Critical, Operator),
+            Self::GatewayKeyOther => ("gateway_key_other", Critical, Operator),
+            Self::GatewayKeyDamaged => ("gateway_key_damaged", Critical, Operator),
+            Self::GatewayKeyOpen => ("gateway_key_permissions", Critical, Operator),
+            Self::KeyMissing { .. } => ("key_missing", Critical, Operator),
+            Self::KeyFound { .. } => ("key_found", Info, Operator),
+            Self::KeyUnusable => ("key_unusable", Critical, Operator),
         }
     }
 

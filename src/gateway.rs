@@ -6,6 +6,7 @@
 //! what recording costs most. A reload changes cameras, tenants, access tokens and retention; cameras that stay as they
 //! were keep their sessions.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,15 +14,18 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::watch as channel;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-pub use self::open::{Opened, index_path, key_places, lock, open, parts, vault};
+use self::open::Beside;
+pub use self::open::{Opened, gateway_key, index_path, key_places, lock, open, parts, vault};
 pub use self::pulse::Pulse;
 use self::recorders::Recorders;
 pub use self::recorders::{CameraChanges, continuity};
+use self::watch::{CatchingUp, OwnWatch, StoreWatch};
 use crate::config::{Camera, Config};
 use crate::dedup::Dedup;
 use crate::hold::{Disk, Holds};
@@ -31,6 +35,8 @@ use crate::keys::KeysError;
 use crate::keys::vault::VaultError;
 use crate::keys::vault::master::BadMasterKey;
 use crate::metrics::Sources;
+use crate::policy::CameraPolicy;
+use crate::rebuild::walk::{Walker, unknown_camera};
 use crate::record::{Limits, Shared};
 use crate::retention::relieve::Reliever;
 use crate::retention::{self, Policy};
@@ -38,9 +44,10 @@ use crate::retrieve::Footage;
 use crate::seal::Sealer;
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
+use crate::store::identity::Identified;
 use crate::store::{Store, StoreError};
 use crate::twin::Twin;
-use crate::units::{CameraKey, Ticks90k};
+use crate::units::CameraKey;
 
 mod clock;
 mod files;
@@ -49,6 +56,7 @@ mod pulse;
 mod recorders;
 mod services;
 mod tick;
+mod watch;
 
 /// Sessions being opened at a time.
 const OPENING_AT_ONCE: usize = 64;
@@ -123,12 +131,11 @@ pub struct Gateway {
     opened: Opened,
     footage: Footage,
     service: http::Service,
-    policy: watch::Sender<Policy>,
+    policy: channel::Sender<Policy>,
     recorders: Recorders,
     seal_tasks: crate::seal::Tasks,
     /// What sealing the last packs waits for.
     tasks: TaskTracker,
-    prober: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<()>,
     reloads: mpsc::Receiver<ReloadRequest>,
     stop_recording: CancellationToken,
@@ -154,23 +161,31 @@ impl Gateway {
         let listener = TcpListener::bind(config.http_listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let preparing = async {
-            let opened = open(config, false).await?;
+            let (opened, beside) = open::open_for_gateway(config).await?;
             let Opened { index, spool, packs, keys, .. } = &opened;
+            open::configure(config, &opened).await?;
+            let catching_up = begin_catching_up(&opened, &beside).await;
+            if beside.condition().lacks_packs() {
+                // Packs of cameras that nothing else tells of.
+                let found = spool.pack_files().await?.into_iter();
+                let cameras: BTreeSet<CameraKey> = found.map(|found| found.camera).collect();
+                index.write(cameras.iter().map(|of| Change::KnowCamera(unknown_camera(of))).collect()).await?;
+            }
             let dedup = Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone());
             let seal_tasks = Sealer::new(spool.clone()).comparing(dedup).start()?;
-            index.write(vec![Change::Configure(camera_rows(config))]).await?;
             spool.recover().await?;
             clock::at_start(index, &*opened.clock).await?;
-            Ok::<_, GatewayError>((opened, seal_tasks))
+            Ok::<_, GatewayError>((opened, seal_tasks, beside, catching_up))
         };
-        let (opened, seal_tasks) = stop.run_until_cancelled(preparing).await.ok_or(GatewayError::Stopped)??;
+        let (opened, seal_tasks, beside, catching_up) =
+            stop.run_until_cancelled(preparing).await.ok_or(GatewayError::Stopped)??;
         let [stop_recording, stop_flushing, stop_serving] = [(); 3].map(|()| CancellationToken::new());
         let status = StatusBoard::default();
-        let Opened { index, spool, store, packs, clock, keys, .. } = &opened;
-        let prober = tokio::spawn(services::probe_stores(store.clone(), index.clone(), clock.clone()));
+        let Opened { index, spool, packs, clock, keys, .. } = &opened;
         let recorders = start_recorders(config, &opened, &status, &stop_recording).await?;
         let tasks = TaskTracker::new();
-        let policy = start_upkeep(config, &opened, &tasks, &stop_flushing)?;
+        let policy = start_upkeep(config, &opened, &tasks, &catching_up, &stop_flushing)?;
+        start_watches(config, &opened, &tasks, &beside, &catching_up, &stop_flushing);
         let holds = {
             let zone = config.time_zone.clone();
             let (index, spool, packs) = (index.clone(), spool.clone(), packs.clone());
@@ -200,7 +215,6 @@ impl Gateway {
             recorders,
             seal_tasks,
             tasks,
-            prober,
             server,
             reloads,
             stop_recording,
@@ -240,9 +254,9 @@ impl Gateway {
             return Err(GatewayError::NeedsRestart(what));
         }
         let access = Access::new(config.tenants.iter().map(|t| (&t.id, t.access_token.as_ref())))?;
-        let Opened { index, store, maxima, .. } = &self.opened;
-        index.write(vec![Change::Configure(camera_rows(config))]).await?;
-        maxima.replace(config, store);
+        let Opened { store, policies, .. } = &self.opened;
+        open::configure(config, &self.opened).await?;
+        policies.replace(config);
         self.policy.send_replace(policy(config, store));
         self.service.set_access(access);
         let changes = self.recorders.apply(config).await?;
@@ -264,7 +278,6 @@ impl Gateway {
             warn!("a recording thread ended badly: the next start recovers what it left");
         }
         self.stop_flushing.cancel();
-        self.prober.abort();
         self.tasks.close();
         self.tasks.wait().await;
         let Opened { index, spool, .. } = &self.opened;
@@ -314,28 +327,83 @@ fn start_upkeep(
     config: &Config,
     opened: &Opened,
     tasks: &TaskTracker,
+    catching_up: &CatchingUp,
     stop: &CancellationToken,
-) -> Result<watch::Sender<Policy>, GatewayError> {
+) -> Result<channel::Sender<Policy>, GatewayError> {
     let Opened { index, spool, store, packs, clock, keys, .. } = opened;
     let (flushed, within, until) = (spool.clone(), config.recording.durability, stop.clone());
     tasks.spawn(async move { flushed.flush_until(within, until).await });
     let all = camera_rows(config).into_iter().map(|row| row.key);
     let twin = Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
-    let known = twin.clone();
+    let (known, catching, of_sweep) = (twin.clone(), catching_up.clone(), store.clone());
     let (disk, reserve_bytes, spool_max) = (spool.clone(), config.disk_reserve_bytes, config.spool_bytes_max);
     let zone = config.time_zone.clone();
     let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
     let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
     let storage = retention::sweep::Storage::new(packs.clone(), free_bytes)
         .relieved_by(reliever)
-        .when(Arc::new(move |pack| known.may_delete(&pack.camera, pack.id)))
+        .unless(Arc::new(move |pack| {
+            if !known.may_delete(&pack.camera, pack.id) {
+                return Some("another gateway wrote it, and what else that stored is not known yet");
+            }
+            let waits = catching.holds(&of_sweep, pack);
+            waits.then_some("the packs of its store are being entered in the index")
+        }))
         .shredding(keys.vault().clone());
-    let (policy, changed) = watch::channel(policy(config, store));
-    let sweeper = retention::sweep::Sweeper::following(index.clone(), clock.clone(), storage, changed);
+    let (policy, changed) = channel::channel(policy(config, store));
+    let sweeper = retention::sweep::Sweeper::following(index.clone(), clock.clone(), storage, changed)
+        .confirmed_by(retention::confirm::file(&config.data_dir));
     tasks.spawn(sweeper.run(stop.clone()));
     tasks.spawn(twin.run(stop.clone()));
-    services::start_scrubs(config, opened, tasks, stop)?;
+    // By a substitute of the key every fragment would look damaged.
+    if keys.trouble().is_none() {
+        services::start_scrubs(config, opened, tasks, stop)?;
+    }
     Ok(policy)
+}
+
+/// Stores whose packs the index may not know. Local ones are looked at now: what recovers the spool may ask them.
+async fn begin_catching_up(opened: &Opened, beside: &Beside) -> CatchingUp {
+    let mut unknown = Vec::new();
+    for id in opened.store.ids() {
+        let mut may_have_packs = beside.condition().lacks_packs() || !beside.knows(opened.store.name(id));
+        if opened.store.is_local(id) {
+            match beside.identify(opened, id).await {
+                Ok(Identified::New(_)) => may_have_packs = false,
+                Ok(_) => {}
+                Err(error) => error!("{error}"),
+            }
+        }
+        if may_have_packs {
+            unknown.push(id);
+        }
+    }
+    CatchingUp::begin(unknown)
+}
+
+/// Watches over each store, and over keys and index.
+fn start_watches(
+    config: &Config,
+    opened: &Opened,
+    tasks: &TaskTracker,
+    beside: &Beside,
+    catching_up: &CatchingUp,
+    stop: &CancellationToken,
+) {
+    let Opened { index, store, packs, clock, .. } = opened.clone();
+    let own = OwnWatch {
+        opened: opened.clone(),
+        beside: beside.clone(),
+        index_path: index_path(config),
+        data_dir: config.data_dir.clone(),
+    };
+    tasks.spawn(own.run(stop.clone()));
+    let walker = Walker::new(index, store.clone(), packs, clock, config.time_zone.clone());
+    for id in store.ids() {
+        let (opened, beside, walker) = (opened.clone(), beside.clone(), walker.clone());
+        let watch = StoreWatch { opened, beside, walker, catching_up: catching_up.clone() };
+        tasks.spawn(watch.run(id, stop.clone()));
+    }
 }
 
 fn disk_for_holds(config: &Config, spool: &Spool) -> Disk {
@@ -383,19 +451,16 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
 
 /// The configuration's cameras as the index keeps them.
 pub fn camera_rows(config: &Config) -> Vec<CameraRow> {
-    let of_tenant = |tenant: &crate::config::Tenant| {
-        let id = tenant.id.clone();
-        let row = move |camera: &Camera| CameraRow {
-            key: CameraKey { tenant: id.clone(), camera: camera.id.clone() },
-            name: camera.name.clone(),
-            place: camera.place.clone(),
-            configured: true,
-            retention_max: Ticks90k::from_duration(camera.retention.max),
-            retention_min: Ticks90k::from_duration(camera.retention.min),
-        };
-        tenant.cameras.iter().map(row).collect::<Vec<_>>()
+    let cameras = config.tenants.iter().flat_map(|tenant| &tenant.cameras);
+    let row = |(policy, camera): (CameraPolicy, &Camera)| CameraRow {
+        key: policy.camera,
+        name: camera.name.clone(),
+        place: camera.place.clone(),
+        configured: true,
+        retention_max: policy.maximum,
+        retention_min: policy.minimum,
     };
-    config.tenants.iter().flat_map(of_tenant).collect()
+    config.policies().into_iter().zip(cameras).map(row).collect()
 }
 
 fn policy(config: &Config, store: &Store) -> Policy {
@@ -408,5 +473,6 @@ fn policy(config: &Config, store: &Store) -> Policy {
         stored_elsewhere: cameras.filter(|camera| !store.is_local(store.home(camera))).collect(),
         time_zone: config.time_zone.clone(),
         shared: store.is_shared().then(|| store.clone()),
+        stores: Some(store.clone()),
     }
 }

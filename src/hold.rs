@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::event::{Actor, Event, Fact};
 use crate::index::hold::HoldRow;
-use crate::index::{Change, Index, IndexError, PackRow};
+use crate::index::{Change, Index, IndexError, Outcome, PackRow};
 use crate::keys::Keys;
 use crate::machine;
 use crate::media::GapCause;
@@ -117,6 +117,8 @@ pub struct Absent {
 pub enum Why {
     /// It is being destroyed, or was: no hold brings it back.
     Destroyed,
+    /// It was due, and was not in the store any more.
+    WasAbsent,
     /// Nothing was recorded.
     Gap(GapCause),
     /// Nothing is recorded there, and nothing says why: before the camera's first footage, or a loss of a moment.
@@ -295,7 +297,10 @@ impl Holds {
         let gaps = gaps
             .iter()
             .filter_map(|gap| Some((TimeRange::new(gap.start, gap.end.unwrap_or(past))?, Why::Gap(gap.cause))));
-        let gone = register.iter().map(|entry| (entry.range, Why::Destroyed));
+        let gone = register.iter().map(|entry| match entry.outcome {
+            Outcome::Destroyed => (entry.range, Why::Destroyed),
+            Outcome::WasAbsent => (entry.range, Why::WasAbsent),
+        });
         for (span, why) in going.chain(gaps).chain(gone) {
             explain(&mut holes, span, why, &mut absent);
         }

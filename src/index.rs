@@ -31,11 +31,15 @@ pub mod clock;
 pub mod damage;
 mod database;
 pub mod dedup;
+pub mod examine;
 pub mod figures;
 pub mod hold;
+pub mod identity;
 pub mod keys;
 pub mod of_pack;
+pub mod policy;
 pub mod query;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod twin;
@@ -121,6 +125,31 @@ impl PackState {
 }
 
 pub use crate::event::DestructionReason as Reason;
+
+/// What came of a pack that was to be destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Its bytes were found, and deleted.
+    Destroyed = 1,
+    /// There was nothing to delete: another gateway, or something outside Vigie, had removed it.
+    WasAbsent = 2,
+}
+
+impl Outcome {
+    /// The word in events and in the register.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Destroyed => "destroyed",
+            Self::WasAbsent => "was_absent",
+        }
+    }
+
+    /// From the number that rows hold.
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Destroyed, Self::WasAbsent].into_iter().find(|outcome| *outcome as u8 == code)
+    }
+}
 
 /// A pack, to find its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,13 +254,15 @@ pub struct RunRow {
     pub timeline_offset: Ticks90k,
 }
 
-/// What was destroyed of one camera, one UTC day of footage, for one reason.
+/// What was destroyed, or was found absent, of one camera, one UTC day of footage, for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletionRow {
     /// From the first to the last instant destroyed.
     pub range: TimeRange,
     /// Why.
     pub reason: Reason,
+    /// Whether there was anything to destroy.
+    pub outcome: Outcome,
     /// How many packs.
     pub packs: u64,
     /// Their size.
@@ -272,6 +303,46 @@ pub enum Change {
     },
     /// The configuration's cameras, all of them: those absent become unconfigured. Creates tenants too.
     Configure(Vec<CameraRow>),
+    /// The same, but bounds that would destroy more than those in force wait until this instant; those in force and
+    /// those that come hold until then, whichever keeps more.
+    ConfigureFrom {
+        /// The configuration's cameras, all of them.
+        cameras: Vec<CameraRow>,
+        /// When lower bounds take effect.
+        at: WallTime,
+    },
+    /// A camera that only its packs tell of; a known one stays as it is.
+    KnowCamera(CameraRow),
+    /// Bounds whose time has come take effect, each with an event, `retention_changed`.
+    ApplyPolicies {
+        /// Now.
+        now: WallTime,
+    },
+    /// An operator says that these bounds, which wait, take effect at once.
+    ConfirmPolicy {
+        /// Whose.
+        camera: CameraKey,
+        /// The maximum that waits; another one stays.
+        retention_max: Ticks90k,
+        /// The minimum that waits.
+        retention_min: Ticks90k,
+        /// Now.
+        now: WallTime,
+    },
+    /// The camera's packs go to this store now.
+    UsesStore {
+        /// Whose.
+        camera: CameraKey,
+        /// Its name.
+        store: String,
+        /// When.
+        at: WallTime,
+    },
+    /// No pack lies in a store of this name any more.
+    ForgetStore {
+        /// Its name.
+        store: String,
+    },
     /// A session began to be recorded. A known run of that camera at most begins earlier by it.
     BeginRun {
         /// Which camera.
@@ -394,6 +465,12 @@ pub enum Change {
         /// Which packs.
         packs: Vec<PackId>,
     },
+    /// The bytes of these packs, which are being destroyed, were found: their destruction is one, even where a crash
+    /// comes between it and the register.
+    Seen {
+        /// Which packs.
+        packs: Vec<PackId>,
+    },
     /// What it covers stays from now on. A hold that is known stays as it is.
     PlaceHold {
         /// Whose footage.
@@ -439,6 +516,17 @@ pub enum Change {
         pack: PackId,
         /// When its bytes were gone.
         at: WallTime,
+        /// Whether there were any.
+        outcome: Outcome,
+    },
+    /// This index belongs to this store or key from now on; `None`: to none of that name any more.
+    Identify {
+        /// Kind of thing.
+        kind: identity::Kind,
+        /// Its name in the configuration, or empty.
+        name: String,
+        /// Its id.
+        id: Option<Vec<u8>>,
     },
     /// What retention keeps of its clock, in place of what it kept before.
     SteadyClock(SteadyClock),

@@ -27,6 +27,7 @@ pub mod media;
 pub mod metrics;
 pub mod pack;
 pub mod packs;
+pub mod policy;
 pub mod rebuild;
 pub mod record;
 pub mod retention;

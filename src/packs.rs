@@ -253,7 +253,7 @@ impl Packs {
         self.read_object_table(pack, bytes).await
     }
 
-    /// `None` where only a store elsewhere can have the pack.
+    /// `None` where the store has to be asked.
     async fn read_local_table(&self, pack: &PackRef) -> Result<Option<Whole>, ReadError> {
         let (id, open, vault) = (pack.id, self.opener(pack), self.spool.vault());
         // Opened, read and decoded in one go: a day's clip needs hundreds of tables, on all cores at once.
@@ -278,13 +278,12 @@ impl Packs {
         }
     }
 
-    /// Opens a file of the spool, or of a local store, and says whether it is one that grows; `None` where only a store
-    /// elsewhere can have the pack. Blocks.
+    /// Opens a file of the spool, or of a local store, and says whether it is one that grows; `None` where the store has
+    /// to be asked. Blocks.
     fn opener(&self, pack: &PackRef) -> impl FnOnce() -> Result<Option<(File, bool)>, ReadError> + Send + 'static {
         let growing = self.spool.open_path(&pack.camera, pack.id);
         let mut candidates: Vec<PathBuf> = self.spool.files(&pack.camera, pack.id).into();
         let local = self.store.local_file(&pack.camera, pack.id);
-        let has_remote = local.is_none();
         if pack.state == PackState::Stored {
             candidates.splice(0..0, local);
         } else {
@@ -302,7 +301,8 @@ impl Packs {
                     Err(source) => return Err(ReadError::Io { pack: id, source }),
                 }
             }
-            if has_remote { Ok(None) } else { Err(ReadError::NotFound(id)) }
+            // The store says that it is absent, once it is known to be the right one.
+            Ok(None)
         }
     }
 
@@ -393,11 +393,23 @@ impl Packs {
         self.forget_table(pack.id).await;
         // What is invalidated is dropped with the cache's next work; until then it would hold the pack's key.
         self.tables.run_pending_tasks().await;
-        self.store.delete(&pack.camera, pack.id).await.map_err(|source| ReadError::Store { pack: pack.id, source })?;
+        let stored = self.store.delete(&pack.camera, pack.id).await;
         let files = self.spool.files(&pack.camera, pack.id);
+        // Whatever the store does: what lies here is over too.
         let removed = machine::spawn_blocking(move || files.iter().try_for_each(|path| machine::remove_durably(path)));
         let removed = removed.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-        removed.map_err(|source| ReadError::Io { pack: pack.id, source })
+        removed.map_err(|source| ReadError::Io { pack: pack.id, source })?;
+        stored.map_err(|source| ReadError::Store { pack: pack.id, source })
+    }
+
+    /// Whether there are bytes of this pack: in the spool, or in a store.
+    pub async fn is_there(&self, pack: &PackRef) -> Result<bool, ReadError> {
+        let files = self.spool.files(&pack.camera, pack.id);
+        if blocking(pack.id, move || Ok(files.iter().any(|file| file.exists()))).await? {
+            return Ok(true);
+        }
+        let bytes = self.store.pack_bytes(&pack.camera, pack.id).await;
+        Ok(bytes.map_err(|source| ReadError::Store { pack: pack.id, source })?.is_some())
     }
 
     /// Whether another gateway wrote this pack.

@@ -18,11 +18,10 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 
 use crate::clock::Clock;
-use crate::config::Retention;
 use crate::index::carry::{Carried, carry_over};
 use crate::index::damage::{Lost, all_lost};
 use crate::index::of_pack::{changes_of, places_told, rows_of, rows_without};
-use crate::index::{CameraRow, Change, Index, IndexError, PackState};
+use crate::index::{CameraRow, Change, Index, IndexError, PackState, snapshot};
 use crate::keys::Keys;
 use crate::machine;
 use crate::media::GapCause;
@@ -31,6 +30,8 @@ use crate::packs::{PackRef, Packs};
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
 use crate::units::{CameraKey, PackId, RunId, Ticks90k, WallTime};
+
+pub mod walk;
 
 /// Packs whose tables are read at a time.
 const TABLES_AT_ONCE: usize = 16;
@@ -131,6 +132,10 @@ impl Rebuild {
         machine::spawn_blocking(move || {
             if old.exists() {
                 report.history = Some(carry_over(&old, &new));
+            }
+            let snapshot = snapshot::path(old.parent().unwrap_or(&old));
+            if !matches!(report.history, Some(Ok(_))) && snapshot.exists() {
+                report.history = Some(carry_over(&snapshot, &new));
             }
             report.kept = replace(&old, &new, clock.wall())?;
             Ok(report)
@@ -315,15 +320,7 @@ impl<'a> Builder<'a> {
         if self.cameras.contains_key(camera) {
             return Ok(());
         }
-        let retention = Retention::default();
-        let row = CameraRow {
-            key: camera.clone(),
-            name: camera.camera.to_string(),
-            place: String::new(),
-            configured: false,
-            retention_max: Ticks90k::from_duration(retention.max),
-            retention_min: Ticks90k::from_duration(retention.min),
-        };
+        let row = walk::unknown_camera(camera);
         self.cameras.insert(camera.clone(), row);
         self.report.unnamed.push(camera.clone());
         self.configure().await

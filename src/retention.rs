@@ -11,14 +11,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use jiff::ToSpan;
 use jiff::tz::TimeZone;
 
 use crate::index::{CameraRow, PackRow, PackState};
 use crate::packs::PackRef;
+use crate::policy::Cadence;
 use crate::store::Store;
 use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
+pub mod confirm;
 pub mod relieve;
 pub mod sweep;
 #[cfg(test)]
@@ -28,10 +29,7 @@ pub mod trusted;
 /// The maximum of a camera of which no policy is known: 30 days.
 pub const MAX_DEFAULT: Ticks90k = Ticks90k(30 * 24 * 3_600 * TICKS_PER_SECOND);
 
-pub use crate::config::TAKEOVER;
-
-/// A store that answers slowly, a sweep that starts late.
-const SLACK: Duration = Duration::from_secs(120);
+pub use crate::policy::{TAKEOVER, deadline, due_until};
 
 /// What holds for all cameras.
 #[derive(Clone, Debug)]
@@ -52,21 +50,21 @@ pub struct Policy {
     /// Stores of which some are shared with other gateways. What those wrote is theirs to delete: here it is
     /// [`TAKEOVER`] later, when it should long be gone.
     pub shared: Option<Store>,
+    /// All stores: one that is not the known one has nothing to delete, and makes no room.
+    pub stores: Option<Store>,
 }
 
 impl Policy {
     /// Whether deleting what is stored of this camera makes room.
     pub(crate) fn on_disk(&self, camera: &CameraKey) -> bool {
-        self.store_on_disk && !self.stored_elsewhere.contains(camera)
+        let is_known = |store: &Store| store.standing(store.home(camera)).is_ok();
+        self.store_on_disk && !self.stored_elsewhere.contains(camera) && self.stores.as_ref().is_none_or(is_known)
     }
 
-    /// How long before its deadline a pack is condemned, so that it is gone in time. The sweep may have just missed it,
-    /// then waits the grace time, and may just miss its end; each time one sweep more may fail. Where others' packs may
-    /// have to be deleted in their place, there is time for that too.
+    /// How long before its deadline a pack is condemned; see [`Cadence::margin`].
     pub fn margin(&self) -> Ticks90k {
-        let waits = self.interval.saturating_mul(4).saturating_add(self.grace).saturating_add(SLACK);
-        let takeover = if self.shared.is_some() { TAKEOVER } else { Duration::ZERO };
-        Ticks90k::from_duration(waits.saturating_add(takeover))
+        let cadence = Cadence { interval: self.interval, grace: self.grace, is_shared: self.shared.is_some() };
+        Ticks90k::from_duration(cadence.margin())
     }
 
     /// From condemning this pack to deleting it.
@@ -75,45 +73,6 @@ impl Policy {
         let takeover = if is_foreign { TAKEOVER } else { Duration::ZERO };
         Ticks90k::from_duration(self.grace.saturating_add(takeover))
     }
-}
-
-/// When footage that begins at `start` must be gone: after `max`, or one calendar month later where that is sooner. A
-/// day that the next month does not have is its last day.
-pub fn deadline(start: WallTime, max: Ticks90k, zone: &TimeZone) -> WallTime {
-    let month_later = zone.to_datetime(start.to_timestamp()).checked_add(1.month());
-    // An hour that the clock change repeats or leaves out counts as its earlier reading.
-    let month_later = month_later.and_then(|local| zone.to_ambiguous_timestamp(local).earlier());
-    let by_policy = start.saturating_add(max);
-    // Only the end of the year 9999 has no month after it.
-    month_later.map_or(by_policy, |month| WallTime::from_timestamp(month).min(by_policy))
-}
-
-/// The inverse of [`deadline`]: footage that starts at this instant or before is due at `now`, and none after it is.
-/// The last days of a month share the deadlines of the next month's last day, where a later start may be due sooner:
-/// what starts before a start that is due is taken as due too. Where the month decides and not `max`, that is up to a day
-/// (and a clock change) early.
-pub fn due_until(now: WallTime, max: Ticks90k, zone: &TimeZone) -> WallTime {
-    let by_policy = now.saturating_sub(max);
-    // Only the beginning of the year -9999 has no month before it.
-    month_before(now, zone).map_or(by_policy, |by_month| by_month.max(by_policy))
-}
-
-/// The last instant of which a month later is at or before `now`.
-fn month_before(now: WallTime, zone: &TimeZone) -> Result<WallTime, jiff::Error> {
-    let local = zone.to_datetime(now.to_timestamp());
-    let before = local.checked_sub(1.month())?;
-    let instant = |local| zone.to_ambiguous_timestamp(local).later().map(WallTime::from_timestamp);
-    if before.day() < local.day() {
-        // That month has no such day: all of it is a month ago.
-        return instant(before.end_of_day());
-    }
-    let last_day = local.date() == local.date().last_of_month();
-    let before = if last_day { before.date().last_of_month().to_datetime(local.time()) } else { before };
-    // In the hour before the clocks go forward and after they went back, later readings have sooner deadlines.
-    const HOUR: Ticks90k = Ticks90k(3_600 * TICKS_PER_SECOND);
-    let offset = |at: WallTime| i64::from(zone.to_offset(at.to_timestamp()).seconds());
-    let change_seconds = (offset(now.saturating_add(HOUR)) - offset(now.saturating_sub(HOUR))).abs();
-    Ok(instant(before)?.saturating_add(Ticks90k(change_seconds * TICKS_PER_SECOND)))
 }
 
 /// A camera's oldest whole packs.

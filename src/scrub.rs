@@ -26,6 +26,7 @@ use crate::packs::check::Scratch;
 use crate::packs::{PackRef, Packs, ReadError};
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
+use crate::store::identity::NotKnown;
 use crate::units::PackId;
 
 mod mend;
@@ -49,6 +50,12 @@ pub enum ScrubError {
     /// What was mended could not be put in the damaged file's place.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// It is not the store that the index knows.
+    #[error(transparent)]
+    NotKnown(#[from] NotKnown),
+    /// Footage cannot be checked without the gateway's key.
+    #[error("footage cannot be checked: {0}")]
+    NoKey(String),
     /// There is nowhere to read packs of a store elsewhere into.
     #[error("{path}: {source}; make room for a few packs there")]
     Scratch {
@@ -99,6 +106,10 @@ impl Scrubber {
 
     /// Checks every byte of a pack's own file, mends what can be mended, and reports what cannot.
     pub async fn examine(&self, id: PackId) -> Result<Verdict, ScrubError> {
+        // By another key every fragment would look damaged.
+        if let Some(trouble) = self.keys.trouble() {
+            return Err(ScrubError::NoKey(trouble.to_string()));
+        }
         for _ in 0..LOOKS_MAX {
             let row = self.index.any_pack(id).await?;
             let whole = |row: &PackRow| {

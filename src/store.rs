@@ -2,13 +2,14 @@
 //!
 //! A router: each camera has a home, the store that its packs go to, and perhaps former homes where earlier ones still
 //! lie. Reading asks the home first; deleting asks each.
-//! Invariant: a pack is one object, written with one PUT or one multipart upload; its name follows from its camera and
+//! Invariants: that an object is absent is concluded only from a store that is the known one ([`identity`]), and nothing is
+//! sent to or deleted in another. A pack is one object, written with one PUT or one multipart upload; its name follows from its camera and
 //! id alone. `put_pack` returns only after the store handed back the pack's end as it was sent.
 //! Absent on purpose: retries over minutes. The drain decides when to try again; the client retries for seconds only.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
@@ -22,17 +23,20 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, S3, SendOrder, Shared, StoreChoice, StoreConfig};
 use crate::keys::names::Names;
 use crate::machine::{self, Folders};
-use crate::units::{CameraKey, PackId, WallTime};
+use crate::units::{CameraKey, Fingerprint, PackId, StoreUid, WallTime};
 
 mod bucket;
 pub mod count;
 pub mod fault;
+pub mod identity;
+mod local;
 pub mod probe;
 mod s3;
 pub mod shape;
 pub mod upload;
 
 use bucket::Bucket;
+use identity::{Identified, NotKnown};
 use shape::{Lane, Way};
 
 /// Packs up to this size go up as one PUT; larger ones in parts of this size.
@@ -62,6 +66,9 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It is not the store that the index knows: nothing is sent there.
+    #[error(transparent)]
+    NotKnown(#[from] NotKnown),
     /// Somebody waits to delete the pack: it is not sent.
     #[error("the pack is to be deleted: it is not sent")]
     GivenUp,
@@ -92,7 +99,11 @@ pub enum StoreError {
 impl StoreError {
     /// The store is there and does not let us in: nothing gets better by waiting.
     pub fn refuses_credentials(&self) -> bool {
-        matches!(self, Self::Request(ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. }))
+        matches!(
+            self,
+            Self::Request(ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. })
+                | Self::NotKnown(NotKnown::Refused { .. })
+        )
     }
 
     /// The store does not keep what it is sent.
@@ -119,6 +130,8 @@ struct Router {
     /// The default first.
     buckets: Vec<Bucket>,
     cameras: HashMap<CameraKey, Homes>,
+    /// Stores that a camera used and that the configuration does not name.
+    gone: Mutex<HashMap<CameraKey, Vec<String>>>,
 }
 
 /// By their place among the buckets.
@@ -157,13 +170,16 @@ impl Store {
                 cameras.insert(key, Homes { now, former });
             }
         }
-        Ok(Self(Arc::new(Router { buckets, cameras })))
+        Ok(Self(Arc::new(Router { buckets, cameras, gone: Mutex::default() })))
     }
 
     /// One store for all: `file:///folder` (created if absent), `s3://bucket/prefix` or `memory:///`; what `s3` leaves
     /// open is taken from the usual `AWS_*` environment variables and then from the machine's instance profile.
     pub fn open(url: &Url, s3: &S3) -> Result<Self, StoreError> {
         let config = StoreConfig { s3: s3.clone(), ..StoreConfig::at(url.clone()) };
+        if let Ok(root) = url.to_file_path() {
+            std::fs::create_dir_all(&root).map_err(|source| StoreError::Io { path: root.clone(), source })?;
+        }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         Ok(Self::only(Bucket::open(&config, &jiff::tz::TimeZone::UTC, &clock)?))
     }
@@ -201,7 +217,78 @@ impl Store {
     }
 
     fn only(bucket: Bucket) -> Self {
-        Self(Arc::new(Router { buckets: vec![bucket], cameras: HashMap::new() }))
+        Self(Arc::new(Router { buckets: vec![bucket], cameras: HashMap::new(), gone: Mutex::default() }))
+    }
+
+    /// From now on each store has to be the one that the index knows by its name, if it knows one; the key is that under
+    /// which this gateway identifies fragments.
+    pub fn expect(&self, known: &BTreeMap<String, StoreUid>, key: Option<Fingerprint>) {
+        for bucket in &self.0.buckets {
+            bucket.expect(known.get(bucket.name()).copied(), key);
+        }
+    }
+
+    /// Packs of these cameras may lie in stores of these names too, which the configuration does not name.
+    pub fn expect_elsewhere(&self, gone: HashMap<CameraKey, Vec<String>>) {
+        *self.0.gone.lock().unwrap_or_else(PoisonError::into_inner) = gone;
+    }
+
+    /// Looks whether a store is the known one, and gives it a marker where it is used for the first time. The caller
+    /// tells the index, and then [`Store::know`].
+    pub async fn identify(&self, store: StoreId) -> Result<Identified, NotKnown> {
+        self.0.buckets[store.0].identify().await
+    }
+
+    /// The index knows the store by this id now.
+    pub fn know(&self, store: StoreId, uid: StoreUid) {
+        self.0.buckets[store.0].know(uid);
+    }
+
+    /// What the last look found; see [`identity`].
+    pub fn standing(&self, store: StoreId) -> Result<(), NotKnown> {
+        self.0.buckets[store.0].standing()
+    }
+
+    /// Whether a store is the known one, by an answer that is at most half a minute old. What is destroyed, sent or
+    /// called lost depends on it.
+    pub async fn ensure_known(&self, store: StoreId) -> Result<(), NotKnown> {
+        self.0.buckets[store.0].ensure_known_recently().await
+    }
+
+    /// An operator says that what lies there takes the place of the store that the index knows; see
+    /// [`identity::NotKnown::Other`].
+    pub async fn adopt(&self, store: StoreId, id: Option<StoreUid>) -> Result<Identified, NotKnown> {
+        self.0.buckets[store.0].adopt(id).await
+    }
+
+    /// An operator gave up the gateway's former key: the store belongs to this one.
+    pub async fn rekey(&self, store: StoreId, key: Fingerprint) -> Result<(), NotKnown> {
+        self.0.buckets[store.0].rekey(key).await
+    }
+
+    /// No store that may have packs of this camera has one of them: concluded only where each is the known one, by an
+    /// answer of this moment.
+    async fn ensure_absence(&self, camera: &CameraKey) -> Result<(), NotKnown> {
+        for bucket in self.buckets_of(camera) {
+            bucket.ensure_known(identity::RECENT_LOCAL).await?;
+        }
+        self.ensure_configured(camera)
+    }
+
+    fn ensure_configured(&self, camera: &CameraKey) -> Result<(), NotKnown> {
+        let gone = self.0.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        match gone.get(camera).and_then(|names| names.first()) {
+            Some(store) => Err(NotKnown::NotConfigured { store: store.clone(), camera: camera.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    fn buckets_of(&self, camera: &CameraKey) -> Vec<&Bucket> {
+        let all = &self.0.buckets;
+        match self.0.cameras.get(camera) {
+            Some(homes) => std::iter::once(&homes.now).chain(&homes.former).map(|at| &all[*at]).collect(),
+            None => all.iter().collect(),
+        }
     }
 
     /// Every store, the default first.
@@ -261,11 +348,7 @@ impl Store {
     /// Where a pack may lie: its camera's home first, then where earlier ones may. A camera that is no longer configured
     /// may have been anywhere.
     fn places(&self, camera: &CameraKey, pack: PackId) -> Vec<(&Bucket, Path)> {
-        let all = &self.0.buckets;
-        let buckets: Vec<&Bucket> = match self.0.cameras.get(camera) {
-            Some(homes) => std::iter::once(&homes.now).chain(&homes.former).map(|at| &all[*at]).collect(),
-            None => all.iter().collect(),
-        };
+        let buckets = self.buckets_of(camera);
         let paths = |bucket: &'_ Bucket| bucket.object_paths(camera, pack).collect::<Vec<_>>();
         buckets.into_iter().flat_map(|bucket| paths(bucket).into_iter().map(move |path| (bucket, path))).collect()
     }
@@ -314,6 +397,7 @@ impl Store {
         file: &FilePath,
     ) -> Result<Kept, StoreError> {
         let bucket = self.bucket(camera);
+        bucket.ensure_known_recently().await?;
         let object = self.object_path(camera, pack);
         if let Some(target) = bucket.local_file(&object) {
             let from = file.to_owned();
@@ -346,6 +430,7 @@ impl Store {
                 return Ok(Some(bytes));
             }
         }
+        self.ensure_absence(camera).await?;
         Ok(None)
     }
 
@@ -373,6 +458,7 @@ impl Store {
                 other => return other,
             }
         }
+        self.ensure_absence(camera).await?;
         Err(missing.unwrap_or(ObjectError::NotImplemented { operation: "get".into(), implementer: "no store".into() }))
     }
 
@@ -393,6 +479,14 @@ impl Store {
 
     /// Deletes a pack's object for good, wherever it may lie; an absent one counts as deleted.
     pub async fn delete(&self, camera: &CameraKey, pack: PackId) -> Result<(), ObjectError> {
+        for bucket in self.buckets_of(camera) {
+            match bucket.ensure_known_recently().await {
+                // Its names are the same under every key.
+                Err(NotKnown::OtherKey { .. }) if !bucket.is_opaque() => {}
+                known => known?,
+            }
+        }
+        self.ensure_configured(camera)?;
         for (bucket, path) in self.places(camera, pack) {
             bucket.delete(&path).await?;
             if let Some(file) = bucket.local_file(&path) {
@@ -407,18 +501,35 @@ impl Store {
 
     /// What this camera's store has of it with ids after this one and of the same day (UTC), in order.
     pub async fn list_day(&self, camera: &CameraKey, after: PackId) -> Result<Vec<Listed>, ObjectError> {
-        self.bucket(camera).list_day(camera, after).await
+        let bucket = self.bucket(camera);
+        bucket.ensure_known_recently().await?;
+        bucket.list_day(camera, after).await
     }
 
     /// The days (UTC) of which this camera's store has packs of it, as the least id of each, in order.
     pub async fn days(&self, camera: &CameraKey) -> Result<Vec<PackId>, ObjectError> {
-        self.bucket(camera).days(camera).await
+        let bucket = self.bucket(camera);
+        bucket.ensure_known_recently().await?;
+        bucket.days(camera).await
     }
 
     /// Every object under the prefixes, with the pack that its name says.
     pub fn list(&self) -> BoxStream<'static, Result<Listed, ObjectError>> {
         let this = self.clone();
-        stream::iter(0..self.0.buckets.len()).flat_map(move |at| this.0.buckets[at].list()).boxed()
+        stream::iter(self.ids()).flat_map(move |id| this.list_of(id)).boxed()
+    }
+
+    /// The same of one store.
+    pub fn list_of(&self, store: StoreId) -> BoxStream<'static, Result<Listed, ObjectError>> {
+        let this = self.clone();
+        let listing = async move {
+            let bucket = &this.0.buckets[store.0];
+            match bucket.ensure_known_recently().await {
+                Ok(()) => bucket.list(),
+                Err(e) => stream::iter([Err(ObjectError::from(e))]).boxed(),
+            }
+        };
+        stream::once(listing).flatten().boxed()
     }
 }
 

@@ -366,6 +366,24 @@ id_type!(
 );
 
 id_type!(
+    /// A store, by the id in its marker object ([`crate::store::identity`]): random.
+    StoreUid,
+    16
+);
+id_type!(
+    /// A key that is kept outside the index, by a hash that tells nothing of it.
+    Fingerprint,
+    8
+);
+
+impl StoreUid {
+    /// A new id.
+    pub fn generate() -> Self {
+        Self(crate::machine::random())
+    }
+}
+
+id_type!(
     /// One start of the machine: since then its monotonic clock counts.
     BootId,
     16

@@ -20,6 +20,7 @@ use crate::event::words::Language;
 use crate::event::{Event, Fact};
 use crate::index::{Change, Index, PackRow, PackState};
 use crate::spool::{Spool, SpoolError, WAITING_PAGE};
+use crate::store::identity::NotKnown;
 use crate::store::shape::{Lane, Way};
 use crate::store::{Store, StoreError, StoreId};
 use crate::units::{CameraKey, PackId};
@@ -43,6 +44,8 @@ enum Health {
     Away,
     Refused,
     Lies,
+    /// It is not the store that the index knows.
+    NotKnown,
 }
 
 /// What a round did.
@@ -186,6 +189,8 @@ impl Uploader {
             let (health, of_store) = match &e {
                 SpoolError::Store(e) if e.refuses_credentials() => (Health::Refused, true),
                 SpoolError::Store(e) if e.lies() => (Health::Lies, false),
+                SpoolError::Store(StoreError::NotKnown(NotKnown::Away { .. })) => (Health::Away, true),
+                SpoolError::Store(StoreError::NotKnown(_)) => (Health::NotKnown, true),
                 SpoolError::Store(StoreError::Request(_)) => (Health::Away, true),
                 _ => (Health::Away, false),
             };
@@ -263,6 +268,8 @@ impl Uploader {
             Health::Away => Fact::StoreAway { store },
             Health::Refused => Fact::StoreRefused { store },
             Health::Lies => Fact::StoreLies { store },
+            // Whoever watches over the stores says why.
+            Health::NotKnown => return,
         };
         let words = fact.words(Language::English);
         match now {

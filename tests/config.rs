@@ -126,7 +126,9 @@ fn each_mistake_gives_one_error_at_its_line() {
         (11, "max_days = 0", "retention.max_days", "from 1 to"),
         (11, "max_days = 30.5", "retention.max_days", "whole number"),
         (11, "min_days = 32", "retention.min_days", month),
-        (11, "max_days = 30\nmin_days = 30", "retention.min_days", "below the maximum"),
+        (11, "max_days = 30\nmin_days = 30", "retention.min_days", "28 days in February"),
+        (11, "max_days = 31\nmin_days = 28", "retention.min_days", "28 days in February"),
+        (11, "max_days = 20\nmin_days = 20", "retention.min_days", "below the maximum"),
         (11, "sweep_seconds = 0", "retention.sweep_seconds", "from 1 to 3600"),
         (11, "grace_seconds = 100000", "retention.grace_seconds", "from 0 to 86400"),
         (12, "[tenant]", "syntax", ""),
@@ -173,7 +175,7 @@ fn each_mistake_gives_one_error_at_its_line() {
         (22, "audio_legal_basis = \"\"\nplace = \"x\"", "tenant.camera.audio_legal_basis", "empty"),
         (22, "audio_legal_basis = true\nplace = \"x\"", "tenant.camera.audio_legal_basis", "text in quotes"),
         (22, "silence_seconds = 0\nplace = \"x\"", "tenant.camera.silence_seconds", "from 2 to 600"),
-        (22, "retention.min_hours = 744\nplace = \"x\"", "tenant.camera.retention.min_hours", "below the maximum"),
+        (22, "retention.min_hours = 744\nplace = \"x\"", "tenant.camera.retention.min_hours", "28 days in February"),
         (22, "place = \"x\"\nplace = \"y\"", "syntax", "duplicate"),
     ];
     for (line, text, key, part) in mistakes {
@@ -450,16 +452,39 @@ fn check_config_sizes_the_spool_of_a_remote_store_and_warns_of_a_small_disk() {
     let (_, out, _) = check_config(with_line(5, "url = \"s3://bucket/prefix\"").as_bytes());
     assert!(out.contains("days while the store is away"), "{out}");
     assert!(out.contains("kept at least 7 days, at most 30 days"), "{out}");
-    // Two cameras at 1 Gb/s, guaranteed for a month less an hour: 669 TB.
+    // Two cameras at 1 Gb/s, guaranteed for twenty days less an hour: 431 TB.
     let dir = TempDir::new().expect("a temporary directory");
     let file = dir.path().join("vigie.toml");
-    std::fs::write(&file, with_line(11, "max_days = 31\nmin_hours = 743").replace("min_days = 7", "min_hours = 743"))
+    std::fs::write(&file, with_line(11, "max_days = 20\nmin_hours = 479").replace("min_days = 7", "min_hours = 479"))
         .expect("written");
     let file = file.to_str().expect("UTF-8");
     let out = vigie(&["check-config", "--config", file, "--camera-mbps", "1000"]);
     let out = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(out.contains("minimum     668.7 TB"), "{out}");
+    assert!(out.contains("minimum     431.1 TB"), "{out}");
     assert!(out.contains("the disk cannot hold the guaranteed minimum"), "{out}");
+}
+
+#[test]
+fn check_config_does_not_call_sound_what_cannot_be() {
+    let base = "[data]\ndir = \"/nowhere/vigie\"\n";
+    let camera = "[[tenant.camera]]\nid = \"gate\"\nplace = \"here\"\nurl = \"rtsp://127.0.0.1:1/a\"\n";
+    let tenant = "[[tenant]]\nid = \"town\"\n";
+    let none = check_config(format!("{base}{tenant}").as_bytes());
+    let large = check_config(format!("{base}disk_reserve_mib = 104857600\n{tenant}{camera}").as_bytes());
+    for ((code, out, err), says) in [(none, "there is no camera"), (large, "disk_reserve_mib")] {
+        assert_eq!(code, Some(1), "{out}{err}");
+        assert!(out.contains("/vigie.toml: not sound") && out.contains(says), "{out}");
+    }
+    for (url, says) in [
+        ("file:///nowhere", "holds the data directory"),
+        ("file:///nowhere/vigie/keys/store", "lies in a directory that Vigie uses"),
+    ] {
+        let (code, _, err) = check_config(format!("{base}[store]\nurl = \"{url}\"\n{tenant}{camera}").as_bytes());
+        assert!(code == Some(78) && err.contains(says), "{url}: {err}");
+    }
+    let two = "[store]\nurl = \"s3://bucket/a\"\n[[stores]]\nname = \"cloud\"\nurl = \"s3://bucket/a/b\"\n";
+    let (code, _, err) = check_config(format!("{base}{two}{tenant}{camera}").as_bytes());
+    assert!(code == Some(78) && err.contains("lie in one another"), "{err}");
 }
 
 #[test]

@@ -127,6 +127,7 @@ async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
 fn stored_packs(dir: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = Vec::new();
     files(&dir.join("store"), &mut paths);
+    paths.retain(|path| path.extension().is_some_and(|e| e == "mp4"));
     // A pack's id begins with its time.
     paths.sort_by_key(|path| path.file_name().map(std::ffi::OsStr::to_owned));
     paths

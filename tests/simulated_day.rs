@@ -172,6 +172,7 @@ async fn a_day_keeps_exactly_what_the_policy_says_and_every_hole_has_its_cause()
         stored_elsewhere: std::collections::HashSet::new(),
         time_zone: jiff::tz::TimeZone::UTC,
         shared: None,
+        stores: None,
     };
     let sweeper = tokio::spawn(sweep::Sweeper::new(index.clone(), clock.clone(), storage, policy).run(stop.clone()));
 

@@ -8,28 +8,122 @@ use std::time::Duration;
 
 use vigie::clock::{Clock, SystemClock};
 use vigie::config::{Config, DEFAULT_STORE, Loaded, Retention, Tenant, Transport};
+use vigie::gateway;
+use vigie::index::Index;
+use vigie::index::examine::Companion;
 use vigie::retrieve::snapshot::missing_decoder;
 use vigie::store::Store;
 use vigie::store::probe::Verdict;
+use vigie::units::Ticks90k;
 
-use super::{CheckConfig, Failure};
+use super::{CheckConfig, Failure, retention};
 
 /// Prints the summary; the configuration's mistakes are the error.
 pub(super) async fn run(args: &CheckConfig) -> Result<(), Failure> {
     let loaded = Config::load(&args.config.config)?;
     let failed = |e: std::io::Error| Failure::Failed(format!("standard output: {e}"));
-    let free = |path: &Path| free_bytes(path).map_err(|e| Failure::Failed(format!("{}: {e}", path.display())));
-    let summary = summary(&loaded, args.camera_mbps, free(&local_disk(&loaded.config))?);
-    std::io::stdout().write_all(summary.as_bytes()).map_err(failed)?;
-    if args.probe { probe(&loaded.config).await } else { Ok(()) }
+    let free = |path: &Path| disk_of(path).map_err(|e| Failure::Failed(format!("{}: {e}", path.display())));
+    let disk = free(&local_disk(&loaded.config))?;
+    let problems = impossible(&loaded.config, free(&loaded.config.spool_dir)?.total_bytes);
+    let mut text = summary(&loaded, args.camera_mbps, disk.free_bytes, problems.is_empty());
+    for problem in &problems {
+        text.push_str(&format!("problem: {problem}\n"));
+    }
+    text.push_str(&changes(&loaded.config).await);
+    std::io::stdout().write_all(text.as_bytes()).map_err(failed)?;
+    if args.probe {
+        probe(&loaded.config).await?;
+    }
+    match problems.len() {
+        0 => Ok(()),
+        n => Err(Failure::Failed(format!(
+            "{n} {}: the configuration can be read, and cannot work",
+            plural(n, "problem")
+        ))),
+    }
+}
+
+/// What is well formed and cannot be.
+fn impossible(config: &Config, disk_bytes: u64) -> Vec<String> {
+    let mut problems = Vec::new();
+    if config.tenants.iter().all(|tenant| tenant.cameras.is_empty()) {
+        problems.push("there is no camera: nothing is recorded; add [[tenant.camera]]".to_owned());
+    }
+    if config.disk_reserve_bytes >= disk_bytes {
+        problems.push(format!(
+            "data.disk_reserve_mib ({}) is more than the disk of {} has ({}): nothing could be recorded",
+            bytes(config.disk_reserve_bytes as f64),
+            config.spool_dir.display(),
+            bytes(disk_bytes as f64)
+        ));
+    }
+    if let Some(max) = config.spool_bytes_max.filter(|max| *max > disk_bytes) {
+        problems.push(format!(
+            "data.spool_mib_max ({}) is more than the disk of {} has ({})",
+            bytes(max as f64),
+            config.spool_dir.display(),
+            bytes(disk_bytes as f64)
+        ));
+    }
+    problems
+}
+
+/// What the configuration changes of what there is, and destroys by it; empty where there is no index yet.
+async fn changes(config: &Config) -> String {
+    let mut text = String::new();
+    let Ok(index) = Index::open_read_only(&gateway::index_path(config)).await else { return text };
+    let now = SystemClock::default().wall();
+    let from = now.saturating_add(Ticks90k::from_duration(config.retention.change));
+    let Ok(known) = index.all_cameras().await else { return text };
+    let rows = gateway::camera_rows(config);
+    for row in known {
+        let key = &row.key;
+        match rows.iter().find(|now| now.key == *key) {
+            Some(next) if next.retention_max < row.retention_max => {
+                let (max, hours) = (next.retention_max, retention::hours);
+                let Ok(goes) = retention::destroyed_by(config, &index, key, max, from).await else { continue };
+                text.push_str(&format!(
+                    "change: {key} is kept at most {} h, {} h before: from {from} on, or once confirmed, this {}\n",
+                    hours(max),
+                    hours(row.retention_max),
+                    retention::what(goes)
+                ));
+            }
+            Some(next) if next.retention_min < row.retention_min => text.push_str(&format!(
+                "change: {key} is guaranteed for {} h, {} h before, from {from} on: a full disk may destroy what lies between\n",
+                retention::hours(next.retention_min),
+                retention::hours(row.retention_min)
+            )),
+            None if row.configured => text.push_str(&format!(
+                "change: {key} is not recorded any more: its footage stays until its maximum of {} h\n",
+                retention::hours(row.retention_max)
+            )),
+            _ => {}
+        }
+    }
+    text
 }
 
 /// Asks each store for what Vigie needs of it; a store that is away or refuses is a failure.
 async fn probe(config: &Config) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let stores = Store::of_config(config, &clock, None).map_err(|e| Failure::Failed(e.to_string()))?;
+    let known = Companion::load(&Companion::path(&config.data_dir)).map(|beside| beside.belongings());
+    let known = known.unwrap_or_default();
+    stores.expect(&known.stores, None);
     let mut failed = Vec::new();
-    for id in stores.ids() {
+    for (id, of) in stores.ids().zip(&config.stores) {
+        if known.stores.contains_key(&of.name) {
+            // Nothing is tried in a place that is not the store.
+            if let Err(e) = stores.ensure_known(id).await {
+                let text = format!("store {}:\n  {e}\n", of.name);
+                std::io::stdout().write_all(text.as_bytes()).map_err(Failure::failed)?;
+                failed.push(of.name.clone());
+                continue;
+            }
+        } else if let Ok(folder) = of.url.to_file_path() {
+            std::fs::create_dir_all(&folder).map_err(|e| Failure::Failed(format!("{}: {e}", folder.display())))?;
+        }
         let report = stores.probe(id, &*clock).await;
         let mut text = format!("store {}:\n", report.store);
         for finding in &report.findings {
@@ -56,12 +150,24 @@ fn local_disk(config: &Config) -> std::path::PathBuf {
     local_store.unwrap_or_else(|| config.spool_dir.clone())
 }
 
-/// Bytes free for this user on the file system of `path`, or of its nearest ancestor that exists.
-fn free_bytes(path: &Path) -> std::io::Result<u64> {
+/// A file system.
+struct Disk {
+    /// Free for this user.
+    free_bytes: u64,
+    total_bytes: u64,
+}
+
+/// The file system of `path`, or of its nearest ancestor that exists.
+fn disk_of(path: &Path) -> std::io::Result<Disk> {
     let mut missing = std::io::Error::from(std::io::ErrorKind::NotFound);
     for dir in path.ancestors() {
         match rustix::fs::statvfs(dir) {
-            Ok(stat) => return Ok(stat.f_bavail.saturating_mul(stat.f_frsize)),
+            Ok(stat) => {
+                return Ok(Disk {
+                    free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+                    total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+                });
+            }
             Err(rustix::io::Errno::NOENT) => {}
             Err(e) => missing = e.into(),
         }
@@ -69,7 +175,7 @@ fn free_bytes(path: &Path) -> std::io::Result<u64> {
     Err(missing)
 }
 
-fn summary(loaded: &Loaded, camera_mbps: f64, free_bytes: u64) -> String {
+fn summary(loaded: &Loaded, camera_mbps: f64, free_bytes: u64, is_sound: bool) -> String {
     let config = &loaded.config;
     let mut out = String::new();
     let mut line = |text: String| {
@@ -77,7 +183,7 @@ fn summary(loaded: &Loaded, camera_mbps: f64, free_bytes: u64) -> String {
         let _ = writeln!(out, "{text}");
     };
     let cameras: usize = config.tenants.iter().map(|t| t.cameras.len()).sum();
-    line(format!("{}: sound", loaded.file));
+    line(format!("{}: {}", loaded.file, if is_sound { "sound" } else { "not sound" }));
     line(format!("  data        {}", config.data_dir.display()));
     line(format!("  spool       {}", config.spool_dir.display()));
     for store in &config.stores {

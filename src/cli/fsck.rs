@@ -23,6 +23,12 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         repair(&config).await?;
     }
     let opened = gateway::open(&config, true).await.map_err(Failure::failed)?;
+    if args.read_data
+        && let Some(trouble) = opened.keys.trouble()
+    {
+        // By another key every fragment would look damaged.
+        return Err(Failure::failed(trouble));
+    }
     let settle = config.recording.durability + SETTLE;
     let gateway::Opened { index, spool, store, packs, .. } = opened;
     let fsck = Fsck { index, spool, store, packs, settle, read_data: args.read_data };

@@ -2,6 +2,9 @@
 
 use clap::Subcommand;
 use vigie::gateway;
+use vigie::index::identity::Kind;
+use vigie::index::{Change, Index};
+use vigie::keys::Keys as GatewayKeys;
 use vigie::keys::vault::rotate::{Rotated, rotate_own_master};
 use vigie::keys::vault::{Shown, Vault};
 use vigie::units::TenantId;
@@ -15,6 +18,11 @@ pub(crate) enum Keys {
     Show(ConfigArg),
     /// Wrap every tenant key by the configured master key; where Vigie made its own, make another
     RotateMaster(ConfigArg),
+    /// Give up a gateway key that is lost, and go on under its substitute; the gateway must be stopped
+    ///
+    /// What was recorded under the lost key plays as before where its store is not encrypted, but can never be checked again, and
+    /// objects of encrypted stores can never be found again.
+    GiveUpGatewayKey(ConfigArg),
     /// Give a tenant a new key, and wrap its day keys by that; no footage is written anew
     RotateTenant {
         /// Which tenant
@@ -28,6 +36,7 @@ pub(super) fn run(keys: Keys) -> Result<(), Failure> {
     match keys {
         Keys::Show(config) => shown(&open(&config)?),
         Keys::RotateMaster(config) => rotate_master(&config),
+        Keys::GiveUpGatewayKey(config) => super::block_on(give_up_gateway_key(config)),
         Keys::RotateTenant { tenant, config } => {
             let vault = open(&config)?;
             if !vault.list().map_err(Failure::failed)?.iter().any(|key| key.tenant == tenant) {
@@ -42,6 +51,27 @@ fn open(config: &ConfigArg) -> Result<Vault, Failure> {
     let config = config.load()?.config;
     let none = || Failure::Failed("no store is encrypted, and none was: there are no keys".into());
     gateway::vault(&config).map_err(Failure::failed)?.ok_or_else(none)
+}
+
+async fn give_up_gateway_key(args: ConfigArg) -> Result<(), Failure> {
+    let config = args.load()?.config;
+    let _held = gateway::lock(&config).map_err(Failure::failed)?;
+    let opened = gateway::open(&config, true).await.map_err(Failure::failed)?;
+    if opened.keys.trouble().is_none() {
+        return Err(Failure::Usage("the gateway's key is there, and is the right one".into()));
+    }
+    let path = gateway::gateway_key(&config);
+    let keys = GatewayKeys::promote_substitute(&path).map_err(Failure::failed)?;
+    let index = Index::open(&gateway::index_path(&config)).await.map_err(Failure::failed)?;
+    let id = Some(keys.fingerprint().0.to_vec());
+    let known = Change::Identify { kind: Kind::GatewayKey, name: String::new(), id };
+    index.write(vec![known]).await.map_err(Failure::failed)?;
+    index.close().await;
+    for id in opened.store.ids() {
+        let rekeyed = opened.store.rekey(id, keys.fingerprint()).await;
+        rekeyed.map_err(|e| Failure::Failed(format!("{e}; run this again when the store answers")))?;
+    }
+    show::print(&format!("the gateway's key in {} is {} now: back it up\n", path.display(), keys.fingerprint()))
 }
 
 fn rotate_master(args: &ConfigArg) -> Result<(), Failure> {

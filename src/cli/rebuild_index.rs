@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use vigie::gateway;
+use vigie::index::examine::Companion;
 use vigie::rebuild::{Rebuild, Report, Unreadable};
 
 use super::{ConfigArg, Failure, show};
@@ -12,7 +13,15 @@ use super::{ConfigArg, Failure, show};
 pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
     let config = args.load()?.config;
     let _held = gateway::lock(&config).map_err(Failure::failed)?;
-    let (keys, store, clock) = gateway::parts(&config).map_err(Failure::failed)?;
+    let known =
+        Companion::load(&Companion::path(&config.data_dir)).map(|beside| beside.belongings()).unwrap_or_default();
+    let (keys, store, clock) = gateway::parts(&config, &known).map_err(Failure::failed)?;
+    if let Some(trouble) = keys.trouble() {
+        return Err(Failure::failed(trouble));
+    }
+    for id in store.ids() {
+        store.ensure_known(id).await.map_err(Failure::failed)?;
+    }
     let rebuild = Rebuild {
         index: gateway::index_path(&config),
         cameras: gateway::camera_rows(&config),

@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 
 use super::secret::secret;
 use super::*;
+use crate::policy::SHORTEST_MONTH;
 
 /// CSI L252-5 allows one month; no month is longer.
 const RETENTION_DAYS_MAX: u64 = 31;
@@ -160,6 +161,7 @@ fn sweep(section: Section<'_>, recording: &Recording, is_shared: bool) -> (Sweep
     let sweep = Sweep {
         interval: seconds(&section, "sweep_seconds", 1..=3_600).unwrap_or(default.interval),
         grace: seconds(&section, "grace_seconds", 0..=86_400).unwrap_or(default.grace),
+        change: section.count("change_hours", 0..=720).map_or(default.change, |h| Duration::from_secs(h * 3_600)),
     };
     if is_shared && sweep.grace < sweep.interval {
         let advice =
@@ -185,14 +187,21 @@ fn retention(section: &Section<'_>, inherited: Retention, margin: Option<Duratio
     let set_here = ["min_hours", "min_days", "max_hours", "max_days"].into_iter().find(|key| section.has(key));
     if let Some(key) = set_here
         && sound
-        && retention.min + margin > retention.max
+        && retention.min + margin > retention.max.min(SHORTEST_MONTH)
     {
-        let message = format!(
-            "the guaranteed minimum ({} h) must be at least {} s below the maximum ({} h): a pack is deleted whole, after grace_seconds",
-            retention.min.as_secs() / 3_600,
-            margin.as_secs(),
-            retention.max.as_secs() / 3_600,
-        );
+        let (hours, margin_s) = (retention.min.as_secs() / 3_600, margin.as_secs());
+        let message = if retention.max > SHORTEST_MONTH {
+            format!(
+                "the guaranteed minimum ({hours} h) must be at least {margin_s} s below 672 h: the law's month has 28 days in \
+                 February, and a pack is deleted whole, after grace_seconds"
+            )
+        } else {
+            let max_hours = retention.max.as_secs() / 3_600;
+            format!(
+                "the guaranteed minimum ({hours} h) must be at least {margin_s} s below the maximum ({max_hours} h): a pack \
+                 is deleted whole, after grace_seconds"
+            )
+        };
         section.refuse(key, message);
         return inherited;
     }

@@ -119,6 +119,7 @@ pub(super) fn stores(
     sections.extend(root.tables("stores").into_iter().map(|section| (None, section)));
     let (mut names, mut places) = (HashMap::new(), HashMap::new());
     let mut stores = Some(Vec::new());
+    let mut taken: Vec<(StoreConfig, usize)> = Vec::new();
     for (name, section) in sections {
         let name = name.or_else(|| store_name(&section)).filter(|name| {
             let taken = names.insert(name.clone(), section.line_of("name"));
@@ -134,7 +135,10 @@ pub(super) fn stores(
                 && read.url.scheme() != "memory"
             {
                 section.refuse("url", format!("is the store of line {line} too: name one store for both"));
+            } else if let Some((_, line)) = taken.iter().find(|(of, _)| lie_in_one_another(of, read)) {
+                section.refuse("url", format!("and the store of line {line} lie in one another: keep them apart"));
             }
+            taken.push((read.clone(), section.line_of("url")));
         }
         section.close();
         match (&mut stores, read) {
@@ -143,6 +147,19 @@ pub(super) fn stores(
         }
     }
     stores
+}
+
+/// Whether the one's objects would be listed in the other.
+fn lie_in_one_another(a: &StoreConfig, b: &StoreConfig) -> bool {
+    if a.url.scheme() == "memory" || a.url.scheme() != b.url.scheme() || a.s3.endpoint != b.s3.endpoint {
+        return false;
+    }
+    let parts = |store: &StoreConfig| -> Vec<String> {
+        let path = store.url.path().split('/').filter(|part| !part.is_empty()).map(str::to_owned);
+        store.url.host_str().map(str::to_owned).into_iter().chain(path).collect()
+    };
+    let (a, b) = (parts(a), parts(b));
+    a.starts_with(&b) || b.starts_with(&a)
 }
 
 fn store_name(section: &Section<'_>) -> Option<String> {
@@ -222,7 +239,7 @@ fn store(
     if section.report().problem_count() == problems_before
         && let Some(url) = &url
     {
-        check_store(section, url, &s3, spool);
+        check_store(section, url, &s3, data, spool);
     }
     let scrub_days = section.count("scrub_days", 0..=3_650).and_then(|days| u32::try_from(days).ok());
     let url = url?;
@@ -376,12 +393,19 @@ fn endpoint(section: &Section<'_>, text: &str) -> Option<Url> {
     None
 }
 
-fn check_store(section: &Section<'_>, url: &Url, s3: &S3, spool: &Path) {
+fn check_store(section: &Section<'_>, url: &Url, s3: &S3, data: &Path, spool: &Path) {
     if let Ok(dir) = url.to_file_path()
         && url.scheme() == "file"
     {
         if dir.starts_with(spool) || spool.starts_with(&dir) {
             section.refuse("url", format!("{} and the spool {} lie in one another", dir.display(), spool.display()));
+        }
+        if data.starts_with(&dir) {
+            section
+                .refuse("url", format!("holds the data directory {}: name a directory apart from it", data.display()));
+        }
+        if dir.starts_with(data.join("keys")) || dir.starts_with(data.join("scrub")) {
+            section.refuse("url", format!("lies in a directory that Vigie uses: {}", dir.display()));
         }
         for key in ["endpoint", "region", "path_style"] {
             if section.has(key) {

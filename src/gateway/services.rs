@@ -9,12 +9,11 @@ use tracing::{error, info, warn};
 
 use super::GatewayError;
 use super::open::Opened;
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::{Event, Fact, TrialVerdict};
-use crate::index::{Change, Index};
+use crate::index::Change;
 use crate::scrub::Scrubber;
-use crate::store::Store;
+use crate::store::StoreId;
 use crate::store::probe::Verdict;
 
 /// One task for each store that is read and checked.
@@ -35,29 +34,31 @@ pub(super) fn start_scrubs(
     Ok(())
 }
 
-/// Says of each store what it lacks, in the log and as events. Recording does not wait for it.
-pub(super) async fn probe_stores(store: Store, index: Index, clock: Arc<dyn Clock>) {
-    for id in store.ids() {
-        let report = store.probe(id, &*clock).await;
-        let mut events = Vec::new();
-        for finding in report.complaints() {
-            let name = &report.store;
-            match finding.verdict {
-                Verdict::Refused => error!(store = %name, "{finding}"),
-                _ => warn!(store = %name, "{finding}"),
-            }
-            let verdict = match finding.verdict {
-                Verdict::Good | Verdict::Lacking => TrialVerdict::Lacking,
-                Verdict::Away => TrialVerdict::Away,
-                Verdict::Refused => TrialVerdict::Refused,
-            };
-            let fact = Fact::StoreProbe { store: Some(name.clone()), verdict };
-            events.push(Change::Event(Event::of_gateway(clock.wall(), fact)));
+/// Says of a store what it lacks, in the log and as events. Recording does not wait for it.
+pub(super) async fn probe_store(opened: &Opened, id: StoreId) {
+    let report = opened.store.probe(id, &*opened.clock).await;
+    let mut events = Vec::new();
+    for finding in report.complaints() {
+        let name = &report.store;
+        match finding.verdict {
+            Verdict::Refused => error!(store = %name, "{finding}"),
+            _ => warn!(store = %name, "{finding}"),
         }
-        if events.is_empty() {
-            info!(store = %report.store, "the store does all that is asked of it");
-        } else if let Err(error) = index.write(events).await {
-            warn!(%error, "the index did not take what was found out about a store");
-        }
+        let verdict = match finding.verdict {
+            Verdict::Good | Verdict::Lacking => TrialVerdict::Lacking,
+            Verdict::Away => TrialVerdict::Away,
+            Verdict::Refused => TrialVerdict::Refused,
+        };
+        let store = Some(name.clone());
+        let fact = match finding.is_versioned {
+            true => Fact::StoreVersioned { store },
+            false => Fact::StoreProbe { store, verdict },
+        };
+        events.push(Change::Event(Event::of_gateway(opened.clock.wall(), fact)));
+    }
+    if events.is_empty() {
+        info!(store = %report.store, "the store does all that is asked of it");
+    } else if let Err(error) = opened.index.write(events).await {
+        warn!(%error, "the index did not take what was found out about a store");
     }
 }

@@ -145,6 +145,7 @@ impl HoldStateView {
         let spans = |ranges: &[TimeRange]| ranges.iter().map(span).collect();
         let why = |why| match why {
             Why::Destroyed => "destroyed",
+            Why::WasAbsent => "was_absent",
             Why::Gap(cause) => cause.as_str(),
             Why::NotRecorded => "not_recorded",
         };

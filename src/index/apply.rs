@@ -5,7 +5,9 @@ use std::ops::Range;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::query::camera_id;
-use super::{CameraRow, Change, IndexError, PackRow, PackState, Reason, SEGMENT_DURATION_MAX, SegmentRow, SteadyClock};
+use super::{
+    CameraRow, Change, IndexError, Outcome, PackRow, PackState, Reason, SEGMENT_DURATION_MAX, SegmentRow, SteadyClock,
+};
 use crate::event::{Event, Fact};
 use crate::media::Gap;
 use crate::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TimeRange, WallTime};
@@ -16,7 +18,29 @@ const FORGOTTEN_ROWS_MAX: u32 = 20_000;
 /// Applies one change. On an error the caller undoes what was done of it.
 pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> {
     match change {
-        Change::Configure(cameras) => configure(db, cameras),
+        Change::Configure(cameras) => configure(db, cameras, None),
+        Change::ConfigureFrom { cameras, at } => configure(db, cameras, Some(*at)),
+        Change::KnowCamera(row) => {
+            if camera_id(db, &row.key)?.is_none() {
+                configure_one(db, row)?;
+            }
+            Ok(())
+        }
+        Change::ApplyPolicies { now } => super::policy::apply_due(db, *now),
+        Change::ConfirmPolicy { camera, retention_max, retention_min, now } => {
+            super::policy::confirm(db, known_camera(db, camera)?, *retention_max, *retention_min, *now)
+        }
+        Change::UsesStore { camera, store, at } => {
+            let sql = "INSERT INTO camera_store (camera, store, used_at) VALUES (?1, ?2, ?3)
+                       ON CONFLICT DO UPDATE SET used_at = max(used_at, ?3)";
+            exec(db, sql, params![known_camera(db, camera)?, store, at.0])?;
+            Ok(())
+        }
+        Change::ForgetStore { store } => {
+            exec(db, "DELETE FROM camera_store WHERE store = ?1", [store])?;
+            exec(db, "DELETE FROM identity WHERE kind = 'store' AND name = ?1", [store])?;
+            Ok(())
+        }
         Change::BeginRun { camera, run, start } => begin_run(db, camera, *run, *start),
         Change::RunBase { run, boot, base } => super::clock::run_base(db, *run, *boot, *base),
         Change::ClockBase { boot, base } => super::clock::clock_base(db, *boot, *base),
@@ -52,6 +76,8 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             packs.iter().try_for_each(|pack| Pack::find(db, *pack)?.condemn(db, *at, *reason))
         }
         Change::Doom { packs } => super::hold::doom(db, packs),
+        Change::Seen { packs } => super::hold::seen(db, packs),
+        Change::Identify { kind, name, id } => super::identity::identify(db, *kind, name, id.as_deref()),
         Change::PlaceHold { camera, hold } => super::hold::place(db, known_camera(db, camera)?, hold),
         Change::EndHold { hold, at } => super::hold::end(db, *hold, *at),
         Change::EndHoldsBefore { at } => super::hold::end_before(db, *at),
@@ -68,9 +94,9 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             found.leave(db)
         }
         Change::Forget { pack } => Pack::find(db, *pack)?.forget(db),
-        Change::Destroyed { pack, at } => {
+        Change::Destroyed { pack, at, outcome } => {
             let found = Pack::find(db, *pack)?;
-            found.register(db, *at)?;
+            found.register(db, *at, *outcome)?;
             found.forget(db)
         }
         Change::OpenGap { camera, start, cause } => {
@@ -129,17 +155,28 @@ fn known_camera(db: &Connection, camera: &CameraKey) -> Result<i64, IndexError> 
     camera_id(db, camera)?.ok_or_else(|| IndexError::Unknown(format!("camera {camera}")))
 }
 
-fn configure(db: &Connection, cameras: &[CameraRow]) -> Result<(), IndexError> {
+fn configure(db: &Connection, cameras: &[CameraRow], lower_from: Option<WallTime>) -> Result<(), IndexError> {
     exec(db, "UPDATE camera SET configured = 0", [])?;
     for row in cameras {
-        exec(db, "INSERT INTO tenant (name) VALUES (?1) ON CONFLICT DO NOTHING", [row.key.tenant.as_str()])?;
-        let sql = "INSERT INTO camera (tenant, camera, name, place, configured, retention_max, retention_min)
-                   VALUES ((SELECT id FROM tenant WHERE name = ?1), ?2, ?3, ?4, ?5, ?6, ?7)
-                   ON CONFLICT DO UPDATE SET name = ?3, place = ?4, configured = ?5, retention_max = ?6, retention_min = ?7";
-        let (tenant, camera) = (row.key.tenant.as_str(), row.key.camera.as_str());
-        let (max, min) = (row.retention_max.0, row.retention_min.0);
-        exec(db, sql, params![tenant, camera, row.name, row.place, row.configured, max, min])?;
+        match lower_from {
+            Some(at) => configure_one(db, &super::policy::in_force_until(db, row, at)?)?,
+            None => {
+                configure_one(db, row)?;
+                super::policy::forget_pending(db, &row.key)?;
+            }
+        }
     }
+    Ok(())
+}
+
+fn configure_one(db: &Connection, row: &CameraRow) -> Result<(), IndexError> {
+    exec(db, "INSERT INTO tenant (name) VALUES (?1) ON CONFLICT DO NOTHING", [row.key.tenant.as_str()])?;
+    let sql = "INSERT INTO camera (tenant, camera, name, place, configured, retention_max, retention_min)
+               VALUES ((SELECT id FROM tenant WHERE name = ?1), ?2, ?3, ?4, ?5, ?6, ?7)
+               ON CONFLICT DO UPDATE SET name = ?3, place = ?4, configured = ?5, retention_max = ?6, retention_min = ?7";
+    let (tenant, camera) = (row.key.tenant.as_str(), row.key.camera.as_str());
+    let (max, min) = (row.retention_max.0, row.retention_min.0);
+    exec(db, sql, params![tenant, camera, row.name, row.place, row.configured, max, min])?;
     Ok(())
 }
 
@@ -357,19 +394,19 @@ impl Pack {
     }
 
     /// Enters it in the register of destructions.
-    fn register(&self, db: &Connection, at: WallTime) -> Result<(), IndexError> {
+    fn register(&self, db: &Connection, at: WallTime, outcome: Outcome) -> Result<(), IndexError> {
         let reason = find(db, "SELECT reason FROM pack WHERE id = ?1", [self.id], |row| row.get::<_, Option<u8>>(0))?;
         let reason = reason.flatten().and_then(Reason::from_code);
         let reason = reason.ok_or_else(|| IndexError::Refused("a pack was destroyed that was not condemned".into()))?;
         let day = self.start.div_euclid(86_400 * TICKS_PER_SECOND);
-        let sql = "INSERT INTO deletion (camera, day, reason, start, until, packs, bytes, first_at, last_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?7)
+        let sql = "INSERT INTO deletion (camera, day, reason, outcome, start, until, packs, bytes, first_at, last_at)
+                   VALUES (?1, ?2, ?3, ?8, ?4, ?5, 1, ?6, ?7, ?7)
                    ON CONFLICT DO UPDATE SET start = min(start, ?4), until = max(until, ?5), packs = packs + 1,
                    bytes = bytes + ?6, first_at = min(first_at, ?7), last_at = max(last_at, ?7)
                    RETURNING packs";
         // A pack without footage covers its first tick.
         let until = self.until.max(self.start.saturating_add(1));
-        let values = params![self.camera, day, reason as u8, self.start, until, self.bytes, at.0];
+        let values = params![self.camera, day, reason as u8, self.start, until, self.bytes, at.0, outcome as u8];
         let packs = find(db, sql, values, |row| row.get::<_, i64>(0))?;
         if packs != Some(1) {
             return Ok(());
@@ -377,7 +414,11 @@ impl Pack {
         let sql = "SELECT t.name, c.camera FROM camera c JOIN tenant t ON t.id = c.tenant WHERE c.id = ?1";
         let camera = find(db, sql, [self.camera], |row| super::query::camera_key(row, 0, 1))?;
         let camera = camera.ok_or_else(|| IndexError::Unknown("the camera of a pack".to_owned()))?;
-        let fact = Fact::PackDeleted { from: WallTime(self.start), reason };
+        let from = WallTime(self.start);
+        let fact = match outcome {
+            Outcome::Destroyed => Fact::PackDeleted { from, reason },
+            Outcome::WasAbsent => Fact::PackAbsent { from, reason },
+        };
         put_event(db, &Event::of_camera(at, &camera, fact))
     }
 }
@@ -418,14 +459,15 @@ pub(super) fn put_event(db: &Connection, event: &Event) -> Result<(), IndexError
 fn forget_events(db: &Connection, before: WallTime) -> Result<(), IndexError> {
     let bound = params![before.0, FORGOTTEN_ROWS_MAX];
     exec(db, "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE at < ?1 ORDER BY at LIMIT ?2)", bound)?;
-    let sql = "DELETE FROM deletion WHERE (camera, day, reason) IN
-               (SELECT camera, day, reason FROM deletion WHERE last_at < ?1 LIMIT ?2)";
+    let sql = "DELETE FROM deletion WHERE (camera, day, reason, outcome) IN
+               (SELECT camera, day, reason, outcome FROM deletion WHERE last_at < ?1 LIMIT ?2)";
     exec(db, sql, bound)?;
     exec(
         db,
         "DELETE FROM hold WHERE closed < ?1 AND NOT EXISTS (SELECT 1 FROM pack WHERE pack.hold = hold.id)",
         [before.0],
     )?;
+    exec(db, "DELETE FROM pending_policy WHERE camera IN (SELECT id FROM camera WHERE configured = 0)", [])?;
     let sql = "DELETE FROM camera WHERE configured = 0
                AND NOT EXISTS (SELECT 1 FROM pack WHERE pack.camera = camera.id)
                AND NOT EXISTS (SELECT 1 FROM run WHERE run.camera = camera.id)

@@ -32,12 +32,14 @@ pub fn carry_over(from: &Path, to: &Path) -> Result<Carried, IndexError> {
     db.execute("ATTACH ?1 AS old", [path])?;
     let mut carried = Carried::default();
     carried.cut_off = copy(&db, &mut carried).err();
-    db.execute_batch("DETACH old")?;
+    db.execute_batch("DROP TABLE IF EXISTS temp.same_camera; DROP TABLE IF EXISTS temp.same_tenant; DETACH old")?;
     Ok(carried)
 }
 
 fn copy(db: &Connection, carried: &mut Carried) -> Result<(), IndexError> {
+    db.execute_batch(CAMERAS)?;
     db.execute_batch(SAME_CAMERAS)?;
+    db.execute_batch(BELONGINGS)?;
     carried.deletions = db.execute(DELETIONS, [])?;
     db.execute(HOLDS, [])?;
     carried.gaps = db.execute(GAPS, [])? + db.execute(OPEN_GAPS, [])?;
@@ -55,6 +57,21 @@ const SAME_CAMERAS: &str = "INSERT INTO tenant (name) SELECT name FROM old.tenan
          JOIN main.camera n ON n.tenant = t.now_id AND n.camera = o.camera;
      CREATE UNIQUE INDEX temp.same_camera_by_then ON same_camera (then_id);";
 
+/// Cameras that only the old index knows: their names, places and the policy that they had.
+const CAMERAS: &str = "INSERT INTO tenant (name) SELECT name FROM old.tenant WHERE true ON CONFLICT DO NOTHING;
+     INSERT INTO main.camera (tenant, camera, name, place, configured, retention_max, retention_min)
+         SELECT n.id, o.camera, o.name, o.place, 0, o.retention_max, o.retention_min FROM old.camera o
+         JOIN old.tenant t ON t.id = o.tenant JOIN main.tenant n ON n.name = t.name WHERE true ON CONFLICT DO NOTHING;";
+
+/// What waits, where packs may lie, and which stores and keys the index belongs to.
+const BELONGINGS: &str = "INSERT INTO main.pending_policy
+         SELECT c.now_id, p.retention_max, p.retention_min, p.at FROM old.pending_policy p
+         JOIN same_camera c ON c.then_id = p.camera WHERE true ON CONFLICT DO NOTHING;
+     INSERT INTO main.camera_store SELECT c.now_id, s.store, s.used_at FROM old.camera_store s
+         JOIN same_camera c ON c.then_id = s.camera WHERE true ON CONFLICT DO NOTHING;
+     INSERT INTO main.identity SELECT kind, name, id FROM old.identity WHERE kind IN ('store', 'gateway_key')
+         ON CONFLICT DO NOTHING;";
+
 /// Holds are in their packs, but for those that have none yet, and that some are over.
 const HOLDS: &str = "INSERT INTO main.hold
          (hold, camera, start, until, reference, requester, reason, ends, placed, closed)
@@ -63,7 +80,7 @@ const HOLDS: &str = "INSERT INTO main.hold
      ON CONFLICT (hold) DO UPDATE SET closed = excluded.closed";
 
 const DELETIONS: &str = "INSERT INTO main.deletion
-     SELECT c.now_id, d.day, d.reason, d.start, d.until, d.packs, d.bytes, d.first_at, d.last_at
+     SELECT c.now_id, d.day, d.reason, d.outcome, d.start, d.until, d.packs, d.bytes, d.first_at, d.last_at
      FROM old.deletion d JOIN same_camera c ON c.then_id = d.camera WHERE true ON CONFLICT DO NOTHING";
 
 /// Lost packets (cause 10) travel in their packs, and so do gaps that footage follows.

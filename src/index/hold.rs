@@ -160,14 +160,20 @@ impl Index {
         .await
     }
 
-    /// For retention: those of these packs that are doomed.
-    pub async fn doomed(&self, packs: Vec<PackId>) -> Result<Vec<PackId>, IndexError> {
+    /// For retention: whether a hold keeps this pack from being destroyed.
+    pub async fn is_held(&self, pack: PackId) -> Result<bool, IndexError> {
+        let sql = format!("SELECT 1 FROM pack p WHERE p.pack = ?1 AND {COVERED}");
+        self.readers.read(move |db| Ok(one(db, &sql, [pack.0], |_| Ok(()))?.is_some())).await
+    }
+
+    /// For retention: those of these packs that are doomed, each with whether its bytes were found before.
+    pub async fn doomed(&self, packs: Vec<PackId>) -> Result<Vec<(PackId, bool)>, IndexError> {
         self.readers
             .read(move |db| {
-                let sql = "SELECT 1 FROM doomed d JOIN pack p ON p.id = d.pack WHERE p.pack = ?1";
+                let sql = "SELECT d.seen FROM doomed d JOIN pack p ON p.id = d.pack WHERE p.pack = ?1";
                 let mut doomed = Vec::new();
                 for pack in packs {
-                    doomed.extend(one(db, sql, [pack.0], |_| Ok(()))?.map(|()| pack));
+                    doomed.extend(one(db, sql, [pack.0], |row| row.get::<_, bool>(0))?.map(|seen| (pack, seen)));
                 }
                 Ok(doomed)
             })
@@ -297,9 +303,18 @@ pub(super) fn covers(db: &Connection, pack: i64) -> Result<bool, IndexError> {
 
 pub(super) fn doom(db: &Connection, packs: &[PackId]) -> Result<(), IndexError> {
     let sql = format!(
-        "INSERT OR IGNORE INTO doomed SELECT p.id FROM pack p WHERE p.pack = ?1 AND p.state = 3 AND NOT {COVERED}"
+        "INSERT OR IGNORE INTO doomed (pack) SELECT p.id FROM pack p WHERE p.pack = ?1 AND p.state = 3 AND NOT {COVERED}"
     );
     packs.iter().try_for_each(|pack| exec(db, &sql, [pack.0]).map(drop))
+}
+
+/// The bytes of these packs were found.
+pub(super) fn seen(db: &Connection, packs: &[PackId]) -> Result<(), IndexError> {
+    for pack in packs {
+        let sql = "UPDATE doomed SET seen = 1 WHERE pack = (SELECT id FROM pack WHERE pack = ?1)";
+        exec(db, sql, [pack.0])?;
+    }
+    Ok(())
 }
 
 pub(super) fn place(db: &Connection, camera: i64, hold: &HoldFacts) -> Result<(), IndexError> {

@@ -5,7 +5,7 @@
 use rusqlite::{Connection, params};
 
 use super::apply::exec;
-use super::query::one;
+use super::query::{one, rows};
 use super::{Index, IndexError};
 use crate::units::KeyId;
 
@@ -15,6 +15,13 @@ impl Index {
         let sql = "SELECT packs FROM day_key WHERE key = ?1";
         let packs = self.readers.read(move |db| one(db, sql, params![key.0], |row| row.get::<_, i64>(0))).await?;
         Ok(u64::try_from(packs.unwrap_or(0)).unwrap_or(0))
+    }
+
+    /// Day keys that packs are encrypted under, and how many packs each.
+    pub async fn day_keys(&self) -> Result<Vec<(KeyId, u64)>, IndexError> {
+        let sql = "SELECT key, packs FROM day_key WHERE packs > 0";
+        let read = |row: &rusqlite::Row<'_>| Ok((KeyId(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs()));
+        self.readers.read(move |db| rows(db, sql, [], read)).await
     }
 }
 

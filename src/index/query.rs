@@ -3,11 +3,13 @@
 //! Invariant: a tenant's question goes through `camera_id` or `tenant_id`, the only places where a name becomes a
 //! number of the index; the numbers never leave this module and its siblings.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, types};
 
 use super::hold::COVERED;
 use super::{
-    CameraRow, DeletionRow, EventRow, GapRow, Index, IndexError, PackRow, PackState, Reason, RunRow,
+    CameraRow, DeletionRow, EventRow, GapRow, Index, IndexError, Outcome, PackRow, PackState, Reason, RunRow,
     SEGMENT_DURATION_MAX, SegmentRow, SteadyClock,
 };
 use crate::event::Event;
@@ -119,8 +121,8 @@ impl Index {
     /// What was destroyed of a camera's footage of this range, by start: the register of destructions.
     pub async fn deletions(&self, key: &CameraKey, range: TimeRange) -> Result<Vec<DeletionRow>, IndexError> {
         self.of_camera(key, move |db, camera| {
-            let sql = "SELECT start, until, reason, packs, bytes, first_at, last_at FROM deletion
-                       WHERE camera = ?1 AND until > ?2 AND start < ?3 ORDER BY start";
+            let sql = "SELECT start, until, reason, packs, bytes, first_at, last_at, outcome FROM deletion
+                       WHERE camera = ?1 AND until > ?2 AND start < ?3 ORDER BY start, outcome";
             rows(db, sql, params![camera, range.start().0, range.end().0], deletion_row)
         })
         .await
@@ -133,6 +135,20 @@ impl Index {
             one(db, &sql, params![pack.0, camera], pack_row)
         })
         .await
+    }
+
+    /// Across tenants, for the walk over a store: those of these packs that have a row.
+    pub async fn known_packs(&self, packs: Vec<PackId>) -> Result<HashSet<PackId>, IndexError> {
+        self.readers
+            .read(move |db| {
+                let mut known = HashSet::new();
+                for pack in packs {
+                    let found = one(db, "SELECT 1 FROM pack WHERE pack = ?1", [pack.0], |_| Ok(()))?;
+                    known.extend(found.map(|()| pack));
+                }
+                Ok(known)
+            })
+            .await
     }
 
     /// Across tenants, for retention and the drain: packs in this state, oldest start first.
@@ -471,6 +487,7 @@ fn deletion_row(row: &Row<'_>) -> rusqlite::Result<DeletionRow> {
     Ok(DeletionRow {
         range: time_range(row.get(0)?, row.get(1)?)?,
         reason: Reason::from_code(code).ok_or_else(|| foreign(2, format!("deletion reason {code}")))?,
+        outcome: Outcome::from_code(row.get(7)?).ok_or_else(|| foreign(7, "outcome of a deletion".to_owned()))?,
         packs: row.get::<_, i64>(3)?.unsigned_abs(),
         bytes: row.get::<_, i64>(4)?.unsigned_abs(),
         first_at: WallTime(row.get(5)?),

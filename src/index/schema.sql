@@ -21,6 +21,22 @@ CREATE TABLE camera (
     UNIQUE (tenant, camera)
 ) STRICT;
 
+-- Bounds of a camera that would destroy more than those in force, and when they take effect.
+CREATE TABLE pending_policy (
+    camera INTEGER PRIMARY KEY REFERENCES camera,
+    retention_max INTEGER NOT NULL,
+    retention_min INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+
+-- Stores that a camera's packs may lie in, by name, and when it last used each.
+CREATE TABLE camera_store (
+    camera INTEGER NOT NULL,
+    store TEXT NOT NULL,
+    used_at INTEGER NOT NULL,
+    PRIMARY KEY (camera, store)
+) STRICT, WITHOUT ROWID;
+
 -- Starts of the machine, and how the gateway's clock stood last in each: wall clock minus monotonic clock.
 CREATE TABLE boot (
     id INTEGER PRIMARY KEY,
@@ -105,8 +121,18 @@ CREATE TABLE copied (
 
 -- Condemned packs whose bytes are being destroyed: no hold saves them any more.
 CREATE TABLE doomed (
-    pack INTEGER PRIMARY KEY
+    pack INTEGER PRIMARY KEY,
+    -- 1: its bytes were found before they were deleted.
+    seen INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+-- Stores and keys that this index belongs to, by ids that reveal nothing. Kinds: see `index::identity`.
+CREATE TABLE identity (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    id BLOB NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
 
 -- Fragments that were found damaged beyond repair: no segment has them, a gap (cause 15) stands in their place.
 CREATE TABLE damage (
@@ -257,18 +283,20 @@ CREATE TABLE steady_clock (
     lead INTEGER NOT NULL
 ) STRICT;
 
--- The register of destructions: one row for a camera, a UTC day of footage and a reason, which grows as that day's
--- packs go. A row for each pack would outgrow the rest of the index.
+-- The register of destructions: one row for a camera, a UTC day of footage, a reason and an outcome, which grows as that
+-- day's packs go. A row for each pack would outgrow the rest of the index.
 CREATE TABLE deletion (
     camera INTEGER NOT NULL,
     day INTEGER NOT NULL,
     -- As in `pack`.
     reason INTEGER NOT NULL,
+    -- 1 destroyed: the bytes were found, then deleted. 2 was absent: there was nothing to delete.
+    outcome INTEGER NOT NULL,
     start INTEGER NOT NULL,
     until INTEGER NOT NULL,
     packs INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
     first_at INTEGER NOT NULL,
     last_at INTEGER NOT NULL,
-    PRIMARY KEY (camera, day, reason)
+    PRIMARY KEY (camera, day, reason, outcome)
 ) STRICT, WITHOUT ROWID;

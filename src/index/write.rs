@@ -108,8 +108,11 @@ pub(super) fn commit(
 /// condemnation; a pack leaves the spool, where recovery looks, once its row says that it is sealed; who placed a hold
 /// relies on it.
 fn outlives_power_cut(change: &Change) -> bool {
-    use Change::{Claim, Condemn, Doom, PlaceHold, SealPack};
-    matches!(change, Condemn { .. } | Doom { .. } | SealPack { .. } | PlaceHold { .. } | Claim(_))
+    use Change::{Claim, Condemn, Doom, Identify, PlaceHold, SealPack, Seen};
+    matches!(
+        change,
+        Condemn { .. } | Doom { .. } | Seen { .. } | SealPack { .. } | PlaceHold { .. } | Claim(_) | Identify { .. }
+    )
 }
 
 /// `BEGIN` to `COMMIT`. Nearly every batch is good throughout and goes without savepoints, under which SQLite keeps

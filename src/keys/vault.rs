@@ -11,15 +11,17 @@
 //! what had to go, wherever copies of it lie. A key above is replaced without touching what lies below the next level.
 //!
 //! Invariants: a day key is on disk, durably, before anything is sealed under it. One process at a time changes the
-//! folder. A key in use by a pack that grows is not destroyed.
+//! folder. A key in use by a pack that grows is not destroyed. A key that cannot be used stops no recording: another is made
+//! beside it, and it stays as it is.
 //! Absent on purpose: this module does not decide when a key goes; retention does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::civil::Date;
+use tracing::error;
 
 use self::file::{KeyFile, Kind};
 use self::master::{Master, MasterId};
@@ -70,6 +72,25 @@ pub enum VaultError {
         want: MasterId,
         /// The current one.
         got: MasterId,
+    },
+    /// The master key that Vigie made is not there, and keys are wrapped by it.
+    #[error(
+        "master key file {path} is missing, and the keys in {folder} are wrapped by it: restore it from its backup and restart. \
+         Until then footage is encrypted under new keys, and earlier encrypted footage cannot be read"
+    )]
+    NoMaster {
+        /// Which file.
+        path: PathBuf,
+        /// What it wraps.
+        folder: PathBuf,
+    },
+    /// Other users may read it.
+    #[error("key file {path} can be read by other users (mode {mode:03o}): run `chmod 600 {path}` and restart")]
+    Permissions {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// A key file does not hold a key.
     #[error("key file {path} is damaged ({what}): restore it from its backup")]
@@ -126,6 +147,26 @@ struct State {
     days: HashMap<KeyId, Arc<DayKey>>,
     /// Those that new packs are sealed under.
     current: HashMap<(TenantId, Date), Arc<DayKey>>,
+    /// Keys that could not be used, once each, by tenant and text.
+    troubles: BTreeSet<(Option<TenantId>, String)>,
+    /// Those that were not asked for yet.
+    untold: Vec<(Option<TenantId>, String)>,
+}
+
+/// Keys that could not be used, remembered at most.
+const TROUBLES_MAX: usize = 256;
+
+impl State {
+    fn note(&mut self, tenant: Option<&TenantId>, trouble: &VaultError) {
+        let noted = (tenant.cloned(), trouble.to_string());
+        if self.troubles.len() < TROUBLES_MAX && self.troubles.insert(noted.clone()) {
+            error!(
+                tenant = tenant.map(TenantId::as_str),
+                "{trouble}; new footage is encrypted under another key, and this one stays where it is"
+            );
+            self.untold.push(noted);
+        }
+    }
 }
 
 /// A key as `vigie keys show` tells of it.
@@ -165,9 +206,21 @@ impl Vault {
             return Ok(key.clone());
         }
         let _alone = inner.alone()?;
-        let found = inner.files(tenant)?.into_iter().find(|(_, file)| file.kind == Kind::Day && file.day == Some(day));
+        let mut of_day = inner.paths(tenant)?;
+        of_day.retain(|path| file::day_and_id(path).is_some_and(|(of, _)| of == day));
+        let mut found = None;
+        for path in of_day {
+            match file::read(&path).and_then(|file| inner.open_day(&mut state, &path, &file)) {
+                Ok(key) => {
+                    found = Some(key);
+                    break;
+                }
+                // Recording goes on under another key; this one stays where it is.
+                Err(trouble) => state.note(Some(tenant), &trouble),
+            }
+        }
         let key = match found {
-            Some((path, file)) => inner.open_day(&mut state, &path, &file)?,
+            Some(key) => key,
             None => inner.make_day(&mut state, tenant, day)?,
         };
         // Only a few days ahead are written for; what is past is no longer current for anybody.
@@ -244,6 +297,33 @@ impl Vault {
         Ok(over)
     }
 
+    /// Notes a key above the tenants' that could not be used.
+    pub fn note_trouble(&self, trouble: &VaultError) {
+        if let Some(inner) = &self.0 {
+            inner.lock().note(None, trouble);
+        }
+    }
+
+    /// Keys that could not be used since this was asked last, each once: whose, and what to do.
+    pub fn take_troubles(&self) -> Vec<(Option<TenantId>, String)> {
+        self.0.as_ref().map(|inner| std::mem::take(&mut inner.lock().untold)).unwrap_or_default()
+    }
+
+    /// Those of these day keys that have no file. Blocks.
+    pub fn missing(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, VaultError> {
+        let Some(inner) = &self.0 else { return Ok(ids.to_vec()) };
+        let mut there = std::collections::HashSet::new();
+        for tenant in inner.tenants()? {
+            there.extend(inner.paths(&tenant)?.iter().filter_map(|path| Some(file::day_and_id(path)?.1)));
+        }
+        Ok(ids.iter().filter(|id| !there.contains(id)).copied().collect())
+    }
+
+    /// Where day and tenant keys are kept, if anywhere.
+    pub fn folder(&self) -> Option<&Path> {
+        self.0.as_ref().map(|inner| inner.folder.as_path())
+    }
+
     /// The names of the master keys, the current one first.
     pub fn masters(&self) -> Vec<MasterId> {
         self.0.iter().flat_map(|inner| inner.masters.iter().map(Master::id)).collect()
@@ -289,13 +369,19 @@ impl Inner {
         &self.masters[0]
     }
 
-    /// A tenant's newest key; made when there is none.
+    /// A tenant's newest key that can be used; made when there is none.
     fn tenant_key(&self, state: &mut State, tenant: &TenantId) -> Result<Arc<TenantKey>, VaultError> {
-        let files = self.files(tenant)?.into_iter().filter(|(_, file)| file.kind == Kind::Tenant);
-        match files.max_by_key(|(_, file)| file.number) {
-            Some((path, file)) => self.open_tenant(state, &path, &file),
-            None => self.make_tenant(state, tenant, 1),
+        let mut numbered: Vec<(u32, PathBuf)> =
+            self.paths(tenant)?.into_iter().filter_map(|path| Some((file::number(&path)?, path))).collect();
+        numbered.sort_unstable();
+        let newest = numbered.last().map_or(0, |(number, _)| *number);
+        for (_, path) in numbered.iter().rev() {
+            match file::read(path).and_then(|file| self.open_tenant(state, path, &file)) {
+                Ok(key) => return Ok(key),
+                Err(trouble) => state.note(Some(tenant), &trouble),
+            }
         }
+        self.make_tenant(state, tenant, newest.saturating_add(1))
     }
 
     fn make_tenant(&self, state: &mut State, tenant: &TenantId, number: u32) -> Result<Arc<TenantKey>, VaultError> {

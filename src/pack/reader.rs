@@ -17,7 +17,7 @@ use super::{FragmentEntry, PackError, PackTable};
 use crate::keys::DomainKey;
 use crate::keys::vault::Vault;
 use crate::media::Params;
-use crate::units::{FragmentId, PackId};
+use crate::units::PackId;
 
 /// Bytes at the end of a pack that most often hold the whole fragment table; more are read where they do not.
 pub const TAIL_BYTES: u64 = 64 * 1024;
@@ -191,8 +191,8 @@ fn next(pack: &PackFile, table: &PackTable, key: &DomainKey, flushed: u32) -> Re
 
 /// Checks a fragment's sample bytes against its id.
 pub fn verify(entry: &FragmentEntry, data: &[u8], key: &DomainKey) -> Result<(), PackError> {
-    let got = FragmentId(*blake3::keyed_hash(key.as_bytes(), data).as_bytes());
-    if got == entry.id {
+    let got = key.id_of(data);
+    if got == entry.id || key.had_id(data, entry.id) {
         return Ok(());
     }
     Err(PackError::Corrupt { offset: entry.offset, want: entry.id, got })

@@ -15,7 +15,6 @@ use crate::keys::DomainKey;
 use crate::keys::vault::DayKey;
 use crate::machine;
 use crate::media::Fragment;
-use crate::units::FragmentId;
 
 /// Blocks of the disk are set aside for so much of a pack at a time.
 const RESERVED_BYTES: u64 = 4 * 1024 * 1024;
@@ -119,7 +118,7 @@ impl PackWriter {
             offset: self.table.end(),
             header_bytes: 0,
             data_bytes: data_bytes as u32,
-            id: FragmentId(*blake3::keyed_hash(self.key.as_bytes(), &fragment.payload).as_bytes()),
+            id: self.key.id_of(&fragment.payload),
             decode_time: fragment.decode_time,
             random_access: fragment.random_access,
             video: fragment.video.clone(),

@@ -29,7 +29,7 @@ impl Packs {
         };
         let path = local.or_else(|| fetched.as_ref().map(|fetched| fetched.0.clone())).unwrap_or_default();
         let key = self.spool.key(&pack.camera);
-        blocking(id, move || {
+        let checked = blocking(id, move || {
             reader::check_pack(&path, &key).map_err(|e| match e {
                 PackError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                     ReadError::NotFound(id)
@@ -37,7 +37,13 @@ impl Packs {
                 e => e.into(),
             })
         })
-        .await
+        .await;
+        if matches!(checked, Err(ReadError::NotFound(_))) && pack.state == PackState::Stored {
+            // Only the known store may say so.
+            let there = self.store.pack_bytes(&pack.camera, id).await;
+            there.map_err(|source| ReadError::Store { pack: id, source })?;
+        }
+        checked
     }
 
     /// The same of the copy that stays in the spool after the store has the pack, if there is one.

@@ -11,8 +11,9 @@
 //! Whatever fails is found as it was left by the next sweep: a condemned row whose object is gone already is deleted
 //! again, which changes nothing, and forgotten then.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -24,12 +25,12 @@ use tracing::{error, info, warn};
 
 use super::relieve::Reliever;
 use super::trusted::{Judgement, TrustedTime};
-use super::{CameraPacks, Inputs, Plan, Policy, due_until, max_of, plan};
+use super::{CameraPacks, Inputs, Plan, Policy, deadline, due_until, max_of, plan};
 use crate::clock::{Clock, Reading};
 use crate::event::words::Language;
 use crate::event::{Event, Fact, Scope};
 use crate::index::clock::ClockFrame;
-use crate::index::{Change, Index, IndexError, PackRow, Reason, SteadyClock};
+use crate::index::{Change, Index, IndexError, Outcome, PackRow, Reason, SteadyClock};
 use crate::keys::vault::{Shown, Vault, VaultError};
 use crate::machine;
 use crate::packs::{PackRef, Packs, ReadError};
@@ -61,6 +62,8 @@ const EVENTS_KEPT: Ticks90k = Ticks90k(13 * 31 * 24 * 3_600 * TICKS_PER_SECOND);
 /// Where packs lie, as far as the sweep must know.
 #[derive(Clone)]
 pub struct Storage {
+    /// Whether there are bytes of a pack anywhere; only the known stores may say that there are none.
+    pub is_there: Arc<dyn Fn(PackRef) -> BoxFuture<'static, Result<bool, ReadError>> + Send + Sync>,
     /// Deletes a pack wherever it lies; one that is not there is gone.
     pub delete: Arc<dyn Fn(PackRef) -> BoxFuture<'static, Result<(), ReadError>> + Send + Sync>,
     /// Bytes free on the disk. May block.
@@ -78,29 +81,36 @@ impl std::fmt::Debug for Storage {
 impl Storage {
     /// These packs, and the disk that they are on.
     pub fn new(packs: Packs, free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>) -> Self {
+        let of_delete = packs.clone();
         let delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
-            let packs = packs.clone();
+            let packs = of_delete.clone();
             Box::pin(async move { packs.delete(&pack).await })
         };
-        Self { delete: Arc::new(delete), free_bytes, vault: Vault::none() }
+        let is_there = move |pack: PackRef| -> BoxFuture<'static, Result<bool, ReadError>> {
+            let packs = packs.clone();
+            Box::pin(async move { packs.is_there(&pack).await })
+        };
+        Self { is_there: Arc::new(is_there), delete: Arc::new(delete), free_bytes, vault: Vault::none() }
     }
 
-    /// The same, but a pack goes only when this says that it may.
-    pub fn when(self, may_delete: Arc<dyn Fn(&PackRef) -> bool + Send + Sync>) -> Self {
-        let Self { delete, free_bytes, vault } = self;
+    /// The same, but a pack goes only when this gives no reason against it.
+    pub fn unless(self, waits: Arc<dyn Fn(&PackRef) -> Option<&'static str> + Send + Sync>) -> Self {
+        let delete = self.delete;
         let delete_then = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
-            if may_delete(&pack) {
-                return delete(pack);
+            match waits(&pack) {
+                None => delete(pack),
+                Some(why) => {
+                    let wait = io::Error::other(why);
+                    Box::pin(std::future::ready(Err(ReadError::Io { pack: pack.id, source: wait })))
+                }
             }
-            let wait = io::Error::other("another gateway wrote it, and what else that stored is not known yet");
-            Box::pin(std::future::ready(Err(ReadError::Io { pack: pack.id, source: wait })))
         };
-        Self { delete: Arc::new(delete_then), free_bytes, vault }
+        Self { delete: Arc::new(delete_then), ..self }
     }
 
     /// The same, but before a pack goes, those that refer to it get their bytes.
     pub fn relieved_by(self, reliever: Reliever) -> Self {
-        let Self { delete, free_bytes, vault } = self;
+        let delete = self.delete;
         let relieve_then_delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
             let (reliever, delete) = (reliever.clone(), Arc::clone(&delete));
             Box::pin(async move {
@@ -109,13 +119,26 @@ impl Storage {
                 delete(pack).await
             })
         };
-        Self { delete: Arc::new(relieve_then_delete), free_bytes, vault }
+        Self { delete: Arc::new(relieve_then_delete), ..self }
     }
 
     /// The same, with keys that go when what is sealed under them is gone.
     pub fn shredding(self, vault: Vault) -> Self {
         Self { vault, ..self }
     }
+}
+
+/// What was found of a pack that is to be destroyed.
+struct Found {
+    outcome: Outcome,
+    /// The index has not heard of it.
+    is_new: bool,
+}
+
+/// Deletions of a tenant's packs that failed.
+struct Failures {
+    packs: u32,
+    first: String,
 }
 
 /// What a sweep did.
@@ -129,8 +152,12 @@ pub struct Report {
     pub released: usize,
     /// Packs whose bytes are gone.
     pub deleted: usize,
+    /// Of these, packs that were not there.
+    pub absent: usize,
     /// Packs whose deletion failed and waits for the next sweep.
     pub failed: usize,
+    /// Condemned packs that are there still after their deadline.
+    pub over_age: usize,
     /// Condemned packs that wait for a hold to copy what it covers.
     pub held: usize,
     /// See [`Plan::short_bytes`].
@@ -151,7 +178,13 @@ pub struct Sweeper {
     /// Where another policy comes from.
     changed: Option<watch::Receiver<Policy>>,
     disk_alarm: bool,
+    early_alarm: bool,
     contradicted: HashSet<CameraKey>,
+    /// Tenants with packs over age, and those whose deletions fail.
+    over_age: BTreeSet<TenantId>,
+    failing: BTreeSet<TenantId>,
+    /// Where an operator's confirmations are left.
+    confirmations: Option<PathBuf>,
     opened: Reading,
     time: Option<TrustedTime>,
     clock_doubted: bool,
@@ -169,11 +202,20 @@ impl Sweeper {
             policy,
             changed: None,
             disk_alarm: false,
+            early_alarm: false,
             contradicted,
+            over_age: BTreeSet::new(),
+            failing: BTreeSet::new(),
+            confirmations: None,
             opened,
             time: None,
             clock_doubted: false,
         }
+    }
+
+    /// The same, which takes an operator's confirmations of policies from this file.
+    pub fn confirmed_by(self, file: PathBuf) -> Self {
+        Self { confirmations: Some(file), ..self }
     }
 
     /// One that goes by the policy that this channel holds at each sweep.
@@ -204,9 +246,14 @@ impl Sweeper {
     /// One sweep, told in the log. True when there is more to do at once.
     async fn sweep_and_tell(&mut self) -> bool {
         match self.sweep().await {
-            Ok(Report { expired, early, released, deleted, failed, held, shredded, more, .. }) => {
-                if expired + early + released + deleted + failed + held + shredded > 0 {
-                    info!(expired, early, released, deleted, failed, held, shredded, "swept");
+            Ok(report) => {
+                let Report {
+                    expired, early, released, deleted, absent, failed, over_age, held, shredded, more, ..
+                } = report;
+                if early + failed + over_age + absent > 0 {
+                    warn!(expired, early, released, deleted, absent, failed, over_age, held, shredded, "swept");
+                } else if expired + released + deleted + held + shredded > 0 {
+                    info!(expired, released, deleted, held, shredded, "swept");
                 }
                 more
             }
@@ -223,6 +270,7 @@ impl Sweeper {
             self.policy = changed.borrow_and_update().clone();
         }
         let (now, frame) = self.trusted_now().await?;
+        self.apply_policies(now).await?;
         let free_bytes = self.free_bytes().await;
         let mut report = Report { released: self.end_holds(now).await?, ..Report::default() };
         let mut condemned = self.condemned().await?;
@@ -246,7 +294,8 @@ impl Sweeper {
         };
         report.short_bytes = plan.short_bytes;
         self.raise_alarms(now, &plan, free_bytes).await?;
-        self.delete(plan.delete, &mut report).await?;
+        self.delete(now, plan.delete, &mut report).await?;
+        report.over_age = self.report_over_age(now).await?;
         report.more |= !all_read && report.deleted > 0;
         self.forget(now).await?;
         report.shredded = self.shred(now).await?;
@@ -396,32 +445,74 @@ impl Sweeper {
                 changes.push(Change::Event(Event::of_camera(at, camera, Fact::RetentionConflict)));
             }
         }
+        let early = !plan.early.is_empty();
+        if early && !self.early_alarm {
+            let newest = plan.early.iter().map(|pack| pack.end).max().unwrap_or(at);
+            let hours = at.since(newest).to_duration().as_secs() / 3_600;
+            let fact = Fact::DiskTooSmall { hours };
+            warn!(hours, "{}", fact.words(Language::English));
+            changes.push(Change::Event(Event::of_gateway(at, fact)));
+        }
         if !changes.is_empty() {
             self.index.write(changes).await?;
         }
         self.disk_alarm = full;
+        // A disk that is full stays so: one alarm until a day's footage has room again is enough.
+        self.early_alarm |= early;
+        self.early_alarm &= early || free_bytes < self.policy.disk_reserve_bytes.saturating_mul(2);
         self.contradicted.extend(plan.contradicted.iter().cloned());
         Ok(())
     }
 
+    /// Bounds of retention that waited and whose time has come, or which an operator has confirmed.
+    async fn apply_policies(&self, now: WallTime) -> Result<(), IndexError> {
+        if let Some(file) = self.confirmations.clone() {
+            let taken = machine::spawn_blocking(move || super::confirm::take(&file)).await;
+            match taken.unwrap_or_else(|e| Err(io::Error::other(e))) {
+                Ok(confirmed) => {
+                    let changes = confirmed.iter().filter_map(|of| of.change(now)).collect::<Vec<_>>();
+                    if !changes.is_empty() {
+                        self.index.write(changes).await?;
+                    }
+                }
+                Err(error) => warn!(%error, "the confirmations of retention could not be read"),
+            }
+        }
+        self.index.write(vec![Change::ApplyPolicies { now }]).await
+    }
+
     /// Deletes objects, then forgets their rows.
-    async fn delete(&self, packs: Vec<PackRef>, report: &mut Report) -> Result<(), IndexError> {
-        let mut failures: HashMap<TenantId, u32> = HashMap::new();
+    async fn delete(&mut self, now: WallTime, packs: Vec<PackRef>, report: &mut Report) -> Result<(), IndexError> {
+        let mut failures: BTreeMap<TenantId, Failures> = BTreeMap::new();
         for chunk in packs.chunks(DELETIONS_PER_WRITE) {
             let ids: Vec<PackId> = chunk.iter().map(|pack| pack.id).collect();
             self.index.write(vec![Change::Doom { packs: ids.clone() }]).await?;
-            let doomed: HashSet<PackId> = self.index.doomed(ids).await?.into_iter().collect();
+            let doomed: HashMap<PackId, bool> = self.index.doomed(ids).await?.into_iter().collect();
             report.held += chunk.len() - doomed.len();
-            let tried = chunk.iter().filter(|pack| doomed.contains(&pack.id)).filter(|pack| {
-                failures.get(&pack.camera.tenant).is_none_or(|failed| *failed < FAILURES_PER_TENANT_MAX)
+            let tried = chunk.iter().filter(|pack| doomed.contains_key(&pack.id)).filter(|pack| {
+                failures.get(&pack.camera.tenant).is_none_or(|failed| failed.packs < FAILURES_PER_TENANT_MAX)
             });
-            let deletions: Vec<_> = tried.map(|pack| self.delete_one(pack.clone())).collect();
+            let looks: Vec<_> = tried.map(|pack| self.look_for(pack.clone(), doomed[&pack.id])).collect();
+            let found: Vec<_> = stream::iter(looks).buffer_unordered(DELETIONS_AT_ONCE).collect().await;
+            let seen: Vec<PackId> = found
+                .iter()
+                .filter_map(|(pack, found)| matches!(found, Ok(Found { is_new: true, .. })).then_some(pack.id))
+                .collect();
+            if !seen.is_empty() {
+                self.index.write(vec![Change::Seen { packs: seen }]).await?;
+            }
+            let deletions: Vec<_> = found.into_iter().map(|(pack, found)| self.delete_one(pack, found)).collect();
             let results: Vec<_> = stream::iter(deletions).buffer_unordered(DELETIONS_AT_ONCE).collect().await;
             let mut destroyed = Vec::new();
             for result in results {
                 match result {
-                    Ok((pack, at)) => destroyed.push(Change::Destroyed { pack, at }),
-                    Err(tenant) => *failures.entry(tenant).or_default() += 1,
+                    Ok((pack, at, outcome)) => {
+                        report.absent += usize::from(outcome == Outcome::WasAbsent);
+                        destroyed.push(Change::Destroyed { pack, at, outcome });
+                    }
+                    Err((tenant, error)) => {
+                        failures.entry(tenant).or_insert_with(|| Failures { packs: 0, first: error }).packs += 1;
+                    }
                 }
             }
             report.deleted += destroyed.len();
@@ -430,19 +521,94 @@ impl Sweeper {
                 self.index.write(destroyed).await?;
             }
         }
-        Ok(())
+        self.report_failures(now, failures).await
     }
 
-    /// When it was gone, or whose store failed.
-    async fn delete_one(&self, pack: PackRef) -> Result<(PackId, WallTime), TenantId> {
+    /// Whether there is anything to delete. What was found once was there, whatever a crash left of it.
+    async fn look_for(&self, pack: PackRef, seen: bool) -> (PackRef, Result<Found, ReadError>) {
+        if seen {
+            return (pack, Ok(Found { outcome: Outcome::Destroyed, is_new: false }));
+        }
+        let found = (self.storage.is_there)(pack.clone()).await.map(|is_there| match is_there {
+            true => Found { outcome: Outcome::Destroyed, is_new: true },
+            false => Found { outcome: Outcome::WasAbsent, is_new: false },
+        });
+        (pack, found)
+    }
+
+    /// When it was gone, or whose store failed, and how.
+    async fn delete_one(
+        &self,
+        pack: PackRef,
+        found: Result<Found, ReadError>,
+    ) -> Result<(PackId, WallTime, Outcome), (TenantId, String)> {
         let (id, camera) = (pack.id, pack.camera.clone());
-        match (self.storage.delete)(pack).await {
-            Ok(()) => Ok((id, self.clock.wall())),
+        let deleted = match found {
+            Ok(found) => (self.storage.delete)(pack).await.map(|()| found.outcome),
+            Err(e) => Err(e),
+        };
+        match deleted {
+            Ok(outcome) => Ok((id, self.clock.wall(), outcome)),
             Err(error) => {
                 warn!(%error, pack = %id, %camera, "a pack could not be deleted and will be tried again");
-                Err(camera.tenant)
+                Err((camera.tenant, error.to_string()))
             }
         }
+    }
+
+    /// An event for each tenant whose deletions begin to fail, and when they work again.
+    async fn report_failures(
+        &mut self,
+        at: WallTime,
+        failures: BTreeMap<TenantId, Failures>,
+    ) -> Result<(), IndexError> {
+        let mut changes = Vec::new();
+        let mut event = |tenant: &TenantId, fact| {
+            changes.push(Change::Event(Event::new(at, Scope::Tenant(tenant.clone()), fact)));
+        };
+        for (tenant, Failures { packs, first }) in &failures {
+            error!(%tenant, packs, error = %first, "footage that is due cannot be deleted: it is tried again with each sweep");
+            if !self.failing.contains(tenant) {
+                event(tenant, Fact::DeletionFailed);
+            }
+        }
+        for tenant in self.failing.iter().filter(|tenant| !failures.contains_key(*tenant)) {
+            event(tenant, Fact::DeletionWorks);
+        }
+        self.failing = failures.into_keys().collect();
+        if changes.is_empty() { Ok(()) } else { self.index.write(changes).await }
+    }
+
+    /// Condemned packs that are there still after their deadline: an alarm until they are gone.
+    async fn report_over_age(&mut self, now: WallTime) -> Result<usize, IndexError> {
+        let cameras = self.index.all_cameras().await?.into_iter();
+        let maxima: HashMap<CameraKey, Ticks90k> = cameras.map(|row| (row.key.clone(), max_of(&row))).collect();
+        let mut late: BTreeMap<TenantId, (usize, WallTime)> = BTreeMap::new();
+        for pack in self.condemned().await? {
+            let max = maxima.get(&pack.camera).copied().unwrap_or(super::MAX_DEFAULT);
+            if deadline(pack.start, max, &self.policy.time_zone) < now && !self.index.is_held(pack.id).await? {
+                let (packs, oldest) = late.entry(pack.camera.tenant).or_insert((0, pack.start));
+                *packs += 1;
+                *oldest = (*oldest).min(pack.start);
+            }
+        }
+        let mut changes = Vec::new();
+        for (tenant, (packs, oldest)) in &late {
+            error!(%tenant, packs, %oldest, "footage is kept longer than its maximum: see why it cannot be deleted");
+            if !self.over_age.contains(tenant) {
+                let fact = Fact::OverAge { packs: *packs as u64, oldest: *oldest };
+                changes.push(Change::Event(Event::new(now, Scope::Tenant(tenant.clone()), fact)));
+            }
+        }
+        for tenant in self.over_age.iter().filter(|tenant| !late.contains_key(*tenant)) {
+            changes.push(Change::Event(Event::new(now, Scope::Tenant(tenant.clone()), Fact::OverAgeEnded)));
+        }
+        let packs = late.values().map(|(packs, _)| packs).sum();
+        self.over_age = late.into_keys().collect();
+        if !changes.is_empty() {
+            self.index.write(changes).await?;
+        }
+        Ok(packs)
     }
 
     /// Gaps go with the footage around them, events and the register after their time.

@@ -36,6 +36,7 @@ fn policy() -> Policy {
         stored_elsewhere: std::collections::HashSet::new(),
         time_zone: paris(),
         shared: None,
+        stores: None,
     }
 }
 
@@ -327,7 +328,12 @@ impl World {
         let objects: Arc<Mutex<BTreeMap<PackId, PackRow>>> = Arc::default();
         let (free_bytes, failing) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicU64::new(0)));
         let (store, fails, free) = (Arc::clone(&objects), Arc::clone(&failing), Arc::clone(&free_bytes));
+        let kept = Arc::clone(&objects);
         let storage = Storage {
+            is_there: Arc::new(move |pack| {
+                let is_there = kept.lock().unwrap().contains_key(&pack.id);
+                Box::pin(std::future::ready(Ok(is_there)))
+            }),
             delete: Arc::new(move |pack| {
                 let fail = fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
                 if !fail {

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use jiff::tz::TimeZone;
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 
+use super::identity::{Identity, MARKER};
+use super::local::LocalFolder;
 use super::shape::{Shaper, Way};
 use super::upload::{self, Upload, read_range};
 use super::{Listed, PART_BYTES, PARTS_IN_FLIGHT, StoreError, s3};
@@ -20,7 +21,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{DEFAULT_STORE, SendOrder, Shared, StoreConfig, Verify};
 use crate::keys::names::Names;
 use crate::machine::Folders;
-use crate::units::{CameraId, CameraKey, PackId, TenantId, WallTime};
+use crate::units::{CameraId, CameraKey, Fingerprint, PackId, StoreUid, TenantId, WallTime};
 
 /// Read back of each pack: its fragment table is there, and most often nothing else.
 const END_BYTES: u64 = 64 * 1024;
@@ -43,6 +44,9 @@ pub(super) struct Bucket {
     order: SendOrder,
     verify: Verify,
     shared: Option<Shared>,
+    identity: Identity,
+    /// Whether what is in it outlives the process.
+    is_kept: bool,
 }
 
 /// The client's own `Debug` shows its access key.
@@ -59,9 +63,7 @@ impl Bucket {
         let bucket = match url.scheme() {
             "file" => {
                 let root = url.to_file_path().map_err(|()| unusable("write file:///absolute/folder".into()))?;
-                std::fs::create_dir_all(&root).map_err(|source| StoreError::Io { path: root.clone(), source })?;
-                let objects = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true).with_automatic_cleanup(true);
-                Self::over(Arc::new(objects), None).in_folder(root)
+                Self::over(Arc::new(LocalFolder::new(root.clone())), None).in_folder(root)
             }
             "s3" => {
                 let name = url.host_str().ok_or_else(|| unusable("write s3://bucket/prefix".into()))?;
@@ -72,7 +74,7 @@ impl Bucket {
             }
             "memory" => {
                 let objects = Arc::new(InMemory::new());
-                Self::over(objects.clone(), Some(objects))
+                Self { is_kept: false, ..Self::over(objects.clone(), Some(objects)) }
             }
             other => {
                 return Err(unusable(format!("{other}: is not a store; write file:///folder or s3://bucket/prefix")));
@@ -108,6 +110,8 @@ impl Bucket {
             order: SendOrder::default(),
             verify: Verify::default(),
             shared: None,
+            identity: Identity::default(),
+            is_kept: true,
         }
     }
 
@@ -138,6 +142,19 @@ impl Bucket {
 
     pub(super) fn prefix(&self) -> &Path {
         &self.prefix
+    }
+
+    /// From now on it has to be this store. One in memory is another with each start.
+    pub(super) fn expect(&self, want: Option<StoreUid>, key: Option<Fingerprint>) {
+        self.identity.expect(want.filter(|_| self.is_kept), key);
+    }
+
+    pub(super) fn is_opaque(&self) -> bool {
+        self.opaque
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     pub(super) fn folders(&self) -> Arc<Folders> {
@@ -316,7 +333,11 @@ impl Bucket {
     pub(super) fn list(&self) -> BoxStream<'static, Result<Listed, Error>> {
         let prefix = (!self.prefix.as_ref().is_empty()).then(|| self.prefix.clone());
         let (under, names) = (self.prefix.clone(), self.names.clone());
-        self.objects.list(prefix.as_ref()).map(move |item| listed(&under, names.as_ref(), item)).boxed()
+        let own = |item: &Result<Listed, Error>| {
+            let name = item.as_ref().ok().and_then(|listed| listed.location.rsplit('/').next());
+            std::future::ready(!name.is_some_and(|name| name == MARKER))
+        };
+        self.objects.list(prefix.as_ref()).map(move |item| listed(&under, names.as_ref(), item)).filter(own).boxed()
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Finding {
     pub verdict: Verdict,
     /// For people: what was asked, what came, and what that means.
     pub what: String,
+    /// What is deleted stays readable there.
+    pub is_versioned: bool,
 }
 
 /// How bad a finding is.
@@ -67,7 +69,7 @@ impl Report {
     }
 
     fn add(&mut self, verdict: Verdict, what: impl Into<String>) {
-        self.findings.push(Finding { verdict, what: what.into() });
+        self.findings.push(Finding { verdict, what: what.into(), is_versioned: false });
     }
 
     /// A request failed that Vigie cannot do without.
@@ -113,7 +115,15 @@ async fn write(bucket: &Bucket, object: &Path, report: &mut Report) -> bool {
     let create = || PutOptions { mode: PutMode::Create, ..Default::default() };
     let put = |options| bucket.objects().put_opts(object, PutPayload::from_static(CONTENT), options);
     let lacking = "conditional put: two gateways on one store could overwrite one another's objects";
-    match put(create()).await {
+    let first = put(create()).await;
+    // A bucket that ever had versions answers with the version's id; "null" where they are suspended.
+    let version = first.as_ref().ok().and_then(|put| put.version.clone()).filter(|version| version != "null");
+    if version.is_some() {
+        let what = "the bucket keeps versions: what Vigie deletes stays readable there, longer than the law allows; turn \
+                    versioning off and remove the old versions, or have them expire by a lifecycle rule";
+        report.findings.push(Finding { verdict: Verdict::Refused, what: what.to_owned(), is_versioned: true });
+    }
+    match first {
         Ok(_) => match put(create()).await {
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
                 report.add(Verdict::Good, "write, conditional put");

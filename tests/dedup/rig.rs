@@ -157,7 +157,8 @@ impl Rig {
             let (folder, days) = (dir.path().join("keys"), BTreeMap::from_iter(options.cameras.clone()));
             let masters = master::load_or_create(&dir.path().join("master.key")).unwrap();
             let kept = move |camera: &CameraKey, now: WallTime| {
-                Some(now.saturating_add(Ticks90k(days.get(camera.to_string().as_str())? * DAY)))
+                let until = now.saturating_add(Ticks90k(days.get(camera.to_string().as_str())? * DAY));
+                Some(vigie::policy::utc_day(until.saturating_add(vigie::policy::GROWING_MAX)))
             };
             keys = keys.with_vault(Vault::open(&folder, masters), Arc::new(kept));
         }
@@ -294,6 +295,7 @@ impl Rig {
             stored_elsewhere: std::collections::HashSet::new(),
             time_zone: jiff::tz::TimeZone::UTC,
             shared: None,
+            stores: None,
         };
         sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, policy)
     }

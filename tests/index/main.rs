@@ -5,7 +5,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use vigie::event::{Event, Fact, Scope, TrialVerdict};
-use vigie::index::{CameraRow, Change, EventRow, GapRow, Index, IndexError, PackRow, PackState, Reason, SegmentRow};
+use vigie::index::{
+    CameraRow, Change, EventRow, GapRow, Index, IndexError, Outcome, PackRow, PackState, Reason, SegmentRow,
+};
 use vigie::media::{Gap, GapCause};
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
@@ -93,7 +95,7 @@ async fn with_footage(path: &Path) -> Index {
         open_pack(camera, 1, 2, 700),
         put_segment(camera, 1, 2, range(700, 800)),
         Change::Condemn { packs: vec![pack_id(2)], at: at(900), reason: Reason::Expired },
-        Change::Destroyed { pack: pack_id(2), at: at(960) },
+        Change::Destroyed { pack: pack_id(2), at: at(960), outcome: Outcome::Destroyed },
         Change::PutGap { camera: key(camera), gap },
         Change::Event(Event::of_camera(at(1), &key(camera), connected())),
     ];
@@ -172,7 +174,10 @@ async fn a_condemned_pack_is_invisible_at_once_and_known_until_it_is_forgotten()
     // A late acknowledgement of the store does not bring it back.
     index.write(vec![Change::PackStored { pack: pack_id(1) }]).await.unwrap();
     assert!(index.pack(&camera, pack_id(1)).await.unwrap().is_none());
-    index.write(vec![Change::Destroyed { pack: pack_id(1), at: at(1_060) }]).await.unwrap();
+    index
+        .write(vec![Change::Destroyed { pack: pack_id(1), at: at(1_060), outcome: Outcome::Destroyed }])
+        .await
+        .unwrap();
     assert!(index.any_pack(pack_id(1)).await.unwrap().is_none());
     let register = index.deletions(&camera, range(0, 600)).await.unwrap();
     let early = register.iter().find(|row| row.reason == Reason::DiskFull).expect("it is in the register");
@@ -396,7 +401,7 @@ fn some_change() -> impl Strategy<Value = Change> {
         2 => (prop::collection::vec(pack(), 1..3), some_time(), reason())
             .prop_map(|(packs, t, reason)| Change::Condemn { packs, at: at(t), reason }),
         1 => pack().prop_map(|pack| Change::Forget { pack }),
-        3 => (pack(), some_time()).prop_map(|(pack, t)| Change::Destroyed { pack, at: at(t) }),
+        3 => (pack(), some_time()).prop_map(|(pack, t)| Change::Destroyed { pack, at: at(t), outcome: Outcome::Destroyed }),
         2 => (some_camera(), some_time(), cause())
             .prop_map(|(camera, start, cause)| Change::OpenGap { camera, start: at(start), cause }),
         3 => (some_camera(), some_time(), -1..30i64, cause(), any::<u32>()).prop_map(|(camera, t, d, cause, lost)| {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vigie::event::{Event, Fact};
 use vigie::index::{
-    CameraRow, Change, DeletionRow, EventRow, GapRow, PackRow, PackState, Reason, RunRow, SEGMENT_DURATION_MAX,
-    SegmentRow,
+    CameraRow, Change, DeletionRow, EventRow, GapRow, Outcome, PackRow, PackState, Reason, RunRow,
+    SEGMENT_DURATION_MAX, SegmentRow,
 };
 use vigie::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
@@ -78,6 +78,11 @@ impl Model {
             Change::Hook { .. } | Change::Claim(_) | Change::Refers(_) => {}
             // Nor keys: `tests/sealed` has those.
             Change::SealedUnder { .. } | Change::KeyDestroyed { .. } => return Err(Refused),
+            // Nor identities and policies that wait: `tests/identity` has those.
+            Change::Identify { .. } | Change::UsesStore { .. } | Change::ForgetStore { .. } | Change::Seen { .. } => {}
+            Change::ConfigureFrom { .. } | Change::KnowCamera(_) => return Err(Refused),
+            Change::ApplyPolicies { .. } | Change::ConfirmPolicy { .. } => {}
+            Change::Destroyed { outcome: Outcome::WasAbsent, .. } => return Err(Refused),
             // Nor damage: `tests/scrub` has that.
             Change::Damage { .. } | Change::Scrubbed { .. } => return Err(Refused),
             // The model has no holds: their own tests are in `tests/hold`.
@@ -94,7 +99,7 @@ impl Model {
                 self.segments.retain(|_, segment| segment.pack != pack);
             }
             Change::Forget { pack } => self.forget(pack)?,
-            Change::Destroyed { pack, at } => self.destroyed(pack, at)?,
+            Change::Destroyed { pack, at, outcome: Outcome::Destroyed } => self.destroyed(pack, at)?,
             Change::OpenGap { camera, start, cause } => {
                 self.camera(&camera)?;
                 let open = GapRow { start, end: None, cause, lost_packets: 0 };
@@ -193,7 +198,15 @@ impl Model {
                 // A pack without footage covers its first tick.
                 let end = row.end.max(WallTime(row.start.0 + 1));
                 let range = TimeRange::new(row.start, end).expect("at least a tick");
-                let day = DeletionRow { range, reason, packs: 1, bytes: row.bytes, first_at: at, last_at: at };
+                let day = DeletionRow {
+                    range,
+                    reason,
+                    outcome: Outcome::Destroyed,
+                    packs: 1,
+                    bytes: row.bytes,
+                    first_at: at,
+                    last_at: at,
+                };
                 self.deletions.insert(key, day);
                 let fact = Fact::PackDeleted { from: row.start, reason };
                 self.event(Event::of_camera(at, &row.camera, fact))?;

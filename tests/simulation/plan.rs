@@ -114,6 +114,7 @@ impl Plan {
             stored_elsewhere: std::collections::HashSet::new(),
             time_zone: jiff::tz::TimeZone::UTC,
             shared: None,
+            stores: None,
         };
         let limits =
             Limits { pack_bytes_max: random.random_range(1_500..20_000), pack_duration_max: seconds(random, 2.0, 9.0) };

@@ -41,7 +41,9 @@ impl Side {
     fn new(dir: &Path, rank: u8, store: &str, rtsp: &Url) -> Self {
         let dir = dir.join(format!("gateway-{rank}"));
         std::fs::create_dir_all(dir.join("keys")).unwrap();
-        std::fs::write(dir.join("keys").join("gateway.key"), [7; 32]).unwrap();
+        let key = dir.join("keys").join("gateway.key");
+        std::fs::write(&key, [7; 32]).unwrap();
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let text = format!(
             "[data]\ndir = \"{dir}\"\ndisk_reserve_mib = 64\n\
              [store]\n{store}\nencrypt = false\nrank = {rank}\nlook_seconds = 1\nwait_seconds = 8\n\

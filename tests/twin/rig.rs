@@ -344,7 +344,9 @@ impl Side {
             let reliever = Reliever::new(index, spool, packs, self.keys.clone(), zone);
             let storage = sweep::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX))).relieved_by(reliever);
             let known = self.twin.clone();
-            let storage = storage.when(Arc::new(move |pack| known.may_delete(&pack.camera, pack.id)));
+            let storage = storage.unless(Arc::new(move |pack| {
+                (!known.may_delete(&pack.camera, pack.id)).then_some("another gateway wrote it")
+            }));
             let sweeper = sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, self.policy());
             self.sweeper = Some(sweeper);
         }
@@ -361,6 +363,7 @@ impl Side {
             stored_elsewhere: self.cameras.iter().map(|(name, _)| name.parse().unwrap()).collect(),
             time_zone: jiff::tz::TimeZone::UTC,
             shared: Some(self.store.clone()),
+            stores: None,
         }
     }
 

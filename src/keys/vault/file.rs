@@ -107,8 +107,24 @@ pub(super) fn day_and_id(path: &Path) -> Option<(Date, KeyId)> {
     Some((day.parse().ok()?, id.parse().ok()?))
 }
 
+/// What the name of a tenant key's file says.
+pub(super) fn number(path: &Path) -> Option<u32> {
+    let name = path.file_stem()?.to_str()?.strip_prefix("tenant-")?;
+    name.split_once('-')?.0.parse().ok()
+}
+
+/// Refuses a key file that other users may read.
+pub(super) fn check_permissions(path: &Path) -> Result<(), VaultError> {
+    match crate::keys::open_to_others(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(mode)) => Err(VaultError::Permissions { path: path.to_owned(), mode }),
+        Err(source) => Err(VaultError::Io { path: path.to_owned(), source }),
+    }
+}
+
 pub(super) fn read(path: &Path) -> Result<KeyFile, VaultError> {
     let io = |source| VaultError::Io { path: path.to_owned(), source };
+    check_permissions(path)?;
     let mut text = Vec::new();
     File::open(path).map_err(io)?.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(io)?;
     let file: KeyFile = serde_json::from_slice(&text).map_err(|e| damaged(path, &e.to_string()))?;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretString};
 
-use super::file::{create_folder, write_whole};
+use super::file::{check_permissions, create_folder, entries, write_whole};
 use super::{Cipher, VaultError, damaged};
 use crate::keys::aead::{SecretKey, new_key};
 
@@ -95,6 +95,37 @@ pub fn load_or_create(path: &Path) -> Result<Vec<Master>, VaultError> {
     load(path)?.ok_or_else(|| damaged(path, "it vanished"))
 }
 
+/// Master keys, and why the file's own are not among them, if they are not.
+pub type Opened = (Vec<Master>, Option<VaultError>);
+
+/// The master keys in the file, which is made only where the folder has no key that needs it; where they cannot be used, a
+/// substitute beside the file is. Blocks.
+///
+/// # Errors
+/// When no substitute can be had either.
+pub fn open(path: &Path, folder: &Path) -> Result<Opened, VaultError> {
+    let beside = path.with_extension("substitute.key");
+    let trouble = match load(path) {
+        Ok(Some(mut masters)) => {
+            masters.extend(load(&beside)?.into_iter().flatten());
+            return Ok((masters, None));
+        }
+        Ok(None) if !holds_keys(folder)? => return Ok((load_or_create(path)?, None)),
+        Ok(None) => VaultError::NoMaster { path: path.to_owned(), folder: folder.to_owned() },
+        Err(trouble) => trouble,
+    };
+    Ok((load_or_create(&beside)?, Some(trouble)))
+}
+
+fn holds_keys(folder: &Path) -> Result<bool, VaultError> {
+    for tenant in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
+        if entries(&tenant)?.iter().any(|path| path.extension().is_some_and(|e| e == "key")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The same, where nothing is to be made.
 pub fn load(path: &Path) -> Result<Option<Vec<Master>>, VaultError> {
     let text = match std::fs::read_to_string(path) {
@@ -102,6 +133,7 @@ pub fn load(path: &Path) -> Result<Option<Vec<Master>>, VaultError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(VaultError::Io { path: path.to_owned(), source }),
     };
+    check_permissions(path)?;
     let lines = text.expose_secret().lines().map(|line| Master::from_hex(&SecretString::from(line)));
     let masters = lines.collect::<Result<Vec<_>, _>>().map_err(|e| damaged(path, &e.to_string()))?;
     if masters.is_empty() { Err(damaged(path, "it is empty")) } else { Ok(Some(masters)) }

@@ -84,7 +84,9 @@ fn a_wrong_master_key_is_named_beside_the_right_one() {
         assert!(message.contains(&name.to_string()), "{message}");
     }
     assert!(message.contains("previous_master_key"), "{message}");
-    assert!(matches!(other.for_day(&town(), day("2026-12-25")), Err(VaultError::OtherMaster { .. })));
+    assert!(other.for_day(&town(), day("2026-12-25")).is_ok(), "recording goes on under a key of its own");
+    let [(_, told)] = other.take_troubles().try_into().unwrap();
+    assert!(told.contains(&master('1').id().to_string()), "{told}");
     assert!(matches!(Vault::none().find(id), Err(VaultError::NoKeys)));
 }
 
@@ -182,4 +184,60 @@ fn what_is_no_master_key_is_refused_without_being_repeated() {
         let error = Master::from_hex(&SecretString::from(bad)).unwrap_err().to_string();
         assert!(error.contains("64 hexadecimal digits"), "{error}");
     }
+}
+
+#[test]
+fn a_day_key_that_cannot_be_used_gives_way_to_another_and_stays_where_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let key = Vault::open(dir.path(), vec![master('1')]).for_day(&town(), day("2026-12-23")).unwrap();
+    let inner = Vault::open(dir.path(), vec![master('1')]);
+    let path = inner.inner().unwrap().paths(&town()).unwrap().into_iter().find(|path| file::day_and_id(path).is_some());
+    let (path, whole) = (path.clone().unwrap(), std::fs::read(path.unwrap()).unwrap());
+
+    let spoiled: [(&str, &dyn Fn()); 2] = [
+        ("is damaged", &|| std::fs::write(&path, &whole[..20]).unwrap()),
+        ("chmod 600", &|| {
+            std::fs::write(&path, &whole).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }),
+    ];
+    let mut other = None;
+    for (says, spoil) in spoiled {
+        spoil();
+        let vault = Vault::open(dir.path(), vec![master('1')]);
+        let now = vault.for_day(&town(), day("2026-12-23")).unwrap();
+        assert_ne!(now.id, key.id);
+        assert_eq!(*other.get_or_insert(now.id), now.id, "one other key is enough");
+        let [(of, what)] = vault.take_troubles().try_into().unwrap();
+        assert!(of == Some(town()) && what.contains(says), "{what}");
+        assert!(vault.take_troubles().is_empty(), "each is told once");
+        assert!(path.exists(), "the key that may come back was removed");
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(Vault::open(dir.path(), vec![master('1')]).find(key.id).unwrap().id, key.id);
+}
+
+#[test]
+fn a_master_key_is_made_only_where_nothing_is_wrapped_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, folder) = (dir.path().join("master.key"), dir.path().join("packs"));
+    let (masters, trouble) = master::open(&path, &folder).unwrap();
+    assert!(trouble.is_none() && path.exists());
+    let right = masters[0].id();
+    let key = Vault::open(&folder, masters).for_day(&town(), day("2026-12-23")).unwrap();
+
+    std::fs::rename(&path, dir.path().join("kept")).unwrap();
+    let (masters, trouble) = master::open(&path, &folder).unwrap();
+    assert!(matches!(trouble, Some(VaultError::NoMaster { .. })) && !path.exists());
+    let substitute = masters[0].id();
+    let meanwhile = Vault::open(&folder, masters).for_day(&town(), day("2026-12-23")).unwrap();
+    assert_ne!(meanwhile.id, key.id);
+
+    std::fs::rename(dir.path().join("kept"), &path).unwrap();
+    let (masters, trouble) = master::open(&path, &folder).unwrap();
+    assert!(trouble.is_none());
+    assert_eq!(masters.iter().map(Master::id).collect::<Vec<_>>(), [right, substitute]);
+    let vault = Vault::open(&folder, masters);
+    assert!(vault.find(key.id).is_ok() && vault.find(meanwhile.id).is_ok(), "both can be read");
 }
