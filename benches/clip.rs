@@ -26,6 +26,7 @@ use vigie::media::{Fragment, Params, Sample};
 use vigie::pack::{PackHeader, Stamp};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
+use vigie::seal::Sealer;
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 use camera::params;
@@ -94,7 +95,7 @@ async fn record(dir: &Path) -> Footage {
     let config = Config::load(&file).expect("a good configuration").config;
     let Opened { index, spool, packs, clock, .. } = gateway::open(&config, false).await.expect("a new folder");
     index.write(vec![Change::Configure(gateway::camera_rows(&config))]).await.expect("a new index");
-    let tasks = spool.start().expect("a new spool");
+    let tasks = Sealer::new(spool.clone()).start().expect("a new spool");
     let (params, run) = (params(), RunId::generate(at(0)));
     for first in (0..HOURS * 3_600).step_by(PACK_SECONDS as usize) {
         let pack = PackId::generate(at(first));

@@ -30,6 +30,7 @@ use vigie::config::Config;
 use vigie::index::Change;
 use vigie::media::{Fragment, Params, Sample};
 use vigie::pack::{PackHeader, Stamp};
+use vigie::seal::Sealer;
 use vigie::spool::Spool;
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
@@ -312,7 +313,7 @@ async fn prepare(dir: &Path, encrypt: bool, recordings: &[&Recording]) -> Result
     let noise: Bytes = (0..4 << 20).map(|_| rand::random::<u8>()).collect::<Vec<_>>().into();
     let opened = vigie::gateway::open(&config, false).await?;
     opened.index.write(vec![Change::Configure(vigie::gateway::camera_rows(&config))]).await?;
-    let tasks = opened.spool.start()?;
+    let tasks = Sealer::new(opened.spool.clone()).start()?;
     for recording in recordings {
         recording.record(&opened.spool, &noise).await?;
     }

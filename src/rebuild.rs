@@ -168,7 +168,7 @@ enum Read {
         state: PackState,
         changes: Vec<Change>,
         /// Where bytes of it lie, to be told when every pack is known.
-        refers: Option<Change>,
+        refers: Option<Box<Change>>,
         end: RunEnd,
     },
     /// A pack that is in the index already, or has no fragment yet.
@@ -235,7 +235,7 @@ async fn read(packs: &Packs, lost: &AllLost, pack: PackRef, bytes: u64, what: St
     let Some(rows) = rows_of(&table, bytes).filter(|_| !is_theirs(&table)) else { return Read::Nothing };
     let mut changes = changes_of(&rows);
     changes.extend(places_told(&table, bytes));
-    let refers = changes.last().filter(|_| table.is_reference()).cloned();
+    let refers = changes.last().filter(|_| table.is_reference()).cloned().map(Box::new);
     if pack.state >= PackState::Sealed {
         changes.push(Change::SealPack { pack: pack.id, bytes });
         // Of a pack that grew, the next start of the gateway tells.
@@ -300,7 +300,7 @@ impl<'a> Builder<'a> {
                     Read::Unreadable(unreadable) => self.leave_out(unreadable),
                     Read::Pack { state, changes, refers, end } => {
                         self.know(&end.camera).await?;
-                        self.refers.extend(refers);
+                        self.refers.extend(refers.map(|refers| *refers));
                         told.push((state, changes, end));
                     }
                 }

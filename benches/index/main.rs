@@ -242,11 +242,18 @@ async fn sweep(
         stored_elsewhere: Default::default(),
         time_zone: TimeZone::UTC,
         shared: None,
+        stores: None,
     };
     let now = recording.end();
     let margin = policy.margin();
     let delete = |_: PackRef| -> BoxFuture<'static, Result<(), ReadError>> { Box::pin(future::ready(Ok(()))) };
-    let storage = Storage { delete: Arc::new(delete), free_bytes: Arc::new(|| Ok(u64::MAX)), vault: Vault::none() };
+    let is_there = |_: PackRef| -> BoxFuture<'static, Result<bool, ReadError>> { Box::pin(future::ready(Ok(true))) };
+    let storage = Storage {
+        is_there: Arc::new(is_there),
+        delete: Arc::new(delete),
+        free_bytes: Arc::new(|| Ok(u64::MAX)),
+        vault: Vault::none(),
+    };
     let clock = Arc::new(SimClock::starting_at(now));
     let mut sweeper = Sweeper::new(index.clone(), clock, storage, policy);
     // The first reads how far the footage goes.

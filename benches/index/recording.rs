@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rusqlite::{Connection, params};
 use vigie::event::{Event, Fact};
+use vigie::index::dedup::Refers;
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState, SegmentRow};
 use vigie::media::{Gap, GapCause};
 use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
@@ -167,10 +168,17 @@ impl Recording {
         } else {
             changes.push(camera.segment(pack, start, duration, 0));
         }
-        changes.push(Change::SealPack { pack, bytes: 60_000_000 });
         if let Some(host) = host {
-            changes.push(Change::Refers { pack, bytes: 50_000_000, lent_bytes: 10_000_000, hosts: vec![host] });
+            changes.push(Change::Refers(Refers {
+                pack,
+                bytes: 50_000_000,
+                fragments: 120,
+                lent: (0..20).collect(),
+                lent_bytes: 10_000_000,
+                hosts: vec![host],
+            }));
         }
+        changes.push(Change::SealPack { pack, bytes: 60_000_000 });
         changes.push(Change::PackStored { pack });
         (camera.open, camera.last) = (None, Some(pack));
         if disconnected {

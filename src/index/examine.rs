@@ -176,7 +176,7 @@ fn look(path: &Path) -> Result<Looked, IndexError> {
 
 /// Every page, for as long as a start may wait: of a large index the rest shows when it is read.
 fn check_pages(db: &Connection) -> Result<(), IndexError> {
-    let (done, waits) = mpsc::channel::<()>();
+    let (done, waits) = mpsc::sync_channel::<()>(0);
     let interrupt = db.get_interrupt_handle();
     let timer = std::thread::spawn(move || {
         if waits.recv_timeout(CHECK_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -216,14 +216,14 @@ pub fn put_aside(path: &Path, suffix: &str) -> std::io::Result<PathBuf> {
     Ok(named(""))
 }
 
+/// An older index, and what could be taken over from it.
+pub type CarriedFrom = (PathBuf, Result<super::carry::Carried, IndexError>);
+
 /// Makes a new index in which what this older one knows beside packs is kept. Blocks.
 ///
 /// # Errors
 /// When the new one cannot be made. What cannot be taken over is the answer's second part.
-pub fn begin_from(
-    path: &Path,
-    sources: &[PathBuf],
-) -> Result<Vec<(PathBuf, Result<super::carry::Carried, IndexError>)>, IndexError> {
+pub fn begin_from(path: &Path, sources: &[PathBuf]) -> Result<Vec<CarriedFrom>, IndexError> {
     drop(database::open_writer(path)?);
     let carried = sources.iter().map(|from| (from.clone(), super::carry::carry_over(from, path)));
     Ok(carried.collect())

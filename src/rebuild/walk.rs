@@ -122,7 +122,7 @@ impl Walker {
                 changes.insert(0, Change::KnowCamera(unknown_camera(&pack.camera)));
                 if self.tolerant(changes).await? {
                     walked.adopted += 1;
-                    refers.extend(places);
+                    refers.extend(places.map(|places| *places));
                     let last = ends.entry(end.run).or_insert(end.end);
                     *last = (*last).max(end.end);
                 }

@@ -59,6 +59,9 @@ const FAILURES_PER_TENANT_MAX: u32 = 8;
 /// How long events and the register of destructions are kept: 13 months of at most 31 days.
 const EVENTS_KEPT: Ticks90k = Ticks90k(13 * 31 * 24 * 3_600 * TICKS_PER_SECOND);
 
+/// Why a pack must not go now, if there is a reason.
+pub type Objection = dyn Fn(&PackRef) -> Option<&'static str> + Send + Sync;
+
 /// Where packs lie, as far as the sweep must know.
 #[derive(Clone)]
 pub struct Storage {
@@ -94,7 +97,7 @@ impl Storage {
     }
 
     /// The same, but a pack goes only when this gives no reason against it.
-    pub fn unless(self, waits: Arc<dyn Fn(&PackRef) -> Option<&'static str> + Send + Sync>) -> Self {
+    pub fn unless(self, waits: Arc<Objection>) -> Self {
         let delete = self.delete;
         let delete_then = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
             match waits(&pack) {

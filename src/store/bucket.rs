@@ -335,7 +335,7 @@ impl Bucket {
         let (under, names) = (self.prefix.clone(), self.names.clone());
         let own = |item: &Result<Listed, Error>| {
             let name = item.as_ref().ok().and_then(|listed| listed.location.rsplit('/').next());
-            std::future::ready(!name.is_some_and(|name| name == MARKER))
+            std::future::ready(name.is_none_or(|name| name != MARKER))
         };
         self.objects.list(prefix.as_ref()).map(move |item| listed(&under, names.as_ref(), item)).filter(own).boxed()
     }

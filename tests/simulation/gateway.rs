@@ -18,6 +18,7 @@ use vigie::keys::vault::Vault;
 use vigie::keys::vault::master::Master;
 use vigie::media::{Params, VideoCodec, VideoParams};
 use vigie::packs::Packs;
+use vigie::policy::utc_day;
 use vigie::record::{Recorder, Shared};
 use vigie::retention::relieve::Reliever;
 use vigie::retention::sweep;
@@ -85,7 +86,7 @@ impl Site {
         let master = Master::from_hex(&"5a".repeat(32).into()).expect("64 digits");
         let kept: BTreeMap<CameraKey, Ticks90k> =
             self.plan.cameras.iter().map(|camera| (camera.key.clone(), camera.retention_max)).collect();
-        let until = move |camera: &CameraKey, now: WallTime| Some(now.saturating_add(*kept.get(camera)?));
+        let until = move |camera: &CameraKey, now: WallTime| Some(utc_day(now.saturating_add(*kept.get(camera)?)));
         keys.with_vault(Vault::open(&self.keys_dir(), vec![master]), Arc::new(until))
     }
 

@@ -123,7 +123,7 @@ async fn footage(site: &Site, view: &View, asked: &Asked) -> Result<(Vec<TimeRan
     };
     let rows: Vec<&PackRow> = view.rows().filter(near).collect();
     let doomed = view.opened.index.doomed(rows.iter().map(|row| row.id).collect()).await;
-    let doomed: HashSet<PackId> = doomed.map_err(|e| e.to_string())?.into_iter().collect();
+    let doomed: HashSet<PackId> = doomed.map_err(|e| e.to_string())?.into_iter().map(|(pack, _)| pack).collect();
     let (mut there, mut why_not) = (Vec::new(), String::new());
     for row in rows.into_iter().filter(|row| !doomed.contains(&row.id)) {
         match read(site, view, row).await {

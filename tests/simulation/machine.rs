@@ -138,7 +138,7 @@ impl SimMachine {
     /// From now on the seed decides who goes on at each step, and one step in `looks` is followed by a look.
     pub(crate) fn in_any_order(&self, seed: u64, looks: u32, look: Look) {
         let mut inner = self.inner();
-        (inner.order, inner.looks) = (Some(SmallRng::seed_from_u64(seed ^ 0x6f72_6465_72)), looks);
+        (inner.order, inner.looks) = (Some(SmallRng::seed_from_u64(seed ^ 0x006f_7264_6572)), looks);
         drop(self.0.2.set(look));
     }
 
