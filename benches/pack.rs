@@ -73,7 +73,7 @@ fn create(path: &Path, day: Option<&Arc<DayKey>>) -> PackWriter {
     let camera = "town/square".parse().expect("a camera");
     let header = PackHeader { pack: PackId([1; 16]), camera, run: RunId([2; 16]), params: params(), hold: None };
     match day {
-        Some(day) => PackWriter::create_sealed(path, header, key(), day.clone()),
+        Some(day) => PackWriter::create_encrypted(path, header, key(), day.clone()),
         None => PackWriter::create(path, header, key()),
     }
     .expect("a new pack")
@@ -133,7 +133,7 @@ fn write(c: &mut Criterion) {
         }
         let dir = tempfile::tempdir_in(&parent).expect("a directory to write to");
         let (path, day) = (dir.path().join("pack.mp4"), day_key(dir.path()));
-        for (name, day) in [(name.to_owned(), None), (format!("{name}_sealed"), Some(&day))] {
+        for (name, day) in [(name.to_owned(), None), (format!("{name}_encrypted"), Some(&day))] {
             group.bench_function(name, |b| {
                 let new = || {
                     // Absent the first time.

@@ -273,14 +273,14 @@ fn clip_row(gateway: &Gateway, name: &str, cold: &str, warm: &str) -> Result<(),
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let base = std::env::var_os("VIGIE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let (dir, sealed) = (tempfile::tempdir_in(&base)?, tempfile::tempdir_in(&base)?);
+    let (dir, encrypted) = (tempfile::tempdir_in(&base)?, tempfile::tempdir_in(&base)?);
     let now = SystemClock::default().wall();
     let hours_ago = |hours: i64| WallTime((now.0 / TICKS_PER_SECOND - hours * 3_600) * TICKS_PER_SECOND);
     let key = |camera: &str| format!("town/{camera}").parse::<CameraKey>();
     let day = Recording { key: key("day")?, start: hours_ago(26), seconds: DAY_SECONDS, bits_per_second: 400_000 };
     let minutes = Recording { key: key("minutes")?, start: hours_ago(2), seconds: 1_200, bits_per_second: 4_000_000 };
     let file = prepare(dir.path(), false, &[&day, &minutes]).await?;
-    let encrypted = prepare(sealed.path(), true, &[&minutes]).await?;
+    let encrypted = prepare(encrypted.path(), true, &[&minutes]).await?;
 
     println!("retrieval/clip_mp4              first byte, ms                    all of it");
     println!("                                   cold warm p50   warm max          ms          MB");

@@ -19,8 +19,8 @@ use url::Url;
 pub use self::local_time::BadLocalTime;
 pub use self::master::MasterKeys;
 pub use self::secret::Surroundings;
-use self::section::{Report, Section};
-pub use self::store::{Cap, DEFAULT_STORE, SendOrder, Shared, StoreChoice, StoreConfig, Verify};
+use self::section::{Mistakes, Section};
+pub use self::store::{Cap, DEFAULT_STORE, SendOrder, SharedStore, StoreChoice, StoreConfig, Verify};
 use crate::policy::{Cadence, CameraPolicy};
 use crate::units::{CameraId, CameraKey, DomainId, TenantId, Ticks90k};
 
@@ -60,7 +60,7 @@ pub struct Config {
     /// machine alone.
     pub operator_token: Option<SecretString>,
     /// Recording constants.
-    pub recording: Recording,
+    pub recording: RecordingConfig,
     /// Retention constants.
     pub retention: Sweep,
     /// For people: screen and register.
@@ -87,7 +87,7 @@ pub struct S3 {
 
 /// `[recording]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recording {
+pub struct RecordingConfig {
     /// At most this much of each camera is lost to a power cut.
     pub durability: Duration,
     /// A pack is sealed at this size.
@@ -100,7 +100,7 @@ pub struct Recording {
     pub shards: usize,
 }
 
-impl Default for Recording {
+impl Default for RecordingConfig {
     fn default() -> Self {
         Self {
             durability: Duration::from_millis(1_000),
@@ -153,12 +153,12 @@ pub struct Tenant {
     /// The deduplication domain that it shares with the tenants that name the same; without it, none.
     pub dedup_domain: Option<DomainId>,
     /// Its cameras.
-    pub cameras: Vec<Camera>,
+    pub cameras: Vec<CameraConfig>,
 }
 
 /// `[[tenant.camera]]`.
 #[derive(Clone, Debug)]
-pub struct Camera {
+pub struct CameraConfig {
     /// Unique in the tenant.
     pub id: CameraId,
     /// For people.
@@ -185,7 +185,7 @@ pub struct Camera {
     pub store: StoreChoice,
 }
 
-impl Camera {
+impl CameraConfig {
     /// Unless the file says otherwise.
     pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 }
@@ -238,14 +238,14 @@ impl Config {
     /// Room that the maximum needs above the minimum. A pack goes whole: its youngest picture is guaranteed for the
     /// minimum while its oldest must be gone by the maximum, and the sweep condemns so early that a failed round or a
     /// slow store does not make it late.
-    pub fn retention_margin(recording: &Recording, sweep: &Sweep, is_shared: bool) -> Duration {
+    pub fn retention_margin(recording: &RecordingConfig, sweep: &Sweep, is_shared: bool) -> Duration {
         recording.pack_duration_max + sweep.cadence(is_shared).margin()
     }
 
     /// What holds for each camera's footage, in the order of the file.
     pub fn policies(&self) -> Vec<CameraPolicy> {
         let is_shared = self.stores.iter().any(|store| store.shared.is_some());
-        let of = |tenant: &Tenant, camera: &Camera| {
+        let of = |tenant: &Tenant, camera: &CameraConfig| {
             let named = camera.store.store.as_ref().or(tenant.store.store.as_ref());
             let store = named.and_then(|name| self.stores.iter().find(|store| store.name == *name));
             let store = store.unwrap_or_else(|| self.default_store());
@@ -280,7 +280,7 @@ impl Config {
                 let sound = &e.as_bytes()[..e.utf8_error().valid_up_to()];
                 let line = 1 + sound.iter().filter(|b| **b == b'\n').count();
                 let message = "is not UTF-8: save the file as UTF-8 text".to_owned();
-                let problems = vec![Problem { line, key: "text".into(), message }];
+                let problems = vec![ConfigProblem { line, key: "text".into(), message }];
                 return Err(ConfigError::Invalid { file: name, problems });
             }
         };
@@ -289,7 +289,7 @@ impl Config {
 
     /// Validates a text; `file` is its name in messages.
     pub fn parse(file: &str, text: &str, around: &Surroundings<'_>) -> Result<Loaded, ConfigError> {
-        let report = Report::new(text);
+        let report = Mistakes::new(text);
         let config = match DeTable::parse(text) {
             Ok(document) => build::config(Section::root(&report, document.get_ref()), around),
             // The first mistake of syntax only: what a parser finds after it is most often its consequence. The
@@ -315,7 +315,7 @@ pub struct Loaded {
     /// What it says.
     pub config: Config,
     /// What works and should be mended.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<ConfigProblem>,
 }
 
 impl Loaded {
@@ -327,7 +327,7 @@ impl Loaded {
 
 /// Something wrong, or worth mending, at one place of the file. Shown as `14: tenant.camera.url: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// From 1.
     pub line: usize,
     /// With the path of its table; `syntax` where the text is not TOML.
@@ -336,7 +336,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.line, self.key, self.message)
     }
@@ -367,10 +367,10 @@ pub enum ConfigError {
         /// Its name.
         file: String,
         /// By line.
-        problems: Vec<Problem>,
+        problems: Vec<ConfigProblem>,
     },
 }
 
-fn lines(file: &str, problems: &[Problem]) -> String {
+fn lines(file: &str, problems: &[ConfigProblem]) -> String {
     problems.iter().map(|p| format!("{file}:{p}")).collect::<Vec<_>>().join("\n")
 }

@@ -26,13 +26,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 use tracing::{info, warn};
 
-use crate::index::of_pack::{claim, places_told};
+use crate::archive::{Archive, PackRef, ReadError};
+use crate::index::of_pack::{claim, place_changes};
 use crate::index::{Change, Index, IndexError, PackState};
 use crate::keys::Keys;
-use crate::machine;
 use crate::pack::reference::{Host, Place};
 use crate::pack::{PackError, PackTable, reader};
-use crate::packs::{PackRef, Packs, ReadError};
+use crate::platform;
 use crate::spool::{Spool, SpoolError};
 use crate::units::{CameraKey, FragmentId, PackId};
 
@@ -91,7 +91,7 @@ pub struct Compared {
 pub struct Dedup {
     index: Index,
     spool: Spool,
-    packs: Packs,
+    packs: Archive,
     keys: Keys,
     recent: Mutex<Recent>,
     /// Whose turn it is, for each domain by its key.
@@ -100,7 +100,7 @@ pub struct Dedup {
 
 impl Dedup {
     /// Over these packs.
-    pub fn new(index: Index, spool: Spool, packs: Packs, keys: Keys) -> Self {
+    pub fn new(index: Index, spool: Spool, packs: Archive, keys: Keys) -> Self {
         Self { index, spool, packs, keys, recent: Mutex::default(), turns: Mutex::default() }
     }
 
@@ -121,17 +121,17 @@ impl Dedup {
         file: &Path,
         changes: &mut Vec<Change>,
     ) -> Result<Compared, DedupError> {
-        machine::turn().await;
+        platform::turn().await;
         let turn = self.turn(camera).lock_owned().await;
         let (path, vault) = (file.to_owned(), self.keys.vault().clone());
-        let table = machine::spawn_blocking(move || reader::read_table(&path, &vault)).await??;
+        let table = platform::spawn_blocking(move || reader::read_table(&path, &vault)).await??;
         let own = Host { pack: table.header.pack, camera: camera.clone() };
         let io = |source| DedupError::Io { path: file.to_owned(), source };
         let mut now = table;
         if now.is_reference() {
             // An earlier attempt got so far, and may have ended before the new name was durable.
             let renamed = file.to_owned();
-            machine::spawn_blocking(move || machine::sync_name(&renamed)).await?.map_err(io)?;
+            platform::spawn_blocking(move || platform::sync_name(&renamed)).await?.map_err(io)?;
         } else {
             let places = self.places(&now, &own).await?;
             let referring = now.with_places(places);
@@ -140,7 +140,7 @@ impl Dedup {
             }
         }
         let bytes = std::fs::metadata(file).map_err(io)?.len();
-        Ok(Compared { bytes, changes: places_told(&now, bytes), own, table: now, _turn: turn })
+        Ok(Compared { bytes, changes: place_changes(&now, bytes), own, table: now, _turn: turn })
     }
 
     /// The index has learned of a pack that was compared: the next one may find it.
@@ -232,15 +232,15 @@ impl Dedup {
         let draft = self.spool.draft_path(&own.camera, own.pack)?;
         let key = self.keys.domain(&own.camera.tenant);
         let whole_bytes = std::fs::metadata(file).map_err(io)?.len();
-        let bytes = self.packs.write_anew(&pack, reduced, &key, &draft).await?;
+        let bytes = self.packs.rewrite(&pack, reduced, &key, &draft).await?;
         if bytes >= whole_bytes {
-            machine::remove_file(&draft).map_err(io)?;
+            platform::remove_file(&draft).map_err(io)?;
             return Ok(false);
         }
         let to = file.to_owned();
-        machine::spawn_blocking(move || {
-            machine::rename(&draft, &to)?;
-            to.parent().map_or(Ok(()), machine::sync_folder)
+        platform::spawn_blocking(move || {
+            platform::rename(&draft, &to)?;
+            to.parent().map_or(Ok(()), platform::sync_folder)
         })
         .await?
         .map_err(io)?;

@@ -6,10 +6,11 @@ use std::path::Path;
 use url::Url;
 
 use crate::config::{
-    Camera, CameraTls, Config, MasterKeys, Recording, Retention, StoreChoice, StoreConfig, Sweep, Tenant, Transport,
+    CameraConfig, CameraTls, Config, MasterKeys, RecordingConfig, Retention, StoreChoice, StoreConfig, Sweep, Tenant,
+    Transport,
 };
 use crate::gateway::{Gateway, GatewayError};
-use crate::simulate::{self, Server};
+use crate::testkit::camera::{self, Server};
 use crate::units::{CameraId, TenantId};
 
 /// Free space that the demonstration leaves alone.
@@ -26,7 +27,7 @@ pub enum DemoError {
     Camera(#[from] std::io::Error),
     /// Its film.
     #[error(transparent)]
-    Film(#[from] simulate::StreamError),
+    Film(#[from] camera::StreamError),
     /// The data folder.
     #[error("{0} is not an absolute path")]
     DataDir(String),
@@ -43,7 +44,7 @@ pub struct Demo {
 impl Demo {
     /// Starts the camera and the gateway that records it below `data_dir`.
     pub async fn start(listen: SocketAddr, data_dir: &Path) -> Result<Self, DemoError> {
-        let film = simulate::demo_camera()?;
+        let film = camera::demo_camera()?;
         let path = film.path.clone();
         let camera = Server::start((Ipv4Addr::LOCALHOST, 0).into(), vec![film]).await?;
         let config = config(listen, data_dir, vec![demo_camera(camera.url(&path))])?;
@@ -58,14 +59,14 @@ impl Demo {
     }
 }
 
-fn demo_camera(url: Url) -> Camera {
+fn demo_camera(url: Url) -> CameraConfig {
     let id = "parvis".parse().expect("a plain word is a name");
     camera(id, "Parvis de la mairie", url)
 }
 
 /// A camera as the configuration's defaults have it.
-pub fn camera(id: CameraId, name: &str, url: Url) -> Camera {
-    Camera {
+pub fn camera(id: CameraId, name: &str, url: Url) -> CameraConfig {
+    CameraConfig {
         id,
         name: name.to_owned(),
         place: "Place de la République".to_owned(),
@@ -76,13 +77,13 @@ pub fn camera(id: CameraId, name: &str, url: Url) -> Camera {
         transport: Transport::Tcp,
         retention: Retention::default(),
         audio_legal_basis: None,
-        silence_max: Camera::SILENCE_MAX,
+        silence_max: CameraConfig::SILENCE_MAX,
         store: StoreChoice::default(),
     }
 }
 
 /// One town with these cameras, everything else as the defaults have it, below one folder.
-pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<Camera>) -> Result<Config, DemoError> {
+pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -> Result<Config, DemoError> {
     let bad = || DemoError::DataDir(data_dir.display().to_string());
     Ok(Config {
         operator_token: None,
@@ -93,7 +94,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<Camera>) -> Resu
         disk_reserve_bytes: RESERVE_BYTES,
         spool_bytes_max: None,
         http_listen: listen,
-        recording: Recording::default(),
+        recording: RecordingConfig::default(),
         retention: Sweep::default(),
         time_zone: jiff::tz::TimeZone::get("Europe/Paris").unwrap_or(jiff::tz::TimeZone::UTC),
         tenants: vec![Tenant {

@@ -8,10 +8,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::archive::Archive;
+use crate::archive::check::Scratch;
 use crate::index::{Index, IndexError, PackState};
 use crate::media::GapCause;
-use crate::packs::Packs;
-use crate::packs::check::Scratch;
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
 use crate::units::{CameraKey, PackId, TimeRange, WallTime};
@@ -175,7 +175,7 @@ pub enum Finding {
 
 /// What was looked at, and how much of it was wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct FsckReport {
     /// Rows of packs.
     pub packs: u64,
     /// Objects of the store.
@@ -202,7 +202,7 @@ pub struct Fsck {
     /// Where packs are kept.
     pub store: Store,
     /// Packs wherever they lie.
-    pub packs: Packs,
+    pub packs: Archive,
     /// How long a gateway that runs may need to tell its index what it did to a pack; zero when none does.
     pub settle: Duration,
     /// Check each byte of each pack.
@@ -211,7 +211,7 @@ pub struct Fsck {
 
 /// Counts, and passes on what is found.
 struct Tally<'a> {
-    report: Report,
+    report: FsckReport,
     found: &'a mut (dyn FnMut(Finding) + Send),
 }
 
@@ -235,8 +235,8 @@ impl Fsck {
     }
 
     /// Checks everything; `found` hears of each finding as it is made.
-    pub async fn check(&self, found: &mut (dyn FnMut(Finding) + Send)) -> Result<Report, FsckError> {
-        let mut tally = Tally { report: Report::default(), found };
+    pub async fn check(&self, found: &mut (dyn FnMut(Finding) + Send)) -> Result<FsckReport, FsckError> {
+        let mut tally = Tally { report: FsckReport::default(), found };
         self.check_packs(&mut tally).await?;
         self.check_timelines(&mut tally).await?;
         self.check_store(&mut tally).await?;

@@ -26,7 +26,7 @@ pub use self::pulse::Pulse;
 use self::recorders::Recorders;
 pub use self::recorders::{CameraChanges, continuity};
 use self::watch::{CatchingUp, OwnWatch, StoreWatch};
-use crate::config::{Camera, Config};
+use crate::config::{CameraConfig, Config};
 use crate::dedup::Dedup;
 use crate::hold::{Disk, Holds};
 use crate::http::{self, Access, Operator, ReloadRequest};
@@ -37,8 +37,9 @@ use crate::keys::vault::master::BadMasterKey;
 use crate::metrics::Sources;
 use crate::policy::CameraPolicy;
 use crate::rebuild::walk::{Walker, unknown_camera};
-use crate::record::{Limits, Shared};
-use crate::retention::relieve::Reliever;
+use crate::record::{PackLimits, RecordingContext};
+use crate::redundancy::Redundancy;
+use crate::retention::rehost::Rehoster;
 use crate::retention::{self, Policy};
 use crate::retrieve::Footage;
 use crate::seal::Sealer;
@@ -46,7 +47,6 @@ use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
 use crate::store::identity::Identified;
 use crate::store::{Store, StoreError};
-use crate::twin::Twin;
 use crate::units::CameraKey;
 
 mod clock;
@@ -96,7 +96,7 @@ pub enum GatewayError {
     /// The gateway's secret.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The keys of sealed packs.
+    /// The keys of encrypted packs.
     #[error(transparent)]
     Vault(#[from] VaultError),
     /// A master key, which the configuration has checked.
@@ -202,7 +202,7 @@ impl Gateway {
         let server = {
             let (stop, service) = (stop_serving.clone(), service.clone());
             let until = async move { stop.cancelled().await };
-            tokio::spawn(http::serve(listener, http::router(service), http::Limits::within(files), until))
+            tokio::spawn(http::serve(listener, http::router(service), http::ServeLimits::within(files), until))
         };
         info!(%address, cameras = camera_rows(config).len(), "recording and serving");
         Ok(Self {
@@ -307,11 +307,11 @@ async fn start_recorders(
     status: &StatusBoard,
     stop: &CancellationToken,
 ) -> Result<Recorders, GatewayError> {
-    let shared = Shared {
+    let shared = RecordingContext {
         spool: opened.spool.clone(),
         index: opened.index.clone(),
         clock: opened.clock.clone(),
-        limits: Limits {
+        limits: PackLimits {
             pack_bytes_max: config.recording.pack_bytes_max,
             pack_duration_max: config.recording.pack_duration_max,
         },
@@ -334,14 +334,15 @@ fn start_upkeep(
     let (flushed, within, until) = (spool.clone(), config.recording.durability, stop.clone());
     tasks.spawn(async move { flushed.flush_until(within, until).await });
     let all = camera_rows(config).into_iter().map(|row| row.key);
-    let twin = Twin::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
-    let (known, catching, of_sweep) = (twin.clone(), catching_up.clone(), store.clone());
+    let redundancy =
+        Redundancy::new(index.clone(), spool.clone(), store.clone(), packs.clone(), keys.clone(), clock.clone(), all);
+    let (known, catching, of_sweep) = (redundancy.clone(), catching_up.clone(), store.clone());
     let (disk, reserve_bytes, spool_max) = (spool.clone(), config.disk_reserve_bytes, config.spool_bytes_max);
     let zone = config.time_zone.clone();
-    let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
+    let rehoster = Rehoster::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
     let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
     let storage = retention::sweep::Storage::new(packs.clone(), free_bytes)
-        .relieved_by(reliever)
+        .with_rehoster(rehoster)
         .unless(Arc::new(move |pack| {
             if !known.may_delete(&pack.camera, pack.id) {
                 return Some("another gateway wrote it, and what else that stored is not known yet");
@@ -354,7 +355,7 @@ fn start_upkeep(
     let sweeper = retention::sweep::Sweeper::following(index.clone(), clock.clone(), storage, changed)
         .confirmed_by(retention::confirm::file(&config.data_dir));
     tasks.spawn(sweeper.run(stop.clone()));
-    tasks.spawn(twin.run(stop.clone()));
+    tasks.spawn(redundancy.run(stop.clone()));
     // By a substitute of the key every fragment would look damaged.
     if keys.trouble().is_none() {
         services::start_scrubs(config, opened, tasks, stop)?;
@@ -422,7 +423,7 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
     };
     let keys =
         |config: &Config| camera_rows(config).into_iter().map(|row| row.key).collect::<std::collections::BTreeSet<_>>();
-    let home = |tenant: &crate::config::Tenant, camera: &Camera| {
+    let home = |tenant: &crate::config::Tenant, camera: &CameraConfig| {
         let chosen = camera.store.store.as_ref().or(tenant.store.store.as_ref());
         chosen.cloned().unwrap_or_else(|| then.default_store().name.clone())
     };
@@ -452,7 +453,7 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
 /// The configuration's cameras as the index keeps them.
 pub fn camera_rows(config: &Config) -> Vec<CameraRow> {
     let cameras = config.tenants.iter().flat_map(|tenant| &tenant.cameras);
-    let row = |(policy, camera): (CameraPolicy, &Camera)| CameraRow {
+    let row = |(policy, camera): (CameraPolicy, &CameraConfig)| CameraRow {
         key: policy.camera,
         name: camera.name.clone(),
         place: camera.place.clone(),

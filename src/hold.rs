@@ -20,15 +20,15 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::archive::{Archive, PackRef, ReadError};
 use crate::clock::Clock;
 use crate::event::{Actor, Event, Fact};
 use crate::index::hold::HoldRow;
 use crate::index::{Change, Index, IndexError, Outcome, PackRow};
 use crate::keys::Keys;
-use crate::machine;
 use crate::media::GapCause;
 use crate::pack::{HoldFacts, PackError};
-use crate::packs::{PackRef, Packs, ReadError};
+use crate::platform;
 use crate::retention::deadline;
 use crate::spool::{Spool, SpoolError};
 use crate::units::{CameraKey, HoldId, PackId, TenantId, Ticks90k, TimeRange, WallTime};
@@ -146,13 +146,13 @@ pub struct Holds(Arc<Inner>);
 struct Inner {
     index: Index,
     spool: Spool,
-    packs: Packs,
+    packs: Archive,
     keys: Keys,
     clock: Arc<dyn Clock>,
     time_zone: TimeZone,
     wake: Notify,
     /// Holds of which it was said that they cannot be copied for now.
-    told: Mutex<HashSet<HoldId>>,
+    reported: Mutex<HashSet<HoldId>>,
     disk: Option<Disk>,
 }
 
@@ -187,7 +187,7 @@ impl Holds {
     pub fn new(
         index: Index,
         spool: Spool,
-        packs: Packs,
+        packs: Archive,
         keys: Keys,
         clock: Arc<dyn Clock>,
         time_zone: TimeZone,
@@ -199,7 +199,7 @@ impl Holds {
     pub fn within(
         index: Index,
         spool: Spool,
-        packs: Packs,
+        packs: Archive,
         keys: Keys,
         clock: Arc<dyn Clock>,
         time_zone: TimeZone,
@@ -214,7 +214,7 @@ impl Holds {
             clock,
             time_zone,
             wake: Notify::new(),
-            told: Mutex::default(),
+            reported: Mutex::default(),
         }))
     }
 
@@ -293,7 +293,7 @@ impl Holds {
         let known = TimeRange::new(hold.facts.range.start(), hold.facts.range.end().min(past));
         let mut holes = known.map_or_else(Vec::new, |known| holes(known, &coverage.present));
         let mut absent = Vec::new();
-        let going = coverage.doomed.iter().map(|span| (*span, Why::Destroyed));
+        let going = coverage.deleting.iter().map(|span| (*span, Why::Destroyed));
         let gaps = gaps
             .iter()
             .filter_map(|gap| Some((TimeRange::new(gap.start, gap.end.unwrap_or(past))?, Why::Gap(gap.cause))));
@@ -334,7 +334,7 @@ impl Holds {
                 let page = self.0.index.to_copy(&hold, PAGE).await?;
                 let mut copied = 0;
                 for pack in &page {
-                    copied += usize::from(self.copy_or_tell(&hold, pack).await);
+                    copied += usize::from(self.copy_or_report(&hold, pack).await);
                 }
                 done += copied;
                 // What failed is at the head of the next page too.
@@ -347,18 +347,18 @@ impl Holds {
     }
 
     /// True when the pack is done with.
-    async fn copy_or_tell(&self, hold: &HoldRow, pack: &PackRow) -> bool {
+    async fn copy_or_report(&self, hold: &HoldRow, pack: &PackRow) -> bool {
         let id = hold.facts.id;
-        let told = || self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let reported = || self.0.reported.lock().unwrap_or_else(PoisonError::into_inner);
         match self.copy_one(hold, pack).await {
             Ok(()) => {
-                told().remove(&id);
+                reported().remove(&id);
                 true
             }
             Err(error) => {
                 warn!(%error, hold = %id, camera = %hold.camera, pack = %pack.id, "a hold could not copy a pack, which stays meanwhile");
-                if told().insert(id) {
-                    self.tell(hold, Fact::HoldWaits { hold: id }).await;
+                if reported().insert(id) {
+                    self.report(hold, Fact::HoldWaits { hold: id }).await;
                 }
                 false
             }
@@ -377,7 +377,7 @@ impl Holds {
             Err(error @ (ReadError::NotFound(_) | ReadError::Pack(PackError::Malformed { .. }))) => {
                 error!(%error, hold = %hold.facts.id, camera = %hold.camera, pack = %row.id, "a pack is damaged and is not kept");
                 let (hold_id, pack, start, end) = (hold.facts.id, row.id, row.start, row.end);
-                self.tell(hold, Fact::HoldDamaged { hold: hold_id, pack, start, end }).await;
+                self.report(hold, Fact::HoldDamaged { hold: hold_id, pack, start, end }).await;
                 return Ok(index.write(vec![done]).await?);
             }
             Err(error) => return Err(error.into()),
@@ -391,7 +391,7 @@ impl Holds {
         self.leave_room(&hold.camera, row.bytes).await?;
         let copy::Copied { table, draft, lost } = self.write_copy(hold, &pack, &table, wanted).await?;
         for fact in lost {
-            self.tell(hold, fact).await;
+            self.report(hold, fact).await;
         }
         match table {
             Some(table) => {
@@ -407,7 +407,7 @@ impl Holds {
     async fn leave_room(&self, camera: &CameraKey, bytes: u64) -> Result<(), HoldError> {
         let Some(disk) = self.0.disk.clone() else { return Ok(()) };
         let ask = disk.free_bytes.clone();
-        let free = machine::spawn_blocking(move || ask()).await;
+        let free = platform::spawn_blocking(move || ask()).await;
         let free = free.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(HoldError::Disk)?;
         let by_tenant = self.0.index.held_bytes().await?;
         let held = by_tenant.iter().map(|(_, bytes)| bytes).sum();
@@ -415,7 +415,7 @@ impl Holds {
         if disk.grants(free, held, own, bytes) { Ok(()) } else { Err(HoldError::NoRoom(camera.tenant.clone())) }
     }
 
-    async fn tell(&self, hold: &HoldRow, fact: Fact) {
+    async fn report(&self, hold: &HoldRow, fact: Fact) {
         let kind = fact.kind();
         let event = Change::Event(Event::of_camera(self.0.clock.wall(), &hold.camera, fact));
         if let Err(error) = self.0.index.write(vec![event]).await {

@@ -27,8 +27,8 @@ use utoipa_axum::routes;
 
 pub use self::auth::{Access, TokenMissing};
 pub use self::operator::{Operator, ReloadRequest};
-use self::problem::{Kind, Problem};
-pub use self::serve::{Limits, serve};
+use self::problem::{Problem, ProblemKind};
+pub use self::serve::{ServeLimits, serve};
 use crate::hold::Holds;
 use crate::metrics::HttpCounts;
 use crate::retrieve::Footage;
@@ -190,10 +190,11 @@ pub fn router(service: Service) -> Router {
     api.merge(described);
     description::complete(&mut api);
     let document = page::Document::new(&api);
-    let not_here =
-        || async { Problem::new(Kind::NotFound, "no such path: GET /api/openapi.json describes those there are") };
+    let not_here = || async {
+        Problem::new(ProblemKind::NotFound, "no such path: GET /api/openapi.json describes those there are")
+    };
     let not_so = || async {
-        Problem::new(Kind::MethodNotAllowed, "the path is there, and takes other methods: Allow names them")
+        Problem::new(ProblemKind::MethodNotAllowed, "the path is there, and takes other methods: Allow names them")
     };
     protected
         .fallback(not_here)
@@ -215,13 +216,14 @@ async fn frame(State(service): State<Service>, request: Request, next: Next) -> 
     let instance = request.uri().path().to_owned();
     let response = if request.body().size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX) {
         Problem::new(
-            Kind::BodyTooLarge,
+            ProblemKind::BodyTooLarge,
             "the body is too large, or of a length that nobody announced: no route takes more than 4096 bytes",
         )
         .into_response()
     } else {
         tokio::time::timeout(ANSWER_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
-            Problem::new(Kind::TimedOut, "the store or the disk is slow: try again, or ask for less").into_response()
+            Problem::new(ProblemKind::TimedOut, "the store or the disk is slow: try again, or ask for less")
+                .into_response()
         })
     };
     let mut response = Problem::render(response, &instance);

@@ -4,14 +4,14 @@
 //! readers apart, on read-only connections, which never wait for it (WAL). Every query names its tenant: there is no
 //! function that reads across tenants except those that retention, `fsck` and the drain use, which are marked so.
 //! A row says `stored` only after the store acknowledged; a pack row is forgotten only after its object is gone.
-//! A pack that a hold covers is neither condemned nor doomed before it is copied: both are asked of the one writer, so
+//! A pack that a hold covers is neither condemned nor deleting before it is copied: both are asked of the one writer, so
 //! that a hold that was acknowledged is respected by whatever comes after it.
 //! Every change but an event may be written twice: the second time changes nothing.
 //!
 //! After a power cut the last changes may be missing: the packs in the spool hold what is needed to find them again. Some
 //! are synced before they are acknowledged: that a pack is sealed, so that none leaves the spool before its row is sure
 //! to stay; and a condemnation, so that no object is deleted under a row that comes back. So are
-//! a hold, and that a pack is doomed.
+//! a hold, and that a pack is deleting.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
-use crate::machine;
 use crate::media::{Gap, GapCause};
 use crate::pack::HoldFacts;
+use crate::platform;
 use crate::units::{BootId, CameraKey, HoldId, KeyId, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 mod apply;
@@ -39,10 +39,10 @@ pub mod keys;
 pub mod of_pack;
 pub mod policy;
 pub mod query;
+mod redundancy;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
-mod twin;
 mod write;
 
 /// Longest wall-clock span of one segment row, so that a range query knows how far before its start to look.
@@ -289,8 +289,8 @@ pub struct SteadyClock {
 /// One change to the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The pack is sealed under this key.
-    SealedUnder {
+    /// The pack is encrypted under this key.
+    EncryptedUnder {
         /// Which pack.
         pack: PackId,
         /// The key's name.
@@ -460,8 +460,8 @@ pub enum Change {
         reason: Reason,
     },
     /// The bytes of these condemned packs are destroyed from now on, but for packs that a hold covers and has not
-    /// copied: [`Index::doomed`] says which.
-    Doom {
+    /// copied: [`Index::deleting`] says which.
+    BeginDeleting {
         /// Which packs.
         packs: Vec<PackId>,
     },
@@ -574,7 +574,7 @@ pub struct Index {
 /// The way to the writer task.
 #[derive(Clone, Debug)]
 struct Writer {
-    calls: mpsc::Sender<write::Call>,
+    calls: mpsc::Sender<write::WriteCall>,
     /// Asks the writer to end.
     closing: CancellationToken,
     /// Says that it has.
@@ -611,10 +611,10 @@ impl Index {
     pub async fn write(&self, changes: Vec<Change>) -> Result<(), IndexError> {
         let writer = self.writer.as_ref().ok_or(IndexError::ReadOnly)?;
         let (done, result) = oneshot::channel();
-        machine::turn().await;
-        writer.calls.send(write::Call { changes, done }).await.map_err(|_| IndexError::Stopped)?;
+        platform::turn().await;
+        writer.calls.send(write::WriteCall { changes, done }).await.map_err(|_| IndexError::Stopped)?;
         let written = result.await.map_err(|_| IndexError::Stopped)?;
-        machine::turn().await;
+        platform::turn().await;
         written
     }
 

@@ -103,7 +103,7 @@ pub struct Keys {
     /// Of tenants that share one.
     domains: Arc<BTreeMap<TenantId, DomainId>>,
     vault: Vault,
-    sealing: KeyDay,
+    kept_until: KeyDay,
 }
 
 impl std::fmt::Debug for Keys {
@@ -121,7 +121,7 @@ impl Keys {
             trouble: None,
             domains: Arc::default(),
             vault: Vault::none(),
-            sealing: Arc::new(|_, _| None),
+            kept_until: Arc::new(|_, _| None),
         }
     }
 
@@ -161,7 +161,7 @@ impl Keys {
             std::fs::rename(path, path.with_extension("former.key")).map_err(io)?;
         }
         std::fs::rename(&beside, path).map_err(io)?;
-        crate::machine::sync_name(path).map_err(io)?;
+        crate::platform::sync_name(path).map_err(io)?;
         Self::open(path, None)
     }
 
@@ -180,27 +180,27 @@ impl Keys {
         Self { domains: Arc::new(domains.into_iter().collect()), ..self }
     }
 
-    /// The same with the keys of sealed packs. New packs are sealed where this says so.
-    pub fn with_vault(self, vault: Vault, sealing: KeyDay) -> Self {
-        Self { vault, sealing, ..self }
+    /// The same with the keys of encrypted packs. New packs are encrypted where this says so.
+    pub fn with_vault(self, vault: Vault, kept_until: KeyDay) -> Self {
+        Self { vault, kept_until, ..self }
     }
 
-    /// The keys of sealed packs.
+    /// The keys of encrypted packs.
     pub fn vault(&self) -> &Vault {
         &self.vault
     }
 
-    /// The key that a new pack of this camera is sealed under; `None` where its packs are not. Blocks when it is the first
+    /// The key that a new pack of this camera is encrypted under; `None` where its packs are not. Blocks when it is the first
     /// of its day.
-    pub fn sealing(&self, camera: &CameraKey, now: WallTime) -> Result<Option<Arc<DayKey>>, VaultError> {
-        let Some(day) = (self.sealing)(camera, now) else { return Ok(None) };
+    pub fn day_key_now(&self, camera: &CameraKey, now: WallTime) -> Result<Option<Arc<DayKey>>, VaultError> {
+        let Some(day) = (self.kept_until)(camera, now) else { return Ok(None) };
         self.vault.for_day(&camera.tenant, day).map(Some)
     }
 
     /// The same of a pack that stays until then, whatever its camera's maximum: for a hold. Blocks.
-    pub fn sealing_until(&self, camera: &CameraKey, until: WallTime) -> Result<Option<Arc<DayKey>>, VaultError> {
-        // Whether its packs are sealed at all does not depend on when.
-        match (self.sealing)(camera, until) {
+    pub fn day_key_until(&self, camera: &CameraKey, until: WallTime) -> Result<Option<Arc<DayKey>>, VaultError> {
+        // Whether its packs are encrypted at all does not depend on when.
+        match (self.kept_until)(camera, until) {
             Some(_) => {
                 let day = jiff::tz::Offset::UTC.to_datetime(until.to_timestamp()).date();
                 self.vault.for_day(&camera.tenant, day).map(Some)
@@ -287,7 +287,7 @@ fn write_private(path: &Path, secret: &[u8]) -> std::io::Result<()> {
 }
 
 /// The key of a deduplication domain: fragment ids are BLAKE3 keyed with it, so that ids of one tenant tell nothing
-/// about another's footage. With it go the keys of sealed packs, which ids are in.
+/// about another's footage. With it go the keys of encrypted packs, which ids are in.
 #[derive(Clone)]
 pub struct DomainKey {
     key: [u8; 32],
@@ -334,7 +334,7 @@ impl DomainKey {
         &self.key
     }
 
-    /// The keys of sealed packs.
+    /// The keys of encrypted packs.
     pub fn vault(&self) -> &Vault {
         &self.vault
     }

@@ -10,6 +10,7 @@
 //! retention, hold, scrub, fsck, rebuild: set the index and the store against each other
 //! ```
 
+pub mod archive;
 pub mod clock;
 pub mod config;
 pub mod dedup;
@@ -22,23 +23,22 @@ pub mod hold;
 pub mod http;
 pub mod index;
 pub mod keys;
-pub mod machine;
 pub mod media;
 pub mod metrics;
 pub mod pack;
-pub mod packs;
+pub mod platform;
 pub mod policy;
 pub mod rebuild;
 pub mod record;
+pub mod redundancy;
 pub mod retention;
 pub mod retrieve;
 pub mod scrub;
 pub mod seal;
-pub mod simulate;
 pub mod source;
 pub mod spool;
 pub mod status;
 pub mod store;
-pub mod twin;
+pub mod testkit;
 pub mod units;
 pub mod upload;

@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::clock::Clock;
 use crate::index::figures::Figures;
 use crate::index::{Index, IndexError};
-use crate::machine;
+use crate::platform;
 use crate::spool::Spool;
 use crate::status::{CameraState, CameraStatus, StatusBoard};
 use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
@@ -64,7 +64,7 @@ impl Sources {
     pub async fn snapshot(&self) -> Result<Snapshot, IndexError> {
         let at = self.clock.wall();
         let disk = self.spool.clone();
-        let free = machine::spawn_blocking(move || machine::free_bytes(disk.dir())).await;
+        let free = platform::spawn_blocking(move || platform::free_bytes(disk.dir())).await;
         let delays = self.spool.delays();
         Ok(Snapshot {
             at,

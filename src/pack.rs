@@ -28,10 +28,10 @@ use crate::keys::vault::VaultError;
 use crate::media::{Gap, Params, Sample};
 use crate::units::{CameraKey, FragmentId, HoldId, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
+pub mod encrypted;
 mod format;
 pub mod reader;
 pub mod reference;
-pub mod sealed;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -17,16 +17,16 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 
+use crate::archive::{Archive, PackRef};
 use crate::clock::Clock;
 use crate::index::carry::{Carried, carry_over};
 use crate::index::damage::{Lost, all_lost};
-use crate::index::of_pack::{changes_of, places_told, rows_of, rows_without};
+use crate::index::of_pack::{changes_of, place_changes, rows_of, rows_without};
 use crate::index::{CameraRow, Change, Index, IndexError, PackState, snapshot};
 use crate::keys::Keys;
-use crate::machine;
 use crate::media::GapCause;
 use crate::pack::PackTable;
-use crate::packs::{PackRef, Packs};
+use crate::platform;
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
 use crate::units::{CameraKey, PackId, RunId, Ticks90k, WallTime};
@@ -79,7 +79,7 @@ pub struct Rebuild {
 
 /// What was built.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct RebuildReport {
     /// Packs of the store.
     pub stored: u64,
     /// Whole packs that wait in the spool.
@@ -109,7 +109,7 @@ pub struct Unreadable {
 
 impl Rebuild {
     /// Builds, then takes the old index's place. `unreadable` hears of each pack that is left out.
-    pub async fn run(self, unreadable: &mut (dyn FnMut(Unreadable) + Send)) -> Result<Report, RebuildError> {
+    pub async fn run(self, unreadable: &mut (dyn FnMut(Unreadable) + Send)) -> Result<RebuildReport, RebuildError> {
         let new = beside(&self.index, ".new");
         for file in [new.clone(), beside(&new, "-wal"), beside(&new, "-shm")] {
             remove_if_there(&file)?;
@@ -119,7 +119,7 @@ impl Rebuild {
         builder.configure().await?;
         let spool =
             Spool::new(&self.spool_dir, self.store.clone(), index.clone(), self.clock.clone(), self.keys.clone());
-        let packs = Packs::new(spool.clone(), self.store.clone());
+        let packs = Archive::new(spool.clone(), self.store.clone());
         let lost = self.known_lost().await;
         builder.take(stored(&self.store, &packs, &lost)).await?;
         let files = spool.pack_files().await?;
@@ -129,7 +129,7 @@ impl Rebuild {
         drop((index, spool, packs));
 
         let (old, clock) = (self.index, self.clock);
-        machine::spawn_blocking(move || {
+        platform::spawn_blocking(move || {
             if old.exists() {
                 report.history = Some(carry_over(&old, &new));
             }
@@ -147,7 +147,7 @@ impl Rebuild {
     /// What the old index knows to be damaged beyond repair; nothing where it cannot be read: the scrub finds it again.
     async fn known_lost(&self) -> AllLost {
         let old = self.index.clone();
-        let lost = machine::spawn_blocking(move || all_lost(&old)).await;
+        let lost = platform::spawn_blocking(move || all_lost(&old)).await;
         lost.ok().and_then(Result::ok).unwrap_or_default().into_iter().collect()
     }
 
@@ -188,7 +188,7 @@ struct RunEnd {
 
 fn stored<'a>(
     store: &Store,
-    packs: &'a Packs,
+    packs: &'a Archive,
     lost: &'a AllLost,
 ) -> impl Stream<Item = Result<Read, RebuildError>> + Send + 'a {
     let read = move |listed: crate::store::Listed| async move {
@@ -202,7 +202,7 @@ fn spooled<'a>(
     files: Vec<crate::spool::recover::Found>,
     spool: &'a Spool,
     index: &'a Index,
-    packs: &'a Packs,
+    packs: &'a Archive,
     lost: &'a AllLost,
 ) -> impl Stream<Item = Result<Read, RebuildError>> + Send + 'a {
     let read = move |file: crate::spool::recover::Found| async move {
@@ -220,7 +220,7 @@ fn spooled<'a>(
 }
 
 /// Everything that a pack says to the index.
-async fn read(packs: &Packs, lost: &AllLost, pack: PackRef, bytes: u64, what: String) -> Read {
+async fn read(packs: &Archive, lost: &AllLost, pack: PackRef, bytes: u64, what: String) -> Read {
     let table = match pack.state {
         PackState::Stored => packs.table_for_once(&pack, bytes).await,
         _ => packs.table(&pack).await,
@@ -234,13 +234,13 @@ async fn read(packs: &Packs, lost: &AllLost, pack: PackRef, bytes: u64, what: St
     let is_theirs = |table: &PackTable| table.header.hold.is_some() && packs.is_foreign(&pack.camera, pack.id);
     let Some(rows) = rows_of(&table, bytes).filter(|_| !is_theirs(&table)) else { return Read::Nothing };
     let mut changes = changes_of(&rows);
-    changes.extend(places_told(&table, bytes));
+    changes.extend(place_changes(&table, bytes));
     let refers = changes.last().filter(|_| table.is_reference()).cloned().map(Box::new);
     if pack.state >= PackState::Sealed {
         changes.push(Change::SealPack { pack: pack.id, bytes });
         // Of a pack that grew, the next start of the gateway tells.
-        match packs.sealed_under(&pack).await {
-            Ok(day) => changes.extend(day.map(|day| Change::SealedUnder { pack: pack.id, key: day.id })),
+        match packs.encrypted_under(&pack).await {
+            Ok(day) => changes.extend(day.map(|day| Change::EncryptedUnder { pack: pack.id, key: day.id })),
             Err(e) => return Read::Unreadable(Unreadable { what, why: e.to_string() }),
         }
     }
@@ -248,8 +248,8 @@ async fn read(packs: &Packs, lost: &AllLost, pack: PackRef, bytes: u64, what: St
         changes.push(Change::PackStored { pack: pack.id });
     }
     changes.extend(lost.get(&pack.id).and_then(|lost| damage(&table, bytes, lost)));
-    let told = table.fragments.iter().rev().find_map(|f| Some(f.stamp.camera_time?.since(f.stamp.wall_start)));
-    let end = RunEnd { camera: pack.camera, run: rows.pack.run, end: rows.pack.end, camera_clock_offset: told };
+    let reported = table.fragments.iter().rev().find_map(|f| Some(f.stamp.camera_time?.since(f.stamp.wall_start)));
+    let end = RunEnd { camera: pack.camera, run: rows.pack.run, end: rows.pack.end, camera_clock_offset: reported };
     Read::Pack { state: pack.state, changes, refers, end }
 }
 
@@ -272,7 +272,7 @@ struct Builder<'a> {
     runs: BTreeMap<RunId, (WallTime, Option<Ticks90k>)>,
     /// One entry a reference pack.
     refers: Vec<Change>,
-    report: Report,
+    report: RebuildReport,
     unreadable: &'a mut (dyn FnMut(Unreadable) + Send),
 }
 
@@ -282,7 +282,7 @@ impl<'a> Builder<'a> {
         cameras: BTreeMap<CameraKey, CameraRow>,
         unreadable: &'a mut (dyn FnMut(Unreadable) + Send),
     ) -> Self {
-        Self { index, cameras, runs: BTreeMap::new(), refers: Vec::new(), report: Report::default(), unreadable }
+        Self { index, cameras, runs: BTreeMap::new(), refers: Vec::new(), report: RebuildReport::default(), unreadable }
     }
 
     async fn configure(&self) -> Result<(), RebuildError> {
@@ -292,7 +292,7 @@ impl<'a> Builder<'a> {
     async fn take(&mut self, packs: impl Stream<Item = Result<Read, RebuildError>>) -> Result<(), RebuildError> {
         let mut batches = std::pin::pin!(packs.ready_chunks(PACKS_PER_WRITE));
         while let Some(batch) = batches.next().await {
-            let mut told = Vec::with_capacity(batch.len());
+            let mut reported = Vec::with_capacity(batch.len());
             for read in batch {
                 match read? {
                     Read::Nothing => {}
@@ -301,11 +301,11 @@ impl<'a> Builder<'a> {
                     Read::Pack { state, changes, refers, end } => {
                         self.know(&end.camera).await?;
                         self.refers.extend(refers.map(|refers| *refers));
-                        told.push((state, changes, end));
+                        reported.push((state, changes, end));
                     }
                 }
             }
-            self.tell(told).await?;
+            self.report(reported).await?;
         }
         Ok(())
     }
@@ -327,7 +327,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Each pack in a call of its own, which the index commits together: one that it refuses takes no other with it.
-    async fn tell(&mut self, packs: Vec<(PackState, Vec<Change>, RunEnd)>) -> Result<(), RebuildError> {
+    async fn report(&mut self, packs: Vec<(PackState, Vec<Change>, RunEnd)>) -> Result<(), RebuildError> {
         let index = &self.index;
         let writes =
             packs.into_iter().map(|(state, changes, end)| async move { (index.write(changes).await, state, end) });
@@ -356,7 +356,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Every run is over: no gateway runs.
-    async fn finish(self) -> Result<Report, RebuildError> {
+    async fn finish(self) -> Result<RebuildReport, RebuildError> {
         let ends = self.runs.into_iter().flat_map(|(run, (end, camera_clock_offset))| {
             let clocks = camera_clock_offset.map(|offset| Change::RunClocks {
                 run,
@@ -391,12 +391,12 @@ fn replace(index: &Path, new: &Path, at: WallTime) -> Result<Option<PathBuf>, Re
     for suffix in ["-wal", "-shm"] {
         let log = beside(index, suffix);
         if log.exists() {
-            machine::rename(&log, &beside(&kept, suffix)).map_err(io(&log))?;
+            platform::rename(&log, &beside(&kept, suffix)).map_err(io(&log))?;
         }
     }
-    machine::sync_folder(folder).map_err(io(folder))?;
-    machine::rename(new, index).map_err(io(index))?;
-    machine::sync_folder(folder).map_err(io(folder))?;
+    platform::sync_folder(folder).map_err(io(folder))?;
+    platform::rename(new, index).map_err(io(index))?;
+    platform::sync_folder(folder).map_err(io(folder))?;
     Ok(had_one.then_some(kept))
 }
 
@@ -408,7 +408,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn remove_if_there(path: &Path) -> Result<(), RebuildError> {
-    match machine::remove_file(path) {
+    match platform::remove_file(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(RebuildError::Io { path: path.to_owned(), source })
         }

@@ -15,8 +15,8 @@ use tracing::{Instrument, error, info, info_span, warn};
 use crate::clock::{Clock, Reading};
 use crate::event::{Event, Fact};
 use crate::index::{Change, Index};
-use crate::machine;
 use crate::media::GapCause;
+use crate::platform;
 use crate::source::{Source, SourceError};
 use crate::spool::Spool;
 use crate::status::{CameraState, StatusSlot};
@@ -29,7 +29,7 @@ mod pace;
 mod session;
 #[cfg(test)]
 mod tests;
-mod wall;
+mod wall_clock;
 
 pub use continuity::Continuity;
 
@@ -39,7 +39,7 @@ use session::{Ended, Recording};
 
 /// When a pack is sealed, at the next random access point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct PackLimits {
     /// At this size.
     pub pack_bytes_max: u64,
     /// At this length.
@@ -48,7 +48,7 @@ pub struct Limits {
 
 /// What every recorder of the gateway shares; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Shared {
+pub struct RecordingContext {
     /// Where packs grow.
     pub spool: Spool,
     /// Where gaps and events go.
@@ -56,14 +56,14 @@ pub struct Shared {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// When packs are sealed.
-    pub limits: Limits,
+    pub limits: PackLimits,
     /// Sessions being opened at a time: a thousand cameras that come back do not all do so at once.
     pub opening: Arc<Semaphore>,
 }
 
 /// Records one camera.
 pub struct Recorder {
-    shared: Shared,
+    shared: RecordingContext,
     camera: CameraKey,
     source: Box<dyn Source>,
     status: StatusSlot,
@@ -74,7 +74,7 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder that takes up where `continuity` ends.
     pub fn new(
-        shared: Shared,
+        shared: RecordingContext,
         source: Box<dyn Source>,
         status: StatusSlot,
         camera: CameraKey,
@@ -95,7 +95,7 @@ impl Recorder {
                 if self.continuity.last_end() != before {
                     backoff.reset();
                 }
-                let wait = backoff.next(error.cause, machine::random());
+                let wait = backoff.next(error.cause, platform::random());
                 self.failed(&error, wait).await;
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -134,7 +134,7 @@ impl Recorder {
         info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");
         let mut changes = self.clock_is(self.shared.clock.read());
         changes.push(self.event(Fact::connected(&params.video)));
-        self.tell(changes).await;
+        self.report(changes).await;
         let (continuity, oddities) = (&mut self.continuity, &mut self.oddities);
         let recording = Recording::new(&self.shared, &self.camera, &self.status, continuity, oddities, params);
         match recording.run(session.items, stop).await {
@@ -156,7 +156,7 @@ impl Recorder {
             changes.push(self.event(Fact::ConnectionLost { cause: error.cause }));
         }
         self.show_gap(error.cause, &error.detail);
-        self.tell(changes).await;
+        self.report(changes).await;
     }
 
     async fn stopped(&mut self, cause: GapCause) {
@@ -165,7 +165,7 @@ impl Recorder {
             let now = self.shared.clock.read();
             let mut changes = self.clock_is(now);
             changes.extend(self.continuity.stopped(now.wall, cause));
-            self.tell(changes).await;
+            self.report(changes).await;
         }
         self.show_gap(cause, "");
     }
@@ -187,13 +187,13 @@ impl Recorder {
         Change::Event(Event::of_camera(self.shared.clock.wall(), &self.camera, fact))
     }
 
-    async fn tell(&self, changes: Vec<Change>) {
-        tell(&self.shared.index, changes).await;
+    async fn report(&self, changes: Vec<Change>) {
+        report(&self.shared.index, changes).await;
     }
 }
 
 /// Gaps and events that the index does not take are logged: the recording goes on.
-async fn tell(index: &Index, changes: Vec<Change>) {
+async fn report(index: &Index, changes: Vec<Change>) {
     if changes.is_empty() {
         return;
     }

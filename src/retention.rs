@@ -13,18 +13,18 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use crate::archive::PackRef;
 use crate::index::{CameraRow, PackRow, PackState};
-use crate::packs::PackRef;
 use crate::policy::Cadence;
 use crate::store::Store;
 use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 pub mod confirm;
-pub mod relieve;
+pub mod rehost;
+pub mod steady_clock;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
-pub mod trusted;
 
 /// The maximum of a camera of which no policy is known: 30 days.
 pub const MAX_DEFAULT: Ticks90k = Ticks90k(30 * 24 * 3_600 * TICKS_PER_SECOND);
@@ -103,7 +103,7 @@ pub struct Inputs<'a> {
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct RetentionPlan {
     /// To condemn: their time will soon be over.
     pub expired: Vec<PackRow>,
     /// To condemn: the disk is full and these are the oldest beyond their guaranteed time.
@@ -119,9 +119,9 @@ pub struct Plan {
 }
 
 /// What is destroyed now.
-pub fn plan(inputs: &Inputs<'_>) -> Plan {
+pub fn plan(inputs: &Inputs<'_>) -> RetentionPlan {
     let Inputs { now, policy, .. } = *inputs;
-    let mut plan = Plan { delete: grace_is_over(inputs), ..Plan::default() };
+    let mut plan = RetentionPlan { delete: grace_is_over(inputs), ..RetentionPlan::default() };
     let horizon = now.saturating_add(policy.margin());
     let mut beyond_minimum = Vec::new();
     // Beyond the first start that was not read, the order across cameras is not known.

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
+use crate::archive::{Archive, PackRef, ReadError};
 use crate::clock::Clock;
 use crate::index::{Index, IndexError};
 use crate::pack::PackError;
-use crate::packs::{PackRef, Packs, ReadError};
 use crate::units::{CameraKey, TICKS_PER_SECOND, TimeRange};
 
 pub mod hls;
 pub mod mp4;
-mod overlap;
+mod select;
 pub mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -35,7 +35,7 @@ pub struct Footage {
     /// Where things lie.
     pub index: Index,
     /// Their bytes.
-    pub packs: Packs,
+    pub packs: Archive,
     /// What time it is, for what is live.
     pub clock: Arc<dyn Clock>,
     live: hls::LiveWindows,
@@ -43,7 +43,7 @@ pub struct Footage {
 
 impl Footage {
     /// Over this index and these packs.
-    pub fn new(index: Index, packs: Packs, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(index: Index, packs: Archive, clock: Arc<dyn Clock>) -> Self {
         Self { index, packs, clock, live: hls::LiveWindows::default() }
     }
 
@@ -103,7 +103,11 @@ fn within_hours_max(range: TimeRange) -> Result<(), RetrieveError> {
 }
 
 /// The bytes of these ranges, or an error when the pack gives fewer or more.
-fn exactly(packs: &Packs, pack: PackRef, ranges: Vec<Range<u64>>) -> BoxStream<'static, Result<Bytes, RetrieveError>> {
+fn exactly(
+    packs: &Archive,
+    pack: PackRef,
+    ranges: Vec<Range<u64>>,
+) -> BoxStream<'static, Result<Bytes, RetrieveError>> {
     let wanted: u64 = ranges.iter().map(|r| r.end - r.start).sum();
     let end = ranges.last().map_or(0, |r| r.end);
     let bytes = packs.stream(&pack, ranges);

@@ -18,12 +18,12 @@ use std::sync::Arc;
 
 use tracing::error;
 
+use crate::archive::check::Scratch;
+use crate::archive::{Archive, PackRef, ReadError};
 use crate::clock::Clock;
 use crate::event::{Event, Fact};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::Keys;
-use crate::packs::check::Scratch;
-use crate::packs::{PackRef, Packs, ReadError};
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
 use crate::store::identity::NotKnown;
@@ -68,7 +68,7 @@ pub enum ScrubError {
 
 /// What a look at a pack came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ScrubVerdict {
     /// Every byte is what was written.
     Sound,
     /// It was damaged, and is sound now. Says how, for people.
@@ -85,7 +85,7 @@ pub struct Scrubber {
     index: Index,
     spool: Spool,
     store: Store,
-    packs: Packs,
+    packs: Archive,
     keys: Keys,
     clock: Arc<dyn Clock>,
     scratch: Scratch,
@@ -94,7 +94,7 @@ pub struct Scrubber {
 impl Scrubber {
     /// Over these packs. The scratch folder is made, for objects of stores elsewhere on their way through.
     pub fn new(
-        (index, spool, store, packs): (Index, Spool, Store, Packs),
+        (index, spool, store, packs): (Index, Spool, Store, Archive),
         keys: Keys,
         clock: Arc<dyn Clock>,
         scratch: PathBuf,
@@ -105,7 +105,7 @@ impl Scrubber {
     }
 
     /// Checks every byte of a pack's own file, mends what can be mended, and reports what cannot.
-    pub async fn examine(&self, id: PackId) -> Result<Verdict, ScrubError> {
+    pub async fn examine(&self, id: PackId) -> Result<ScrubVerdict, ScrubError> {
         // By another key every fragment would look damaged.
         if let Some(trouble) = self.keys.trouble() {
             return Err(ScrubError::NoKey(trouble.to_string()));
@@ -116,14 +116,14 @@ impl Scrubber {
                 let is_foreign = self.store.is_foreign(&row.camera, row.id);
                 matches!(row.state, PackState::Sealed | PackState::Stored) && !is_foreign
             };
-            let Some(row) = row.filter(whole) else { return Ok(Verdict::NotLookedAt) };
+            let Some(row) = row.filter(whole) else { return Ok(ScrubVerdict::NotLookedAt) };
             let pack = PackRef { id, camera: row.camera.clone(), state: row.state };
             let checked = self.packs.check(&pack, row.bytes, &self.scratch).await;
             if checked.as_ref().is_ok_and(|checked| checked.damages.is_empty()) {
                 return self.sound(&row, &pack).await;
             }
             // Nobody sends it, deletes it or writes it anew from here on. It may have been done meanwhile.
-            let _busy = self.spool.busy(id).await;
+            let _busy = self.spool.lock_pack(id).await;
             if self.index.any_pack(id).await?.as_ref() != Some(&row) {
                 continue;
             }
@@ -133,11 +133,11 @@ impl Scrubber {
                 Err(e) => Err(e.into()),
             };
         }
-        Ok(Verdict::NotLookedAt)
+        Ok(ScrubVerdict::NotLookedAt)
     }
 
     /// `detail` is for the operator's log alone.
-    async fn tell(&self, row: &PackRow, fact: Fact, detail: &str) -> Result<(), IndexError> {
+    async fn report(&self, row: &PackRow, fact: Fact, detail: &str) -> Result<(), IndexError> {
         error!(pack = %row.id, camera = %row.camera, kind = fact.kind(), "{detail}");
         self.index.write(vec![Change::Event(Event::of_camera(self.clock.wall(), &row.camera, fact))]).await
     }

@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::dedup::{Compared, Dedup, DedupError};
-use crate::index::of_pack::places_told;
+use crate::index::of_pack::place_changes;
 use crate::index::{Change, Index, IndexError, PackState};
-use crate::machine;
 use crate::pack::{PackError, PackHeader, reader};
+use crate::platform;
 use crate::spool::{Finished, Growing, Spool, SpoolError};
 use crate::store::Store;
-use crate::store::shape::Lane;
+use crate::store::uplink::Lane;
 use crate::upload::Uploader;
 
 /// Packs sealed at a time: most of it is waiting for the disk, whose journal commits what comes together together.
@@ -120,7 +120,7 @@ impl Sealer {
         }
         let Finished { bytes, mut changes } = self.spool.finish_pack(pack).await?;
         let Some(whole_bytes) = bytes else {
-            return self.tell(pack, changes, None).await.map(|()| false);
+            return self.report(pack, changes, None).await.map(|()| false);
         };
         let compared = match self.compare(header, whole_bytes, &mut changes).await {
             Ok(compared) => compared,
@@ -132,7 +132,7 @@ impl Sealer {
         let bytes = compared.as_ref().map_or(whole_bytes, |compared| compared.bytes);
         changes.extend(compared.iter().flat_map(|compared| compared.changes.iter().cloned()));
         // Before the pack leaves the spool: an object that no row knows would be found by nobody.
-        self.tell(pack, changes, Some(bytes)).await?;
+        self.report(pack, changes, Some(bytes)).await?;
         // Before the next pack of the domain is compared: from here on this one is what its file says.
         self.spool.no_longer_grows(header.pack);
         if let (Some(dedup), Some(compared)) = (&self.dedup, compared) {
@@ -155,11 +155,11 @@ impl Sealer {
             Err(error) => error,
         };
         let (path, vault) = (whole.clone(), self.spool.vault());
-        let table = machine::spawn_blocking(move || reader::read_table(&path, &vault)).await;
+        let table = platform::spawn_blocking(move || reader::read_table(&path, &vault)).await;
         match table.unwrap_or_else(|_| Err(PackError::Malformed { offset: 0, what: "it was not read".to_owned() })) {
             Ok(table) if table.is_reference() => return Err(error),
             // It needs nothing of what it may have claimed.
-            Ok(table) => changes.extend(places_told(&table, bytes)),
+            Ok(table) => changes.extend(place_changes(&table, bytes)),
             Err(_) => {}
         }
         warn!(path = %whole.display(), %error, "a pack is stored whole: it could not be compared with others");
@@ -167,10 +167,10 @@ impl Sealer {
     }
 
     /// Tells the index what it has to learn of a pack, together with that it is sealed, if it is.
-    async fn tell(&self, pack: &Growing, changes: Vec<Change>, sealed: Option<u64>) -> Result<(), SealError> {
+    async fn report(&self, pack: &Growing, changes: Vec<Change>, sealed: Option<u64>) -> Result<(), SealError> {
         let sealed = sealed.map(|bytes| Change::SealPack { pack: pack.header().pack, bytes });
-        let told = self.index.write(changes.iter().cloned().chain(sealed).collect()).await;
-        Ok(told.inspect_err(|_| pack.give_back(changes))?)
+        let reported = self.index.write(changes.iter().cloned().chain(sealed).collect()).await;
+        Ok(reported.inspect_err(|_| pack.give_back(changes))?)
     }
 
     /// Renaming a pack into a local store costs nothing and is done at once; sending is the upload's, which has time.

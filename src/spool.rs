@@ -26,24 +26,24 @@ use crate::clock::Clock;
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::vault::{DayKey, Vault, VaultError};
 use crate::keys::{DomainKey, Keys};
-use crate::machine::{self, Folders};
 use crate::media::Fragment;
 use crate::pack::writer::PackWriter;
 use crate::pack::{PackError, PackHeader, PackTable, Stamp};
+use crate::platform::{self, Folders};
 use crate::store::{Store, StoreError, StoreId};
 use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
 
-mod anew;
-mod busy;
 mod cache;
-mod delay;
+mod durability;
 mod finish;
 mod flush;
+mod pack_locks;
 pub mod recover;
+mod replace;
 mod turns;
 mod waiting;
 
-pub use delay::Delays;
+pub use durability::Delays;
 pub(crate) use finish::Finished;
 
 pub use waiting::ASKED_MAX;
@@ -83,7 +83,7 @@ pub enum SpoolError {
     /// The index did not answer.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// The key to seal a pack under could not be had.
+    /// The key to encrypt a pack under could not be had.
     #[error(transparent)]
     Key(#[from] VaultError),
 }
@@ -109,7 +109,7 @@ pub struct Spool(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     folders: Folders,
-    busy: Arc<busy::BusyPacks>,
+    pack_locks: Arc<pack_locks::PackLocks>,
     store: Store,
     index: Index,
     clock: Arc<dyn Clock>,
@@ -155,7 +155,7 @@ pub struct Growing {
     /// Held from taking what the index shall learn until it has learned it: a flush that is told after the seal would
     /// set a whole pack's rows back.
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// The key that it is sealed under; held, so that it is not destroyed before the index knows that the pack needs it.
+    /// The key that it is encrypted under; held, so that it is not destroyed before the index knows that the pack needs it.
     day: Option<Arc<DayKey>>,
 }
 
@@ -240,7 +240,7 @@ impl Growing {
             let PackHeader { camera, run, .. } = &self.header;
             changes.insert(0, Change::BeginRun { camera: camera.clone(), run: *run, start });
             changes.push(Change::OpenPack(self.row(bytes, start, end)));
-            changes.extend(self.day.as_ref().map(|day| Change::SealedUnder { pack: self.header.pack, key: day.id }));
+            changes.extend(self.day.as_ref().map(|day| Change::EncryptedUnder { pack: self.header.pack, key: day.id }));
             state.announced = true;
         }
         changes.extend(state.segments.take_changed().into_iter().map(|segment| Change::PutSegment {
@@ -286,7 +286,7 @@ impl Spool {
         Self(Arc::new(Inner {
             dir: dir.to_owned(),
             folders: Folders::default(),
-            busy: Arc::default(),
+            pack_locks: Arc::default(),
             store,
             index,
             clock,
@@ -308,7 +308,7 @@ impl Spool {
     /// Opens the queue of packs that are complete; [`crate::seal`] takes them from it until [`Spool::close`].
     pub(crate) fn open_queue(&self) -> Result<mpsc::Receiver<Arc<Growing>>, SpoolError> {
         let dir = &self.0.dir;
-        machine::create_folders(dir).map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
+        platform::create_folders(dir).map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
         let opened = File::open(dir).and_then(|folder| Ok(Disk { device: folder.metadata()?.dev(), folder }));
         let disk = opened.map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
         // Set before: the spool was started twice, and holds the folder already.
@@ -352,7 +352,7 @@ impl Spool {
         self.folder(camera).join(format!("{pack}.cache.mp4"))
     }
 
-    /// The keys of sealed packs.
+    /// The keys of encrypted packs.
     pub(crate) fn vault(&self) -> Vault {
         self.0.keys.vault().clone()
     }
@@ -377,15 +377,15 @@ impl Spool {
         let folder = self.folder(&header.camera);
         self.0.folders.ensure(&self.0.dir, &folder).map_err(|source| SpoolError::Io { path: folder, source })?;
         // Before the file is made: its key is durable when the first byte under it is written.
-        let day = self.0.keys.sealing(&header.camera, header.pack.created())?;
+        let day = self.0.keys.day_key_now(&header.camera, header.pack.created())?;
         let key = self.key(&header.camera);
         let created = match &day {
-            Some(day) => PackWriter::create_sealed(&path, header.clone(), key, day.clone()),
+            Some(day) => PackWriter::create_encrypted(&path, header.clone(), key, day.clone()),
             None => PackWriter::create(&path, header.clone(), key),
         };
         let writer = created.inspect_err(|_| {
             // Nothing is in it yet; a later scan would find no fragment and drop it too.
-            let _ = machine::remove_file(&path);
+            let _ = platform::remove_file(&path);
         })?;
         let pack = Arc::new(Growing {
             path,

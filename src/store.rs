@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, S3, SendOrder, Shared, StoreChoice, StoreConfig};
+use crate::config::{Config, S3, SendOrder, SharedStore, StoreChoice, StoreConfig};
 use crate::keys::names::Names;
-use crate::machine::{self, Folders};
+use crate::platform::{self, Folders};
 use crate::units::{CameraKey, Fingerprint, PackId, StoreUid, WallTime};
 
 mod bucket;
@@ -32,12 +32,12 @@ pub mod identity;
 mod local;
 pub mod probe;
 mod s3;
-pub mod shape;
+pub mod uplink;
 pub mod upload;
 
 use bucket::Bucket;
 use identity::{Identified, NotKnown};
-use shape::{Lane, Way};
+use uplink::{Lane, SendOptions};
 
 /// Packs up to this size go up as one PUT; larger ones in parts of this size.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
@@ -317,12 +317,12 @@ impl Store {
     }
 
     /// Asks it for everything that Vigie needs of a store; see [`probe`].
-    pub async fn probe(&self, store: StoreId, clock: &dyn Clock) -> probe::Report {
+    pub async fn probe(&self, store: StoreId, clock: &dyn Clock) -> probe::ProbeReport {
         probe::run(&self.0.buckets[store.0], clock).await
     }
 
     /// How the store of this camera's packs is shared with other gateways; `None`: it is not.
-    pub fn shared(&self, camera: &CameraKey) -> Option<&Shared> {
+    pub fn shared(&self, camera: &CameraKey) -> Option<&SharedStore> {
         self.bucket(camera).shared()
     }
 
@@ -384,14 +384,14 @@ impl Store {
     /// Hands over a whole pack that lies, flushed, at `file`. Into a local store on the same file system by renaming it
     /// (no second write); otherwise its bytes are sent, and the end that the store then hands back is compared.
     pub async fn put_pack(&self, camera: &CameraKey, pack: PackId, file: &FilePath) -> Result<Kept, StoreError> {
-        let way = Way { lane: Lane::Backlog, given_up: &CancellationToken::new() };
+        let way = SendOptions { lane: Lane::Backlog, given_up: &CancellationToken::new() };
         self.put_pack_in(&way, camera, pack, file).await
     }
 
     /// As [`Store::put_pack`], on this way.
     pub async fn put_pack_in(
         &self,
-        way: &Way<'_>,
+        way: &SendOptions<'_>,
         camera: &CameraKey,
         pack: PackId,
         file: &FilePath,
@@ -402,7 +402,7 @@ impl Store {
         if let Some(target) = bucket.local_file(&object) {
             let from = file.to_owned();
             let (root, folders) = (bucket.local_root().unwrap_or(file).to_owned(), bucket.folders());
-            let moved = machine::spawn_blocking(move || move_durably(&from, &target, &root, &folders))
+            let moved = platform::spawn_blocking(move || move_durably(&from, &target, &root, &folders))
                 .await
                 .map_err(|e| StoreError::Io { path: file.to_owned(), source: std::io::Error::other(e) })??;
             if moved {
@@ -491,7 +491,7 @@ impl Store {
             bucket.delete(&path).await?;
             if let Some(file) = bucket.local_file(&path) {
                 // The file system may still bring back a name that was removed: nobody would look for it then.
-                let synced = machine::spawn_blocking(move || machine::sync_absence(&file)).await;
+                let synced = platform::spawn_blocking(move || platform::sync_absence(&file)).await;
                 let synced = synced.unwrap_or_else(|e| Err(std::io::Error::other(e)));
                 synced.map_err(|e| ObjectError::Generic { store: "local folder", source: e.into() })?;
             }
@@ -554,14 +554,14 @@ fn move_durably(from: &FilePath, to: &FilePath, root: &FilePath, folders: &Folde
     };
     let folder = to.parent().unwrap_or(to);
     folders.ensure(root, folder).map_err(at(folder))?;
-    match machine::rename(from, to) {
+    match platform::rename(from, to) {
         Ok(()) => {}
         Err(e) if e.kind() == std::io::ErrorKind::CrossesDevices => return Ok(false),
         Err(e) => return Err(at(from)(e)),
     }
-    machine::sync_folder(folder).map_err(at(folder))?;
+    platform::sync_folder(folder).map_err(at(folder))?;
     if let Some(left) = from.parent() {
-        machine::sync_folder(left).map_err(at(left))?;
+        platform::sync_folder(left).map_err(at(left))?;
     }
     Ok(true)
 }

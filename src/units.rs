@@ -379,7 +379,7 @@ id_type!(
 impl StoreUid {
     /// A new id.
     pub fn generate() -> Self {
-        Self(crate::machine::random())
+        Self(crate::platform::random())
     }
 }
 
@@ -408,7 +408,7 @@ macro_rules! serde_as_text {
 serde_as_text!(WallTime, PackId, HoldId, KeyId);
 
 fn time_ordered(at: WallTime) -> [u8; 16] {
-    let mut id: [u8; 16] = crate::machine::random();
+    let mut id: [u8; 16] = crate::platform::random();
     id[..6].copy_from_slice(&millis_of(at));
     id
 }
@@ -463,14 +463,14 @@ impl HoldId {
 impl KeyId {
     /// A new id, unique because it is random.
     pub fn generate() -> Self {
-        Self(crate::machine::random())
+        Self(crate::platform::random())
     }
 }
 
 impl BootId {
     /// A new id, unique because it is random.
     pub fn generate() -> Self {
-        Self(crate::machine::random())
+        Self(crate::platform::random())
     }
 }
 

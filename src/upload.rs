@@ -21,7 +21,7 @@ use crate::event::{Event, Fact};
 use crate::index::{Change, Index, PackRow, PackState};
 use crate::spool::{Spool, SpoolError, WAITING_PAGE};
 use crate::store::identity::NotKnown;
-use crate::store::shape::{Lane, Way};
+use crate::store::uplink::{Lane, SendOptions};
 use crate::store::{Store, StoreError, StoreId};
 use crate::units::{CameraKey, PackId};
 
@@ -96,7 +96,7 @@ impl Uploader {
             let now = round.first.as_ref().map_or(Health::Good, |(health, _)| *health);
             if now != health {
                 let detail = round.first.as_ref().map_or_else(String::new, |(_, error)| error.clone());
-                self.tell_health(store, now, &detail).await;
+                self.report_health(store, now, &detail).await;
                 health = now;
             }
             if let Some((_, error)) = &round.first {
@@ -127,7 +127,7 @@ impl Uploader {
                 let this = self.clone();
                 async move {
                     // What fails here waits with the backlog, where it is tried again.
-                    if let Err(error) = this.send(Lane::Asked, &camera, pack).await {
+                    if let Err(error) = this.send(Lane::Requested, &camera, pack).await {
                         warn!(%pack, %camera, %error, "a pack that was asked for waits: the store did not take it");
                     }
                     this.spool.wake(&camera);
@@ -238,14 +238,16 @@ impl Uploader {
 
     /// Hands a whole pack of the spool to the store and tells the index; `false` where there is nothing to send.
     pub(crate) async fn send(&self, lane: Lane, camera: &CameraKey, pack: PackId) -> Result<bool, SpoolError> {
-        let busy = self.spool.busy(pack).await;
+        let busy = self.spool.lock_pack(pack).await;
         // Stored by now, or condemned, or gone: there is nothing to send.
         if self.index.any_pack(pack).await?.is_none_or(|row| row.state != PackState::Sealed) {
             return Ok(false);
         }
         let _not_replaced = self.spool.not_replaced().await;
         let whole = self.spool.whole_path(camera, pack);
-        if let Err(e) = self.store.put_pack_in(&Way { lane, given_up: busy.given_up() }, camera, pack, &whole).await {
+        if let Err(e) =
+            self.store.put_pack_in(&SendOptions { lane, given_up: busy.given_up() }, camera, pack, &whole).await
+        {
             if matches!(e, StoreError::GivenUp) {
                 return Ok(false);
             }
@@ -260,7 +262,7 @@ impl Uploader {
     }
 
     /// A store's state has changed: the log and the events say so once.
-    async fn tell_health(&self, store: StoreId, now: Health, detail: &str) {
+    async fn report_health(&self, store: StoreId, now: Health, detail: &str) {
         let name = self.store.name(store);
         let store = Some(name.to_owned());
         let fact = match now {

@@ -10,11 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use vigie::config::{Camera, Transport};
+use vigie::archive::PackRef;
+use vigie::config::{CameraConfig, Transport};
 use vigie::demo;
 use vigie::gateway::Gateway;
 use vigie::media::GapCause;
-use vigie::packs::PackRef;
 use vigie::retrieve::mp4::Clip;
 use vigie::units::{CameraKey, TimeRange, WallTime};
 
@@ -91,7 +91,7 @@ fn key(id: &str) -> CameraKey {
     format!("demo/{id}").parse().unwrap()
 }
 
-fn camera(port: &str, id: &str, path: &str) -> Camera {
+fn camera(port: &str, id: &str, path: &str) -> CameraConfig {
     let url = format!("rtsp://127.0.0.1:{port}/{path}").parse().unwrap();
     let mut camera = demo::camera(id.parse().unwrap(), id, url);
     (camera.username, camera.password) = (Some("viewer".to_owned()), Some("a pass: word".into()));
@@ -238,8 +238,8 @@ async fn a_wrong_password_is_a_gap_that_says_so_and_costs_the_other_cameras_noth
     let gaps = index.gaps(&key("locked"), all).await.unwrap();
     assert_eq!(gaps.iter().map(|gap| (gap.cause, gap.end)).collect::<Vec<_>>(), [(GapCause::Unauthorized, None)]);
     let events = index.events(&key("locked").tenant, None, 0, 100).await.unwrap();
-    let told: Vec<_> = events.iter().filter(|e| e.event.scope.camera() == Some(&key("locked"))).collect();
-    assert_eq!(told.iter().map(|e| e.kind()).collect::<Vec<_>>(), ["connection_lost"], "once, not at each try");
-    assert!(told.iter().all(|e| !e.event.encode().contains("not the password")));
+    let reported: Vec<_> = events.iter().filter(|e| e.event.scope.camera() == Some(&key("locked"))).collect();
+    assert_eq!(reported.iter().map(|e| e.kind()).collect::<Vec<_>>(), ["connection_lost"], "once, not at each try");
+    assert!(reported.iter().all(|e| !e.event.encode().contains("not the password")));
     gateway.stop().await;
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
+use vigie::archive::Archive;
 use vigie::clock::Reading;
 use vigie::config::{Config, Surroundings};
 use vigie::event::{Event, Fact};
@@ -22,7 +23,6 @@ use vigie::gateway::{self, Opened};
 use vigie::index::{CameraRow, Change, GapRow, Index, PackRow, RunRow, SegmentRow};
 use vigie::media::{Fragment, Gap, GapCause, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::{PackHeader, Stamp};
-use vigie::packs::Packs;
 use vigie::retrieve::{Footage, mp4::Clip};
 use vigie::seal::Sealer;
 use vigie::spool::{Growing, Spool};
@@ -175,7 +175,7 @@ impl Site {
     }
 
     /// Changes the index as nothing in Vigie would.
-    async fn tell(&self, changes: Vec<Change>) {
+    async fn report(&self, changes: Vec<Change>) {
         let index = Index::open(&gateway::index_path(&self.config)).await.unwrap();
         index.write(changes).await.unwrap();
         index.close().await;
@@ -319,7 +319,7 @@ async fn fsck_mends_what_follows_from_the_rest_and_makes_a_gap_of_what_does_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_shown_and_replaced_without_a_byte_of_footage_written_anew() {
+async fn keys_are_shown_and_replaced_without_a_byte_of_footage_rewritten() {
     let plain = Site::recorded().await;
     let (code, _, err) = plain.vigie(&["keys", "show"]).await;
     assert!(code == 1 && err.contains("no store is encrypted"), "{err}");
@@ -370,20 +370,20 @@ async fn fsck_names_what_the_index_has_wrong_by_itself() {
         vec![Change::PutGap { camera: key("town/gate"), gap }]
     };
     let fsck = &["fsck"][..];
-    check(async |s| s.tell(gap(GapCause::Silent, 0)).await, fsck, &["lies over footage"]).await;
-    check(async |s| s.tell(gap(GapCause::PacketLoss, 4)).await, fsck, &[]).await;
+    check(async |s| s.report(gap(GapCause::Silent, 0)).await, fsck, &["lies over footage"]).await;
+    check(async |s| s.report(gap(GapCause::PacketLoss, 4)).await, fsck, &[]).await;
     let overlapping = async |s: &Site| {
         let rows = s.rows().await;
         let segment = SegmentRow { range: TimeRange::new(at(3), at(4)).unwrap(), ..rows.segments[0].clone() };
         let put = Change::PutSegment { camera: camera.clone(), segment, pack_bytes: 0 };
-        s.tell(vec![put]).await;
+        s.report(vec![put]).await;
     };
     check(overlapping, fsck, &["it has 1 segments, the index 2", "overlap"]).await;
     let shortened = async |s: &Site| {
         let rows = s.rows().await;
         let segment = SegmentRow { fragments: 5, ..rows.segments[0].clone() };
         let put = Change::PutSegment { camera: key("town/gate"), segment, pack_bytes: 0 };
-        s.tell(vec![put]).await;
+        s.report(vec![put]).await;
     };
     check(shortened, fsck, &["has 6 fragments from number 0"]).await;
 }
@@ -419,7 +419,7 @@ async fn fsck_reads_packs_of_a_store_elsewhere_through_a_folder_that_it_removes(
     store.put_pack(&camera, pack_id(1), &file).await.unwrap();
     index.write(vec![Change::PackStored { pack: pack_id(1) }]).await.unwrap();
 
-    let packs = Packs::new(spool.clone(), store.clone());
+    let packs = Archive::new(spool.clone(), store.clone());
     let fsck = Fsck { index, spool, store, packs, settle: Duration::ZERO, read_data: true };
     let found = async || {
         let mut found = Vec::new();
@@ -440,7 +440,7 @@ async fn fsck_reads_packs_of_a_store_elsewhere_through_a_folder_that_it_removes(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_that_is_lost_is_made_anew_row_for_row() {
+async fn an_index_that_is_lost_is_rebuilt_row_for_row() {
     let site = Site::recorded().await;
     let before = site.rows().await;
     assert_eq!((before.packs.len(), before.segments.len(), before.gaps.len(), before.runs.len()), (2, 2, 1, 2));
@@ -456,14 +456,14 @@ async fn an_index_that_is_lost_is_made_anew_row_for_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_that_can_be_read_hands_on_what_no_pack_tells() {
+async fn an_index_that_can_be_read_hands_on_what_no_pack_holds() {
     let site = Site::recorded().await;
     let camera = key("town/gate");
     let lost = Gap { start: at(30), end: at(40), cause: GapCause::Corrupt, lost_packets: 0 };
     let fact = Fact::PackLost { pack: PackId([1; 16]), start: at(30), end: at(40) };
     let event = Change::Event(Event::of_camera(at(41), &camera, fact));
     let open = Change::OpenGap { camera: camera.clone(), start: at(40), cause: GapCause::GatewayStopped };
-    site.tell(vec![Change::PutGap { camera, gap: lost }, event, open]).await;
+    site.report(vec![Change::PutGap { camera, gap: lost }, event, open]).await;
     let before = site.rows().await;
     assert_eq!((before.gaps.len(), before.events.len()), (3, 1));
     for _ in 0..2 {
@@ -603,7 +603,7 @@ async fn ls_shows_cameras_and_what_there_is_of_one_in_local_time() {
 }
 
 #[test]
-fn run_tells_systemd_when_it_records_lives_and_stops() {
+fn run_notifies_systemd_when_it_records_lives_and_stops() {
     let site = Site::empty();
     let socket = site.dir.path().join("notify");
     let notified = UnixDatagram::bind(&socket).unwrap();
@@ -622,8 +622,8 @@ fn run_tells_systemd_when_it_records_lives_and_stops() {
     };
     until("READY=1");
     until("WATCHDOG=1");
-    let told = Command::new("kill").args(["-TERM", &gateway.id().to_string()]).status().unwrap();
-    assert!(told.success());
+    let reported = Command::new("kill").args(["-TERM", &gateway.id().to_string()]).status().unwrap();
+    assert!(reported.success());
     until("STOPPING=1");
     assert!(gateway.wait().unwrap().success());
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
-use vigie::config::{Config, ConfigError, Loaded, Problem, Surroundings};
+use vigie::config::{Config, ConfigError, ConfigProblem, Loaded, Surroundings};
 
 /// A sound file; mistakes are put into it line by line.
 const SOUND: &str = r#"time_zone = "Europe/Paris"
@@ -43,7 +43,7 @@ fn parse(text: &str) -> Result<Loaded, ConfigError> {
     Config::parse("vigie.toml", text, &Surroundings { variable: &|_| None, world_readable: false })
 }
 
-fn problems(text: &str) -> Vec<Problem> {
+fn problems(text: &str) -> Vec<ConfigProblem> {
     match parse(text) {
         Ok(_) => Vec::new(),
         Err(ConfigError::Invalid { problems, .. }) => problems,
@@ -70,7 +70,7 @@ fn sound_file_is_read() {
 }
 
 #[test]
-fn each_mistake_gives_one_error_at_its_line() {
+fn each_mistake_makes_one_error_at_its_line() {
     let month = "L252-5";
     let mistakes: &[(usize, &str, &str, &str)] = &[
         // What is at a line, instead of what should be; the key named; a part of the message.
@@ -189,7 +189,7 @@ fn each_mistake_gives_one_error_at_its_line() {
 }
 
 /// A mistake is reported where it is: on the line that was changed, but for those that only show elsewhere.
-fn expected_line(changed: usize, text: &str, problem: &Problem) -> usize {
+fn expected_line(changed: usize, text: &str, problem: &ConfigProblem) -> usize {
     match (changed, problem.message.as_str()) {
         // An open bracket swallows the next header: the parser stumbles after it.
         (1, _) if text.ends_with('[') => 3,
@@ -259,7 +259,7 @@ fn retention_is_inherited_key_by_key() {
         .replace("max_days = 30", "max_days = 20\nmin_hours = 5")
         .replace("id = \"two\"", "id = \"two\"\nretention.max_days = 10");
     let config = parse(&text).expect("sound").config;
-    let hours = |camera: &vigie::config::Camera| {
+    let hours = |camera: &vigie::config::CameraConfig| {
         (camera.retention.min.as_secs() / 3_600, camera.retention.max.as_secs() / 3_600)
     };
     let cameras = &config.tenants[0].cameras;

@@ -59,8 +59,8 @@ impl Gateway {
     }
 
     fn end(mut self) {
-        let told = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill");
-        assert!(told.success());
+        let reported = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill");
+        assert!(reported.success());
         assert!(self.child.wait().expect("an exit status").success(), "a clean stop");
     }
 }
@@ -117,11 +117,14 @@ async fn check(dir: &Path, kills: &[(WallTime, Duration)]) {
         let table =
             reader::verify_pack(path, &domain).unwrap_or_else(|places| panic!("{}: {places:?}", path.display()));
         let bytes = std::fs::metadata(path).unwrap().len();
-        let told = rows_of(&table, bytes).expect("fragments");
+        let reported = rows_of(&table, bytes).expect("fragments");
         let row = index.any_pack(table.header.pack).await.unwrap().expect("a row");
         assert_eq!((row.state, row.bytes), (PackState::Stored, bytes));
         let found = index.segments_of_pack(row.id).await.unwrap();
-        assert_eq!(found.iter().map(place).collect::<Vec<_>>(), told.segments.iter().map(place).collect::<Vec<_>>());
+        assert_eq!(
+            found.iter().map(place).collect::<Vec<_>>(),
+            reported.segments.iter().map(place).collect::<Vec<_>>()
+        );
         plays(path);
     }
 

@@ -237,8 +237,8 @@ fn judge(rng: &mut StdRng, path: &Path, bytes: &[u8]) -> (Scan, Result<PackTable
         sound(table, size);
         assert_eq!(table.end(), found.whole_bytes);
     }
-    let told = read_table(path, &Vault::none());
-    if let Ok(table) = &told {
+    let reported = read_table(path, &Vault::none());
+    if let Ok(table) = &reported {
         sound(table, size);
     }
     let verified = verify_pack(path, &key());
@@ -297,9 +297,9 @@ fn of_a_mutated_pack_only_what_was_written_is_believed() {
         }
         // A table that is whole is the one that was written, wherever the file ends.
         if bytes.len() == whole.len()
-            && let Ok(Tail::Table(told)) = table_from_tail(&bytes, bytes.len() as u64)
+            && let Ok(Tail::Table(reported)) = table_from_tail(&bytes, bytes.len() as u64)
         {
-            assert_eq!(told, table);
+            assert_eq!(reported, table);
         }
         cases += 1;
     });

@@ -15,14 +15,14 @@ use reqwest::{Client, Method, Response, StatusCode};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use vigie::archive::Archive;
 use vigie::clock::{Clock, Reading};
 use vigie::hold::{Holds, Request as HoldRequest};
-use vigie::http::{Access, Limits, Service, router, serve};
+use vigie::http::{Access, ServeLimits, Service, router, serve};
 use vigie::index::{CameraRow, Change, Index};
 use vigie::keys::Keys;
 use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::{PackHeader, Stamp};
-use vigie::packs::Packs;
 use vigie::retrieve::Footage;
 use vigie::seal::{Sealer, Tasks};
 use vigie::spool::{Growing, Spool};
@@ -133,7 +133,7 @@ impl Gateway {
         let clock = Arc::new(PastNoon);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
         let tasks = Sealer::new(spool.clone()).start().unwrap();
-        let packs = Packs::new(spool.clone(), store);
+        let packs = Archive::new(spool.clone(), store);
         let utc = jiff::tz::TimeZone::UTC;
         let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys, clock.clone(), utc.clone());
         let footage = Footage::new(index, packs, clock);
@@ -142,7 +142,7 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/api/cameras/gate", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(serve(listener, router(service), Limits::default(), async {
+        tokio::spawn(serve(listener, router(service), ServeLimits::default(), async {
             let _ = stopped.await;
         }));
         Self { spool, holds, tasks: Some(tasks), packs: 0, client: Client::new(), base, dir, _stop: stop }
@@ -372,7 +372,7 @@ async fn a_pack_that_goes_away_breaks_the_body_off() {
 }
 
 #[tokio::test]
-async fn a_damaged_pack_is_a_problem_that_tells_no_path() {
+async fn a_damaged_pack_is_a_problem_that_shows_no_path() {
     let mut gateway = Gateway::of_two_packs().await;
     gateway.settled().await.into_iter().for_each(|file| std::fs::write(file, [0x5a; 100_000]).unwrap());
     for path in [clip(0, 6), format!("hls/{}/init.mp4", PackId([1; 16])), format!("hls/{}/0-1.m4s", PackId([1; 16]))] {

@@ -16,14 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use vigie::http::{Limits, serve};
+use vigie::http::{ServeLimits, serve};
 
 /// A test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const LONG: Duration = Duration::from_secs(3600);
 
-const UNLIMITED: Limits = Limits {
+const UNLIMITED: ServeLimits = ServeLimits {
     connections_max: 100,
     connections_per_peer_max: 100,
     header_time_max: LONG,
@@ -38,7 +38,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start(router: Router, limits: Limits) -> Self {
+    async fn start(router: Router, limits: ServeLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -84,7 +84,7 @@ async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn half_a_head_and_an_idle_connection_are_cut_after_the_time_allowed() {
-    let limits = Limits { header_time_max: Duration::from_millis(100), ..UNLIMITED };
+    let limits = ServeLimits { header_time_max: Duration::from_millis(100), ..UNLIMITED };
     let server = Server::start(hello(), limits).await;
     let mut half = server.connect().await;
     half.write_all(b"GET / HTTP/1.1\r\nhost").await.unwrap();
@@ -99,7 +99,7 @@ async fn half_a_head_and_an_idle_connection_are_cut_after_the_time_allowed() {
 
 #[tokio::test]
 async fn past_the_limit_the_longest_idle_connection_makes_room() {
-    let server = Server::start(hello(), Limits { connections_max: 2, ..UNLIMITED }).await;
+    let server = Server::start(hello(), ServeLimits { connections_max: 2, ..UNLIMITED }).await;
     let (mut first, mut second) = (server.connect().await, server.connect().await);
     exchange(&mut first).await;
     exchange(&mut second).await;
@@ -115,7 +115,7 @@ async fn past_the_limit_the_longest_idle_connection_makes_room() {
 #[tokio::test]
 async fn where_all_connections_are_answered_another_is_refused_until_one_ends() {
     let (router, _dropped) = endless();
-    let server = Server::start(router, Limits { connections_max: 1, ..UNLIMITED }).await;
+    let server = Server::start(router, ServeLimits { connections_max: 1, ..UNLIMITED }).await;
     let mut busy = server.connect().await;
     busy.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     busy.read_exact(&mut [0; 1000]).await.unwrap();
@@ -142,7 +142,7 @@ async fn where_all_connections_are_answered_another_is_refused_until_one_ends() 
 
 #[tokio::test]
 async fn thirteen_hundred_idle_connections_block_nobody() {
-    let server = Server::start(hello(), Limits { connections_max: 64, ..UNLIMITED }).await;
+    let server = Server::start(hello(), ServeLimits { connections_max: 64, ..UNLIMITED }).await;
     let mut idle = Vec::new();
     for n in 0..1_300 {
         // A refused one may be reset while it is set up.
@@ -201,7 +201,7 @@ fn endless() -> (Router, oneshot::Receiver<()>) {
 #[tokio::test]
 async fn a_client_that_stops_reading_is_cut_and_its_answer_dropped() {
     let (router, dropped) = endless();
-    let server = Server::start(router, Limits { stall_time_max: Duration::from_millis(100), ..UNLIMITED }).await;
+    let server = Server::start(router, ServeLimits { stall_time_max: Duration::from_millis(100), ..UNLIMITED }).await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     stream.read_exact(&mut [0; 1000]).await.unwrap();
@@ -239,7 +239,7 @@ async fn an_answer_under_way_ends_whole_when_the_gateway_stops() {
 #[tokio::test]
 async fn an_answer_without_end_is_cut_when_the_drain_time_is_over() {
     let (router, _dropped) = endless();
-    let server = Server::start(router, Limits { drain_time_max: Duration::from_millis(100), ..UNLIMITED }).await;
+    let server = Server::start(router, ServeLimits { drain_time_max: Duration::from_millis(100), ..UNLIMITED }).await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     stream.read_exact(&mut [0; 1000]).await.unwrap();

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::process::Stdio;
 
 use tokio::process::Command;
-use vigie::simulate::{self, Server};
+use vigie::testkit::camera::{self, Server};
 
 const PASSWORD: &str = "pass word/é";
 
@@ -21,7 +21,7 @@ async fn probe(arguments: &[&str], password: &str) -> (Option<i32>, String) {
 
 #[tokio::test]
 async fn a_camera_is_looked_at_with_a_password_that_is_never_on_the_command_line() {
-    let mut camera = simulate::demo_camera().expect("the film of the demonstration");
+    let mut camera = camera::demo_camera().expect("the film of the demonstration");
     camera.credentials = Some(("viewer".to_owned(), PASSWORD.to_owned()));
     let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), vec![camera]).await.expect("a server");
     let url = server.url("pedestrians").to_string();

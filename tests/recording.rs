@@ -23,7 +23,7 @@ use vigie::keys::vault::Vault;
 use vigie::media::GapCause;
 use vigie::pack::reader;
 use vigie::retrieve::mp4::Clip;
-use vigie::simulate::{self, Faults, Quirk, Server, Step};
+use vigie::testkit::camera::{self, CameraFaults, Quirk, RtspStep, Server};
 use vigie::units::{CameraKey, TimeRange, WallTime};
 
 #[path = "support/handed_back.rs"]
@@ -51,9 +51,9 @@ fn everything() -> TimeRange {
 
 impl Town {
     /// A gateway that records these cameras, each over its transport.
-    async fn start(cameras: &[(&str, Transport)], change: impl Fn(&mut simulate::Camera)) -> Self {
+    async fn start(cameras: &[(&str, Transport)], change: impl Fn(&mut camera::SimulatedCamera)) -> Self {
         let film = |(id, _): &(&str, Transport)| {
-            let mut camera = simulate::demo_camera().unwrap();
+            let mut camera = camera::demo_camera().unwrap();
             (camera.path, camera.log) = ((*id).to_owned(), true);
             change(&mut camera);
             camera
@@ -77,7 +77,7 @@ impl Town {
         &self.gateway.as_ref().expect("running").footage().index
     }
 
-    fn fault(&self, id: &str, change: impl FnOnce(&mut Faults)) {
+    fn fault(&self, id: &str, change: impl FnOnce(&mut CameraFaults)) {
         self.server.camera(id).expect("a camera").set(change);
     }
 
@@ -165,7 +165,7 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
 async fn every_access_unit_sent_whole_is_handed_back_once_and_in_order() {
     let cameras = [("a", Transport::Tcp), ("b", Transport::Udp), ("c", Transport::Tcp), ("d", Transport::Udp)];
     let films = tempfile::tempdir().unwrap();
-    let h265 = film(films.path(), simulate::Codec::H265, 320);
+    let h265 = film(films.path(), camera::Codec::H265, 320);
     let mut town = Town::start(&cameras, |camera| {
         if camera.path == "d" {
             camera.stream = h265.clone();
@@ -197,7 +197,7 @@ async fn every_access_unit_sent_whole_is_handed_back_once_and_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_streams_of_both_codings_are_recorded_whole() {
     let films = tempfile::tempdir().unwrap();
-    let h265 = film(films.path(), simulate::Codec::H265, 320);
+    let h265 = film(films.path(), camera::Codec::H265, 320);
     let names: Vec<(String, Quirk)> = Quirk::ALL
         .iter()
         .flat_map(|quirk| ["h264", "h265"].map(|codec| (format!("{codec}-{}", *quirk as u8), *quirk)))
@@ -228,10 +228,10 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// Eight seconds of real footage as a byte stream, so many pixels wide.
-fn film(dir: &Path, codec: simulate::Codec, width: u32) -> Arc<simulate::ElementaryStream> {
+fn film(dir: &Path, codec: camera::Codec, width: u32) -> Arc<camera::ElementaryStream> {
     let (coder, muxer) = match codec {
-        simulate::Codec::H264 => ("libx264", "h264"),
-        simulate::Codec::H265 => ("libx265", "hevc"),
+        camera::Codec::H264 => ("libx264", "h264"),
+        camera::Codec::H265 => ("libx265", "hevc"),
     };
     let file = dir.join(format!("film-{width}.{muxer}"));
     let made = Command::new("ffmpeg")
@@ -243,7 +243,7 @@ fn film(dir: &Path, codec: simulate::Codec, width: u32) -> Arc<simulate::Element
         .status()
         .expect("ffmpeg (see .ci/setup)");
     assert!(made.success());
-    Arc::new(simulate::ElementaryStream::parse(&std::fs::read(file).unwrap(), codec, 10).unwrap())
+    Arc::new(camera::ElementaryStream::parse(&std::fs::read(file).unwrap(), codec, 10).unwrap())
 }
 
 /// `VIGIE_SOAK_CAMERAS` (default 4, every second one H.265) are recorded for `VIGIE_SOAK_SECONDS` (default 15), each cut
@@ -254,7 +254,7 @@ async fn streams_of_both_codings_cut_at_random_lose_nothing_that_was_sent_whole(
     let names: Vec<String> = (0..count).map(|n| format!("camera-{n}")).collect();
     let cameras: Vec<(&str, Transport)> = names.iter().map(|name| (name.as_str(), Transport::Tcp)).collect();
     let films = tempfile::tempdir().unwrap();
-    let h265 = film(films.path(), simulate::Codec::H265, 768);
+    let h265 = film(films.path(), camera::Codec::H265, 768);
     let odd = |path: &str| path.bytes().last().is_some_and(|digit| digit % 2 == 1);
     let mut town = Town::start(&cameras, |camera| {
         if odd(&camera.path) {
@@ -315,7 +315,7 @@ async fn lost_packets_are_gaps_and_everything_else_is_handed_back() {
 
 /// The fault sets in on one camera and ends; it makes a gap of this cause, the camera comes back, its neighbour does not
 /// notice.
-async fn check_fault(cause: GapCause, set: impl Fn(&mut Faults), clear: impl Fn(&mut Faults)) {
+async fn check_fault(cause: GapCause, set: impl Fn(&mut CameraFaults), clear: impl Fn(&mut CameraFaults)) {
     let mut town = Town::start(&[("bad", Transport::Tcp), ("good", Transport::Tcp)], |_| {}).await;
     town.records("bad", 1).await;
     town.fault("bad", |faults| {
@@ -354,7 +354,7 @@ async fn a_camera_that_offers_motion_jpeg_only_is_a_gap_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_camera_that_refuses_to_play_is_a_gap_and_comes_back() {
-    let refuses = |f: &mut Faults| f.error_at = Some((Step::Play, 500));
+    let refuses = |f: &mut CameraFaults| f.error_at = Some((RtspStep::Play, 500));
     check_fault(
         GapCause::ProtocolError,
         |f| {
@@ -428,7 +428,7 @@ async fn a_picture_of_ten_megabytes_is_handed_back_as_any_other() {
 }
 
 /// What the camera sends ends its session: one more gap says so, the camera comes back, its neighbour does not notice.
-async fn check_hostile(set: impl Fn(&mut Faults), clear: impl Fn(&mut Faults)) {
+async fn check_hostile(set: impl Fn(&mut CameraFaults), clear: impl Fn(&mut CameraFaults)) {
     let mut town = Town::start(&[("bad", Transport::Tcp), ("good", Transport::Tcp)], |_| {}).await;
     town.records("bad", 1).await;
     assert!(town.gaps("bad").await.is_empty());
@@ -477,7 +477,7 @@ async fn a_camera_that_hangs_up_after_a_restart_continues_the_gap_without_a_hole
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_resolution_starts_a_new_pack_and_a_clip_across_it_plays() {
     let films = tempfile::tempdir().unwrap();
-    let small = film(films.path(), simulate::Codec::H264, 320);
+    let small = film(films.path(), camera::Codec::H264, 320);
     let mut town = Town::start(&[("a", Transport::Tcp)], |camera| camera.other_stream = Some(small.clone())).await;
     town.records("a", 3).await;
     town.fault("a", |f| f.other_stream = true);
@@ -499,7 +499,7 @@ async fn a_change_of_resolution_starts_a_new_pack_and_a_clip_across_it_plays() {
     // What ffmpeg's parser says is not asked: it goes on reading by the first sample description.
     let file = films.path().join("clip.mp4");
     std::fs::write(&file, bytes.concat()).unwrap();
-    let large = pictures(Path::new("src/simulate/pedestrians.h264"));
+    let large = pictures(Path::new("src/testkit/camera/pedestrians.h264"));
     let small = pictures(&films.path().join("film-320.h264"));
     let shown = pictures(&file);
     // Ten pictures a second.

@@ -11,17 +11,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use vigie::archive::Archive;
 use vigie::clock::{Clock, SimClock};
 use vigie::gateway::continuity;
 use vigie::index::{CameraRow, Change, Index};
 use vigie::keys::Keys;
 use vigie::media::{GapCause, Params, VideoCodec, VideoParams};
-use vigie::packs::Packs;
-use vigie::record::{Limits, Recorder, Shared};
+use vigie::record::{PackLimits, Recorder, RecordingContext};
 use vigie::retention::{Policy, sweep};
 use vigie::seal::Sealer;
 use vigie::source::SourceError;
-use vigie::source::replay::{Camera, Fault, ReplaySource};
+use vigie::source::replay::{ReplayCamera, ReplayFault, ReplaySource};
 use vigie::spool::Spool;
 use vigie::status::StatusBoard;
 use vigie::store::Store;
@@ -45,18 +45,18 @@ fn params() -> Arc<Params> {
 }
 
 /// What goes wrong with the first camera in the course of the day.
-fn faults() -> Vec<(Duration, Fault)> {
+fn faults() -> Vec<(Duration, ReplayFault)> {
     let at = |hours: f64| Duration::from_secs_f64(hours * 3_600.0);
     let error = |cause| SourceError { cause, detail: "as the script says".to_owned() };
     vec![
-        (at(1.0), Fault::Loss { packets: 12 }),
-        (at(2.3), Fault::Silence { until: at(2.4) }),
-        (at(4.0), Fault::Jump { by: Ticks90k(HOUR) }),
-        (at(6.1), Fault::Jump { by: Ticks90k(-HOUR) }),
-        (at(9.0), Fault::Fail { until: at(9.5), error: error(GapCause::ConnectFailed) }),
-        (at(13.0), Fault::ClockStep { by: Ticks90k(HOUR) }),
-        (at(15.0), Fault::Fail { until: at(15.0), error: error(GapCause::Disconnected) }),
-        (at(20.0), Fault::Loss { packets: 3 }),
+        (at(1.0), ReplayFault::Loss { packets: 12 }),
+        (at(2.3), ReplayFault::Silence { until: at(2.4) }),
+        (at(4.0), ReplayFault::Jump { by: Ticks90k(HOUR) }),
+        (at(6.1), ReplayFault::Jump { by: Ticks90k(-HOUR) }),
+        (at(9.0), ReplayFault::Fail { until: at(9.5), error: error(GapCause::ConnectFailed) }),
+        (at(13.0), ReplayFault::ClockStep { by: Ticks90k(HOUR) }),
+        (at(15.0), ReplayFault::Fail { until: at(15.0), error: error(GapCause::Disconnected) }),
+        (at(20.0), ReplayFault::Loss { packets: 3 }),
     ]
 }
 
@@ -140,18 +140,24 @@ async fn a_day_keeps_exactly_what_the_policy_says_and_every_hole_has_its_cause()
     index.write(vec![Change::Configure(vec![row("a"), row("b")])]).await.unwrap();
 
     let stop = CancellationToken::new();
-    let shared = Shared {
+    let shared = RecordingContext {
         spool: spool.clone(),
         index: index.clone(),
         clock: clock.clone(),
-        limits: Limits { pack_bytes_max: 64 << 20, pack_duration_max: Duration::from_secs(120) },
+        limits: PackLimits { pack_bytes_max: 64 << 20, pack_duration_max: Duration::from_secs(120) },
         opening: Arc::new(Semaphore::new(4)),
     };
     let mut recorders = Vec::new();
     for (id, faults) in [("a", faults()), ("b", Vec::new())] {
         let seed = u64::from(id.as_bytes()[0]);
-        let film =
-            Camera { seed, frame_rate: 10, gop_frames: 20, camera_time: Some(START), faults, ..Camera::default() };
+        let film = ReplayCamera {
+            seed,
+            frame_rate: 10,
+            gop_frames: 20,
+            camera_time: Some(START),
+            faults,
+            ..ReplayCamera::default()
+        };
         let source = ReplaySource::new(params(), film, clock.clone())
             .waking_every(Duration::from_millis(500))
             .silent_after(Duration::from_secs(10));
@@ -162,7 +168,7 @@ async fn a_day_keeps_exactly_what_the_policy_says_and_every_hole_has_its_cause()
     }
     let (flush, ends) = (spool.clone(), stop.clone());
     let flusher = tokio::spawn(async move { flush.flush_until(Duration::from_secs(1), ends).await });
-    let storage = sweep::Storage::new(Packs::new(spool.clone(), store), Arc::new(|| Ok(u64::MAX)));
+    let storage = sweep::Storage::new(Archive::new(spool.clone(), store), Arc::new(|| Ok(u64::MAX)));
     let minute = Duration::from_secs(60);
     let policy = Policy {
         interval: minute,

@@ -195,7 +195,7 @@ async fn films_come_bit_for_bit_over_both_transports() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_and_wrong_paths_are_told_apart() {
+async fn wrong_credentials_and_wrong_paths_are_distinguished() {
     let server = Server::start().await;
     for (path, password, cause) in
         [("h264", "wrong", GapCause::Unauthorized), ("nothing", "a pass: word", GapCause::ProtocolError)]

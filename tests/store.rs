@@ -16,8 +16,8 @@ use url::Url;
 use vigie::clock::{Clock, SystemClock};
 use vigie::config::{S3, StoreConfig, Verify};
 use vigie::store::count::Counts;
-use vigie::store::fault::{Between, Call, Decide, Fault, Op};
-use vigie::store::probe::Verdict;
+use vigie::store::fault::{Decide, FaultyStore, Op, StoreCall, StoreFault};
+use vigie::store::probe::ProbeVerdict;
 use vigie::store::{Kept, PART_BYTES, Store, upload};
 use vigie::units::{CameraKey, PackId, WallTime};
 
@@ -70,7 +70,7 @@ async fn conforms(store: &Store, dir: &Path) {
     assert!(store.list().next().await.is_none(), "something is left");
     for id in store.ids() {
         let report = store.probe(id, &SystemClock::default()).await;
-        assert_eq!(report.verdict(), Verdict::Good, "{report:?}");
+        assert_eq!(report.verdict(), ProbeVerdict::Good, "{report:?}");
     }
     assert!(store.list().next().await.is_none(), "the trial left something");
 }
@@ -105,7 +105,7 @@ async fn seaweedfs_conforms_and_refuses_wrong_keys_without_showing_them() {
     assert!(refused.refuses_credentials(), "{refused}");
     let read = store.get_range(&camera(), pack(), 0..1).await.unwrap_err();
     let report = store.probe(store.ids().next().unwrap(), &SystemClock::default()).await;
-    assert_eq!(report.verdict(), Verdict::Refused, "{report:?}");
+    assert_eq!(report.verdict(), ProbeVerdict::Refused, "{report:?}");
     let shown = format!("{refused} {refused:?} {read} {read:?} {report:?} {store:?} {s3:?}");
     for secret in [wrong, seaweed::ACCESS_KEY, seaweed::SECRET_KEY] {
         assert!(!shown.contains(secret), "a key is shown: {shown}");
@@ -134,17 +134,18 @@ struct Unsteady {
 }
 
 impl Decide for Unsteady {
-    fn decide(&self, call: &Call<'_>) -> Fault {
+    fn decide(&self, call: &StoreCall<'_>) -> StoreFault {
         self.counts.add(call);
         let refuse = call.part.is_some_and(|part| part >= 3) && self.broken.load(Ordering::SeqCst);
-        if refuse { Fault::refused() } else { Fault::NONE }
+        if refuse { StoreFault::refused() } else { StoreFault::NONE }
     }
 }
 
 #[tokio::test]
 async fn an_upload_goes_on_after_an_interruption_and_sends_no_finished_part_again() {
     let (dir, counts, broken) = (tempfile::tempdir().unwrap(), Counts::default(), Arc::new(AtomicBool::new(true)));
-    let objects = Arc::new(Between::new(InMemory::new(), Unsteady { counts: counts.clone(), broken: broken.clone() }));
+    let objects =
+        Arc::new(FaultyStore::new(InMemory::new(), Unsteady { counts: counts.clone(), broken: broken.clone() }));
     let (file, content, pack) = (dir.path().join("pack.mp4"), bytes(6 * PART_BYTES + 5), pack());
     std::fs::write(&file, &content).unwrap();
     Store::over_parts(objects.clone()).put_pack(&camera(), pack, &file).await.unwrap_err();
@@ -168,7 +169,7 @@ async fn an_upload_goes_on_after_an_interruption_and_sends_no_finished_part_agai
 #[tokio::test]
 async fn an_upload_that_nobody_needs_any_more_is_given_up() {
     let (dir, counts, broken) = (tempfile::tempdir().unwrap(), Counts::default(), Arc::new(AtomicBool::new(true)));
-    let objects = Arc::new(Between::new(InMemory::new(), Unsteady { counts: counts.clone(), broken }));
+    let objects = Arc::new(FaultyStore::new(InMemory::new(), Unsteady { counts: counts.clone(), broken }));
     let store = Store::over_parts(objects);
     let file = dir.path().join("pack.mp4");
     std::fs::write(&file, bytes(6 * PART_BYTES)).unwrap();
@@ -185,9 +186,9 @@ async fn a_store_that_keeps_other_bytes_is_found_out() {
     let file = dir.path().join("pack.mp4");
     std::fs::write(&file, bytes(200_000)).unwrap();
     let lying = |at: u64| {
-        Arc::new(Between::new(InMemory::new(), move |call: &Call<'_>| Fault {
+        Arc::new(FaultyStore::new(InMemory::new(), move |call: &StoreCall<'_>| StoreFault {
             flip_at: (call.op == Op::Put).then_some(at),
-            ..Fault::NONE
+            ..StoreFault::NONE
         }))
     };
     let end = Store::over_parts(lying(199_990)).put_pack(&camera(), pack(), &file).await.unwrap_err();

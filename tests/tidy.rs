@@ -245,7 +245,7 @@ fn documents_link_to_what_exists() {
 }
 
 #[test]
-fn readme_gives_the_two_commands() {
+fn readme_shows_the_two_commands() {
     let readme = read("README.md");
     for command in ["\ncargo run --release -- demo\n", "\n./.ci/run\n"] {
         assert!(readme.contains(command), "README.md does not give {command:?}");

@@ -22,10 +22,10 @@ use jiff::tz::TimeZone;
 use rand::RngExt;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use vigie::archive::{PackRef, ReadError};
 use vigie::clock::{Clock, SimClock, SystemClock};
 use vigie::index::{Change, Index};
 use vigie::keys::vault::Vault;
-use vigie::packs::{PackRef, ReadError};
 use vigie::retention::Policy;
 use vigie::retention::sweep::{Storage, Sweeper};
 use vigie::units::{TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
@@ -73,7 +73,7 @@ async fn main() -> Result<(), Failure> {
         questions(&index, &path, &recording, &mut figures).await?;
         hooks(&index, &mut figures).await?;
         sweep(&index, &path, &recording, points.len(), &mut figures).await?;
-        tell(day, &figures);
+        report(day, &figures);
         points.push(Value::Object(figures));
     }
     recording.stop(&index).await?;
@@ -88,7 +88,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn tell(day: f64, figures: &Figures) {
+fn report(day: f64, figures: &Figures) {
     println!("after {day} days");
     for (name, value) in figures {
         println!("    {name:<28} {value}");

@@ -43,10 +43,10 @@ def table(turns):
 
 def encrypted_table(folder):
     """Turns with and without encryption, which alternated: medians, least and most."""
-    plain, sealed = points(folder, "plain"), points(folder, "encrypted")
+    plain, encrypted = points(folder, "plain"), points(folder, "encrypted")
     rows = []
     for cameras in sorted({t["cameras"] for t in plain}):
-        of = [[t for t in turns if t["cameras"] == cameras] for turns in (plain, sealed)]
+        of = [[t for t in turns if t["cameras"] == cameras] for turns in (plain, encrypted)]
         costs = [sorted(t["cpu_s_per_gb"] for t in turns) for turns in of]
         medians = [c[len(c) // 2] for c in costs]
         lost, sent = (sum(t[key] for turns in of for t in turns) for key in ("pictures_lost", "pictures_sent"))

@@ -13,7 +13,7 @@ use vigie::index::Index;
 use vigie::index::examine::Companion;
 use vigie::retrieve::snapshot::missing_decoder;
 use vigie::store::Store;
-use vigie::store::probe::Verdict;
+use vigie::store::probe::ProbeVerdict;
 use vigie::units::Ticks90k;
 
 use super::{CheckConfig, Failure, retention};
@@ -131,7 +131,7 @@ async fn probe(config: &Config) -> Result<(), Failure> {
             let _ = writeln!(text, "  {finding}");
         }
         std::io::stdout().write_all(text.as_bytes()).map_err(|e| Failure::Failed(format!("standard output: {e}")))?;
-        if report.verdict() > Verdict::Lacking {
+        if report.verdict() > ProbeVerdict::Lacking {
             failed.push(report.store);
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn run(args: &Demo) -> Result<(), Failure> {
     super::block_on(async {
         let demo = vigie::demo::Demo::start(args.listen, &data_dir).await.map_err(Failure::failed)?;
         show(&demo, &data_dir).map_err(Failure::failed)?;
-        super::run::until_told_to_stop().await.map_err(Failure::failed)?;
+        super::run::until_stop_requested().await.map_err(Failure::failed)?;
         demo.stop().await;
         Ok(())
     })

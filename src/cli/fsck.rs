@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use vigie::config::Config;
-use vigie::fsck::{Finding, Fsck, Report};
+use vigie::fsck::{Finding, Fsck, FsckReport};
 use vigie::gateway;
-use vigie::scrub::{LOST_IN_A_ROW_MAX, Scrubber, Verdict};
+use vigie::scrub::{LOST_IN_A_ROW_MAX, ScrubVerdict, Scrubber};
 
 use super::{Failure, Fsck as Args, show};
 
@@ -55,11 +55,11 @@ async fn repair(config: &Config) -> Result<(), Failure> {
         after = Some(last.id);
         for row in page {
             let examined = scrubber.examine(row.id).await;
-            lost_in_a_row = if matches!(examined, Ok(Verdict::Lost(_))) { lost_in_a_row + 1 } else { 0 };
+            lost_in_a_row = if matches!(examined, Ok(ScrubVerdict::Lost(_))) { lost_in_a_row + 1 } else { 0 };
             let said = match examined {
-                Ok(Verdict::Mended(what)) => format!("mended: {what}\n"),
-                Ok(Verdict::Lost(what)) => format!("lost: {what}\n"),
-                Ok(Verdict::Sound | Verdict::NotLookedAt) => continue,
+                Ok(ScrubVerdict::Mended(what)) => format!("mended: {what}\n"),
+                Ok(ScrubVerdict::Lost(what)) => format!("lost: {what}\n"),
+                Ok(ScrubVerdict::Sound | ScrubVerdict::NotLookedAt) => continue,
                 Err(e) => format!("pack {} could not be mended: {e}\n", row.id),
             };
             show::print(&said)?;
@@ -82,8 +82,8 @@ fn say(finding: Finding) {
     let _ = std::io::stdout().write_all(line.as_bytes());
 }
 
-fn summary(report: &Report) -> String {
-    let Report { packs, objects, spool_files, cameras, checked_bytes, complaints, .. } = report;
+fn summary(report: &FsckReport) -> String {
+    let FsckReport { packs, objects, spool_files, cameras, checked_bytes, complaints, .. } = report;
     let read = if *checked_bytes > 0 { format!(", {checked_bytes} bytes read and checked") } else { String::new() };
     let verdict = if *complaints == 0 { "sound" } else { "not sound" };
     format!("{verdict}: {cameras} cameras, {packs} packs, {objects} objects, {spool_files} files in the spool{read}\n")

@@ -42,7 +42,7 @@ pub(super) fn run(keys: Keys) -> Result<(), Failure> {
             if !vault.list().map_err(Failure::failed)?.iter().any(|key| key.tenant == tenant) {
                 return Err(Failure::Failed(format!("tenant {tenant} has no keys: nothing of it was encrypted yet")));
             }
-            told(vault.rotate_tenant(&tenant).map_err(Failure::failed)?)
+            reported(vault.rotate_tenant(&tenant).map_err(Failure::failed)?)
         }
     }
 }
@@ -78,15 +78,15 @@ fn rotate_master(args: &ConfigArg) -> Result<(), Failure> {
     let vault = open(args)?;
     let config = args.load()?.config;
     if config.master_keys.current.is_some() {
-        return told(vault.wrap_by_current_master().map_err(Failure::failed)?);
+        return reported(vault.wrap_by_current_master().map_err(Failure::failed)?);
     }
     let (folder, own) = gateway::key_places(&config);
     let (id, rotated) = rotate_own_master(&folder, &own).map_err(Failure::failed)?;
     show::print(&format!("the master key in {} is {id} now: back it up\n", own.display()))?;
-    told(rotated)
+    reported(rotated)
 }
 
-fn told(Rotated { wrapped, destroyed }: Rotated) -> Result<(), Failure> {
+fn reported(Rotated { wrapped, destroyed }: Rotated) -> Result<(), Failure> {
     show::print(&format!("{wrapped} keys are wrapped anew, {destroyed} former keys are destroyed\n"))
 }
 

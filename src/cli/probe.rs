@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 use vigie::clock::SystemClock;
-use vigie::config::{Camera, Transport};
+use vigie::config::{CameraConfig, Transport};
 use vigie::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use vigie::source::{Item, Session, Source};
 
@@ -79,7 +79,7 @@ pub(super) async fn run(args: Probe) -> Result<(), Failure> {
             Over::Udp => Transport::Udp,
         },
         audio: false,
-        silence_max: Camera::SILENCE_MAX.max(Duration::from_secs(args.seconds)),
+        silence_max: CameraConfig::SILENCE_MAX.max(Duration::from_secs(args.seconds)),
         setup_timeout: SETUP_TIMEOUT,
     };
     let began = Instant::now();

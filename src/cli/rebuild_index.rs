@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use vigie::gateway;
 use vigie::index::examine::Companion;
-use vigie::rebuild::{Rebuild, Report, Unreadable};
+use vigie::rebuild::{Rebuild, RebuildReport, Unreadable};
 
 use super::{ConfigArg, Failure, show};
 
@@ -43,8 +43,8 @@ fn say(Unreadable { what, why }: Unreadable) {
     let _ = writeln!(std::io::stderr(), "{what}: left out: {why}");
 }
 
-fn summary(report: &Report) -> String {
-    let Report { stored, waiting, growing, foreign, .. } = report;
+fn summary(report: &RebuildReport) -> String {
+    let RebuildReport { stored, waiting, growing, foreign, .. } = report;
     let mut text = format!(
         "index made anew: {stored} packs in the store, {waiting} waiting in the spool, {growing} to be sealed at the next start\n"
     );

@@ -96,13 +96,13 @@ async fn reload(args: &ConfigArg, gateway: &mut Gateway) -> Result<String, Strin
 }
 
 async fn cancel_when_told(stop: CancellationToken) -> std::io::Result<()> {
-    let told = until_told_to_stop().await;
+    let reported = until_stop_requested().await;
     stop.cancel();
-    told
+    reported
 }
 
 /// Returns at SIGTERM or SIGINT. A second signal ends the process at once: what it loses, the next start recovers.
-pub(super) async fn until_told_to_stop() -> std::io::Result<()> {
+pub(super) async fn until_stop_requested() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

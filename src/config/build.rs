@@ -130,11 +130,11 @@ fn listen(section: &Section<'_>) -> SocketAddr {
     }
 }
 
-fn recording(section: Section<'_>) -> Recording {
-    let default = Recording::default();
+fn recording(section: Section<'_>) -> RecordingConfig {
+    let default = RecordingConfig::default();
     let problems_before = section.report().problem_count();
     let millis = |key, bounds| section.count(key, bounds).map(Duration::from_millis);
-    let recording = Recording {
+    let recording = RecordingConfig {
         durability: millis("durability_ms", 50..=60_000).unwrap_or(default.durability),
         pack_bytes_max: section.count("pack_mib_max", 1..=1_024).map_or(default.pack_bytes_max, |mib| mib << 20),
         pack_duration_max: seconds(&section, "pack_seconds_max", 5..=900).unwrap_or(default.pack_duration_max),
@@ -155,7 +155,7 @@ fn seconds(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u6
     section.count(key, bounds).map(Duration::from_secs)
 }
 
-fn sweep(section: Section<'_>, recording: &Recording, is_shared: bool) -> (Sweep, Retention) {
+fn sweep(section: Section<'_>, recording: &RecordingConfig, is_shared: bool) -> (Sweep, Retention) {
     let default = Sweep::default();
     let problems_before = section.report().problem_count();
     let sweep = Sweep {
@@ -332,7 +332,7 @@ where
     }
 }
 
-fn cameras(tenant: &Section<'_>, inherited: Retention, context: &TenantContext<'_>) -> Vec<Camera> {
+fn cameras(tenant: &Section<'_>, inherited: Retention, context: &TenantContext<'_>) -> Vec<CameraConfig> {
     let (mut ids, mut urls) = (HashMap::new(), HashMap::new());
     let mut cameras = Vec::new();
     for section in tenant.tables("camera") {
@@ -352,7 +352,7 @@ fn camera(
     inherited: Retention,
     context: &TenantContext<'_>,
     ids: &mut HashMap<String, usize>,
-) -> Option<Camera> {
+) -> Option<CameraConfig> {
     let id = identity::<CameraId>(section, "id", "place-mairie-1", ids);
     let name = section.text("name");
     let place = section.required_text("place", "Place de la Mairie, facing the fountain");
@@ -376,9 +376,9 @@ fn camera(
     retention_section.close();
     let store = store::choice(section, context.stores);
     let audio_legal_basis = section.text("audio_legal_basis");
-    let silence_max = seconds(section, "silence_seconds", 2..=600).unwrap_or(Camera::SILENCE_MAX);
+    let silence_max = seconds(section, "silence_seconds", 2..=600).unwrap_or(CameraConfig::SILENCE_MAX);
     let id = id?;
-    Some(Camera {
+    Some(CameraConfig {
         name: name.unwrap_or_else(|| id.to_string()),
         id,
         place: place?,

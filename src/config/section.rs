@@ -9,7 +9,7 @@ use std::ops::{Range, RangeInclusive};
 
 use toml::de::{DeTable, DeValue};
 
-use super::Problem;
+use super::ConfigProblem;
 
 /// Longest text of one key, in characters: names, places and legal bases are lines, not pages.
 const TEXT_CHARS_MAX: usize = 1_000;
@@ -18,16 +18,16 @@ const TEXT_CHARS_MAX: usize = 1_000;
 const PROBLEMS_MAX: usize = 100;
 
 /// What is noted while a file is read.
-pub(super) struct Report {
+pub(super) struct Mistakes {
     /// Offset at which each line begins.
     line_starts: Vec<usize>,
-    problems: RefCell<Vec<Problem>>,
-    warnings: RefCell<Vec<Problem>>,
+    problems: RefCell<Vec<ConfigProblem>>,
+    warnings: RefCell<Vec<ConfigProblem>>,
     /// Every key that was asked for, as `tenant.camera.url`: what the example has to show.
     known: RefCell<BTreeSet<String>>,
 }
 
-impl Report {
+impl Mistakes {
     pub(super) fn new(text: &str) -> Self {
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
         Self { line_starts, problems: RefCell::default(), warnings: RefCell::default(), known: RefCell::default() }
@@ -39,7 +39,7 @@ impl Report {
     }
 
     pub(super) fn refuse(&self, line: usize, key: String, message: String) {
-        push_bounded(&self.problems, Problem { line, key, message });
+        push_bounded(&self.problems, ConfigProblem { line, key, message });
     }
 
     /// How many problems there are: unchanged after a stretch of reading when all of that was sound.
@@ -48,7 +48,7 @@ impl Report {
     }
 
     /// Problems and warnings, each by line.
-    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
+    pub(super) fn into_parts(self) -> (Vec<ConfigProblem>, Vec<ConfigProblem>) {
         let (mut problems, mut warnings) = (self.problems.into_inner(), self.warnings.into_inner());
         problems.sort_by_key(|p| p.line);
         warnings.sort_by_key(|p| p.line);
@@ -61,7 +61,7 @@ impl Report {
     }
 }
 
-fn push_bounded(list: &RefCell<Vec<Problem>>, problem: Problem) {
+fn push_bounded(list: &RefCell<Vec<ConfigProblem>>, problem: ConfigProblem) {
     let mut list = list.borrow_mut();
     if list.len() < PROBLEMS_MAX {
         list.push(problem);
@@ -70,7 +70,7 @@ fn push_bounded(list: &RefCell<Vec<Problem>>, problem: Problem) {
 
 /// One table, or its absence.
 pub(super) struct Section<'a> {
-    report: &'a Report,
+    report: &'a Mistakes,
     /// Dotted path, empty for the root.
     path: String,
     line: usize,
@@ -79,11 +79,11 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn root(report: &'a Report, table: &'a DeTable<'a>) -> Self {
+    pub(super) fn root(report: &'a Mistakes, table: &'a DeTable<'a>) -> Self {
         Self { report, path: String::new(), line: 1, table: Some(table), asked: RefCell::default() }
     }
 
-    pub(super) fn report(&self) -> &'a Report {
+    pub(super) fn report(&self) -> &'a Mistakes {
         self.report
     }
 
@@ -105,7 +105,7 @@ impl<'a> Section<'a> {
 
     /// Notes what the operator should know about a key whose value can be used.
     pub(super) fn warn(&self, key: &str, message: impl Into<String>) {
-        let warning = Problem { line: self.line_of(key), key: self.full(key), message: message.into() };
+        let warning = ConfigProblem { line: self.line_of(key), key: self.full(key), message: message.into() };
         push_bounded(&self.report.warnings, warning);
     }
 

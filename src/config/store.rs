@@ -28,24 +28,24 @@ pub struct StoreConfig {
     /// The uplink's timetable: the first that covers a time holds; without one, nothing is held back.
     pub caps: Vec<Cap>,
     /// Other gateways record the same cameras into it.
-    pub shared: Option<Shared>,
+    pub shared: Option<SharedStore>,
 }
 
 /// A store that several gateways write into, each recording the same cameras.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shared {
+pub struct SharedStore {
     /// No two gateways have the same. The least stores at once, others wait whether it does.
     pub rank: u8,
     /// The store is looked through for the others' packs this often.
-    pub look: Duration,
+    pub poll: Duration,
     /// So long after its end, times its rank, a pack is left to gateways of lower rank.
     pub wait: Duration,
 }
 
-impl Shared {
+impl SharedStore {
     /// As the defaults have it.
     pub fn of_rank(rank: u8) -> Self {
-        Self { rank, look: Duration::from_secs(30), wait: Duration::from_secs(300) }
+        Self { rank, poll: Duration::from_secs(30), wait: Duration::from_secs(300) }
     }
 }
 
@@ -112,7 +112,7 @@ pub(super) fn stores(
     root: &Section<'_>,
     data: &Path,
     spool: &Path,
-    recording: &Recording,
+    recording: &RecordingConfig,
     around: &Surroundings<'_>,
 ) -> Option<Vec<StoreConfig>> {
     let mut sections = vec![(Some(DEFAULT_STORE.to_owned()), root.table("store"))];
@@ -195,7 +195,7 @@ fn store(
     name: Option<String>,
     data: &Path,
     spool: &Path,
-    recording: &Recording,
+    recording: &RecordingConfig,
     around: &Surroundings<'_>,
 ) -> Option<StoreConfig> {
     let problems_before = section.report().problem_count();
@@ -254,28 +254,28 @@ fn store(
 }
 
 /// `rank` and what goes with it.
-fn shared(section: &Section<'_>, recording: &Recording) -> Option<Shared> {
+fn shared(section: &Section<'_>, recording: &RecordingConfig) -> Option<SharedStore> {
     let rank = section.count("rank", 0..=9);
     let problems_before = section.report().problem_count();
-    let default = Shared::of_rank(0);
-    let look = section.count("look_seconds", 1..=3_600).map_or(default.look, Duration::from_secs);
+    let default = SharedStore::of_rank(0);
+    let poll = section.count("poll_seconds", 1..=3_600).map_or(default.poll, Duration::from_secs);
     let wait = section.count("wait_seconds", 1..=86_400).map_or(default.wait, Duration::from_secs);
     let Some(rank) = rank else {
-        for key in ["look_seconds", "wait_seconds"].into_iter().filter(|key| section.has(key)) {
+        for key in ["poll_seconds", "wait_seconds"].into_iter().filter(|key| section.has(key)) {
             section.refuse(key, "is for a store that other gateways write into too: set rank, or take it out");
         }
         return None;
     };
-    let least = recording.pack_duration_max + 2 * look;
+    let least = recording.pack_duration_max + 2 * poll;
     if rank > 0 && wait < least && section.report().problem_count() == problems_before {
         let key = if section.has("wait_seconds") { "wait_seconds" } else { "rank" };
         let advice = format!(
-            "wait_seconds must be {} or more: a pack of pack_seconds_max has to be over, and two looks of look_seconds",
+            "wait_seconds must be {} or more: a pack of pack_seconds_max has to be over, and two polls of poll_seconds",
             least.as_secs()
         );
         section.refuse(key, advice);
     }
-    Some(Shared { rank: rank as u8, look, wait })
+    Some(SharedStore { rank: rank as u8, poll, wait })
 }
 
 /// An S3 store is most often somebody else's.

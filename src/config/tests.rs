@@ -36,7 +36,7 @@ fn example_names_every_key_that_the_code_asks_for_and_no_other() {
     let mut shown = BTreeSet::new();
     keys_of(document.get_ref(), "", &mut shown);
 
-    let report = Report::new(&every_line);
+    let report = Mistakes::new(&every_line);
     build::config(Section::root(&report, document.get_ref()), &nowhere());
     assert_eq!(shown, report.known_keys());
 }
@@ -67,7 +67,7 @@ fn each_line_of_the_example_can_be_taken_out_and_put_back() {
 #[test]
 fn lines_are_counted_from_one_at_every_byte() {
     let text = "a\n\nbc\n";
-    let report = Report::new(text);
+    let report = Mistakes::new(text);
     let lines: Vec<_> = (0..=text.len()).map(|i| report.line(i)).collect();
     assert_eq!(lines, [1, 1, 2, 3, 3, 3, 4]);
 }

@@ -289,7 +289,7 @@ fn sound_after_a_burst_is_placed_beside_the_latest_picture() {
 }
 
 #[test]
-fn sound_of_another_rate_is_placed_anew() {
+fn sound_of_another_rate_is_placed_again() {
     let sound = |i: i64, arrival: i64| AccessUnit {
         track: Track::Audio,
         received: at(arrival),

@@ -1,9 +1,9 @@
 //! Each byte of a pack against the ids in it.
 
 use super::{Complaint, Fsck};
+use crate::archive::PackRef;
+use crate::archive::check::Scratch;
 use crate::index::PackRow;
-use crate::packs::PackRef;
-use crate::packs::check::Scratch;
 
 impl Fsck {
     /// Checks a whole pack where its row says that it is.

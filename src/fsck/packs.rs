@@ -5,11 +5,11 @@ use std::ops::Range;
 use futures::{StreamExt, stream};
 
 use super::{Complaint, Fsck, FsckError, Tally};
+use crate::archive::check::Scratch;
+use crate::archive::{PackRef, ReadError};
 use crate::index::of_pack::{Rows, rows_without};
 use crate::index::{PackRow, PackState, SegmentRow};
 use crate::pack::PackTable;
-use crate::packs::check::Scratch;
-use crate::packs::{PackRef, ReadError};
 
 /// Rows read at a time.
 const PAGE: u32 = 1_024;
@@ -124,7 +124,7 @@ fn unreadable(row: &PackRow, error: &ReadError) -> Complaint {
 
 /// What the rows say otherwise than the pack.
 fn difference(row: &PackRow, segments: &[SegmentRow], table: &PackTable, lost: &[Range<u32>]) -> Option<String> {
-    let Some(Rows { pack, segments: told, .. }) = rows_without(table, row.bytes, lost) else {
+    let Some(Rows { pack, segments: reported, .. }) = rows_without(table, row.bytes, lost) else {
         return Some("it has no footage".to_owned());
     };
     if (&pack.camera, pack.run) != (&row.camera, row.run) {
@@ -141,10 +141,10 @@ fn difference(row: &PackRow, segments: &[SegmentRow], table: &PackTable, lost: &
         let same = have.fragments == want.fragments && have.range.end() == want.range.end();
         place(have) == place(want) && if open { grown } else { same }
     };
-    if segments.len() > told.len() || (!open && segments.len() != told.len()) {
-        return Some(format!("it has {} segments, the index {}", told.len(), segments.len()));
+    if segments.len() > reported.len() || (!open && segments.len() != reported.len()) {
+        return Some(format!("it has {} segments, the index {}", reported.len(), segments.len()));
     }
-    let (have, want) = segments.iter().zip(&told).find(|(have, want)| !matches(have, want))?;
+    let (have, want) = segments.iter().zip(&reported).find(|(have, want)| !matches(have, want))?;
     let shown = |s: &SegmentRow| {
         let (start, end) = (s.range.start(), s.range.end());
         format!("{} fragments from number {}, {start} to {end}", s.fragments, s.first_fragment)

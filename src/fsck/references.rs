@@ -3,28 +3,28 @@
 use std::collections::BTreeSet;
 
 use super::{Complaint, Fsck, FsckError};
+use crate::archive::PackRef;
 use crate::index::{PackRow, PackState};
 use crate::pack::PackTable;
-use crate::packs::PackRef;
 
 impl Fsck {
     /// Each place of a pack's fragments against the host's own table, and the index against both.
     pub(super) async fn references(&self, row: &PackRow, table: &PackTable) -> Result<Vec<Complaint>, FsckError> {
         let complaint = |what| Complaint::Reference { pack: row.id, camera: row.camera.clone(), what };
         let hosts = table.hosts();
-        let told: BTreeSet<_> = self.index.hosts(row.id).await?.into_iter().collect();
+        let reported: BTreeSet<_> = self.index.hosts(row.id).await?.into_iter().collect();
         let named: BTreeSet<_> = hosts.iter().map(|host| host.pack).collect();
         // While a pack is sealed, the index keeps for it what it may come to need; while a host goes, what it needed.
-        let mut kept = told.is_superset(&named);
-        for more in told.difference(&named).filter(|_| row.state != PackState::Open) {
+        let mut kept = reported.is_superset(&named);
+        for more in reported.difference(&named).filter(|_| row.state != PackState::Open) {
             kept &= self.index.any_pack(*more).await?.is_some_and(|host| host.state == PackState::Condemned);
         }
         let mut complaints = Vec::new();
         if !kept {
             complaints.push(complaint(format!(
-                "it names {} packs, the index {}: {named:?}, {told:?}",
+                "it names {} packs, the index {}: {named:?}, {reported:?}",
                 named.len(),
-                told.len()
+                reported.len()
             )));
         }
         for host in hosts {

@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use tracing::{error, info, warn};
 
 use super::{GatewayError, camera_rows};
+use crate::archive::Archive;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::event::words::Language;
@@ -23,8 +24,7 @@ use crate::index::{Change, Index, IndexError, snapshot};
 use crate::keys::vault::Vault;
 use crate::keys::vault::master::{self, Master};
 use crate::keys::{Keys, KeysError};
-use crate::machine;
-use crate::packs::Packs;
+use crate::platform;
 use crate::policy::CameraPolicy;
 use crate::spool::Spool;
 use crate::store::Store;
@@ -41,7 +41,7 @@ pub struct Opened {
     /// The store.
     pub store: Store,
     /// All packs.
-    pub packs: Packs,
+    pub packs: Archive,
     /// The machine's clocks.
     pub clock: Arc<dyn Clock>,
     /// The gateway's secret.
@@ -99,7 +99,7 @@ fn assembled(
     policies: Policies,
 ) -> Opened {
     let spool = Spool::new(&config.spool_dir, store.clone(), index.clone(), clock.clone(), keys.clone());
-    let packs = Packs::new(spool.clone(), store.clone());
+    let packs = Archive::new(spool.clone(), store.clone());
     Opened { index, spool, store, packs, clock, keys, policies }
 }
 
@@ -108,7 +108,7 @@ pub(super) async fn open_for_gateway(config: &Config) -> Result<(Opened, Beside)
     let (path, data_dir) = (index_path(config), config.data_dir.clone());
     let clock = SystemClock::default();
     let at = clock.wall();
-    let prepared = machine::spawn_blocking(move || prepare(&path, &data_dir, at)).await;
+    let prepared = platform::spawn_blocking(move || prepare(&path, &data_dir, at)).await;
     let (condition, companion) = prepared.unwrap_or(Err(GatewayError::Index(IndexError::Stopped)))?;
     let index = Index::open(&index_path(config)).await?;
     let known = belongings(&index, companion.clone()).await?;
@@ -283,7 +283,7 @@ impl Beside {
     ) -> Result<Self, GatewayError> {
         let index = &opened.index;
         let stored = index.identities(Kind::Index).await?.remove("");
-        let id = stored.clone().unwrap_or_else(|| machine::random::<[u8; 16]>().to_vec());
+        let id = stored.clone().unwrap_or_else(|| platform::random::<[u8; 16]>().to_vec());
         let last = index.identities(Kind::Generation).await?.remove("");
         let last = last.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
         let generation = last.max(before.as_ref().map_or(0, |before| before.generation));
@@ -343,7 +343,7 @@ impl Beside {
 
     async fn save(&self) -> Result<(), GatewayError> {
         let this = self.clone();
-        let saved = machine::spawn_blocking(move || {
+        let saved = platform::spawn_blocking(move || {
             let companion = this.0.companion.lock().unwrap_or_else(PoisonError::into_inner);
             companion.save(&this.0.path)
         });
@@ -361,13 +361,13 @@ impl Beside {
         let identified = opened.store.identify(id).await?;
         let (name, uid) = (opened.store.name(id).to_owned(), identified.uid());
         let store = Some(name.clone());
-        let told = match identified {
+        let reported = match identified {
             Identified::Same(_) => None,
             Identified::New(_) => Some(Fact::StoreNew { store }),
             Identified::Found(_) => Some(Fact::StoreFound { store }),
             Identified::Replaced { .. } => Some(Fact::StoreReplaced { store }),
         };
-        if let Some(fact) = told {
+        if let Some(fact) = reported {
             warn!(store = %name, %uid, "{}", fact.words(Language::English));
             let identify = Change::Identify { kind: Kind::Store, name: name.clone(), id: Some(uid.0.to_vec()) };
             let event = Change::Event(Event::of_gateway(opened.clock.wall(), fact));

@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::pulse::Pulse;
 use super::{CERTIFICATES_DIR, GatewayError, OPENING_AT_ONCE, SETUP_TIMEOUT, TEARDOWN_TIME, tick};
-use crate::config::{self, Camera, CameraTls, Config, Transport};
+use crate::config::{self, CameraConfig, CameraTls, Config, Transport};
 use crate::index::{Change, Index, IndexError};
 use crate::media::GapCause;
-use crate::record::{Continuity, Recorder, Shared};
+use crate::record::{Continuity, Recorder, RecordingContext};
 use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use crate::status::StatusBoard;
 use crate::store::Store;
@@ -55,7 +55,7 @@ struct Running {
 
 /// What recorders are made of.
 pub(super) struct Recorders {
-    shared: Shared,
+    shared: RecordingContext,
     store: Store,
     status: StatusBoard,
     stop: CancellationToken,
@@ -95,7 +95,7 @@ pub struct CameraChanges {
 impl Recorders {
     pub(super) fn new(
         config: &Config,
-        shared: Shared,
+        shared: RecordingContext,
         store: Store,
         status: StatusBoard,
         stop: CancellationToken,
@@ -125,7 +125,7 @@ impl Recorders {
     /// started before are recorded.
     pub(super) async fn apply(&mut self, config: &Config) -> Result<CameraChanges, GatewayError> {
         let mut changes = CameraChanges::default();
-        let wanted: HashMap<CameraKey, &Camera> = cameras(config).collect();
+        let wanted: HashMap<CameraKey, &CameraConfig> = cameras(config).collect();
         let gone: Vec<CameraKey> = self.running.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
         for key in gone {
             self.end(&key).await;
@@ -159,7 +159,12 @@ impl Recorders {
         }
     }
 
-    async fn begin(&mut self, key: CameraKey, camera: &Camera, session: blake3::Hash) -> Result<(), GatewayError> {
+    async fn begin(
+        &mut self,
+        key: CameraKey,
+        camera: &CameraConfig,
+        session: blake3::Hash,
+    ) -> Result<(), GatewayError> {
         let shared = self.shared.clone();
         let server = (camera.url.host_str().map(str::to_owned), camera.url.port());
         let group = self.groups.entry(server).or_default().clone();
@@ -167,7 +172,7 @@ impl Recorders {
         let now = shared.clock.wall();
         let continuity = match self.store.shared(&key) {
             // What others recorded does not count.
-            Some(config::Shared { rank, .. }) => {
+            Some(config::SharedStore { rank, .. }) => {
                 let last_end = shared.index.own_end(&key, *rank).await?;
                 continuity_after(&shared.index, &key, last_end, now).await?
             }
@@ -212,15 +217,15 @@ impl Recorders {
     }
 }
 
-fn cameras(config: &Config) -> impl Iterator<Item = (CameraKey, &Camera)> {
+fn cameras(config: &Config) -> impl Iterator<Item = (CameraKey, &CameraConfig)> {
     config.tenants.iter().flat_map(|tenant| {
-        let key = |camera: &Camera| CameraKey { tenant: tenant.id.clone(), camera: camera.id.clone() };
+        let key = |camera: &CameraConfig| CameraKey { tenant: tenant.id.clone(), camera: camera.id.clone() };
         tenant.cameras.iter().map(move |camera| (key(camera), camera))
     })
 }
 
 /// Everything that a camera's session depends on, as a hash that is compared and never shown.
-fn session(camera: &Camera) -> blake3::Hash {
+fn session(camera: &CameraConfig) -> blake3::Hash {
     let mut hash = blake3::Hasher::new();
     let password = camera.password.as_ref().map(|password| password.expose_secret());
     let text = format!(
@@ -277,7 +282,7 @@ fn log_bad_end(done: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn rtsp_config(certificates: &Path, key: &CameraKey, camera: &Camera) -> RtspConfig {
+fn rtsp_config(certificates: &Path, key: &CameraKey, camera: &CameraConfig) -> RtspConfig {
     RtspConfig {
         camera: key.clone(),
         url: camera.url.clone(),

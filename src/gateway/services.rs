@@ -14,7 +14,7 @@ use crate::event::{Event, Fact, TrialVerdict};
 use crate::index::Change;
 use crate::scrub::Scrubber;
 use crate::store::StoreId;
-use crate::store::probe::Verdict;
+use crate::store::probe::ProbeVerdict;
 
 /// One task for each store that is read and checked.
 pub(super) fn start_scrubs(
@@ -41,13 +41,13 @@ pub(super) async fn probe_store(opened: &Opened, id: StoreId) {
     for finding in report.complaints() {
         let name = &report.store;
         match finding.verdict {
-            Verdict::Refused => error!(store = %name, "{finding}"),
+            ProbeVerdict::Refused => error!(store = %name, "{finding}"),
             _ => warn!(store = %name, "{finding}"),
         }
         let verdict = match finding.verdict {
-            Verdict::Good | Verdict::Lacking => TrialVerdict::Lacking,
-            Verdict::Away => TrialVerdict::Away,
-            Verdict::Refused => TrialVerdict::Refused,
+            ProbeVerdict::Good | ProbeVerdict::Lacking => TrialVerdict::Lacking,
+            ProbeVerdict::Away => TrialVerdict::Away,
+            ProbeVerdict::Refused => TrialVerdict::Refused,
         };
         let store = Some(name.clone());
         let fact = match finding.is_versioned {

@@ -15,11 +15,11 @@ use tracing::{error, info, warn};
 use super::open::Opened;
 use super::open::{Beside, Unidentified};
 use super::services::probe_store;
+use crate::archive::PackRef;
 use crate::event::words::Language;
 use crate::event::{Event, Fact};
 use crate::index::{Change, snapshot};
-use crate::machine;
-use crate::packs::PackRef;
+use crate::platform;
 use crate::rebuild::walk::{Walked, Walker};
 use crate::store::identity::{Identified, NotKnown};
 use crate::store::{Store, StoreId};
@@ -225,7 +225,7 @@ impl OwnWatch {
 
     async fn snapshot(&self) {
         let (index, to) = (self.index_path.clone(), snapshot::path(&self.data_dir));
-        match machine::spawn_blocking(move || snapshot::write(&index, &to)).await {
+        match platform::spawn_blocking(move || snapshot::write(&index, &to)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "the snapshot of what no pack tells could not be written"),
             Err(error) => warn!(%error, "the snapshot of what no pack tells was cut off"),
@@ -245,7 +245,7 @@ impl OwnWatch {
             Ok(needed) => {
                 let ids: Vec<_> = needed.iter().map(|(id, _)| *id).collect();
                 let of_vault = vault.clone();
-                let missing = machine::spawn_blocking(move || of_vault.missing(&ids)).await;
+                let missing = platform::spawn_blocking(move || of_vault.missing(&ids)).await;
                 if let Ok(Ok(missing)) = missing {
                     for id in missing.iter().filter(|id| !known_missing.contains(id)) {
                         let packs = needed.iter().find(|(of, _)| of == id).map_or(0, |(_, packs)| *packs);

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::{HoldError, Holds};
+use crate::archive::PackRef;
 use crate::event::Fact;
 use crate::index::hold::HoldRow;
-use crate::machine;
 use crate::pack::writer::PackWriter;
 use crate::pack::{FragmentEntry, PackError, PackHeader, PackTable};
-use crate::packs::PackRef;
+use crate::platform;
 use crate::spool::SpoolError;
 use crate::units::TimeRange;
 
@@ -94,11 +94,11 @@ impl Holds {
         let key = self.0.keys.domain(&header.camera.tenant);
         let until = header.hold.as_ref().map_or(table.header.pack.created(), |hold| hold.until);
         let (keys, camera) = (self.0.keys.clone(), header.camera.clone());
-        let sealing = machine::spawn_blocking(move || keys.sealing_until(&camera, until)).await;
+        let day_key = platform::spawn_blocking(move || keys.day_key_until(&camera, until)).await;
         let io = |e| SpoolError::Io { path: draft.clone(), source: std::io::Error::other(e) };
-        let day = sealing.map_err(io)?.map_err(SpoolError::Key)?;
+        let day = day_key.map_err(io)?.map_err(SpoolError::Key)?;
         Ok(move || match day {
-            Some(day) => PackWriter::create_sealed(&draft, header, key, day),
+            Some(day) => PackWriter::create_encrypted(&draft, header, key, day),
             None => PackWriter::create(&draft, header, key),
         })
     }

@@ -24,7 +24,7 @@ use super::Service;
 use super::guarded::guarded;
 use super::guesses::Guesses;
 use super::peer::Peer;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::units::{CameraId, CameraKey, TenantId};
 
 /// Who may ask for what.
@@ -72,7 +72,7 @@ impl Access {
         match &self.0 {
             Mode::Loopback(tenant) if host_is_loopback(uri, headers) => Ok(TenantScope(tenant.clone())),
             Mode::Loopback(_) => Err(Problem::new(
-                Kind::ForeignHost,
+                ProblemKind::ForeignHost,
                 "without an access token the gateway answers to localhost and 127.0.0.1 only: use that name, or set \
                  access_token in the configuration",
             )),
@@ -80,7 +80,7 @@ impl Access {
                 let mut values = headers.get_all(header::AUTHORIZATION).iter();
                 let (Some(value), None) = (values.next(), values.next()) else {
                     return Err(Problem::new(
-                        Kind::Unauthorized,
+                        ProblemKind::Unauthorized,
                         "present the tenant's id as user name and its access token as password (HTTP Basic)",
                     ));
                 };
@@ -96,7 +96,7 @@ impl Access {
                     }
                     _ => {
                         guesses.wrong(peer, account);
-                        Err(Problem::new(Kind::Unauthorized, "the tenant's id or its access token is wrong"))
+                        Err(Problem::new(ProblemKind::Unauthorized, "the tenant's id or its access token is wrong"))
                     }
                 }
             }
@@ -191,7 +191,10 @@ impl<S: Sync> FromRequestParts<S> for TenantScope {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         parts.extensions.get().cloned().ok_or_else(|| {
             tracing::error!(path = parts.uri.path(), "a route lies outside the authorisation");
-            Problem::new(Kind::Internal, "the gateway refuses to answer without authorisation: report this as a bug")
+            Problem::new(
+                ProblemKind::Internal,
+                "the gateway refuses to answer without authorisation: report this as a bug",
+            )
         })
     }
 }

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::auth::TenantScope;
-use super::params::{Asked, Between, Camera, Instant, Spoken, range};
-use super::problem::{Kind, Problem};
+use super::params::{CameraPath, Instant, RangeQuery, Spoken, StrictQuery, range};
+use super::problem::{Problem, ProblemKind};
 use super::{LIVE, Service};
 use crate::event::words::{self, Language};
 use crate::index::CameraRow;
@@ -71,7 +71,7 @@ pub(super) struct CameraDetails {
     responses((status = OK, body = CameraDetails), (status = NOT_FOUND))
 )]
 pub(super) async fn one(
-    Camera(key): Camera,
+    CameraPath(key): CameraPath,
     State(service): State<Service>,
     Spoken(language): Spoken,
 ) -> Result<Json<CameraDetails>, Problem> {
@@ -93,7 +93,7 @@ pub(super) async fn one(
     responses((status = ACCEPTED, body = StatusView), (status = NOT_FOUND))
 )]
 pub(super) async fn reconnect(
-    Camera(key): Camera,
+    CameraPath(key): CameraPath,
     State(service): State<Service>,
     Spoken(language): Spoken,
 ) -> Result<(StatusCode, Json<StatusView>), Problem> {
@@ -132,8 +132,8 @@ pub(super) struct TimelineQuery {
     )
 )]
 pub(super) async fn timeline(
-    Camera(key): Camera,
-    Asked(query): Asked<TimelineQuery>,
+    CameraPath(key): CameraPath,
+    StrictQuery(query): StrictQuery<TimelineQuery>,
     State(service): State<Service>,
 ) -> Result<Json<Timeline>, Problem> {
     let range = range(query.start, query.end, TIMELINE_HOURS_MAX)?;
@@ -155,14 +155,14 @@ pub(super) struct Gaps {
 /// Every gap of a camera, with its cause and its exact bounds.
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/gaps", tag = "cameras",
-    params(("camera" = String, Path, description = "Camera id"), Between),
+    params(("camera" = String, Path, description = "Camera id"), RangeQuery),
     responses(
         (status = OK, body = Gaps), (status = BAD_REQUEST), (status = NOT_FOUND)
     )
 )]
 pub(super) async fn gaps(
-    Camera(key): Camera,
-    Asked(between): Asked<Between>,
+    CameraPath(key): CameraPath,
+    StrictQuery(between): StrictQuery<RangeQuery>,
     State(service): State<Service>,
 ) -> Result<Json<Gaps>, Problem> {
     let range = between.range(TIMELINE_HOURS_MAX)?;
@@ -205,8 +205,8 @@ const FILMED_AT: HeaderName = HeaderName::from_static("vigie-filmed-at");
     )
 )]
 pub(super) async fn snapshot(
-    Camera(key): Camera,
-    Asked(SnapshotQuery { at: Instant(at) }): Asked<SnapshotQuery>,
+    CameraPath(key): CameraPath,
+    StrictQuery(SnapshotQuery { at: Instant(at) }): StrictQuery<SnapshotQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let Some(_permit) = service.0.snapshots.take(&key.tenant, 1) else {
@@ -215,7 +215,7 @@ pub(super) async fn snapshot(
     };
     let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
     let filmed_at = HeaderValue::try_from(snapshot.at.to_string())
-        .map_err(|_| Problem::new(Kind::Internal, "a time that no header can hold"))?;
+        .map_err(|_| Problem::new(ProblemKind::Internal, "a time that no header can hold"))?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg")),
         (header::CACHE_CONTROL, LIVE),

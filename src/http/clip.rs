@@ -16,9 +16,9 @@ use moka::future::Cache;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::params::{Asked, Between, Camera, Instant, range};
-use super::problem::{Kind, Problem};
-use super::range::{Answer, continues, evaluate};
+use super::params::{CameraPath, Instant, RangeQuery, StrictQuery, range};
+use super::problem::{Problem, ProblemKind};
+use super::range::{RangeAnswer, continues, evaluate};
 use super::share::Shares;
 use super::{REVALIDATED, Service};
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
@@ -79,7 +79,9 @@ impl From<NoLayout> for Problem {
             NoLayout::ShareUsed => {
                 Self::too_many(MEMORY_WAIT_MAX, "too many long clips at once: wait for one to end, or ask for less")
             }
-            NoLayout::NoMemory => Self::new(Kind::Unavailable, "long clips take all memory for them: try again later"),
+            NoLayout::NoMemory => {
+                Self::new(ProblemKind::Unavailable, "long clips take all memory for them: try again later")
+            }
         }
     }
 }
@@ -166,7 +168,7 @@ impl Clips {
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/clip.mp4", tag = "footage",
     params(
-        ("camera" = String, Path, description = "Camera id"), Between, OfRun,
+        ("camera" = String, Path, description = "Camera id"), RangeQuery, OfRun,
         ("range" = Option<String>, Header, description = "One range of bytes (RFC 9110 §14.2); several are answered with the whole")
     ),
     responses(
@@ -178,8 +180,8 @@ impl Clips {
     )
 )]
 pub(super) async fn clip(
-    Camera(key): Camera,
-    Asked(query): Asked<ClipQuery>,
+    CameraPath(key): CameraPath,
+    StrictQuery(query): StrictQuery<ClipQuery>,
     State(service): State<Service>,
     method: Method,
     headers: HeaderMap,
@@ -230,21 +232,21 @@ pub(super) async fn answer(
     let clip = &laid.clip;
     let len = clip.len();
     let mut response = match evaluate(method, headers, clip.etag(), len) {
-        Answer::Whole => body(StatusCode::OK, &laid, 0..len, method),
-        Answer::Part(part) => {
+        RangeAnswer::Whole => body(StatusCode::OK, &laid, 0..len, method),
+        RangeAnswer::Part(part) => {
             let content_range = content_range(&format!("{}-{}", part.start, part.end - 1), len);
             let mut response = body(StatusCode::PARTIAL_CONTENT, &laid, part, method);
             response.headers_mut().insert(header::CONTENT_RANGE, content_range);
             response
         }
-        Answer::NotModified => StatusCode::NOT_MODIFIED.into_response(),
-        Answer::PreconditionFailed => {
-            Problem::new(Kind::PreconditionFailed, "the clip is another than If-Match names: ask again without")
+        RangeAnswer::NotModified => StatusCode::NOT_MODIFIED.into_response(),
+        RangeAnswer::PreconditionFailed => {
+            Problem::new(ProblemKind::PreconditionFailed, "the clip is another than If-Match names: ask again without")
                 .into_response()
         }
-        Answer::NotSatisfiable => {
+        RangeAnswer::NotSatisfiable => {
             let detail = format!("the clip has {len} bytes: ask for a range inside");
-            let mut response = Problem::new(Kind::RangeNotSatisfiable, detail).into_response();
+            let mut response = Problem::new(ProblemKind::RangeNotSatisfiable, detail).into_response();
             response.headers_mut().insert(header::CONTENT_RANGE, content_range("*", len));
             return Ok(response);
         }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Service;
 use super::auth::TenantScope;
-use super::params::{Asked, Spoken};
+use super::params::{Spoken, StrictQuery};
 use super::problem::Problem;
 use crate::event::words::Language;
 use crate::event::{Actor, Event, Fact};
@@ -94,7 +94,7 @@ fn facts_of(fact: &Fact) -> serde_json::Value {
 )]
 pub(super) async fn events(
     scope: TenantScope,
-    Asked(query): Asked<EventQuery>,
+    StrictQuery(query): StrictQuery<EventQuery>,
     State(service): State<Service>,
     Spoken(language): Spoken,
 ) -> Result<Json<Vec<EventView>>, Problem> {

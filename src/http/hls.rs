@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::clip::streamed;
-use super::params::{Asked, Between, Camera, Pack, Segment};
+use super::params::{CameraPath, PackPath, RangeQuery, SegmentPath, StrictQuery};
 use super::problem::Problem;
 use super::{IMMUTABLE, LIVE, Service};
 use crate::retrieve::hls;
@@ -25,22 +25,22 @@ fn playlist(text: String) -> Response {
     params(("camera" = String, Path, description = "Camera id")),
     responses((status = OK, content_type = "application/vnd.apple.mpegurl", body = String), (status = NOT_FOUND))
 )]
-pub(super) async fn live(Camera(key): Camera, State(service): State<Service>) -> Result<Response, Problem> {
+pub(super) async fn live(CameraPath(key): CameraPath, State(service): State<Service>) -> Result<Response, Problem> {
     Ok(playlist(hls::live_playlist(service.footage(), &key).await?))
 }
 
 /// A past time range as an HLS playlist, gaps as discontinuities.
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/hls/vod.m3u8", tag = "footage",
-    params(("camera" = String, Path, description = "Camera id"), Between),
+    params(("camera" = String, Path, description = "Camera id"), RangeQuery),
     responses(
         (status = OK, content_type = "application/vnd.apple.mpegurl", body = String),
         (status = BAD_REQUEST), (status = NOT_FOUND)
     )
 )]
 pub(super) async fn vod(
-    Camera(key): Camera,
-    Asked(between): Asked<Between>,
+    CameraPath(key): CameraPath,
+    StrictQuery(between): StrictQuery<RangeQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let range = between.range(CLIP_HOURS_MAX)?;
@@ -57,8 +57,8 @@ pub(super) async fn vod(
     responses((status = OK, content_type = "video/mp4", body = Vec<u8>), (status = NOT_FOUND))
 )]
 pub(super) async fn init(
-    Camera(key): Camera,
-    Pack(pack): Pack,
+    CameraPath(key): CameraPath,
+    PackPath(pack): PackPath,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let bytes = hls::init_segment(service.footage(), &key, pack).await?;
@@ -80,9 +80,9 @@ pub(super) async fn init(
     )
 )]
 pub(super) async fn segment(
-    Camera(key): Camera,
-    Pack(pack): Pack,
-    segment: Segment,
+    CameraPath(key): CameraPath,
+    PackPath(pack): PackPath,
+    segment: SegmentPath,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let media = hls::media_segment(service.footage(), &key, pack, segment.first, segment.last).await?;

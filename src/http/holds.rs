@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::Service;
 use super::auth::TenantScope;
 use super::clip::answer;
-use super::params::{Asked, Camera, Hold, Instant, Told, range};
-use super::problem::{Kind, Problem};
+use super::params::{CameraPath, HoldPath, Instant, StrictJson, StrictQuery, range};
+use super::problem::{Problem, ProblemKind};
 use crate::hold::{self, HoldError, HoldState, Why};
 use crate::index::hold::HoldRow;
 use crate::pack::HoldFacts;
@@ -169,9 +169,9 @@ impl From<HoldError> for Problem {
         match error {
             HoldError::Invalid(what) => Self::invalid(what),
             HoldError::NoCamera(key) => {
-                Self::new(Kind::NoCamera, format!("no camera {}: GET /api/cameras lists them", key.camera))
+                Self::new(ProblemKind::NoCamera, format!("no camera {}: GET /api/cameras lists them", key.camera))
             }
-            HoldError::NoHold(id) => Self::new(Kind::NoHold, format!("no hold {id}: GET /api/holds lists them")),
+            HoldError::NoHold(id) => Self::new(ProblemKind::NoHold, format!("no hold {id}: GET /api/holds lists them")),
             HoldError::Index(error) => error.into(),
             error @ (HoldError::NoRoom(_)
             | HoldError::Disk(_)
@@ -179,7 +179,7 @@ impl From<HoldError> for Problem {
             | HoldError::Read(_)
             | HoldError::Pack(_)) => {
                 tracing::error!(%error, "a hold failed");
-                Self::new(Kind::Internal, "the gateway failed at a hold: see its log")
+                Self::new(ProblemKind::Internal, "the gateway failed at a hold: see its log")
             }
         }
     }
@@ -192,9 +192,9 @@ impl From<HoldError> for Problem {
     responses((status = CREATED, body = HoldStateView), (status = BAD_REQUEST), (status = NOT_FOUND))
 )]
 pub(super) async fn place(
-    Camera(camera): Camera,
+    CameraPath(camera): CameraPath,
     State(service): State<Service>,
-    Told(asked): Told<HoldRequest>,
+    StrictJson(asked): StrictJson<HoldRequest>,
 ) -> Result<(StatusCode, Json<HoldStateView>), Problem> {
     let HoldRequest { start, end, reference, requester, reason, until: Instant(until) } = asked;
     let range = range(start, end, HOURS_MAX)?;
@@ -208,7 +208,7 @@ pub(super) async fn place(
     responses((status = OK, body = Vec<HoldView>), (status = BAD_REQUEST)))]
 pub(super) async fn list(
     scope: TenantScope,
-    Asked(query): Asked<HoldQuery>,
+    StrictQuery(query): StrictQuery<HoldQuery>,
     State(service): State<Service>,
 ) -> Result<Json<Vec<HoldView>>, Problem> {
     if !(1..=HOLDS_MAX).contains(&query.limit) {
@@ -232,7 +232,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn one(
     scope: TenantScope,
-    Hold(id): Hold,
+    HoldPath(id): HoldPath,
     State(service): State<Service>,
 ) -> Result<Json<HoldStateView>, Problem> {
     let state = service.holds().get(scope.tenant(), id).await?;
@@ -247,7 +247,7 @@ pub(super) async fn one(
 )]
 pub(super) async fn release(
     scope: TenantScope,
-    Hold(id): Hold,
+    HoldPath(id): HoldPath,
     State(service): State<Service>,
 ) -> Result<Json<HoldView>, Problem> {
     Ok(Json(service.holds().release(scope.tenant(), id).await?.into()))
@@ -257,7 +257,7 @@ pub(super) async fn release(
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Part {
+pub(super) struct HeldPart {
     /// First instant, RFC 3339 with offset.
     #[param(value_type = Option<String>, format = DateTime)]
     start: Option<Instant>,
@@ -270,7 +270,7 @@ pub(super) struct Part {
 #[utoipa::path(
     get, path = "/api/holds/{hold}/clip.mp4", tag = "holds", operation_id = "hold_clip",
     params(
-        ("hold" = String, Path, description = "Hold id"), Part,
+        ("hold" = String, Path, description = "Hold id"), HeldPart,
         ("range" = Option<String>, Header, description = "One range of bytes (RFC 9110 §14.2); several are answered with the whole")
     ),
     responses(
@@ -283,8 +283,8 @@ pub(super) struct Part {
 )]
 pub(super) async fn clip(
     scope: TenantScope,
-    Hold(id): Hold,
-    Asked(part): Asked<Part>,
+    HoldPath(id): HoldPath,
+    StrictQuery(part): StrictQuery<HeldPart>,
     State(service): State<Service>,
     method: Method,
     headers: HeaderMap,

@@ -17,9 +17,9 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::auth::host_is_loopback;
-use super::params::Told;
+use super::params::StrictJson;
 use super::peer::Peer;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use super::{LIVE, Service};
 use crate::metrics::{self, Snapshot, Sources};
 use crate::status::CameraState;
@@ -68,7 +68,7 @@ fn presented(headers: &HeaderMap) -> Option<Vec<u8>> {
 
 /// Middleware: the operator, or nobody.
 pub(super) async fn authorise(State(service): State<Service>, request: Request, next: Next) -> Response {
-    let refuse = |detail| Problem::new(Kind::Unauthorized, detail).into_response();
+    let refuse = |detail| Problem::new(ProblemKind::Unauthorized, detail).into_response();
     let Some(operator) = service.0.operator.get() else {
         return refuse("this gateway has no routes for an operator");
     };
@@ -97,7 +97,8 @@ pub(super) async fn authorise(State(service): State<Service>, request: Request, 
 
 async fn snapshot(service: &Service) -> Result<Snapshot, Problem> {
     let operator = service.0.operator.get();
-    let operator = operator.ok_or_else(|| Problem::new(Kind::Unavailable, "the gateway is starting: try again"))?;
+    let operator =
+        operator.ok_or_else(|| Problem::new(ProblemKind::Unavailable, "the gateway is starting: try again"))?;
     Ok(operator.sources.snapshot().await?)
 }
 
@@ -214,9 +215,10 @@ pub(super) struct Reloaded {
 )]
 pub(super) async fn reload(
     State(service): State<Service>,
-    Told(Reload {}): Told<Reload>,
+    StrictJson(Reload {}): StrictJson<Reload>,
 ) -> Result<Json<Reloaded>, Problem> {
-    let away = || Problem::new(Kind::Unavailable, "the gateway takes no reload now: it starts, stops, or does another");
+    let away =
+        || Problem::new(ProblemKind::Unavailable, "the gateway takes no reload now: it starts, stops, or does another");
     let operator = service.0.operator.get().ok_or_else(away)?;
     let (outcome, done) = oneshot::channel();
     operator.reloads.try_send(outcome).map_err(|_| away())?;

@@ -14,9 +14,9 @@ use crate::event::words::Language;
 use crate::units::{CameraId, CameraKey, HoldId, PackId, Ticks90k, TimeRange, WallTime};
 
 /// The camera of the path, inside the tenant's own scope.
-pub(super) struct Camera(pub(super) CameraKey);
+pub(super) struct CameraPath(pub(super) CameraKey);
 
-impl<S: Sync> FromRequestParts<S> for Camera {
+impl<S: Sync> FromRequestParts<S> for CameraPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
@@ -27,9 +27,9 @@ impl<S: Sync> FromRequestParts<S> for Camera {
 }
 
 /// The pack of the path.
-pub(super) struct Pack(pub(super) PackId);
+pub(super) struct PackPath(pub(super) PackId);
 
-impl<S: Sync> FromRequestParts<S> for Pack {
+impl<S: Sync> FromRequestParts<S> for PackPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -38,9 +38,9 @@ impl<S: Sync> FromRequestParts<S> for Pack {
 }
 
 /// The hold of the path.
-pub(super) struct Hold(pub(super) HoldId);
+pub(super) struct HoldPath(pub(super) HoldId);
 
-impl<S: Sync> FromRequestParts<S> for Hold {
+impl<S: Sync> FromRequestParts<S> for HoldPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -50,12 +50,12 @@ impl<S: Sync> FromRequestParts<S> for Hold {
 
 /// A stretch of a pack's fragments, both ends included: `{first}-{last}.m4s`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(super) struct SegmentPath {
     pub(super) first: u32,
     pub(super) last: u32,
 }
 
-impl FromStr for Segment {
+impl FromStr for SegmentPath {
     type Err = &'static str;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
@@ -68,7 +68,7 @@ impl FromStr for Segment {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Segment {
+impl<S: Sync> FromRequestParts<S> for SegmentPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -83,9 +83,9 @@ async fn path_param<T: FromStr<Err: std::fmt::Display>>(parts: &mut Parts, name:
 }
 
 /// The query, whole and known: a parameter that is missing, repeated, misspelt or malformed is refused.
-pub(super) struct Asked<T>(pub(super) T);
+pub(super) struct StrictQuery<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for StrictQuery<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -125,7 +125,7 @@ impl<'de> Deserialize<'de> for Instant {
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Between {
+pub(super) struct RangeQuery {
     /// First instant, RFC 3339 with offset.
     #[param(value_type = String, format = DateTime, example = "2026-03-01T14:30:00Z")]
     start: Instant,
@@ -134,7 +134,7 @@ pub(super) struct Between {
     end: Instant,
 }
 
-impl Between {
+impl RangeQuery {
     pub(super) fn range(&self, hours_max: i64) -> Result<TimeRange, Problem> {
         range(self.start, self.end, hours_max)
     }
@@ -151,16 +151,16 @@ pub(super) fn range(start: Instant, end: Instant, hours_max: i64) -> Result<Time
 
 /// A body of JSON, whole and known: what is missing, misspelt or malformed is refused. A browser sends another site's
 /// JSON to nobody without asking first, and nobody answers that here: so no page asks for anything behind an operator's back.
-pub(super) struct Told<T>(pub(super) T);
+pub(super) struct StrictJson<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Told<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for StrictJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let Json(told) = Json::from_request(request, state).await.map_err(|e| {
+        let Json(reported) = Json::from_request(request, state).await.map_err(|e| {
             Problem::invalid(format!("{}; the body is JSON, with Content-Type: application/json", e.body_text()))
         })?;
-        Ok(Self(told))
+        Ok(Self(reported))
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn segment_names_are_two_numbers_in_order() {
         let check = |name: &str, want: Option<(u32, u32)>| {
-            assert_eq!(name.parse::<Segment>().ok().map(|s| (s.first, s.last)), want, "{name}");
+            assert_eq!(name.parse::<SegmentPath>().ok().map(|s| (s.first, s.last)), want, "{name}");
         };
         check("0-0.m4s", Some((0, 0)));
         check("12-15.m4s", Some((12, 15)));

@@ -7,8 +7,8 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::archive::ReadError;
 use crate::index::IndexError;
-use crate::packs::ReadError;
 use crate::retrieve::RetrieveError;
 
 /// RFC 9457 §6.1.
@@ -19,7 +19,7 @@ const TEXT_CHARS_MAX: usize = 400;
 
 /// What kind of problem: fixes the status, the type and the title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ProblemKind {
     InvalidRequest,
     Unauthorized,
     NotFound,
@@ -40,7 +40,7 @@ pub(super) enum Kind {
     TooMany(u32),
 }
 
-impl Kind {
+impl ProblemKind {
     fn facts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid"),
@@ -82,7 +82,7 @@ impl Kind {
 /// A problem on its way to the client: an empty response that carries it, which [`Problem::render`] fills in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
-    kind: Kind,
+    kind: ProblemKind,
     detail: String,
 }
 
@@ -106,19 +106,19 @@ pub(super) struct ProblemDetails {
 }
 
 impl Problem {
-    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub(super) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: shortened(&detail.into()) }
     }
 
     /// More than is granted; more is after this time.
     pub(super) fn too_many(wait: std::time::Duration, detail: &'static str) -> Self {
         let seconds = u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX);
-        Self::new(Kind::TooMany(seconds.max(1)), detail)
+        Self::new(ProblemKind::TooMany(seconds.max(1)), detail)
     }
 
     /// The request cannot be answered as put.
     pub(super) fn invalid(detail: impl std::fmt::Display) -> Self {
-        Self::new(Kind::InvalidRequest, detail.to_string())
+        Self::new(ProblemKind::InvalidRequest, detail.to_string())
     }
 
     /// Gives a response that carries a problem its body; leaves any other as it is.
@@ -152,7 +152,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.kind.retry_after_s() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        if self.kind == Kind::Unauthorized {
+        if self.kind == ProblemKind::Unauthorized {
             let challenge = HeaderValue::from_static("Basic realm=\"Vigie\", charset=\"UTF-8\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
@@ -165,10 +165,10 @@ impl From<&RetrieveError> for Problem {
     fn from(error: &RetrieveError) -> Self {
         match error {
             RetrieveError::NoCamera(key) => {
-                Self::new(Kind::NoCamera, format!("no camera {}: GET /api/cameras lists them", key.camera))
+                Self::new(ProblemKind::NoCamera, format!("no camera {}: GET /api/cameras lists them", key.camera))
             }
             RetrieveError::NoFootage { camera, range } => Self::new(
-                Kind::NoFootage,
+                ProblemKind::NoFootage,
                 format!(
                     "camera {} has no footage from {} to {}: its timeline shows what there is and why",
                     camera.camera,
@@ -179,11 +179,11 @@ impl From<&RetrieveError> for Problem {
             RetrieveError::Invalid(what) => Self::invalid(what),
             RetrieveError::Index(error) => error.into(),
             RetrieveError::Read(error) => error.into(),
-            error @ RetrieveError::PictureTooLarge { .. } => Self::new(Kind::NoPicture, error.to_string()),
+            error @ RetrieveError::PictureTooLarge { .. } => Self::new(ProblemKind::NoPicture, error.to_string()),
             RetrieveError::Decoder(what) => {
                 tracing::error!(error = %what, "snapshot failed");
                 Self::new(
-                    Kind::NoPicture,
+                    ProblemKind::NoPicture,
                     "the footage is there, its picture could not be decoded: see the gateway's log",
                 )
             }
@@ -195,8 +195,10 @@ impl From<&IndexError> for Problem {
     fn from(error: &IndexError) -> Self {
         tracing::error!(%error, "index failed");
         match error {
-            IndexError::Stopped => Self::new(Kind::Unavailable, "the gateway is stopping: try again in a moment"),
-            _ => Self::new(Kind::Internal, "the index could not be read: see the gateway's log"),
+            IndexError::Stopped => {
+                Self::new(ProblemKind::Unavailable, "the gateway is stopping: try again in a moment")
+            }
+            _ => Self::new(ProblemKind::Internal, "the index could not be read: see the gateway's log"),
         }
     }
 }
@@ -205,19 +207,21 @@ impl From<&ReadError> for Problem {
     fn from(error: &ReadError) -> Self {
         tracing::error!(%error, "footage could not be read");
         match error {
-            ReadError::NotFound(pack) => {
-                Self::new(Kind::NoFootage, format!("pack {pack} is gone: its time has come since the request began"))
-            }
+            ReadError::NotFound(pack) => Self::new(
+                ProblemKind::NoFootage,
+                format!("pack {pack} is gone: its time has come since the request began"),
+            ),
             ReadError::Pack(_) => {
-                Self::new(Kind::Damaged, "the footage on record is damaged: `vigie fsck` tells how far")
+                Self::new(ProblemKind::Damaged, "the footage on record is damaged: `vigie fsck` tells how far")
             }
-            ReadError::Store { .. } => {
-                Self::new(Kind::Unavailable, "the object store does not answer: recording goes on, try again later")
-            }
+            ReadError::Store { .. } => Self::new(
+                ProblemKind::Unavailable,
+                "the object store does not answer: recording goes on, try again later",
+            ),
             ReadError::WrittenAnew(_) => {
-                Self::new(Kind::Unavailable, "the footage was moved while it was read: ask again")
+                Self::new(ProblemKind::Unavailable, "the footage was moved while it was read: ask again")
             }
-            ReadError::Io { .. } => Self::new(Kind::Internal, "the gateway's disk failed to read: see its log"),
+            ReadError::Io { .. } => Self::new(ProblemKind::Internal, "the gateway's disk failed to read: see its log"),
         }
     }
 }
@@ -272,7 +276,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_be_tried_again_says_when() {
-        for kind in [Kind::Unavailable, Kind::TimedOut] {
+        for kind in [ProblemKind::Unavailable, ProblemKind::TimedOut] {
             let response = Problem::render(Problem::new(kind, "x").into_response(), "/");
             assert!(response.headers().contains_key(header::RETRY_AFTER), "{kind:?}");
         }

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 
 /// What to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum RangeAnswer {
     /// 200 with everything.
     Whole,
     /// 206 with these bytes: not empty, inside the length.
@@ -23,24 +23,24 @@ pub(super) enum Answer {
 }
 
 /// Evaluates the request's conditions in the order of RFC 9110 §13.2.2.
-pub(super) fn evaluate(method: &Method, headers: &HeaderMap, etag: &str, len: u64) -> Answer {
+pub(super) fn evaluate(method: &Method, headers: &HeaderMap, etag: &str, len: u64) -> RangeAnswer {
     let lists = |name| header_list(headers, name);
     if lists(header::IF_MATCH).is_some_and(|tags| !matches(&tags, etag, Comparison::Strong)) {
-        return Answer::PreconditionFailed;
+        return RangeAnswer::PreconditionFailed;
     }
     if lists(header::IF_NONE_MATCH).is_some_and(|tags| matches(&tags, etag, Comparison::Weak)) {
-        return Answer::NotModified;
+        return RangeAnswer::NotModified;
     }
     // Range handling is defined for GET alone (§14.2).
     let Some(range) = single(headers, header::RANGE).filter(|_| *method == Method::GET) else {
-        return Answer::Whole;
+        return RangeAnswer::Whole;
     };
     if headers.contains_key(header::IF_RANGE) && single(headers, header::IF_RANGE) != Some(etag) {
-        return Answer::Whole;
+        return RangeAnswer::Whole;
     }
     match parse(range) {
-        None => Answer::Whole,
-        Some(spec) => spec.within(len).map_or(Answer::NotSatisfiable, Answer::Part),
+        None => RangeAnswer::Whole,
+        Some(spec) => spec.within(len).map_or(RangeAnswer::NotSatisfiable, RangeAnswer::Part),
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
 
     const ETAG: &str = "\"tag\"";
 
-    fn answer(headers: &[(header::HeaderName, &str)], len: u64) -> Answer {
+    fn answer(headers: &[(header::HeaderName, &str)], len: u64) -> RangeAnswer {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect::<Vec<_>>();
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -148,22 +148,23 @@ mod tests {
 
     #[test]
     fn one_range_is_served_and_bad_syntax_is_ignored() {
-        let check = |range: &str, want: Answer| assert_eq!(answer(&[(header::RANGE, range)], 1000), want, "{range}");
-        check("bytes=0-0", Answer::Part(0..1));
-        check("bytes=0-", Answer::Part(0..1000));
-        check("bytes=999-", Answer::Part(999..1000));
-        check("bytes=10-19", Answer::Part(10..20));
-        check("Bytes=10-19", Answer::Part(10..20));
-        check("bytes= ,10-19 , ", Answer::Part(10..20));
-        check("bytes=990-5000", Answer::Part(990..1000));
-        check("bytes=-1", Answer::Part(999..1000));
-        check("bytes=-5000", Answer::Part(0..1000));
-        check("bytes=0-99999999999999999999999999", Answer::Part(0..1000));
-        check("bytes=-99999999999999999999999999", Answer::Part(0..1000));
-        check("bytes=1000-", Answer::NotSatisfiable);
-        check("bytes=1000-2000", Answer::NotSatisfiable);
-        check("bytes=-0", Answer::NotSatisfiable);
-        check("bytes=99999999999999999999999999-", Answer::NotSatisfiable);
+        let check =
+            |range: &str, want: RangeAnswer| assert_eq!(answer(&[(header::RANGE, range)], 1000), want, "{range}");
+        check("bytes=0-0", RangeAnswer::Part(0..1));
+        check("bytes=0-", RangeAnswer::Part(0..1000));
+        check("bytes=999-", RangeAnswer::Part(999..1000));
+        check("bytes=10-19", RangeAnswer::Part(10..20));
+        check("Bytes=10-19", RangeAnswer::Part(10..20));
+        check("bytes= ,10-19 , ", RangeAnswer::Part(10..20));
+        check("bytes=990-5000", RangeAnswer::Part(990..1000));
+        check("bytes=-1", RangeAnswer::Part(999..1000));
+        check("bytes=-5000", RangeAnswer::Part(0..1000));
+        check("bytes=0-99999999999999999999999999", RangeAnswer::Part(0..1000));
+        check("bytes=-99999999999999999999999999", RangeAnswer::Part(0..1000));
+        check("bytes=1000-", RangeAnswer::NotSatisfiable);
+        check("bytes=1000-2000", RangeAnswer::NotSatisfiable);
+        check("bytes=-0", RangeAnswer::NotSatisfiable);
+        check("bytes=99999999999999999999999999-", RangeAnswer::NotSatisfiable);
         let ignored = [
             "bytes=20-10",
             "bytes=0-1,5-6",
@@ -179,45 +180,45 @@ mod tests {
         ];
         for range in ignored {
             let Ok(_) = range.parse::<HeaderValue>() else { continue };
-            check(range, Answer::Whole);
+            check(range, RangeAnswer::Whole);
         }
     }
 
     #[test]
     fn an_empty_representation_has_no_part() {
         for range in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
-            assert_eq!(answer(&[(header::RANGE, range)], 0), Answer::NotSatisfiable, "{range}");
+            assert_eq!(answer(&[(header::RANGE, range)], 0), RangeAnswer::NotSatisfiable, "{range}");
         }
     }
 
     #[test]
     fn conditions_come_before_the_range_and_in_their_order() {
         let part = (header::RANGE, "bytes=0-9");
-        let check = |condition: &[(header::HeaderName, &str)], want: Answer| {
+        let check = |condition: &[(header::HeaderName, &str)], want: RangeAnswer| {
             let headers: Vec<_> = condition.iter().cloned().chain([part.clone()]).collect();
             assert_eq!(answer(&headers, 1000), want, "{condition:?}");
         };
-        check(&[(header::IF_RANGE, ETAG)], Answer::Part(0..10));
-        check(&[(header::IF_RANGE, "\"other\"")], Answer::Whole);
-        check(&[(header::IF_RANGE, "W/\"tag\"")], Answer::Whole);
-        check(&[(header::IF_RANGE, "Sat, 29 Oct 1994 19:43:31 GMT")], Answer::Whole);
-        check(&[(header::IF_NONE_MATCH, ETAG)], Answer::NotModified);
-        check(&[(header::IF_NONE_MATCH, "\"a\", W/\"tag\"")], Answer::NotModified);
-        check(&[(header::IF_NONE_MATCH, "*")], Answer::NotModified);
-        check(&[(header::IF_NONE_MATCH, "\"a\"")], Answer::Part(0..10));
-        check(&[(header::IF_NONE_MATCH, "\"a\""), (header::IF_NONE_MATCH, ETAG)], Answer::NotModified);
-        check(&[(header::IF_MATCH, ETAG)], Answer::Part(0..10));
-        check(&[(header::IF_MATCH, "*")], Answer::Part(0..10));
-        check(&[(header::IF_MATCH, "W/\"tag\"")], Answer::PreconditionFailed);
-        check(&[(header::IF_MATCH, "\"a\""), (header::IF_NONE_MATCH, ETAG)], Answer::PreconditionFailed);
-        check(&[(header::IF_MODIFIED_SINCE, "Sat, 29 Oct 1994 19:43:31 GMT")], Answer::Part(0..10));
-        check(&[(header::RANGE, "bytes=5-6")], Answer::Whole);
+        check(&[(header::IF_RANGE, ETAG)], RangeAnswer::Part(0..10));
+        check(&[(header::IF_RANGE, "\"other\"")], RangeAnswer::Whole);
+        check(&[(header::IF_RANGE, "W/\"tag\"")], RangeAnswer::Whole);
+        check(&[(header::IF_RANGE, "Sat, 29 Oct 1994 19:43:31 GMT")], RangeAnswer::Whole);
+        check(&[(header::IF_NONE_MATCH, ETAG)], RangeAnswer::NotModified);
+        check(&[(header::IF_NONE_MATCH, "\"a\", W/\"tag\"")], RangeAnswer::NotModified);
+        check(&[(header::IF_NONE_MATCH, "*")], RangeAnswer::NotModified);
+        check(&[(header::IF_NONE_MATCH, "\"a\"")], RangeAnswer::Part(0..10));
+        check(&[(header::IF_NONE_MATCH, "\"a\""), (header::IF_NONE_MATCH, ETAG)], RangeAnswer::NotModified);
+        check(&[(header::IF_MATCH, ETAG)], RangeAnswer::Part(0..10));
+        check(&[(header::IF_MATCH, "*")], RangeAnswer::Part(0..10));
+        check(&[(header::IF_MATCH, "W/\"tag\"")], RangeAnswer::PreconditionFailed);
+        check(&[(header::IF_MATCH, "\"a\""), (header::IF_NONE_MATCH, ETAG)], RangeAnswer::PreconditionFailed);
+        check(&[(header::IF_MODIFIED_SINCE, "Sat, 29 Oct 1994 19:43:31 GMT")], RangeAnswer::Part(0..10));
+        check(&[(header::RANGE, "bytes=5-6")], RangeAnswer::Whole);
     }
 
     #[test]
     fn head_has_no_ranges() {
         let headers = HeaderMap::from_iter([(header::RANGE, "bytes=5000-".parse().unwrap())]);
-        assert_eq!(evaluate(&Method::HEAD, &headers, ETAG, 1000), Answer::Whole);
+        assert_eq!(evaluate(&Method::HEAD, &headers, ETAG, 1000), RangeAnswer::Whole);
     }
 
     #[test]
@@ -239,7 +240,7 @@ mod tests {
         fn whatever_is_asked_a_part_lies_inside_and_is_not_empty(value in "(bytes=)?[0-9 ,=-]{0,40}", len in 0u64..=u64::MAX) {
             let Ok(value) = value.parse::<HeaderValue>() else { return Ok(()) };
             let headers = HeaderMap::from_iter([(header::RANGE, value)]);
-            if let Answer::Part(part) = evaluate(&Method::GET, &headers, ETAG, len) {
+            if let RangeAnswer::Part(part) = evaluate(&Method::GET, &headers, ETAG, len) {
                 prop_assert!(part.start < part.end && part.end <= len);
             }
         }

@@ -53,7 +53,7 @@ const FILES_PER_CONNECTION: u64 = 4;
 
 /// What one gateway grants its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ServeLimits {
     /// Connections at once.
     pub connections_max: usize,
     /// Connections at once from one address. Not counted for this machine, where a proxy brings everybody's.
@@ -66,7 +66,7 @@ pub struct Limits {
     pub drain_time_max: Duration,
 }
 
-impl Default for Limits {
+impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             connections_max: CONNECTIONS_MAX,
@@ -78,7 +78,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl ServeLimits {
     /// For a process that may open `files` more files.
     pub fn within(files: u64) -> Self {
         let default = Self::default();
@@ -90,7 +90,7 @@ impl Limits {
 }
 
 /// Serves until `shutdown`, then lets answers under way end, and returns when no connection is left.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, shutdown: impl Future<Output = ()>) {
     let open = Connections::new(limits.connections_max, limits.connections_per_peer_max);
     let graceful = GracefulShutdown::new();
     let mut serving = JoinSet::new();
@@ -154,7 +154,7 @@ fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    limits: Limits,
+    limits: ServeLimits,
     admitted: Connection,
 ) -> impl GracefulConnection<Error = hyper::Error> {
     // Without it a playlist could wait 40 ms for an acknowledgement; where it fails, it does.
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn connections_follow_from_the_files_that_are_left() {
         let check = |files: u64, total: usize, per_peer: usize| {
-            let limits = Limits::within(files);
+            let limits = ServeLimits::within(files);
             assert_eq!((limits.connections_max, limits.connections_per_peer_max), (total, per_peer), "{files}");
         };
         check(u64::MAX, 1024, 128);

@@ -14,6 +14,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{Access, Service, router};
+use crate::archive::Archive;
 use crate::clock::{Clock, Reading};
 use crate::event::{Event, Fact};
 use crate::hold::Holds;
@@ -21,7 +22,6 @@ use crate::index::{CameraRow, Change, Index};
 use crate::keys::Keys;
 use crate::media::{Gap, GapCause, Oddity, OddityCounts};
 use crate::pack::HoldFacts;
-use crate::packs::Packs;
 use crate::retrieve::Footage;
 use crate::spool::Spool;
 use crate::status::{CameraState, StatusBoard};
@@ -139,7 +139,7 @@ impl Gateway {
         let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
         let keys = Keys::from_secret([7; 32]);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
-        let packs = Packs::new(spool.clone(), store);
+        let packs = Archive::new(spool.clone(), store);
         let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
         let holds = Holds::new(index.clone(), spool, packs.clone(), keys, clock.clone(), zone.clone());
         let footage = Footage::new(index.clone(), packs, clock);
@@ -203,7 +203,7 @@ async fn a_reconnect_wakes_the_recorder_of_that_camera_alone() {
 }
 
 #[tokio::test]
-async fn a_camera_tells_what_its_recorder_put_on_the_board() {
+async fn a_camera_shows_what_its_recorder_put_on_the_board() {
     let gateway = Gateway::mutualised().await;
     gateway.status.slot(&key("north/gate")).update(|status| {
         status.enter(CameraState::Gap(GapCause::Unauthorized), at("2026-03-01T11:59:00Z"));

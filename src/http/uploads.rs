@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::Service;
-use super::params::{Camera, Instant, Told, range};
-use super::problem::{Kind, Problem};
+use super::params::{CameraPath, Instant, StrictJson, range};
+use super::problem::{Problem, ProblemKind};
 use crate::retrieve::{Footage, RetrieveError};
 use crate::spool::SpoolError;
 
@@ -40,7 +40,7 @@ impl From<SpoolError> for Problem {
             SpoolError::Index(error) => error.into(),
             error => {
                 tracing::error!(%error, "an upload could not be put first");
-                Self::new(Kind::Internal, "the gateway failed to look up what waits for the store: see its log")
+                Self::new(ProblemKind::Internal, "the gateway failed to look up what waits for the store: see its log")
             }
         }
     }
@@ -54,9 +54,9 @@ impl From<SpoolError> for Problem {
     responses((status = ACCEPTED, body = UploadsView), (status = BAD_REQUEST), (status = NOT_FOUND))
 )]
 pub(super) async fn first(
-    Camera(camera): Camera,
+    CameraPath(camera): CameraPath,
     State(service): State<Service>,
-    Told(UploadRequest { start, end }): Told<UploadRequest>,
+    StrictJson(UploadRequest { start, end }): StrictJson<UploadRequest>,
 ) -> Result<(StatusCode, Json<UploadsView>), Problem> {
     let asked = range(start, end, HOURS_MAX)?;
     let Footage { index, packs, .. } = service.footage();

@@ -69,13 +69,13 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             Pack::find(db, *pack)?.damage(db, *end, lost, segments, gaps)
         }
         Change::Scrubbed { store, row } => super::damage::scrubbed(db, store, row),
-        Change::SealedUnder { pack, key } => super::keys::sealed_under(db, Pack::find(db, *pack)?.id, *key),
+        Change::EncryptedUnder { pack, key } => super::keys::encrypted_under(db, Pack::find(db, *pack)?.id, *key),
         Change::KeyDestroyed { key } => super::keys::forget(db, *key),
         Change::PackStored { pack } => Pack::find(db, *pack)?.advance(db, PackState::Stored),
         Change::Condemn { packs, at, reason } => {
             packs.iter().try_for_each(|pack| Pack::find(db, *pack)?.condemn(db, *at, *reason))
         }
-        Change::Doom { packs } => super::hold::doom(db, packs),
+        Change::BeginDeleting { packs } => super::hold::begin_deleting(db, packs),
         Change::Seen { packs } => super::hold::seen(db, packs),
         Change::Identify { kind, name, id } => super::identity::identify(db, *kind, name, id.as_deref()),
         Change::PlaceHold { camera, hold } => super::hold::place(db, known_camera(db, camera)?, hold),

@@ -98,13 +98,13 @@ impl Index {
     }
 
     /// Across tenants, for retention: packs whose bytes lie in this one and that somebody may read yet: also those that are
-    /// condemned and not doomed, which a hold may want.
+    /// condemned and not deleting, which a hold may want.
     pub async fn referrers(&self, host: PackId) -> Result<Vec<PackRow>, IndexError> {
         self.readers
             .read(move |db| {
                 let sql = format!(
                     "{PACKS} WHERE p.id IN (SELECT r.referrer FROM pack h JOIN reference r ON r.host = h.id
-                     WHERE h.pack = ?1) AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.pack = p.id)"
+                     WHERE h.pack = ?1) AND NOT EXISTS (SELECT 1 FROM deleting d WHERE d.pack = p.id)"
                 );
                 rows(db, &sql, [host.0], pack_row)
             })

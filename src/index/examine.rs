@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Kind;
 use super::{IndexError, database};
-use crate::machine;
+use crate::platform;
 use crate::units::{Fingerprint, StoreUid};
 
 /// A start does not wait longer for the check of the index's pages.
@@ -58,10 +58,10 @@ impl Companion {
     pub fn save(&self, path: &Path) -> std::io::Result<()> {
         let draft = path.with_extension("draft");
         let file = std::fs::File::create(&draft)?;
-        machine::write_all(&file, &serde_json::to_vec_pretty(self)?)?;
-        machine::sync_data(&file)?;
-        machine::rename(&draft, path)?;
-        machine::sync_name(path)
+        platform::write_all(&file, &serde_json::to_vec_pretty(self)?)?;
+        platform::sync_data(&file)?;
+        platform::rename(&draft, path)?;
+        platform::sync_name(path)
     }
 
     /// What it says that this gateway belongs to.
@@ -208,11 +208,11 @@ pub fn put_aside(path: &Path, suffix: &str) -> std::io::Result<PathBuf> {
         beside.push(end);
         let beside = PathBuf::from(beside);
         if beside.exists() {
-            machine::rename(&beside, &named(end))?;
+            platform::rename(&beside, &named(end))?;
         }
     }
-    machine::rename(path, &named(""))?;
-    machine::sync_name(path)?;
+    platform::rename(path, &named(""))?;
+    platform::sync_name(path)?;
     Ok(named(""))
 }
 

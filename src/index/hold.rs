@@ -1,6 +1,6 @@
 //! Legal holds: what stays for them, and what they have not copied yet.
 //!
-//! Invariants: a pack with footage that a hold in force covers is neither condemned nor doomed before the hold has
+//! Invariants: a pack with footage that a hold in force covers is neither condemned nor deleting before the hold has
 //! copied it, or shares what another hold has copied; a pack that stays for a hold is in no timeline but the holds'.
 //!
 //! Holds that overlap share copies: what one hold in force has copied, no other copies again. When that hold ends, the
@@ -34,7 +34,7 @@ pub struct Coverage {
     /// The part of it that is copied into packs of this hold, or of others that share them.
     pub copied: Vec<TimeRange>,
     /// Footage whose destruction has begun and is not in the register yet.
-    pub doomed: Vec<TimeRange>,
+    pub deleting: Vec<TimeRange>,
 }
 
 impl Index {
@@ -135,8 +135,8 @@ impl Index {
             let copied = united(of_range(HELD_SPANS, params![camera, start, end, longest, id.0])?);
             let mut present = of_range(PRESENT_SPANS, values)?;
             present.extend(&copied);
-            let doomed = united(of_range(DOOMED_SPANS, &values[..3])?);
-            Ok(Coverage { present: united(present), copied, doomed })
+            let deleting = united(of_range(DELETING_SPANS, &values[..3])?);
+            Ok(Coverage { present: united(present), copied, deleting })
         })
         .await
     }
@@ -166,16 +166,16 @@ impl Index {
         self.readers.read(move |db| Ok(one(db, &sql, [pack.0], |_| Ok(()))?.is_some())).await
     }
 
-    /// For retention: those of these packs that are doomed, each with whether its bytes were found before.
-    pub async fn doomed(&self, packs: Vec<PackId>) -> Result<Vec<(PackId, bool)>, IndexError> {
+    /// For retention: those of these packs that are deleting, each with whether its bytes were found before.
+    pub async fn deleting(&self, packs: Vec<PackId>) -> Result<Vec<(PackId, bool)>, IndexError> {
         self.readers
             .read(move |db| {
-                let sql = "SELECT d.seen FROM doomed d JOIN pack p ON p.id = d.pack WHERE p.pack = ?1";
-                let mut doomed = Vec::new();
+                let sql = "SELECT d.seen FROM deleting d JOIN pack p ON p.id = d.pack WHERE p.pack = ?1";
+                let mut deleting = Vec::new();
                 for pack in packs {
-                    doomed.extend(one(db, sql, [pack.0], |row| row.get::<_, bool>(0))?.map(|seen| (pack, seen)));
+                    deleting.extend(one(db, sql, [pack.0], |row| row.get::<_, bool>(0))?.map(|seen| (pack, seen)));
                 }
-                Ok(doomed)
+                Ok(deleting)
             })
             .await
     }
@@ -242,11 +242,11 @@ const PRESENT_SPANS: &str = "SELECT start, start + duration FROM segment
          WHERE camera = ?1 AND start > ?2 - ?4 AND start < ?3 AND start + duration > ?2
      UNION ALL SELECT start, until FROM pack
          WHERE state = 3 AND state <> 2 AND camera = ?1 AND start < ?3 AND until > ?2 AND until > start
-         AND NOT EXISTS (SELECT 1 FROM doomed WHERE doomed.pack = pack.id)
+         AND NOT EXISTS (SELECT 1 FROM deleting WHERE deleting.pack = pack.id)
      UNION ALL SELECT s.start, s.start + s.duration FROM hold h CROSS JOIN held_segment s
          ON s.hold = h.id AND s.start > ?2 - ?4 AND s.start < ?3 AND s.start + s.duration > ?2 WHERE h.camera = ?1";
 
-const DOOMED_SPANS: &str = "SELECT p.start, p.until FROM doomed d CROSS JOIN pack p ON p.id = d.pack
+const DELETING_SPANS: &str = "SELECT p.start, p.until FROM deleting d CROSS JOIN pack p ON p.id = d.pack
      WHERE p.camera = ?1 AND p.start < ?3 AND p.until > ?2 AND p.until > p.start AND p.hold IS NULL";
 
 fn to_copy() -> String {
@@ -257,7 +257,7 @@ fn to_copy() -> String {
              UNION SELECT id FROM pack WHERE hold IS NOT NULL AND camera = ?1 AND start < ?3 AND until > ?2)
          AND p.hold IS NOT (SELECT id FROM hold WHERE hold = ?5) AND p.state > 0
          AND NOT EXISTS (SELECT 1 FROM hold o WHERE o.id = p.hold AND o.closed IS NULL)
-         AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.pack = p.id)
+         AND NOT EXISTS (SELECT 1 FROM deleting d WHERE d.pack = p.id)
          AND NOT EXISTS (SELECT 1 FROM copied c JOIN hold h ON h.id = c.hold WHERE c.pack = p.id AND h.hold = ?5)
          ORDER BY p.hold IS NOT NULL, p.start, p.id LIMIT ?6"
     )
@@ -301,9 +301,9 @@ pub(super) fn covers(db: &Connection, pack: i64) -> Result<bool, IndexError> {
     Ok(one(db, &sql, [pack], |_| Ok(()))?.is_some())
 }
 
-pub(super) fn doom(db: &Connection, packs: &[PackId]) -> Result<(), IndexError> {
+pub(super) fn begin_deleting(db: &Connection, packs: &[PackId]) -> Result<(), IndexError> {
     let sql = format!(
-        "INSERT OR IGNORE INTO doomed (pack) SELECT p.id FROM pack p WHERE p.pack = ?1 AND p.state = 3 AND NOT {COVERED}"
+        "INSERT OR IGNORE INTO deleting (pack) SELECT p.id FROM pack p WHERE p.pack = ?1 AND p.state = 3 AND NOT {COVERED}"
     );
     packs.iter().try_for_each(|pack| exec(db, &sql, [pack.0]).map(drop))
 }
@@ -311,7 +311,7 @@ pub(super) fn doom(db: &Connection, packs: &[PackId]) -> Result<(), IndexError> 
 /// The bytes of these packs were found.
 pub(super) fn seen(db: &Connection, packs: &[PackId]) -> Result<(), IndexError> {
     for pack in packs {
-        let sql = "UPDATE doomed SET seen = 1 WHERE pack = (SELECT id FROM pack WHERE pack = ?1)";
+        let sql = "UPDATE deleting SET seen = 1 WHERE pack = (SELECT id FROM pack WHERE pack = ?1)";
         exec(db, sql, [pack.0])?;
     }
     Ok(())
@@ -391,7 +391,7 @@ pub(super) fn forget(db: &Connection, pack: i64) -> Result<(), IndexError> {
                WHERE lost.id = ?1 AND lost.hold IS NOT NULL)";
     exec(db, sql, [pack])?;
     exec(db, "DELETE FROM copied WHERE pack = ?1", [pack])?;
-    exec(db, "DELETE FROM doomed WHERE pack = ?1", [pack])?;
+    exec(db, "DELETE FROM deleting WHERE pack = ?1", [pack])?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Which packs are sealed under which key, so that a key goes when nothing needs it any more.
+//! Which packs are encrypted under which key, so that a key goes when nothing needs it any more.
 //!
 //! Everything here is for retention, and reads across tenants.
 
@@ -25,10 +25,10 @@ impl Index {
     }
 }
 
-/// This pack is sealed under that key.
-pub(super) fn sealed_under(db: &Connection, pack: i64, key: KeyId) -> Result<(), IndexError> {
+/// This pack is encrypted under that key.
+pub(super) fn encrypted_under(db: &Connection, pack: i64, key: KeyId) -> Result<(), IndexError> {
     exec(db, "INSERT INTO day_key (key) VALUES (?1) ON CONFLICT DO NOTHING", [key.0])?;
-    let sql = "UPDATE pack SET sealed_under = (SELECT id FROM day_key WHERE key = ?2) WHERE id = ?1";
+    let sql = "UPDATE pack SET encrypted_under = (SELECT id FROM day_key WHERE key = ?2) WHERE id = ?1";
     exec(db, sql, params![pack, key.0])?;
     Ok(())
 }

@@ -108,7 +108,7 @@ pub fn rows_without(table: &PackTable, bytes: u64, lost: &[Range<u32>]) -> Optio
         }
     }
     let (start, end) = extent(table)?;
-    let told = table.fragments.iter().flat_map(|entry| entry.stamp.gaps.iter().copied());
+    let reported = table.fragments.iter().flat_map(|entry| entry.stamp.gaps.iter().copied());
     let in_their_place = lost.iter().filter_map(|range| gap_of(table, range));
     Some(Rows {
         pack: PackRow {
@@ -123,7 +123,7 @@ pub fn rows_without(table: &PackTable, bytes: u64, lost: &[Range<u32>]) -> Optio
         },
         segments: segments.rows,
         gaps: match header.hold {
-            None => told.chain(in_their_place).collect(),
+            None => reported.chain(in_their_place).collect(),
             Some(_) => Vec::new(),
         },
         hold: header.hold.clone(),
@@ -182,15 +182,15 @@ pub fn whole_pack(table: &PackTable, bytes: u64, key: Option<KeyId>) -> Vec<Chan
     let Some(rows) = rows_of(table, bytes) else { return Vec::new() };
     let pack = rows.pack.id;
     let mut changes = changes_of(&rows);
-    changes.extend(key.map(|key| Change::SealedUnder { pack, key }));
-    changes.extend(places_told(table, bytes));
+    changes.extend(key.map(|key| Change::EncryptedUnder { pack, key }));
+    changes.extend(place_changes(table, bytes));
     changes.push(Change::SealPack { pack, bytes });
     changes
 }
 
 /// By what a pack is found again (one that stays for a hold by nothing: no bytes of others shall lie in it), and where
 /// its bytes lie, its own file having `bytes` bytes.
-pub fn places_told(table: &PackTable, bytes: u64) -> Vec<Change> {
+pub fn place_changes(table: &PackTable, bytes: u64) -> Vec<Change> {
     let hooks = if table.header.hold.is_none() { table.hooks() } else { Vec::new() };
     vec![Change::Hook { pack: table.header.pack, hooks }, Change::Refers(refers(table, bytes))]
 }

@@ -86,8 +86,8 @@ CREATE TABLE pack (
     fragments INTEGER NOT NULL DEFAULT 0,
     -- Its rows of `hook`, six bytes each, so that they are found when it goes.
     hooks BLOB,
-    -- The row of `day_key` that it is sealed under, if it is.
-    sealed_under INTEGER
+    -- The row of `day_key` that it is encrypted under, if it is.
+    encrypted_under INTEGER
 ) STRICT;
 CREATE INDEX pack_by_camera ON pack (camera, start);
 -- Nearly every pack is stored: what is left is small whatever the size of the index.
@@ -120,7 +120,7 @@ CREATE TABLE copied (
 ) STRICT, WITHOUT ROWID;
 
 -- Condemned packs whose bytes are being destroyed: no hold saves them any more.
-CREATE TABLE doomed (
+CREATE TABLE deleting (
     pack INTEGER PRIMARY KEY,
     -- 1: its bytes were found before they were deleted.
     seen INTEGER NOT NULL DEFAULT 0
@@ -158,18 +158,18 @@ CREATE TABLE hook (
     PRIMARY KEY (hook, pack)
 ) STRICT, WITHOUT ROWID;
 
--- Names of keys that packs are sealed under, and how many are: a key is destroyed when its day is over and none is left.
+-- Names of keys that packs are encrypted under, and how many are: a key is destroyed when its day is over and none is left.
 CREATE TABLE day_key (
     id INTEGER PRIMARY KEY,
     key BLOB NOT NULL UNIQUE,
     packs INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE TRIGGER pack_sealed AFTER UPDATE OF sealed_under ON pack WHEN OLD.sealed_under IS NOT NEW.sealed_under BEGIN
-    UPDATE day_key SET packs = packs - 1 WHERE id = OLD.sealed_under;
-    UPDATE day_key SET packs = packs + 1 WHERE id = NEW.sealed_under;
+CREATE TRIGGER pack_encrypted AFTER UPDATE OF encrypted_under ON pack WHEN OLD.encrypted_under IS NOT NEW.encrypted_under BEGIN
+    UPDATE day_key SET packs = packs - 1 WHERE id = OLD.encrypted_under;
+    UPDATE day_key SET packs = packs + 1 WHERE id = NEW.encrypted_under;
 END;
-CREATE TRIGGER sealed_pack_ends AFTER DELETE ON pack WHEN OLD.sealed_under IS NOT NULL BEGIN
-    UPDATE day_key SET packs = packs - 1 WHERE id = OLD.sealed_under;
+CREATE TRIGGER encrypted_pack_ends AFTER DELETE ON pack WHEN OLD.encrypted_under IS NOT NULL BEGIN
+    UPDATE day_key SET packs = packs - 1 WHERE id = OLD.encrypted_under;
 END;
 
 -- Bytes of the referrer's fragments lie in the host: it is not deleted before they lie elsewhere.

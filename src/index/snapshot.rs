@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{IndexError, database};
-use crate::machine;
+use crate::platform;
 
 /// Copied table by table, in the order of their references.
 const TABLES: [&str; 12] = [
@@ -51,7 +51,7 @@ pub fn write(index: &Path, to: &Path) -> Result<(), IndexError> {
     // One file, without a log beside it.
     db.execute_batch("COMMIT; DETACH live; PRAGMA journal_mode = delete;")?;
     drop(db);
-    std::fs::File::open(&draft).and_then(|file| machine::sync_data(&file)).map_err(io)?;
-    machine::rename(&draft, to).map_err(io)?;
-    machine::sync_name(to).map_err(io)
+    std::fs::File::open(&draft).and_then(|file| platform::sync_data(&file)).map_err(io)?;
+    platform::rename(&draft, to).map_err(io)?;
+    platform::sync_name(to).map_err(io)
 }

@@ -13,7 +13,7 @@ use tracing::{error, warn};
 
 use super::apply::apply;
 use super::{Change, IndexError, database};
-use crate::machine;
+use crate::platform;
 
 /// Calls that wait for the writer; past it, callers wait to be queued.
 pub(super) const QUEUED_CALLS_MAX: usize = 1_024;
@@ -22,7 +22,7 @@ pub(super) const QUEUED_CALLS_MAX: usize = 1_024;
 const BATCH_CALLS_MAX: usize = 512;
 
 /// One caller's changes.
-pub(super) struct Call {
+pub(super) struct WriteCall {
     /// In order.
     pub(super) changes: Vec<Change>,
     /// Where the answer goes.
@@ -33,7 +33,7 @@ pub(super) struct Call {
 pub(super) async fn run(
     path: PathBuf,
     connection: Connection,
-    mut queue: mpsc::Receiver<Call>,
+    mut queue: mpsc::Receiver<WriteCall>,
     closing: CancellationToken,
     _done: DropGuard,
 ) {
@@ -49,7 +49,7 @@ pub(super) async fn run(
                 }
                 let (path, kept, calls) = (path.clone(), connection.take(), std::mem::take(&mut calls));
                 let batch = move || commit_calls(&path, kept, calls);
-                connection = machine::spawn_blocking(batch).await.unwrap_or_else(|cut_off| {
+                connection = platform::spawn_blocking(batch).await.unwrap_or_else(|cut_off| {
                     error!(error = %cut_off, "the index writer was cut off: opening the index again");
                     None
                 });
@@ -65,7 +65,7 @@ pub(super) async fn run(
 }
 
 /// Commits a batch and answers its calls; gives the connection back if it can be used again.
-fn commit_calls(path: &Path, connection: Option<Connection>, calls: Vec<Call>) -> Option<Connection> {
+fn commit_calls(path: &Path, connection: Option<Connection>, calls: Vec<WriteCall>) -> Option<Connection> {
     let (changes, answers): (Vec<_>, Vec<_>) = calls.into_iter().map(|call| (call.changes, call.done)).unzip();
     let committed = match connection.map_or_else(|| database::open_writer(path), Ok) {
         Ok(connection) => commit(&connection, &changes).map(|results| (connection, results)),
@@ -99,7 +99,7 @@ pub(super) fn commit(
         connection.pragma_update(None, "synchronous", "normal")?;
     }
     if must_sync && committed.is_ok() {
-        connection.path().map(Path::new).into_iter().for_each(machine::synced_index);
+        connection.path().map(Path::new).into_iter().for_each(platform::synced_index);
     }
     committed
 }
@@ -108,10 +108,16 @@ pub(super) fn commit(
 /// condemnation; a pack leaves the spool, where recovery looks, once its row says that it is sealed; who placed a hold
 /// relies on it.
 fn outlives_power_cut(change: &Change) -> bool {
-    use Change::{Claim, Condemn, Doom, Identify, PlaceHold, SealPack, Seen};
+    use Change::{BeginDeleting, Claim, Condemn, Identify, PlaceHold, SealPack, Seen};
     matches!(
         change,
-        Condemn { .. } | Doom { .. } | Seen { .. } | SealPack { .. } | PlaceHold { .. } | Claim(_) | Identify { .. }
+        Condemn { .. }
+            | BeginDeleting { .. }
+            | Seen { .. }
+            | SealPack { .. }
+            | PlaceHold { .. }
+            | Claim(_)
+            | Identify { .. }
     )
 }
 

@@ -6,31 +6,31 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use secrecy::{ExposeSecret, SecretBox};
 
-use crate::machine;
+use crate::platform;
 
 /// Bytes of a nonce.
 pub const NONCE_BYTES: usize = 12;
 /// Bytes of a tag.
 pub const TAG_BYTES: usize = 16;
-/// Bytes that a sealed message is longer than the plain one: the nonce before it, the tag after it.
-pub const SEAL_BYTES: usize = NONCE_BYTES + TAG_BYTES;
+/// Bytes that an encrypted message is longer than the plain one: the nonce before it, the tag after it.
+pub const AEAD_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 /// Bytes of a key that is wrapped by another.
-pub const WRAPPED_BYTES: usize = 32 + SEAL_BYTES;
+pub const WRAPPED_BYTES: usize = 32 + AEAD_BYTES;
 
 /// A key's 256 bits; wiped from memory when dropped.
 pub type SecretKey = SecretBox<[u8; 32]>;
 
 /// A new random key.
 pub fn new_key() -> SecretKey {
-    SecretBox::init_with_mut(|key: &mut [u8; 32]| *key = machine::random())
+    SecretBox::init_with_mut(|key: &mut [u8; 32]| *key = platform::random())
 }
 
-/// The bytes were not sealed by this key for this use, or are damaged.
+/// The bytes were not encrypted by this key for this use, or are damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not sealed by this key, or damaged")]
+#[error("not encrypted by this key, or damaged")]
 pub struct NotAuthentic;
 
-/// A key that is ready to seal and to open.
+/// A key that is ready to encrypt and to decrypt.
 pub struct Cipher(LessSafeKey);
 
 impl std::fmt::Debug for Cipher {
@@ -47,15 +47,15 @@ impl Cipher {
     }
 
     /// Appends nonce, ciphertext and tag. `context` is what the bytes are for: opening needs the same.
-    pub fn seal(&self, context: &[u8], plain: &[u8], out: &mut Vec<u8>) {
-        let nonce: [u8; NONCE_BYTES] = machine::random();
+    pub fn encrypt(&self, context: &[u8], plain: &[u8], out: &mut Vec<u8>) {
+        let nonce: [u8; NONCE_BYTES] = platform::random();
         out.extend_from_slice(&nonce);
         let start = out.len();
         out.resize(start + plain.len() + TAG_BYTES, 0);
-        let (sealed, tag) = out[start..].split_at_mut(plain.len());
+        let (encrypted, tag) = out[start..].split_at_mut(plain.len());
         let nonce = Nonce::assume_unique_for_key(nonce);
         self.0
-            .seal_out_of_place_scatter(nonce, Aad::from(context), plain, sealed, &[], tag)
+            .seal_out_of_place_scatter(nonce, Aad::from(context), plain, encrypted, &[], tag)
             .expect("the lengths fit, and a message stays below the 64 GiB of the mode");
     }
 
@@ -63,18 +63,18 @@ impl Cipher {
     /// the bytes are worth nothing.
     ///
     /// # Errors
-    /// When the bytes are damaged, too short, or sealed by another key or for another use.
-    pub fn open<'a>(&self, context: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], NotAuthentic> {
-        let (nonce, sealed) = sealed.split_first_chunk_mut::<NONCE_BYTES>().ok_or(NotAuthentic)?;
+    /// When the bytes are damaged, too short, or encrypted by another key or for another use.
+    pub fn open<'a>(&self, context: &[u8], encrypted: &'a mut [u8]) -> Result<&'a mut [u8], NotAuthentic> {
+        let (nonce, encrypted) = encrypted.split_first_chunk_mut::<NONCE_BYTES>().ok_or(NotAuthentic)?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        self.0.open_in_place(nonce, Aad::from(context), sealed).map_err(|_| NotAuthentic)
+        self.0.open_in_place(nonce, Aad::from(context), encrypted).map_err(|_| NotAuthentic)
     }
 
     /// Wraps a key. `context` says which one.
     pub fn wrap(&self, context: &[u8], key: &SecretKey) -> [u8; WRAPPED_BYTES] {
         let mut out = Vec::with_capacity(WRAPPED_BYTES);
-        self.seal(context, key.expose_secret(), &mut out);
-        out.try_into().expect("32 bytes are sealed into as many as WRAPPED_BYTES says")
+        self.encrypt(context, key.expose_secret(), &mut out);
+        out.try_into().expect("32 bytes are encrypted into as many as WRAPPED_BYTES says")
     }
 
     /// Unwraps a key.
@@ -102,13 +102,13 @@ mod tests {
             plain: Vec<u8>, context: Vec<u8>, at: prop::sample::Index, bit in 0..8u8,
         ) {
             let cipher = Cipher::new(&new_key());
-            let mut sealed = Vec::new();
-            cipher.seal(&context, &plain, &mut sealed);
-            prop_assert_eq!(sealed.len(), plain.len() + SEAL_BYTES);
-            let mut copy = sealed.clone();
+            let mut encrypted = Vec::new();
+            cipher.encrypt(&context, &plain, &mut encrypted);
+            prop_assert_eq!(encrypted.len(), plain.len() + AEAD_BYTES);
+            let mut copy = encrypted.clone();
             prop_assert_eq!(&*cipher.open(&context, &mut copy).unwrap(), &plain[..]);
-            sealed[at.index(plain.len() + SEAL_BYTES)] ^= 1 << bit;
-            prop_assert_eq!(cipher.open(&context, &mut sealed), Err(NotAuthentic));
+            encrypted[at.index(plain.len() + AEAD_BYTES)] ^= 1 << bit;
+            prop_assert_eq!(cipher.open(&context, &mut encrypted), Err(NotAuthentic));
         }
     }
 
@@ -126,8 +126,8 @@ mod tests {
     fn the_same_bytes_are_sealed_differently_each_time() {
         let cipher = Cipher::new(&new_key());
         let [mut a, mut b] = [Vec::new(), Vec::new()];
-        cipher.seal(b"", b"the same", &mut a);
-        cipher.seal(b"", b"the same", &mut b);
+        cipher.encrypt(b"", b"the same", &mut a);
+        cipher.encrypt(b"", b"the same", &mut b);
         assert_ne!(a, b);
     }
 }

@@ -10,7 +10,7 @@
 //! The day is the one on which the footage's longest keeping ends, so that destroying one file makes unreadable exactly
 //! what had to go, wherever copies of it lie. A key above is replaced without touching what lies below the next level.
 //!
-//! Invariants: a day key is on disk, durably, before anything is sealed under it. One process at a time changes the
+//! Invariants: a day key is on disk, durably, before anything is encrypted under it. One process at a time changes the
 //! folder. A key in use by a pack that grows is not destroyed. A key that cannot be used stops no recording: another is made
 //! beside it, and it stays as it is.
 //! Absent on purpose: this module does not decide when a key goes; retention does.
@@ -23,10 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::civil::Date;
 use tracing::error;
 
-use self::file::{KeyFile, Kind};
+use self::file::{KeyFile, KeyFileKind};
 use self::master::{Master, MasterId};
 use super::aead::{Cipher, NotAuthentic, WRAPPED_BYTES, new_key};
-use crate::machine;
+use crate::platform;
 use crate::units::{KeyId, TenantId};
 
 mod file;
@@ -145,7 +145,7 @@ struct Inner {
 struct State {
     tenants: HashMap<KeyId, Arc<TenantKey>>,
     days: HashMap<KeyId, Arc<DayKey>>,
-    /// Those that new packs are sealed under.
+    /// Those that new packs are encrypted under.
     current: HashMap<(TenantId, Date), Arc<DayKey>>,
     /// Keys that could not be used, once each, by tenant and text.
     troubles: BTreeSet<(Option<TenantId>, String)>,
@@ -237,7 +237,7 @@ impl Vault {
             return Ok(key.clone());
         }
         for tenant in inner.tenants()? {
-            for path in inner.paths(&tenant)?.into_iter().filter(|path| file::names(path, Kind::Day, id)) {
+            for path in inner.paths(&tenant)?.into_iter().filter(|path| file::names(path, KeyFileKind::Day, id)) {
                 let file = file::read(&path)?;
                 if file.id == id {
                     return inner.open_day(&mut state, &path, &file);
@@ -257,7 +257,7 @@ impl Vault {
             return Ok(false);
         }
         let _alone = inner.alone()?;
-        for path in inner.paths(tenant)?.into_iter().filter(|path| file::names(path, Kind::Day, id)) {
+        for path in inner.paths(tenant)?.into_iter().filter(|path| file::names(path, KeyFileKind::Day, id)) {
             file::destroy(&path)?;
         }
         state.days.remove(&id);
@@ -388,7 +388,7 @@ impl Inner {
         let master = self.master();
         let id = KeyId::generate();
         let key = new_key();
-        let file = KeyFile::new(Kind::Tenant, id, tenant, None, number, master.id().to_string());
+        let file = KeyFile::new(KeyFileKind::Tenant, id, tenant, None, number, master.id().to_string());
         self.write(&file.wrapping(master.cipher(), &key))?;
         let key = Arc::new(TenantKey { id, cipher: Cipher::new(&key) });
         state.tenants.insert(id, key.clone());
@@ -399,7 +399,7 @@ impl Inner {
         let over = self.tenant_key(state, tenant)?;
         let id = KeyId::generate();
         let key = new_key();
-        let file = KeyFile::new(Kind::Day, id, tenant, Some(day), 0, over.id.to_string());
+        let file = KeyFile::new(KeyFileKind::Day, id, tenant, Some(day), 0, over.id.to_string());
         self.write(&file.wrapping(&over.cipher, &key))?;
         let key = Arc::new(DayKey { id, tenant: tenant.clone(), day, cipher: Cipher::new(&key) });
         state.days.insert(id, key.clone());
@@ -430,7 +430,7 @@ impl Inner {
         let (Some(day), Ok(under)) = (file.day, file.under.parse::<KeyId>()) else {
             return Err(damaged(path, "a day key has a day and the name of a tenant key"));
         };
-        let tenants = self.paths(&file.tenant)?.into_iter().find(|path| file::names(path, Kind::Tenant, under));
+        let tenants = self.paths(&file.tenant)?.into_iter().find(|path| file::names(path, KeyFileKind::Tenant, under));
         let Some(of_tenant) = tenants else {
             let folder = self.folder_of(&file.tenant);
             return Err(VaultError::NoTenantKey { id: under, tenant: file.tenant.clone(), folder });

@@ -1,6 +1,6 @@
 //! Reads packs: the trailing table of a whole one, the fragments of a torn one, the samples of any.
 //!
-//! A sealed pack is read by its plain bytes: of it, only sizes of the file speak of anything else.
+//! An encrypted pack is read by its plain bytes: of it, only sizes of the file speak of anything else.
 //! Invariant: no length from a file is believed before the bytes it speaks of are there.
 
 use std::cell::RefCell;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::encrypted::{Encrypted, EncryptedEnd};
 use super::format::{self, Next, RECORD_PREFIX_BYTES, TRAILER_BYTES};
-use super::sealed::{End, Sealed};
 use super::{FragmentEntry, PackError, PackTable};
 use crate::keys::DomainKey;
 use crate::keys::vault::Vault;
@@ -44,22 +44,27 @@ pub fn table_from_tail(tail: &[u8], pack_bytes: u64) -> Result<Tail, PackError> 
     }
 }
 
-/// The same of a pack that may be sealed: with the table, how.
-pub fn end_of(tail: &[u8], file_bytes: u64, pack: PackId, vault: &Vault) -> Result<(Tail, Option<Sealed>), PackError> {
-    let sealed = match Sealed::from_end(vault, pack, tail, file_bytes)? {
-        End::NotSealed => return Ok((table_from_tail(tail, file_bytes)?, None)),
-        End::NeedBytes(more) => return Ok((Tail::NeedBytes(more), None)),
-        End::Sealed(sealed) => sealed,
+/// The same of a pack that may be encrypted: with the table, how.
+pub fn end_of(
+    tail: &[u8],
+    file_bytes: u64,
+    pack: PackId,
+    vault: &Vault,
+) -> Result<(Tail, Option<Encrypted>), PackError> {
+    let encrypted = match Encrypted::from_end(vault, pack, tail, file_bytes)? {
+        EncryptedEnd::NotEncrypted => return Ok((table_from_tail(tail, file_bytes)?, None)),
+        EncryptedEnd::NeedBytes(more) => return Ok((Tail::NeedBytes(more), None)),
+        EncryptedEnd::Encrypted(encrypted) => encrypted,
     };
-    let ended = match table_from_tail(&sealed.plain_end(tail, file_bytes)?, sealed.plain_bytes()) {
-        Ok(Tail::NeedBytes(plain)) => Tail::NeedBytes(sealed.file_need(plain, file_bytes)),
+    let ended = match table_from_tail(&encrypted.plain_end(tail, file_bytes)?, encrypted.plain_bytes()) {
+        Ok(Tail::NeedBytes(plain)) => Tail::NeedBytes(encrypted.file_need(plain, file_bytes)),
         // Its last record was not among these bytes.
-        Err(_) if sealed.file_need(TRAILER_BYTES as u64, file_bytes) > tail.len() as u64 => {
-            Tail::NeedBytes(sealed.file_need(TRAILER_BYTES as u64, file_bytes))
+        Err(_) if encrypted.file_need(TRAILER_BYTES as u64, file_bytes) > tail.len() as u64 => {
+            Tail::NeedBytes(encrypted.file_need(TRAILER_BYTES as u64, file_bytes))
         }
         ended => ended?,
     };
-    Ok((ended, Some(sealed)))
+    Ok((ended, Some(encrypted)))
 }
 
 /// Reads a local whole pack's table.
@@ -67,10 +72,10 @@ pub fn read_table(path: &Path, vault: &Vault) -> Result<PackTable, PackError> {
     PackFile::open(path, vault)?.table()
 }
 
-/// The same from the open file, and how it is sealed, if it is; `pack` is its name in errors.
-pub fn table_of(file: File, pack: PackId, vault: &Vault) -> Result<(PackTable, Option<Sealed>), PackError> {
+/// The same from the open file, and how it is encrypted, if it is; `pack` is its name in errors.
+pub fn table_of(file: File, pack: PackId, vault: &Vault) -> Result<(PackTable, Option<Encrypted>), PackError> {
     let file = PackFile::new(file, pack, vault)?;
-    Ok((file.table()?, file.sealed))
+    Ok((file.table()?, file.encrypted))
 }
 
 /// What a scan of a pack found.
@@ -86,8 +91,8 @@ pub struct Scan {
     pub finished: bool,
     /// Why the scan ended before the end of the file.
     pub damage: Option<PackError>,
-    /// How it is sealed, if it is.
-    pub(super) sealed: Option<Sealed>,
+    /// How it is encrypted, if it is.
+    pub(super) encrypted: Option<Encrypted>,
 }
 
 /// Scans a local pack box by box, checks each fragment's samples against its id, and stops at the first that is not
@@ -104,9 +109,9 @@ pub fn scan_unflushed(path: &Path, key: &DomainKey, flushed: u32) -> Result<Scan
         return Ok(scan);
     }
     let first_bytes = pack.bytes.min(format::HEADER_BYTES_MAX as u64) as usize;
-    let head = match &pack.sealed {
+    let head = match &pack.encrypted {
         // Its first record is what comes before the first fragment.
-        Some(sealed) if sealed.records() > 0 => pack.read(0, sealed.plain_range(0).end as usize),
+        Some(encrypted) if encrypted.records() > 0 => pack.read(0, encrypted.plain_range(0).end as usize),
         _ => pack.read(0, first_bytes),
     };
     let (header, init_bytes) = match head.and_then(|head| format::decode_init(&head)) {
@@ -140,9 +145,9 @@ fn scan_reference(pack: &PackFile, key: &DomainKey) -> Result<Option<Scan>, Pack
         return Err(e);
     }
     let (whole_bytes, finished) = (table.file_end(), damage.is_none());
-    let sealed = pack.sealed.clone();
+    let encrypted = pack.encrypted.clone();
     let whole_bytes = pack.position(whole_bytes);
-    Ok(Some(Scan { table: Some(table), whole_bytes, file_bytes: pack.file_bytes, finished, damage, sealed }))
+    Ok(Some(Scan { table: Some(table), whole_bytes, file_bytes: pack.file_bytes, finished, damage, encrypted }))
 }
 
 enum Found {
@@ -167,8 +172,8 @@ fn next(pack: &PackFile, table: &PackTable, key: &DomainKey, flushed: u32) -> Re
             Err(torn("it ends inside its fragment table, or something follows it"))
         }
         Next::Table(size) => {
-            let told = format::decode_table(&pack.read(offset, size)?, pack.bytes)?;
-            match told == *table {
+            let reported = format::decode_table(&pack.read(offset, size)?, pack.bytes)?;
+            match reported == *table {
                 true => Ok(Found::Table),
                 false => Err(torn("its fragment table is not that of its fragments")),
             }
@@ -200,7 +205,7 @@ pub fn verify(entry: &FragmentEntry, data: &[u8], key: &DomainKey) -> Result<(),
 
 /// A part of a pack's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum PackPart {
     /// What comes before the first fragment.
     FirstBoxes,
     /// The boxes or samples of this fragment, from 0.
@@ -213,7 +218,7 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Damage {
     /// Which part.
-    pub part: Part,
+    pub part: PackPart,
     /// How it shows.
     pub error: PackError,
 }
@@ -227,8 +232,8 @@ pub struct Checked {
     pub damages: Vec<Damage>,
     /// Size of the file.
     pub file_bytes: u64,
-    /// How it is sealed, if it is.
-    pub(crate) sealed: Option<Sealed>,
+    /// How it is encrypted, if it is.
+    pub(crate) encrypted: Option<Encrypted>,
 }
 
 /// Checks every byte of a whole local pack: those of its file, not those that lie in other packs.
@@ -240,7 +245,7 @@ pub fn check_pack(path: &Path, key: &DomainKey) -> Result<Checked, PackError> {
     let of_table = match pack.table() {
         Ok(table) => {
             let damages = damages(&pack, &table, key);
-            return Ok(Checked { table: Some(table), damages, file_bytes: pack.file_bytes, sealed: pack.sealed });
+            return Ok(Checked { table: Some(table), damages, file_bytes: pack.file_bytes, encrypted: pack.encrypted });
         }
         Err(error) => error,
     };
@@ -248,8 +253,8 @@ pub fn check_pack(path: &Path, key: &DomainKey) -> Result<Checked, PackError> {
         Ok(Scan { table, damage, .. }) => (table, damage.unwrap_or(of_table)),
         Err(error) => (None, error),
     };
-    let damages = vec![Damage { part: Part::Table, error }];
-    Ok(Checked { table, damages, file_bytes: pack.file_bytes, sealed: pack.sealed })
+    let damages = vec![Damage { part: PackPart::Table, error }];
+    Ok(Checked { table, damages, file_bytes: pack.file_bytes, encrypted: pack.encrypted })
 }
 
 /// The same, as one answer: its table, or what is damaged.
@@ -263,10 +268,10 @@ pub fn verify_pack(path: &Path, key: &DomainKey) -> Result<PackTable, Vec<PackEr
 
 /// Each part of the file that is not what the table says.
 fn damages(pack: &PackFile, table: &PackTable, key: &DomainKey) -> Vec<Damage> {
-    let first = check_init(pack, table).err().map(|error| Damage { part: Part::FirstBoxes, error });
+    let first = check_init(pack, table).err().map(|error| Damage { part: PackPart::FirstBoxes, error });
     let own = table.own_fragments().filter_map(|(number, at, entry)| {
         let error = check_fragment(pack, table, number, at, entry, key).err()?;
-        Some(Damage { part: Part::Fragment(number), error })
+        Some(Damage { part: PackPart::Fragment(number), error })
     });
     first.into_iter().chain(own).collect()
 }
@@ -293,8 +298,8 @@ fn check_fragment(
     key: &DomainKey,
 ) -> Result<(), PackError> {
     let header = pack.read(at, entry.header_bytes as usize)?;
-    let told = format::decode_fragment_header(&header, entry.offset, table.header.pack, number)?;
-    if told != *entry {
+    let reported = format::decode_fragment_header(&header, entry.offset, table.header.pack, number)?;
+    if reported != *entry {
         let what = "its boxes say something else than the fragment table".to_owned();
         return Err(PackError::Malformed { offset: entry.offset, what });
     }
@@ -308,16 +313,16 @@ pub fn init_segment(params: &Params) -> Bytes {
     out.into()
 }
 
-/// A local file that should be a pack, sealed or not.
+/// A local file that should be a pack, encrypted or not.
 struct PackFile {
     file: File,
-    /// In clear; of a torn sealed one, those that are in whole records.
+    /// In clear; of a torn encrypted one, those that are in whole records.
     bytes: u64,
     /// As it lies on the disk.
     file_bytes: u64,
     /// From its name, for errors.
     pack: PackId,
-    sealed: Option<Sealed>,
+    encrypted: Option<Encrypted>,
     /// The record that was opened last: a fragment's boxes are read in two steps.
     opened: RefCell<Option<(usize, Vec<u8>)>>,
 }
@@ -331,15 +336,15 @@ impl PackFile {
 
     fn new(file: File, pack: PackId, vault: &Vault) -> Result<Self, PackError> {
         let file_bytes = file.metadata().map_err(|source| PackError::Io { pack, source })?.len();
-        let sealed = Sealed::of_file(vault, pack, &file, file_bytes)?;
-        let bytes = sealed.as_ref().map_or(file_bytes, Sealed::plain_bytes);
-        Ok(Self { file, bytes, file_bytes, pack, sealed, opened: RefCell::default() })
+        let encrypted = Encrypted::of_file(vault, pack, &file, file_bytes)?;
+        let bytes = encrypted.as_ref().map_or(file_bytes, Encrypted::plain_bytes);
+        Ok(Self { file, bytes, file_bytes, pack, encrypted, opened: RefCell::default() })
     }
 
     /// The trailing table of a whole pack: its end says how long it is.
     fn table(&self) -> Result<PackTable, PackError> {
-        if self.sealed.as_ref().is_some_and(|sealed| !sealed.is_whole()) {
-            let what = "it does not end as a sealed pack does".to_owned();
+        if self.encrypted.as_ref().is_some_and(|encrypted| !encrypted.is_whole()) {
+            let what = "it does not end as an encrypted pack does".to_owned();
             return Err(PackError::Malformed { offset: self.bytes, what });
         }
         let mut want = (TRAILER_BYTES as u64).min(self.bytes);
@@ -353,14 +358,14 @@ impl PackFile {
 
     /// Where this byte, which begins a record, lies in the file.
     fn position(&self, plain: u64) -> u64 {
-        let sealed = self.sealed.as_ref();
-        sealed.map_or(plain, |sealed| sealed.file_position(sealed.records_up_to(plain)))
+        let encrypted = self.encrypted.as_ref();
+        encrypted.map_or(plain, |encrypted| encrypted.file_position(encrypted.records_up_to(plain)))
     }
 
     fn scanned(self, table: Option<PackTable>, whole: u64, finished: bool, damage: Option<PackError>) -> Scan {
         let whole_bytes = if table.is_some() { self.position(whole) } else { 0 };
-        let finished = finished && self.sealed.as_ref().is_none_or(Sealed::is_whole);
-        Scan { table, whole_bytes, file_bytes: self.file_bytes, finished, damage, sealed: self.sealed }
+        let finished = finished && self.encrypted.as_ref().is_none_or(Encrypted::is_whole);
+        Scan { table, whole_bytes, file_bytes: self.file_bytes, finished, damage, encrypted: self.encrypted }
     }
 
     /// Exactly these bytes, which the pack has.
@@ -369,18 +374,18 @@ impl PackFile {
         let Some(end) = end else {
             return Err(PackError::Malformed { offset, what: format!("{bytes} bytes should follow and do not") });
         };
-        let Some(sealed) = &self.sealed else { return self.read_file(offset, bytes) };
+        let Some(encrypted) = &self.encrypted else { return self.read_file(offset, bytes) };
         let mut plain = Vec::with_capacity(bytes);
-        for record in sealed.holding(&(offset..end)) {
+        for record in encrypted.holding(&(offset..end)) {
             let mut opened = self.opened.borrow_mut();
             if opened.as_ref().is_some_and(|(last, _)| *last != record) {
                 *opened = None;
             }
             let (_, bytes) = match &mut *opened {
                 Some(opened) => opened,
-                none => none.insert((record, self.open_record(sealed, record)?)),
+                none => none.insert((record, self.open_record(encrypted, record)?)),
             };
-            let range = sealed.plain_range(record);
+            let range = encrypted.plain_range(record);
             let (from, to) = (offset.max(range.start) - range.start, end.min(range.end) - range.start);
             plain.extend_from_slice(&bytes[from as usize..to as usize]);
         }
@@ -388,10 +393,10 @@ impl PackFile {
     }
 
     /// The plain bytes of a record.
-    fn open_record(&self, sealed: &Sealed, record: usize) -> Result<Vec<u8>, PackError> {
-        let range = sealed.file_range(record);
+    fn open_record(&self, encrypted: &Encrypted, record: usize) -> Result<Vec<u8>, PackError> {
+        let range = encrypted.file_range(record);
         let mut bytes = self.read_file(range.start, (range.end - range.start) as usize)?;
-        let plain = sealed.open(record, &mut bytes)?;
+        let plain = encrypted.open(record, &mut bytes)?;
         bytes.truncate(plain.end);
         bytes.drain(..plain.start);
         Ok(bytes)

@@ -84,14 +84,14 @@ pub(crate) fn fragment(n: i64, sizes: &[u32]) -> (Fragment, Stamp) {
     (fragment, stamp)
 }
 
-pub(crate) struct Pack {
+pub(crate) struct TestPack {
     _dir: tempfile::TempDir,
     pub(crate) path: PathBuf,
     pub(crate) table: PackTable,
     pub(crate) bytes: Vec<u8>,
 }
 
-pub(crate) fn pack(fragments: &[Vec<u32>]) -> Pack {
+pub(crate) fn pack(fragments: &[Vec<u32>]) -> TestPack {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("07070707070707070707070707070707.mp4");
     let mut writer = PackWriter::create(&path, header(), key()).unwrap();
@@ -102,7 +102,7 @@ pub(crate) fn pack(fragments: &[Vec<u32>]) -> Pack {
     let (table, size) = writer.finish().unwrap();
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(bytes.len() as u64, size);
-    Pack { _dir: dir, path, table, bytes }
+    TestPack { _dir: dir, path, table, bytes }
 }
 
 pub(crate) fn shapes() -> impl Strategy<Value = Vec<Vec<u32>>> {

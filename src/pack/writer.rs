@@ -8,21 +8,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::encrypted::Encryptor;
 use super::reader::Scan;
-use super::sealed::Sealer;
 use super::{FragmentEntry, PackError, PackHeader, PackTable, Stamp, format};
 use crate::keys::DomainKey;
 use crate::keys::vault::DayKey;
-use crate::machine;
 use crate::media::Fragment;
+use crate::platform;
 
 /// Blocks of the disk are set aside for so much of a pack at a time.
 const RESERVED_BYTES: u64 = 4 * 1024 * 1024;
-/// Bytes of memory that a thread keeps for sealing.
+/// Bytes of memory that a thread keeps for encryption.
 const SEALING_BYTES_KEPT: usize = 4 << 20;
 
 thread_local! {
-    /// What is sealed goes through here on its way to the file: one for each thread, where one for each pack would double
+    /// What is encrypted goes through here on its way to the file: one for each thread, where one for each pack would double
     /// what a camera costs.
     static SEALING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -33,7 +33,7 @@ pub struct PackWriter {
     file: Arc<File>,
     key: DomainKey,
     table: PackTable,
-    sealer: Option<Sealer>,
+    encryptor: Option<Encryptor>,
     /// Reused from fragment to fragment.
     boxes: Vec<u8>,
     /// Up to here blocks of the disk are set aside; `None`: the file system cannot.
@@ -48,16 +48,21 @@ impl PackWriter {
         Self::create_in(path, header, key, None)
     }
 
-    /// The same, sealed ([`super::sealed`]) under this key.
-    pub fn create_sealed(path: &Path, header: PackHeader, key: DomainKey, day: Arc<DayKey>) -> Result<Self, PackError> {
-        Self::create_in(path, header, key, Some(Sealer::new(day)))
+    /// The same, encrypted ([`super::encrypted`]) under this key.
+    pub fn create_encrypted(
+        path: &Path,
+        header: PackHeader,
+        key: DomainKey,
+        day: Arc<DayKey>,
+    ) -> Result<Self, PackError> {
+        Self::create_in(path, header, key, Some(Encryptor::new(day)))
     }
 
     fn create_in(
         path: &Path,
         header: PackHeader,
         key: DomainKey,
-        mut sealer: Option<Sealer>,
+        mut encryptor: Option<Encryptor>,
     ) -> Result<Self, PackError> {
         let pack = header.pack;
         let refused = |what| PackError::Refused { pack, what };
@@ -70,19 +75,19 @@ impl PackWriter {
             return Err(refused("its sample descriptions are larger than a pack's header may be"));
         }
         let table = PackTable { header, init_bytes: init.len() as u32, fragments: Vec::new() };
-        let first = match &mut sealer {
+        let first = match &mut encryptor {
             None => init,
-            Some(sealer) => {
-                let mut first = sealer.head().to_vec();
-                sealer.seal(&init, &mut first).map_err(refused)?;
-                sealer.keep();
+            Some(encryptor) => {
+                let mut first = encryptor.head().to_vec();
+                encryptor.encrypt(&init, &mut first).map_err(refused)?;
+                encryptor.keep();
                 first
             }
         };
         let io = |source| PackError::Io { pack, source };
-        let file = machine::create_new(path).map_err(io)?;
-        machine::write_all(&file, &first).map_err(io)?;
-        Ok(Self { file: Arc::new(file), key, table, sealer, boxes: Vec::new(), reserved: Some(0), torn: false })
+        let file = platform::create_new(path).map_err(io)?;
+        platform::write_all(&file, &first).map_err(io)?;
+        Ok(Self { file: Arc::new(file), key, table, encryptor, boxes: Vec::new(), reserved: Some(0), torn: false })
     }
 
     /// Goes on with a torn pack: what follows its last whole fragment is cut off.
@@ -90,16 +95,16 @@ impl PackWriter {
         let Some(table) = scan.table else {
             return Err(PackError::Malformed { offset: 0, what: "no whole pack header to go on from".to_owned() });
         };
-        let sealer = scan.sealed.map(|sealed| {
-            let records = sealed.records_up_to(table.end());
-            Sealer::resume(sealed, records)
+        let encryptor = scan.encrypted.map(|encrypted| {
+            let records = encrypted.records_up_to(table.end());
+            Encryptor::resume(encrypted, records)
         });
         let pack = table.header.pack;
         let io = |source| PackError::Io { pack, source };
         let mut file = File::options().read(true).write(true).open(path).map_err(io)?;
-        machine::set_len(&file, scan.whole_bytes).map_err(io)?;
+        platform::set_len(&file, scan.whole_bytes).map_err(io)?;
         file.seek(SeekFrom::Start(scan.whole_bytes)).map_err(io)?;
-        Ok(Self { file: Arc::new(file), key, table, sealer, boxes: Vec::new(), reserved: Some(0), torn: false })
+        Ok(Self { file: Arc::new(file), key, table, encryptor, boxes: Vec::new(), reserved: Some(0), torn: false })
     }
 
     /// Appends a fragment with one vectored write; a failed write is undone by truncation, at the latest before the
@@ -150,21 +155,21 @@ impl PackWriter {
             self.undo()?;
         }
         self.reserve((boxes.len() + payload.len()) as u64);
-        let written = match &mut self.sealer {
+        let written = match &mut self.encryptor {
             None => write_all_vectored(&self.file, boxes, payload),
-            Some(sealer) => {
+            Some(encryptor) => {
                 let refused = |what| PackError::Refused { pack, what };
-                write_sealed(&self.file, sealer, [boxes, payload], last).map_err(refused)?
+                write_encrypted(&self.file, encryptor, [boxes, payload], last).map_err(refused)?
             }
         };
         match written {
             Ok(()) => {
-                self.sealer.iter_mut().for_each(Sealer::keep);
+                self.encryptor.iter_mut().for_each(Encryptor::keep);
                 Ok(())
             }
             Err(source) => {
                 self.torn = true;
-                self.sealer.iter_mut().for_each(Sealer::drop_offered);
+                self.encryptor.iter_mut().for_each(Encryptor::drop_offered);
                 // What made the write fail is the news. Where taking it back fails too, the next write begins with it.
                 let _ = self.undo();
                 Err(PackError::Io { pack, source })
@@ -178,7 +183,7 @@ impl PackWriter {
         let (from, end) = (self.bytes(), self.bytes() + bytes);
         if self.reserved.is_some_and(|reserved| reserved < end) {
             let bytes = bytes.max(RESERVED_BYTES);
-            self.reserved = machine::reserve(&self.file, from, bytes).then_some(from + bytes);
+            self.reserved = platform::reserve(&self.file, from, bytes).then_some(from + bytes);
         }
     }
 
@@ -186,7 +191,7 @@ impl PackWriter {
     fn undo(&mut self) -> Result<(), PackError> {
         let io = |source| PackError::Io { pack: self.table.header.pack, source };
         let end = self.bytes();
-        machine::set_len(&self.file, end).map_err(io)?;
+        platform::set_len(&self.file, end).map_err(io)?;
         (&*self.file).seek(SeekFrom::Start(end)).map_err(io)?;
         self.torn = false;
         Ok(())
@@ -199,12 +204,12 @@ impl PackWriter {
 
     /// Bytes of the file so far.
     pub fn bytes(&self) -> u64 {
-        self.sealer.as_ref().map_or(self.table.end(), Sealer::file_bytes)
+        self.encryptor.as_ref().map_or(self.table.end(), Encryptor::file_bytes)
     }
 
-    /// The key that it is sealed under, if it is.
+    /// The key that it is encrypted under, if it is.
     pub fn day(&self) -> Option<&Arc<DayKey>> {
-        self.sealer.as_ref().map(Sealer::day)
+        self.encryptor.as_ref().map(Encryptor::day)
     }
 
     /// The open file, to be flushed from another thread.
@@ -219,7 +224,7 @@ impl PackWriter {
         let io = |source| PackError::Io { pack, source };
         let end = self.bytes();
         if self.reserved.take().is_some_and(|reserved| reserved > end) {
-            machine::set_len(&self.file, end).map_err(io)?;
+            platform::set_len(&self.file, end).map_err(io)?;
         }
         self.write(&trailing, &[], true)?;
         let bytes = self.file.metadata().map_err(io)?.len();
@@ -237,25 +242,25 @@ pub fn trailing_table(table: &PackTable) -> Bytes {
     format::table(table).into()
 }
 
-/// Seals these parts and writes them, and the end of the pack where they are the `last`, with one write. The outer error
-/// is that they cannot be sealed: nothing is written then.
-fn write_sealed(
+/// Encrypts these parts and writes them, and the end of the pack where they are the `last`, with one write. The outer error
+/// is that they cannot be encrypted: nothing is written then.
+fn write_encrypted(
     file: &File,
-    sealer: &mut Sealer,
+    encryptor: &mut Encryptor,
     parts: [&[u8]; 2],
     last: bool,
 ) -> Result<std::io::Result<()>, &'static str> {
     SEALING.with_borrow_mut(|out| {
         out.clear();
-        let sealed = parts.into_iter().try_for_each(|part| sealer.seal(part, out));
-        if let Err(what) = sealed {
-            sealer.drop_offered();
+        let encrypted = parts.into_iter().try_for_each(|part| encryptor.encrypt(part, out));
+        if let Err(what) = encrypted {
+            encryptor.drop_offered();
             return Err(what);
         }
         if last {
-            sealer.seal_end(out);
+            encryptor.encrypt_end(out);
         }
-        let written = machine::write_all(file, out);
+        let written = platform::write_all(file, out);
         if out.capacity() > SEALING_BYTES_KEPT {
             *out = Vec::new();
         }
@@ -269,7 +274,7 @@ fn write_all_vectored(file: &File, boxes: &[u8], payload: &[u8]) -> std::io::Res
     // Empty buffers in front would make a write of nothing look like the end of the disk.
     IoSlice::advance_slices(&mut left, 0);
     while !left.is_empty() {
-        match machine::write_vectored(file, left) {
+        match platform::write_vectored(file, left) {
             Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
             Ok(n) => IoSlice::advance_slices(&mut left, n),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}

@@ -3,7 +3,7 @@
 //!
 //! Invariants: nothing is deleted here. What can be read is entered as what it says; what cannot be read is entered, without
 //! footage, once its time is over, so that retention destroys and registers it as any other.
-//! Absent on purpose: packs of another gateway in a shared store, which `twin` adopts.
+//! Absent on purpose: packs of another gateway in a shared store, which `redundancy` adopts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tracing::{info, warn};
 
 use super::{AllLost, Read, RebuildError, read};
+use crate::archive::{Archive, PackRef};
 use crate::clock::Clock;
 use crate::config::Retention;
 use crate::index::{CameraRow, Change, Index, IndexError, PackRow, PackState};
-use crate::packs::{PackRef, Packs};
 use crate::policy::deadline;
 use crate::store::{Listed, Store, StoreId};
 use crate::units::{CameraKey, RunId, Ticks90k, WallTime};
@@ -47,14 +47,14 @@ pub struct Walked {
 pub struct Walker {
     index: Index,
     store: Store,
-    packs: Packs,
+    packs: Archive,
     clock: Arc<dyn Clock>,
     zone: jiff::tz::TimeZone,
 }
 
 impl Walker {
     /// Over these stores. The zone says how long a month is.
-    pub fn new(index: Index, store: Store, packs: Packs, clock: Arc<dyn Clock>, zone: jiff::tz::TimeZone) -> Self {
+    pub fn new(index: Index, store: Store, packs: Archive, clock: Arc<dyn Clock>, zone: jiff::tz::TimeZone) -> Self {
         Self { index, store, packs, clock, zone }
     }
 

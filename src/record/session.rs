@@ -12,8 +12,8 @@ use tracing::{error, info, warn};
 
 use super::continuity::Continuity;
 use super::oddities::Oddities;
-use super::wall::{Placed, WallLine};
-use super::{Shared, tell};
+use super::wall_clock::{Placed, WallTimeline};
+use super::{RecordingContext, report};
 use crate::clock::Reading;
 use crate::event::{Event, Fact};
 use crate::fragment::Fragmenter;
@@ -49,7 +49,7 @@ pub(super) enum Ended {
 
 /// One session being recorded: a run, or several where the gateway's clock is set.
 pub(super) struct Recording<'a> {
-    shared: &'a Shared,
+    shared: &'a RecordingContext,
     camera: &'a CameraKey,
     status: &'a StatusSlot,
     continuity: &'a mut Continuity,
@@ -71,7 +71,7 @@ struct Run {
     id: RunId,
     params: Arc<Params>,
     fragmenter: Fragmenter,
-    wall: WallLine,
+    wall: WallTimeline,
     pack: Option<Arc<Growing>>,
     size: Size,
     begun: bool,
@@ -93,7 +93,7 @@ impl Run {
             id: RunId::generate(now.wall),
             fragmenter: Fragmenter::new(params.clone()),
             params,
-            wall: WallLine::new(now, not_before.unwrap_or(WallTime(i64::MIN))),
+            wall: WallTimeline::new(now, not_before.unwrap_or(WallTime(i64::MIN))),
             pack: None,
             size: NOTHING,
             begun: false,
@@ -109,7 +109,7 @@ impl Run {
 
 impl<'a> Recording<'a> {
     pub(super) fn new(
-        shared: &'a Shared,
+        shared: &'a RecordingContext,
         camera: &'a CameraKey,
         status: &'a StatusSlot,
         continuity: &'a mut Continuity,
@@ -205,7 +205,7 @@ impl<'a> Recording<'a> {
             info!(%oddity, "the stream is odd");
             self.event(now.wall, Fact::StreamOdd { oddity })
         });
-        tell(&self.shared.index, begun.collect()).await;
+        report(&self.shared.index, begun.collect()).await;
         self.oddities_end(now.mono).await;
     }
 
@@ -219,7 +219,7 @@ impl<'a> Recording<'a> {
             info!(%oddity, count, "the stream is not odd in this way any more");
             self.event(now, Fact::StreamOddEnded { oddity, count })
         });
-        tell(&self.shared.index, ended.collect()).await;
+        report(&self.shared.index, ended.collect()).await;
     }
 
     /// Ends the run at the next random access point after the gateway's clock stepped; the next one is on the new time.
@@ -258,7 +258,7 @@ impl<'a> Recording<'a> {
         let params = self.run.params.clone();
         let by = Ticks90k(now.base().0 - self.run.wall.base().0);
         self.end_run().await;
-        tell(&self.shared.index, self.continuity.clock_is(now, self.shared.clock.boot())).await;
+        report(&self.shared.index, self.continuity.clock_is(now, self.shared.clock.boot())).await;
         self.status.update(|status| {
             status.camera_clock_offset = None;
             status.gateway_clock_step = Some((now.wall, by));
@@ -277,7 +277,7 @@ impl<'a> Recording<'a> {
         self.jumps.reported = Some(now);
         warn!(seconds, count, "the camera's timestamps jumped: footage stays where it was filmed");
         let fact = Fact::TimestampJump { by_ms: milliseconds(by), count };
-        tell(&self.shared.index, vec![self.event(self.shared.clock.wall(), fact)]).await;
+        report(&self.shared.index, vec![self.event(self.shared.clock.wall(), fact)]).await;
     }
 
     /// Writes what can be placed with the run's next fragment.
@@ -351,7 +351,7 @@ impl<'a> Recording<'a> {
         }
         info!(codec = video.rfc6381, width = video.width, height = video.height, "the camera changed its parameters");
         let changed = self.event(self.shared.clock.wall(), Fact::parameters_changed(video));
-        tell(&self.shared.index, vec![changed]).await;
+        report(&self.shared.index, vec![changed]).await;
         self.status.update(|status| status.video = Some(video.into()));
     }
 
@@ -480,7 +480,7 @@ impl<'a> Recording<'a> {
             status.operator_detail = error.to_string();
         });
         self.seal().await;
-        tell(&self.shared.index, changes).await;
+        report(&self.shared.index, changes).await;
     }
 }
 

@@ -85,11 +85,11 @@ async fn recording(cause: GapCause, pictures: i64) -> (Arc<Opened>, StatusSlot, 
     let store = Store::open(&url, &crate::config::S3::default()).expect("a store");
     let keys = Keys::from_secret([5; 32]);
     let spool = Spool::new(&dir.path().join("spool"), store, index.clone(), clock.clone(), keys);
-    let shared = Shared {
+    let shared = RecordingContext {
         spool,
         index,
         clock: clock.clone(),
-        limits: Limits { pack_bytes_max: 64 << 20, pack_duration_max: Duration::from_secs(120) },
+        limits: PackLimits { pack_bytes_max: 64 << 20, pack_duration_max: Duration::from_secs(120) },
         opening: Arc::new(Semaphore::new(1)),
     };
     let camera: CameraKey = "town/hall".parse().expect("a key");

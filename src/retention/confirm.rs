@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::Change;
 use crate::index::policy::Pending;
-use crate::machine;
+use crate::platform;
 use crate::units::{CameraKey, Ticks90k, WallTime};
 
 /// A longer file is none of ours.
@@ -67,6 +67,6 @@ pub(super) fn take(file: &Path) -> io::Result<Vec<Confirmed>> {
     } else {
         Ok(serde_json::from_slice::<Vec<Confirmed>>(&std::fs::read(file)?)?)
     };
-    machine::remove_file(file)?;
+    platform::remove_file(file)?;
     confirmed
 }

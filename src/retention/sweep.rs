@@ -5,7 +5,7 @@
 //! register it
 //! ```
 //!
-//! What a hold covers and has not copied is neither condemned nor doomed: the index says so at both steps, whenever the
+//! What a hold covers and has not copied is neither condemned nor deleting: the index says so at both steps, whenever the
 //! hold was placed.
 //!
 //! Whatever fails is found as it was left by the next sweep: a condemned row whose object is gone already is deleted
@@ -23,17 +23,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::relieve::Reliever;
-use super::trusted::{Judgement, TrustedTime};
-use super::{CameraPacks, Inputs, Plan, Policy, deadline, due_until, max_of, plan};
+use super::rehost::Rehoster;
+use super::steady_clock::{Judgement, RetentionClock};
+use super::{CameraPacks, Inputs, Policy, RetentionPlan, deadline, due_until, max_of, plan};
+use crate::archive::{Archive, PackRef, ReadError};
 use crate::clock::{Clock, Reading};
 use crate::event::words::Language;
 use crate::event::{Event, Fact, Scope};
 use crate::index::clock::ClockFrame;
 use crate::index::{Change, Index, IndexError, Outcome, PackRow, Reason, SteadyClock};
 use crate::keys::vault::{Shown, Vault, VaultError};
-use crate::machine;
-use crate::packs::{PackRef, Packs, ReadError};
+use crate::platform;
 use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
 
 /// Packs of a camera read at a time: a sweep that has more to do comes back for them.
@@ -71,7 +71,7 @@ pub struct Storage {
     pub delete: Arc<dyn Fn(PackRef) -> BoxFuture<'static, Result<(), ReadError>> + Send + Sync>,
     /// Bytes free on the disk. May block.
     pub free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>,
-    /// The keys that packs are sealed under.
+    /// The keys that packs are encrypted under.
     pub vault: Vault,
 }
 
@@ -83,7 +83,7 @@ impl std::fmt::Debug for Storage {
 
 impl Storage {
     /// These packs, and the disk that they are on.
-    pub fn new(packs: Packs, free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>) -> Self {
+    pub fn new(packs: Archive, free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>) -> Self {
         let of_delete = packs.clone();
         let delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
             let packs = of_delete.clone();
@@ -112,20 +112,20 @@ impl Storage {
     }
 
     /// The same, but before a pack goes, those that refer to it get their bytes.
-    pub fn relieved_by(self, reliever: Reliever) -> Self {
+    pub fn with_rehoster(self, rehoster: Rehoster) -> Self {
         let delete = self.delete;
-        let relieve_then_delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
-            let (reliever, delete) = (reliever.clone(), Arc::clone(&delete));
+        let rehost_then_delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
+            let (rehoster, delete) = (rehoster.clone(), Arc::clone(&delete));
             Box::pin(async move {
                 let held = |e| ReadError::Io { pack: pack.id, source: io::Error::other(e) };
-                reliever.relieve(&pack).await.map_err(held)?;
+                rehoster.rehost(&pack).await.map_err(held)?;
                 delete(pack).await
             })
         };
-        Self { delete: Arc::new(relieve_then_delete), ..self }
+        Self { delete: Arc::new(rehost_then_delete), ..self }
     }
 
-    /// The same, with keys that go when what is sealed under them is gone.
+    /// The same, with keys that go when what is encrypted under them is gone.
     pub fn shredding(self, vault: Vault) -> Self {
         Self { vault, ..self }
     }
@@ -146,7 +146,7 @@ struct Failures {
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct SweepReport {
     /// Condemned because their time was over.
     pub expired: usize,
     /// Condemned to make room.
@@ -163,7 +163,7 @@ pub struct Report {
     pub over_age: usize,
     /// Condemned packs that wait for a hold to copy what it covers.
     pub held: usize,
-    /// See [`Plan::short_bytes`].
+    /// See [`RetentionPlan::short_bytes`].
     pub short_bytes: u64,
     /// Keys destroyed.
     pub shredded: usize,
@@ -189,7 +189,7 @@ pub struct Sweeper {
     /// Where an operator's confirmations are left.
     confirmations: Option<PathBuf>,
     opened: Reading,
-    time: Option<TrustedTime>,
+    time: Option<RetentionClock>,
     clock_doubted: bool,
 }
 
@@ -239,7 +239,7 @@ impl Sweeper {
         let sweeps = async {
             loop {
                 ticks.tick().await;
-                while self.sweep_and_tell().await {}
+                while self.sweep_and_report().await {}
             }
         };
         // Cut off at any await: the next start goes on from there.
@@ -247,11 +247,21 @@ impl Sweeper {
     }
 
     /// One sweep, told in the log. True when there is more to do at once.
-    async fn sweep_and_tell(&mut self) -> bool {
+    async fn sweep_and_report(&mut self) -> bool {
         match self.sweep().await {
             Ok(report) => {
-                let Report {
-                    expired, early, released, deleted, absent, failed, over_age, held, shredded, more, ..
+                let SweepReport {
+                    expired,
+                    early,
+                    released,
+                    deleted,
+                    absent,
+                    failed,
+                    over_age,
+                    held,
+                    shredded,
+                    more,
+                    ..
                 } = report;
                 if early + failed + over_age + absent > 0 {
                     warn!(expired, early, released, deleted, absent, failed, over_age, held, shredded, "swept");
@@ -268,14 +278,14 @@ impl Sweeper {
     }
 
     /// One sweep.
-    pub async fn sweep(&mut self) -> Result<Report, IndexError> {
+    pub async fn sweep(&mut self) -> Result<SweepReport, IndexError> {
         if let Some(changed) = self.changed.as_mut().filter(|changed| changed.has_changed().unwrap_or(false)) {
             self.policy = changed.borrow_and_update().clone();
         }
-        let (now, frame) = self.trusted_now().await?;
+        let (now, frame) = self.steady_now().await?;
         self.apply_policies(now).await?;
         let free_bytes = self.free_bytes().await;
-        let mut report = Report { released: self.end_holds(now).await?, ..Report::default() };
+        let mut report = SweepReport { released: self.end_holds(now).await?, ..SweepReport::default() };
         let mut condemned = self.condemned().await?;
         let all_read = condemned.len() < CONDEMNED_MAX;
         let plan = loop {
@@ -306,7 +316,7 @@ impl Sweeper {
     }
 
     /// The time to go by; kept before anything is destroyed by it.
-    async fn trusted_now(&mut self) -> Result<(WallTime, ClockFrame), IndexError> {
+    async fn steady_now(&mut self) -> Result<(WallTime, ClockFrame), IndexError> {
         let mut time = match self.time {
             Some(time) => time,
             None => self.resume_time().await?,
@@ -324,17 +334,17 @@ impl Sweeper {
     }
 
     /// From the clock that was kept; without one, as with an index made anew, from the newest footage.
-    async fn resume_time(&self) -> Result<TrustedTime, IndexError> {
+    async fn resume_time(&self) -> Result<RetentionClock, IndexError> {
         if let Some(kept) = self.index.steady_clock().await? {
-            return Ok(TrustedTime::resume(self.opened, kept));
+            return Ok(RetentionClock::resume(self.opened, kept));
         }
         let mut newest: Option<WallTime> = None;
         for camera in self.index.all_cameras().await? {
             newest = newest.max(self.index.extent(&camera.key).await?.map(|extent| extent.end()));
         }
-        let Some(at) = newest else { return Ok(TrustedTime::start(self.opened)) };
+        let Some(at) = newest else { return Ok(RetentionClock::start(self.opened)) };
         let kept = SteadyClock { steady: at, wall: at, held: Ticks90k::ZERO, lead: Ticks90k::ZERO };
-        Ok(TrustedTime::resume(self.opened, kept))
+        Ok(RetentionClock::resume(self.opened, kept))
     }
 
     /// In the log at each sweep, an event when it begins and when it ends.
@@ -355,7 +365,7 @@ impl Sweeper {
     /// Without an answer nothing is destroyed early; what expires goes on expiring.
     async fn free_bytes(&self) -> u64 {
         let ask = Arc::clone(&self.storage.free_bytes);
-        let answer = machine::spawn_blocking(move || ask()).await.unwrap_or_else(|e| Err(io::Error::other(e)));
+        let answer = platform::spawn_blocking(move || ask()).await.unwrap_or_else(|e| Err(io::Error::other(e)));
         answer.unwrap_or_else(|error| {
             error!(%error, "the disk does not say how much is free: its reserve is not kept");
             u64::MAX
@@ -418,7 +428,7 @@ impl Sweeper {
         Ok(cameras)
     }
 
-    async fn condemn(&self, at: WallTime, plan: &Plan) -> Result<(), IndexError> {
+    async fn condemn(&self, at: WallTime, plan: &RetentionPlan) -> Result<(), IndexError> {
         for (packs, reason) in [(&plan.expired, Reason::Expired), (&plan.early, Reason::DiskFull)] {
             // In parts, so that recorders need not wait long for the writer.
             for part in packs.chunks(CONDEMNED_PER_WRITE) {
@@ -431,7 +441,7 @@ impl Sweeper {
     }
 
     /// An alarm is raised when it begins, in the log at each sweep.
-    async fn raise_alarms(&mut self, at: WallTime, plan: &Plan, free_bytes: u64) -> Result<(), IndexError> {
+    async fn raise_alarms(&mut self, at: WallTime, plan: &RetentionPlan, free_bytes: u64) -> Result<(), IndexError> {
         let mut changes = Vec::new();
         let full = plan.short_bytes > 0;
         if full {
@@ -470,7 +480,7 @@ impl Sweeper {
     /// Bounds of retention that waited and whose time has come, or which an operator has confirmed.
     async fn apply_policies(&self, now: WallTime) -> Result<(), IndexError> {
         if let Some(file) = self.confirmations.clone() {
-            let taken = machine::spawn_blocking(move || super::confirm::take(&file)).await;
+            let taken = platform::spawn_blocking(move || super::confirm::take(&file)).await;
             match taken.unwrap_or_else(|e| Err(io::Error::other(e))) {
                 Ok(confirmed) => {
                     let changes = confirmed.iter().filter_map(|of| of.change(now)).collect::<Vec<_>>();
@@ -485,17 +495,17 @@ impl Sweeper {
     }
 
     /// Deletes objects, then forgets their rows.
-    async fn delete(&mut self, now: WallTime, packs: Vec<PackRef>, report: &mut Report) -> Result<(), IndexError> {
+    async fn delete(&mut self, now: WallTime, packs: Vec<PackRef>, report: &mut SweepReport) -> Result<(), IndexError> {
         let mut failures: BTreeMap<TenantId, Failures> = BTreeMap::new();
         for chunk in packs.chunks(DELETIONS_PER_WRITE) {
             let ids: Vec<PackId> = chunk.iter().map(|pack| pack.id).collect();
-            self.index.write(vec![Change::Doom { packs: ids.clone() }]).await?;
-            let doomed: HashMap<PackId, bool> = self.index.doomed(ids).await?.into_iter().collect();
-            report.held += chunk.len() - doomed.len();
-            let tried = chunk.iter().filter(|pack| doomed.contains_key(&pack.id)).filter(|pack| {
+            self.index.write(vec![Change::BeginDeleting { packs: ids.clone() }]).await?;
+            let deleting: HashMap<PackId, bool> = self.index.deleting(ids).await?.into_iter().collect();
+            report.held += chunk.len() - deleting.len();
+            let tried = chunk.iter().filter(|pack| deleting.contains_key(&pack.id)).filter(|pack| {
                 failures.get(&pack.camera.tenant).is_none_or(|failed| failed.packs < FAILURES_PER_TENANT_MAX)
             });
-            let looks: Vec<_> = tried.map(|pack| self.look_for(pack.clone(), doomed[&pack.id])).collect();
+            let looks: Vec<_> = tried.map(|pack| self.look_for(pack.clone(), deleting[&pack.id])).collect();
             let found: Vec<_> = stream::iter(looks).buffer_unordered(DELETIONS_AT_ONCE).collect().await;
             let seen: Vec<PackId> = found
                 .iter()
@@ -519,7 +529,7 @@ impl Sweeper {
                 }
             }
             report.deleted += destroyed.len();
-            report.failed += doomed.len() - destroyed.len();
+            report.failed += deleting.len() - destroyed.len();
             if !destroyed.is_empty() {
                 self.index.write(destroyed).await?;
             }
@@ -630,7 +640,7 @@ impl Sweeper {
 }
 
 impl Sweeper {
-    /// Destroys keys whose day is over and that no pack needs: every copy of what was sealed under them is unreadable
+    /// Destroys keys whose day is over and that no pack needs: every copy of what was encrypted under them is unreadable
     /// then, wherever it is. A key that cannot be destroyed is tried again with the next sweep.
     async fn shred(&self, now: WallTime) -> Result<usize, IndexError> {
         let today = Offset::UTC.to_datetime(now.to_timestamp()).date();
@@ -656,7 +666,7 @@ impl Sweeper {
         &self,
         work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
     ) -> Option<T> {
-        match machine::spawn_blocking(work).await {
+        match platform::spawn_blocking(work).await {
             Ok(Ok(done)) => Some(done),
             Ok(Err(error)) => {
                 error!(%error, "keys whose day is over could not be destroyed and will be tried again");

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::sweep::{Storage, Sweeper};
 use super::*;
+use crate::archive::ReadError;
 use crate::clock::{Clock, SimClock};
 use crate::index::{Change, Index, Reason, SegmentRow};
 use crate::media::{Gap, GapCause};
-use crate::packs::ReadError;
 use crate::units::{PackId, RunId, TICKS_PER_SECOND, TimeRange};
 
 mod clock;
@@ -200,7 +200,7 @@ fn a_full_disk_does_not_pass_over_packs_that_were_not_read_yet() {
 }
 
 #[test]
-fn a_policy_that_cannot_be_kept_is_told_and_the_maximum_wins() {
+fn a_policy_that_cannot_be_kept_is_reported_and_the_maximum_wins() {
     let now = time("2026-03-10T12:00:00Z");
     let a = camera("t/a", DAY, 2 * DAY);
     let old = pack(&a, 1, now.saturating_sub(Ticks90k(DAY)), now.saturating_sub(Ticks90k(DAY - MINUTE)));
@@ -460,7 +460,7 @@ async fn a_store_that_fails_leaves_condemned_rows_for_the_next_sweep() {
     let register = world.index.deletions(&a.key, range).await.unwrap();
     assert_eq!((register[0].packs, register[0].reason, register[0].range), (1, Reason::Expired, range));
     assert_eq!(world.events("pack_deleted").await, 1);
-    assert_eq!(world.sweeper.sweep().await.unwrap(), sweep::Report::default(), "nothing is left to do");
+    assert_eq!(world.sweeper.sweep().await.unwrap(), sweep::SweepReport::default(), "nothing is left to do");
 }
 
 #[tokio::test(start_paused = true)]
@@ -532,6 +532,6 @@ async fn the_sweeper_runs_until_it_is_stopped() {
 #[tokio::test]
 async fn the_disk_says_how_much_is_free() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(crate::machine::free_bytes(dir.path()).unwrap() > 0);
-    assert!(crate::machine::free_bytes(&dir.path().join("missing")).is_err());
+    assert!(crate::platform::free_bytes(dir.path()).unwrap() > 0);
+    assert!(crate::platform::free_bytes(&dir.path().join("missing")).is_err());
 }

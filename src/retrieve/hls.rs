@@ -9,10 +9,10 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::walk::{FootageOf, Step, Walk, for_each_pack};
+use super::walk::{FootageOf, Walk, WalkStep, for_each_pack};
 use super::{Footage, RetrieveError, exactly, within_hours_max};
+use crate::archive::{PackRef, ReadError};
 use crate::pack::{PackTable, reader};
-use crate::packs::{PackRef, ReadError};
 use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 mod cut;
@@ -20,7 +20,7 @@ mod live;
 #[cfg(test)]
 mod tests;
 
-use cut::{Cutter, Segment};
+use cut::{Cutter, HlsSegment};
 pub(super) use live::LiveWindows;
 pub use live::live_playlist;
 
@@ -47,7 +47,7 @@ pub async fn vod_playlist(footage: &Footage, camera: &CameraKey, range: TimeRang
 struct Vod {
     range: TimeRange,
     cutter: Cutter,
-    segments: Vec<Segment>,
+    segments: Vec<HlsSegment>,
 }
 
 impl Vod {
@@ -57,7 +57,7 @@ impl Vod {
         Self { range, cutter: Cutter::new(seconds(4), seconds(8)), segments: Vec::new() }
     }
 
-    fn push(&mut self, table: &PackTable, step: &Step<'_>) {
+    fn push(&mut self, table: &PackTable, step: &WalkStep<'_>) {
         let stamp = &step.entry.stamp;
         if stamp.wall_start >= self.range.end() {
             return;
@@ -74,7 +74,7 @@ impl Vod {
     fn playlist(mut self) -> Option<String> {
         self.segments.extend(self.cutter.finish());
         // A stretch that was over before the range began is not shown, nor is what it was decoded from.
-        let over = |s: &Segment| s.wall_end <= self.range.start();
+        let over = |s: &HlsSegment| s.wall_end <= self.range.start();
         let first_shown = self.segments.iter().position(|s| !over(s))?;
         let stretch = self.segments[..=first_shown].iter().rposition(|s| s.discontinuity).unwrap_or(0);
         let begins = self.segments[stretch..=first_shown].iter().rposition(|s| s.random_access).unwrap_or(0) + stretch;
@@ -104,8 +104,8 @@ fn header(out: &mut String, target_seconds: u64) {
 }
 
 /// No segment's duration, rounded to the nearest second, may exceed it (RFC 8216 §4.3.3.1).
-fn target_seconds<'a>(segments: impl IntoIterator<Item = &'a Segment>) -> u64 {
-    let rounded = |s: &Segment| (s.ticks.0 + TICKS_PER_SECOND / 2).div_euclid(TICKS_PER_SECOND).max(1);
+fn target_seconds<'a>(segments: impl IntoIterator<Item = &'a HlsSegment>) -> u64 {
+    let rounded = |s: &HlsSegment| (s.ticks.0 + TICKS_PER_SECOND / 2).div_euclid(TICKS_PER_SECOND).max(1);
     segments.into_iter().map(rounded).max().unwrap_or(1).unsigned_abs()
 }
 
@@ -118,7 +118,7 @@ enum Maps {
     EachPack,
 }
 
-fn write_segments<'a>(out: &mut String, segments: impl Iterator<Item = &'a Segment>, maps: Maps) {
+fn write_segments<'a>(out: &mut String, segments: impl Iterator<Item = &'a HlsSegment>, maps: Maps) {
     let mut pack: Option<PackId> = None;
     for segment in segments {
         let (first_of_all, new_pack) = (pack.is_none(), pack != Some(segment.pack));
@@ -132,7 +132,7 @@ fn write_segments<'a>(out: &mut String, segments: impl Iterator<Item = &'a Segme
             let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.wall_start));
         }
         pack = Some(segment.pack);
-        let Segment { pack, first, last, .. } = segment;
+        let HlsSegment { pack, first, last, .. } = segment;
         let _ = write!(out, "#EXTINF:{:.6},\n{pack}/{first}-{last}.m4s\n", segment.ticks.as_seconds_f64());
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::{Footage, FootageOf, RetrieveError, exactly, walk, within_hours_max};
-use crate::packs::{PackRef, Packs, ReadError};
+use crate::archive::{Archive, PackRef, ReadError};
 use crate::units::{CameraKey, TimeRange};
 
 mod boxes;
@@ -22,7 +22,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use layout::{Builder, Layout, Next, Part};
+use layout::{Layout, LayoutBuilder, LayoutPart, Next};
 
 pub use super::CLIP_HOURS_MAX;
 
@@ -35,7 +35,7 @@ pub struct Clip {
     etag: String,
     covers: TimeRange,
     picture_size: (u16, u16),
-    packs: Packs,
+    packs: Archive,
 }
 
 impl Clip {
@@ -57,7 +57,7 @@ impl Clip {
     ) -> Result<Arc<Self>, RetrieveError> {
         within_hours_max(range)?;
         footage.known(camera).await?;
-        let (mut builder, mut walk, mut next) = (Builder::new(range), walk::Walk::default(), Next::More);
+        let (mut builder, mut walk, mut next) = (LayoutBuilder::new(range), walk::Walk::default(), Next::More);
         walk::for_each_pack(footage, camera, from, range, |walk::PackRows { pack, rows, table }| {
             for step in walk.steps(&rows, &table) {
                 if next == Next::More {
@@ -71,7 +71,7 @@ impl Clip {
         Ok(Arc::new(Self::from_layout(layout, camera, footage.packs.clone())))
     }
 
-    fn from_layout(mut layout: Layout, camera: &CameraKey, packs: Packs) -> Self {
+    fn from_layout(mut layout: Layout, camera: &CameraKey, packs: Archive) -> Self {
         let boxes::Head { pieces: head, small, bytes: head_bytes } = boxes::head(&mut layout, camera);
         // What the long lists say of the samples follows from which fragments they are of.
         let mut hash = blake3::Hasher::new();
@@ -140,7 +140,7 @@ impl Clip {
 #[derive(Debug)]
 struct Samples {
     packs: Vec<PackRef>,
-    parts: Vec<Part>,
+    parts: Vec<LayoutPart>,
     bytes: u64,
 }
 

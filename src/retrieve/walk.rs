@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use super::{Footage, RetrieveError, overlap};
+use super::{Footage, RetrieveError, select};
+use crate::archive::PackRef;
 use crate::index::SegmentRow;
 use crate::pack::{FragmentEntry, PackTable};
-use crate::packs::PackRef;
 use crate::units::{CameraKey, HoldId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Tables read together, and how often at once: enough to hide a store's latency, few enough for a small machine.
@@ -52,7 +52,7 @@ pub(super) async fn for_each_pack(
     let rows = match from {
         FootageOf::Timeline => {
             let rows = footage.index.segments(camera, wider).await?;
-            overlap::shown_once(&footage.index, &footage.packs, camera, rows).await?
+            select::one_per_instant(&footage.index, &footage.packs, camera, rows).await?
         }
         FootageOf::Run(run) => {
             let rows = footage.index.segments(camera, wider).await?;
@@ -60,7 +60,7 @@ pub(super) async fn for_each_pack(
         }
         FootageOf::Hold(hold) => {
             let rows = footage.index.held_segments(camera, hold, wider).await?;
-            overlap::shown_once(&footage.index, &footage.packs, camera, rows).await?
+            select::one_per_instant(&footage.index, &footage.packs, camera, rows).await?
         }
     };
     let mut packs = stream::iter(by_pack(rows, camera))
@@ -95,7 +95,7 @@ fn by_pack(rows: Vec<SegmentRow>, camera: &CameraKey) -> Vec<(PackRef, Vec<Segme
 
 /// One fragment on the way.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Step<'a> {
+pub(super) struct WalkStep<'a> {
     /// Where it lies in its pack's table.
     pub(super) index: u32,
     /// Its facts.
@@ -121,7 +121,7 @@ struct Last {
 impl Walk {
     /// The fragments of the next pack's rows. The first row of all begins at the random access point that its first
     /// fragment is decoded from; later, fragments that follow a hole are left out up to the next random access point.
-    pub(super) fn steps<'a>(&mut self, rows: &[SegmentRow], table: &'a PackTable) -> Vec<Step<'a>> {
+    pub(super) fn steps<'a>(&mut self, rows: &[SegmentRow], table: &'a PackTable) -> Vec<WalkStep<'a>> {
         let mut steps = Vec::new();
         for row in rows {
             let end = row.first_fragment.saturating_add(row.fragments).min(table.fragments.len() as u32);
@@ -132,14 +132,14 @@ impl Walk {
     }
 
     /// All fragments of the next pack.
-    pub(super) fn table<'a>(&mut self, table: &'a PackTable) -> Vec<Step<'a>> {
+    pub(super) fn table<'a>(&mut self, table: &'a PackTable) -> Vec<WalkStep<'a>> {
         self.admitted(table, 0..table.fragments.len() as u32)
     }
 
-    fn admitted<'a>(&mut self, table: &'a PackTable, indices: Range<u32>) -> Vec<Step<'a>> {
+    fn admitted<'a>(&mut self, table: &'a PackTable, indices: Range<u32>) -> Vec<WalkStep<'a>> {
         let step = |index: u32| {
             let entry = table.fragments[index as usize].as_ref();
-            self.admits(table, index, entry).map(|joined| Step { index, entry, joined })
+            self.admits(table, index, entry).map(|joined| WalkStep { index, entry, joined })
         };
         indices.filter_map(step).collect()
     }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_promises_more_fragments_than_the_table_has_gives_those_there_are() {
+    fn a_row_that_promises_more_fragments_than_the_table_has_yields_those_there_are() {
         let mut recording = Recording::new();
         recording.gop(2);
         let (pack, mut rows) = recording.finish();

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{ScrubError, Scrubber, Verdict};
+use super::{ScrubError, ScrubVerdict, Scrubber};
+use crate::archive::rewrite::Mending;
+use crate::archive::{PackRef, ReadError};
 use crate::event::{Fact, MendSource};
 use crate::index::damage::Lost;
-use crate::index::of_pack::{Rows, lost_with, places_told, rows_without};
+use crate::index::of_pack::{Rows, lost_with, place_changes, rows_without};
 use crate::index::{Change, PackRow, PackState};
 use crate::media::{Gap, GapCause};
-use crate::pack::reader::{self, Checked, Damage, Part};
+use crate::pack::reader::{self, Checked, Damage, PackPart};
 use crate::pack::{FragmentEntry, PackTable};
-use crate::packs::rewrite::Mending;
-use crate::packs::{PackRef, ReadError};
 use crate::units::{FragmentId, TimeRange};
 
 /// Ids named in an event; of more, how many.
@@ -24,20 +24,20 @@ const SEALING_WAITS_MAX: u32 = 60;
 
 impl Scrubber {
     /// Its own bytes are right: what is lost of it lies in other packs, or nothing is.
-    pub(super) async fn sound(&self, row: &PackRow, pack: &PackRef) -> Result<Verdict, ScrubError> {
+    pub(super) async fn sound(&self, row: &PackRow, pack: &PackRef) -> Result<ScrubVerdict, ScrubError> {
         let known = self.index.lost(row.id).await?;
         let refers = !self.index.hosts(row.id).await?.is_empty();
         if known.is_empty() && !refers {
-            return Ok(Verdict::Sound);
+            return Ok(ScrubVerdict::Sound);
         }
         self.packs.forget_table(row.id).await;
         let mut table = self.packs.table(pack).await?;
         let (mut mended, mut adrift) = (None, self.adrift(&table).await?);
         let is_news = |n: &u32| !known.iter().any(|lost| lost.contains(n));
         if !adrift.is_empty() {
-            let _busy = self.spool.busy(row.id).await;
+            let _busy = self.spool.lock_pack(row.id).await;
             if self.index.any_pack(row.id).await?.as_ref() != Some(row) {
-                return Ok(Verdict::NotLookedAt);
+                return Ok(ScrubVerdict::NotLookedAt);
             }
             (mended, adrift) = self.bring_in(row, pack, &table, adrift).await?;
             table = self.packs.table(pack).await?;
@@ -48,12 +48,12 @@ impl Scrubber {
             if !lost_now && mended.is_none() && !known.is_empty() {
                 let places = known.iter().map(|lost| u64::from(lost.end - lost.start)).sum();
                 let what = format!("pack {} of {}: what was lost of it is back", row.id, at(row));
-                self.tell(row, mended_by(row, MendSource::Reappeared, places), &what).await?;
+                self.report(row, mended_by(row, MendSource::Reappeared, places), &what).await?;
             }
             self.note_referrers(row).await?;
         }
         if adrift.is_empty() {
-            return Ok(mended.unwrap_or(Verdict::Sound));
+            return Ok(mended.unwrap_or(ScrubVerdict::Sound));
         }
         let ids = list(adrift.iter().filter_map(|n| table.fragments.get(*n as usize)).map(|entry| entry.id));
         let what = format!("pack {} of {}: no pack has the bytes that it refers to, of {ids}", row.id, at(row));
@@ -63,7 +63,12 @@ impl Scrubber {
     }
 
     /// Holds the pack: nobody else writes it meanwhile.
-    pub(super) async fn mend(&self, row: &PackRow, pack: &PackRef, checked: Checked) -> Result<Verdict, ScrubError> {
+    pub(super) async fn mend(
+        &self,
+        row: &PackRow,
+        pack: &PackRef,
+        checked: Checked,
+    ) -> Result<ScrubVerdict, ScrubError> {
         if let Some(mended) = self.mend_from_spool(row, pack).await? {
             return Ok(mended);
         }
@@ -71,18 +76,18 @@ impl Scrubber {
         let is_it = |table: &PackTable| {
             (table.header.pack, &table.header.camera) == (row.id, &row.camera) && !table.fragments.is_empty()
         };
-        let Checked { table, damages, file_bytes, sealed } = checked;
+        let Checked { table, damages, file_bytes, encrypted } = checked;
         let Some(table) = table.filter(is_it) else {
             let what = damages.first().map_or_else(String::new, |damage| damage.error.to_string());
             return self.lose_all(row, &what).await;
         };
         if table.fragments.len() < indexed {
-            self.packs.read_by(row.id, table.clone(), file_bytes, sealed).await;
+            self.packs.read_by(row.id, table.clone(), file_bytes, encrypted).await;
             return self.cut_short(row, pack, table).await;
         }
-        let of_table = damages.iter().any(|damage| damage.part == Part::Table);
+        let of_table = damages.iter().any(|damage| damage.part == PackPart::Table);
         if of_table {
-            self.packs.read_by(row.id, table.clone(), file_bytes, sealed).await;
+            self.packs.read_by(row.id, table.clone(), file_bytes, encrypted).await;
         }
         let Samples { mending, unreadable } = self.samples_for(row, pack, &table, &damages).await?;
         let lost: BTreeSet<u32> = mending.as_they_are.iter().chain(&unreadable).copied().collect();
@@ -110,8 +115,8 @@ impl Scrubber {
             };
             let what =
                 format!("pack {} of {}: {damaged} places were damaged ({ids}) and are mended {how}", row.id, at(row));
-            self.tell(row, mended_by(row, source, damaged as u64), &what).await?;
-            return Ok(Verdict::Mended(what));
+            self.report(row, mended_by(row, source, damaged as u64), &what).await?;
+            return Ok(ScrubVerdict::Mended(what));
         }
         let ids = list(lost.iter().filter_map(|n| table.fragments.get(*n as usize)).map(|entry| entry.id));
         let what = format!("pack {} of {}: footage is damaged beyond repair, in {ids}", row.id, at(row));
@@ -126,7 +131,7 @@ impl Scrubber {
     }
 
     /// There is no file and no object.
-    pub(super) async fn mend_missing(&self, row: &PackRow, pack: &PackRef) -> Result<Verdict, ScrubError> {
+    pub(super) async fn mend_missing(&self, row: &PackRow, pack: &PackRef) -> Result<ScrubVerdict, ScrubError> {
         match self.mend_from_spool(row, pack).await? {
             Some(mended) => Ok(mended),
             None => self.lose_all(row, "it is not there").await,
@@ -134,7 +139,7 @@ impl Scrubber {
     }
 
     /// By the copy that stayed in the spool when the store had got the pack.
-    async fn mend_from_spool(&self, row: &PackRow, pack: &PackRef) -> Result<Option<Verdict>, ScrubError> {
+    async fn mend_from_spool(&self, row: &PackRow, pack: &PackRef) -> Result<Option<ScrubVerdict>, ScrubError> {
         if row.state != PackState::Stored {
             return Ok(None);
         }
@@ -149,12 +154,12 @@ impl Scrubber {
         }
         let what =
             format!("pack {} of {}: it was damaged or gone, and is mended from the copy in the spool", row.id, at(row));
-        self.tell(row, mended_by(row, MendSource::Spool, 1), &what).await?;
-        Ok(Some(Verdict::Mended(what)))
+        self.report(row, mended_by(row, MendSource::Spool, 1), &what).await?;
+        Ok(Some(ScrubVerdict::Mended(what)))
     }
 
     /// What comes before the first damage is all that can be read: it is a pack by itself, and the rest is lost.
-    async fn cut_short(&self, row: &PackRow, pack: &PackRef, table: PackTable) -> Result<Verdict, ScrubError> {
+    async fn cut_short(&self, row: &PackRow, pack: &PackRef, table: PackTable) -> Result<ScrubVerdict, ScrubError> {
         let draft = self.spool.draft_path(&row.camera, row.id)?;
         let key = self.keys.domain(&row.camera.tenant);
         let bytes = self.packs.write_mended(pack, &table, &Mending::default(), &key, &draft).await?;
@@ -164,7 +169,7 @@ impl Scrubber {
         };
         let end = left.end;
         let gap = Gap { start: end, end: row.end, cause: GapCause::Corrupt, lost_packets: 0 };
-        let mut changes = places_told(&table, bytes);
+        let mut changes = place_changes(&table, bytes);
         changes.push(Change::Damage { pack: row.id, end, lost: Vec::new(), segments, gaps: vec![gap] });
         self.index.write(changes).await?;
         self.note_referrers(row).await?;
@@ -310,7 +315,7 @@ impl Scrubber {
                     at(&row)
                 );
                 let fact = Fact::FootageSharedDamage { pack: row.id, start: row.start, end: row.end };
-                self.tell(&row, fact, &what).await?;
+                self.report(&row, fact, &what).await?;
             }
         }
         Ok(())
@@ -323,11 +328,11 @@ impl Scrubber {
         Ok(seen.chain(lost.iter().map(|lost| lost.end)).max().unwrap_or(0) as usize)
     }
 
-    async fn lose_all(&self, row: &PackRow, what: &str) -> Result<Verdict, ScrubError> {
+    async fn lose_all(&self, row: &PackRow, what: &str) -> Result<ScrubVerdict, ScrubError> {
         let what = format!("pack {} of {}: all of it is lost: {what}", row.id, at(row));
         let segments = self.index.segments_of_pack(row.id).await?;
         if segments.is_empty() {
-            return Ok(Verdict::Lost(what));
+            return Ok(ScrubVerdict::Lost(what));
         }
         let fragments = self.fragments_indexed(row).await? as u32;
         let gap = |range: TimeRange| Gap {
@@ -357,11 +362,11 @@ impl Scrubber {
     }
 
     /// Says so, the first time.
-    async fn lose(&self, row: &PackRow, fact: Fact, what: String, first: bool) -> Result<Verdict, ScrubError> {
+    async fn lose(&self, row: &PackRow, fact: Fact, what: String, first: bool) -> Result<ScrubVerdict, ScrubError> {
         if first {
-            self.tell(row, fact, &what).await?;
+            self.report(row, fact, &what).await?;
         }
-        Ok(Verdict::Lost(what))
+        Ok(ScrubVerdict::Lost(what))
     }
 }
 
@@ -375,8 +380,8 @@ struct Samples {
 
 fn fragment(damage: &Damage) -> Option<u32> {
     match damage.part {
-        Part::Fragment(number) => Some(number),
-        Part::FirstBoxes | Part::Table => None,
+        PackPart::Fragment(number) => Some(number),
+        PackPart::FirstBoxes | PackPart::Table => None,
     }
 }
 
@@ -394,9 +399,9 @@ fn named(table: &PackTable, damages: &[Damage]) -> String {
         .iter()
         .take(NAMED_MAX)
         .map(|damage| match damage.part {
-            Part::FirstBoxes => "its first boxes".to_owned(),
-            Part::Table => "its fragment table".to_owned(),
-            Part::Fragment(n) => {
+            PackPart::FirstBoxes => "its first boxes".to_owned(),
+            PackPart::Table => "its fragment table".to_owned(),
+            PackPart::Fragment(n) => {
                 table.fragments.get(n as usize).map_or_else(String::new, |f| format!("fragment {}", f.id))
             }
         })

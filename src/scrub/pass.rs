@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{ScrubError, Scrubber, Verdict};
+use super::{ScrubError, ScrubVerdict, Scrubber};
+use crate::archive::ReadError;
 use crate::event::words::Language;
 use crate::event::{Event, Fact};
 use crate::index::damage::ScrubRow;
 use crate::index::{Change, PackRow, PackState};
 use crate::pack::PackError;
-use crate::packs::ReadError;
 use crate::store::StoreId;
 use crate::units::{Ticks90k, WallTime};
 
@@ -64,16 +64,16 @@ impl Scrubber {
                 }
                 let verdict = match self.examine(row.id).await {
                     // Its key may come back: nothing is said of it, and the others are looked at.
-                    Err(ScrubError::Read(ReadError::Pack(PackError::Key { .. }))) => Verdict::NotLookedAt,
+                    Err(ScrubError::Read(ReadError::Pack(PackError::Key { .. }))) => ScrubVerdict::NotLookedAt,
                     other => other?,
                 };
                 match verdict {
-                    Verdict::Lost(_) => {
+                    ScrubVerdict::Lost(_) => {
                         lost += 1;
                         lost_in_a_row.push(before);
                     }
                     verdict => {
-                        mended += u64::from(matches!(verdict, Verdict::Mended(_)));
+                        mended += u64::from(matches!(verdict, ScrubVerdict::Mended(_)));
                         lost_in_a_row.clear();
                     }
                 }

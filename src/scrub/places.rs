@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mend::mended_by;
-use super::{ScrubError, Scrubber, Verdict};
+use super::{ScrubError, ScrubVerdict, Scrubber};
+use crate::archive::rewrite::Mending;
+use crate::archive::{PackRef, ReadError};
 use crate::event::MendSource;
 use crate::index::of_pack::refers;
 use crate::index::{Change, PackRow};
 use crate::pack::PackTable;
-use crate::packs::rewrite::Mending;
-use crate::packs::{PackRef, ReadError};
 use crate::units::FragmentId;
 
 impl Scrubber {
@@ -45,7 +45,7 @@ impl Scrubber {
         pack: &PackRef,
         table: &PackTable,
         mut adrift: BTreeSet<u32>,
-    ) -> Result<(Option<Verdict>, BTreeSet<u32>), ScrubError> {
+    ) -> Result<(Option<ScrubVerdict>, BTreeSet<u32>), ScrubError> {
         let mut mending = Mending::default();
         for number in adrift.clone() {
             let Some(entry) = table.fragments.get(number as usize) else { continue };
@@ -89,7 +89,7 @@ impl Scrubber {
             mending.donors.len()
         );
         let fact = mended_by(row, MendSource::OtherPack, mending.donors.len() as u64);
-        self.tell(row, fact, &what).await?;
-        Ok((Some(Verdict::Mended(what)), adrift))
+        self.report(row, fact, &what).await?;
+        Ok((Some(ScrubVerdict::Mended(what)), adrift))
     }
 }

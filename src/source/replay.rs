@@ -24,7 +24,7 @@ use crate::media::{AccessUnit, GapCause, Params, Track};
 use crate::source::{Item, Session, Source, SourceError};
 use crate::units::WallTime;
 
-pub use camera::{Camera, Fault};
+pub use camera::{ReplayCamera, ReplayFault};
 
 /// One line of a script.
 #[derive(Clone, Debug)]
@@ -163,7 +163,7 @@ impl Source for ReplaySource {
                 start,
                 granularity: self.granularity,
                 silence_max: self.silence_max,
-                heard: start.elapsed(),
+                last_data: start.elapsed(),
                 due: Duration::ZERO,
                 alarm: Box::pin(sleep_until(start)),
                 ended: false,
@@ -181,7 +181,7 @@ struct Playback {
     granularity: Duration,
     silence_max: Duration,
     /// When the last access unit was due.
-    heard: Duration,
+    last_data: Duration,
     /// Everything up to here has become due.
     due: Duration,
     alarm: Pin<Box<Sleep>>,
@@ -193,7 +193,7 @@ impl Playback {
         let received = self.clock.read();
         match what {
             What::Unit(unit) => {
-                self.heard = at;
+                self.last_data = at;
                 Ok(Item::AccessUnit(AccessUnit {
                     track: unit.track,
                     timestamp: unit.timestamp,
@@ -245,7 +245,7 @@ impl Stream for Playback {
                 this.ended = true;
                 continue;
             };
-            let silence_ends = this.heard.saturating_add(this.silence_max);
+            let silence_ends = this.last_data.saturating_add(this.silence_max);
             let up_to = at.min(silence_ends);
             if up_to > this.due {
                 // Waking for each access unit would cost a simulated day most of its time.

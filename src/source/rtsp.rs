@@ -21,8 +21,8 @@ mod codec;
 mod description;
 mod direct;
 mod failure;
-mod items;
 mod params;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod watchdog;
@@ -46,8 +46,8 @@ use crate::units::CameraKey;
 
 use direct::{Closing, Learnt};
 use failure::Failures;
-use items::Items;
 use params::Choice;
+use stream::MediaStream;
 
 pub use direct::TlsTrust;
 
@@ -131,7 +131,7 @@ impl RtspSource {
         let Choice { audio, also_offered, .. } = choice;
         let params = Arc::new(Params { video, audio: audio.map(|audio| audio.params) });
         let (clock, silence_max, failures) = (self.clock.clone(), self.config.silence_max, self.failures.clone());
-        let items = Items::new(Box::new(reader), first, params.clone(), clock, silence_max, failures);
+        let items = MediaStream::new(Box::new(reader), first, params.clone(), clock, silence_max, failures);
         Ok(Session { params, also_offered, odd, items: Box::pin(items) })
     }
 

@@ -9,13 +9,13 @@ use tracing::{info, warn};
 
 use super::recover::entries;
 use super::{Spool, SpoolError};
-use crate::machine;
+use crate::platform;
 use crate::units::{CameraKey, PackId};
 
 impl Spool {
     /// The store has acknowledged this pack: its file is a cache from now on.
     pub(crate) fn keep_as_cache(&self, camera: &CameraKey, pack: PackId) -> io::Result<()> {
-        match machine::rename(&self.whole_path(camera, pack), &self.cache_path(camera, pack)) {
+        match platform::rename(&self.whole_path(camera, pack), &self.cache_path(camera, pack)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             renamed => renamed,
         }
@@ -33,7 +33,7 @@ impl Spool {
                 if used <= max {
                     break;
                 }
-                match machine::remove_file(&path) {
+                match platform::remove_file(&path) {
                     Ok(()) => used = used.saturating_sub(bytes),
                     Err(e) => warn!(path = %path.display(), error = %e, "a cached pack could not be removed"),
                 }
@@ -46,7 +46,7 @@ impl Spool {
     /// Bytes that may still be written, after cached packs made room for what is missing to `reserve_bytes`. Blocks.
     pub fn free_bytes(&self, reserve_bytes: u64) -> io::Result<u64> {
         let dir = self.dir();
-        let free = machine::free_bytes(dir)?;
+        let free = platform::free_bytes(dir)?;
         if free >= reserve_bytes {
             return Ok(free);
         }
@@ -55,7 +55,7 @@ impl Spool {
             if free.saturating_add(freed) >= reserve_bytes {
                 break;
             }
-            match machine::remove_file(&path) {
+            match platform::remove_file(&path) {
                 Ok(()) => (freed, packs) = (freed + bytes, packs + 1),
                 Err(e) => warn!(path = %path.display(), error = %e, "a cached pack could not be removed"),
             }
@@ -63,7 +63,7 @@ impl Spool {
         if packs > 0 {
             info!(packs, freed_bytes = freed, "cached packs made room");
         }
-        machine::free_bytes(dir)
+        platform::free_bytes(dir)
     }
 }
 

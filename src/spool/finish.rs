@@ -12,9 +12,9 @@ use tracing::{error, info};
 use super::{Growing, Spool, SpoolError, lock};
 use crate::index::Change;
 use crate::index::of_pack::{Segments, changes_of, rows_of};
-use crate::machine;
 use crate::media::{Gap, GapCause};
 use crate::pack::{PackError, PackHeader, PackTable, reader, writer::PackWriter};
+use crate::platform;
 use crate::units::{CameraKey, WallTime};
 
 /// Bytes of a file written again at a time.
@@ -45,14 +45,14 @@ impl Spool {
             state.table = Some(Arc::new(writer.table().clone()));
             if writer.table().fragments.is_empty() {
                 drop(writer);
-                machine::remove_file(&pack.path).map_err(io)?;
+                platform::remove_file(&pack.path).map_err(io)?;
                 return Ok((None, Vec::new()));
             }
             // A pack whose flush failed may not be what was written to it: it is scanned below like one after a crash.
             if !state.failed {
                 let file = writer.file();
                 let finished = writer.finish().map_err(SpoolError::from);
-                if let Err(e) = finished.and_then(|_| machine::sync_data(&file).map_err(io)) {
+                if let Err(e) = finished.and_then(|_| platform::sync_data(&file).map_err(io)) {
                     state.failed = true;
                     return Err(e);
                 }
@@ -77,7 +77,7 @@ impl Spool {
                 error!(pack = %id, %camera, fragments = before - table.fragments.len(), "a disk that failed to flush lost fragments");
                 let ends =
                     std::mem::take(&mut state.pending).into_iter().filter(|c| matches!(c, Change::EndRun { .. }));
-                state.pending = retell(&table, bytes, &state.segments).into_iter().chain(ends).collect();
+                state.pending = corrections(&table, bytes, &state.segments).into_iter().chain(ends).collect();
                 state.segments.take_changed();
                 state.announced = true;
             }
@@ -86,8 +86,8 @@ impl Spool {
         }
         let bytes = std::fs::metadata(path).map_err(io)?.len();
         if path != &whole {
-            machine::rename(path, &whole).map_err(io)?;
-            machine::sync_folder(&self.folder(camera)).map_err(io)?;
+            platform::rename(path, &whole).map_err(io)?;
+            platform::sync_folder(&self.folder(camera)).map_err(io)?;
         }
         Ok((Some(bytes), pack.take_unflushed(&mut state, bytes)))
     }
@@ -105,7 +105,7 @@ impl Spool {
             return Err(damage.into());
         }
         let Some(table) = scan.table.clone().filter(|table| !table.fragments.is_empty()) else {
-            machine::remove_file(path).map_err(io)?;
+            platform::remove_file(path).map_err(io)?;
             return Ok(None);
         };
         if &table.header.camera != camera {
@@ -123,7 +123,7 @@ impl Spool {
         let file = rewrite(path, unsure_from).map_err(io)?;
         if scan.finished {
             // By whoever wrote the table, who may have ended before it was flushed.
-            machine::sync_data(&file).map_err(io)?;
+            platform::sync_data(&file).map_err(io)?;
             return Ok(Some(table));
         }
         let torn_bytes = scan.file_bytes - scan.whole_bytes;
@@ -133,7 +133,7 @@ impl Spool {
         let writer = PackWriter::resume(path, scan, key)?;
         let file = writer.file();
         writer.finish()?;
-        machine::sync_data(&file).map_err(io)?;
+        platform::sync_data(&file).map_err(io)?;
         Ok(Some(table))
     }
 }
@@ -150,12 +150,12 @@ fn rewrite(path: &Path, from: u64) -> std::io::Result<File> {
             return Ok(file);
         }
         file.seek(SeekFrom::Current(-(taken as i64)))?;
-        machine::write_all(&file, &part[..taken])?;
+        platform::write_all(&file, &part[..taken])?;
     }
 }
 
 /// What the index must learn of a pack that is shorter than it was told: its rows afresh, and a gap for the rest.
-fn retell(table: &PackTable, bytes: u64, told: &Segments) -> Vec<Change> {
+fn corrections(table: &PackTable, bytes: u64, reported: &Segments) -> Vec<Change> {
     let Some(rows) = rows_of(table, bytes) else { return Vec::new() };
     let afresh = changes_of(&rows);
     // It may not have heard of the pack at all: what is forgotten must be known.
@@ -163,14 +163,14 @@ fn retell(table: &PackTable, bytes: u64, told: &Segments) -> Vec<Change> {
     let mut changes: Vec<Change> = known.collect();
     changes.push(Change::Forget { pack: table.header.pack });
     changes.extend(afresh);
-    let end = told.extent().map_or(rows.pack.end, |(_, end)| end);
+    let end = reported.extent().map_or(rows.pack.end, |(_, end)| end);
     changes.push(write_failed(&table.header.camera, rows.pack.end, end));
     changes
 }
 
 /// What the index must learn of a pack of which nothing is left.
-fn lost(pack: &Growing, told: &Segments) -> Vec<Change> {
-    let Some((start, end)) = told.extent() else { return Vec::new() };
+fn lost(pack: &Growing, reported: &Segments) -> Vec<Change> {
+    let Some((start, end)) = reported.extent() else { return Vec::new() };
     let PackHeader { pack: id, camera, run, .. } = &pack.header;
     vec![
         Change::BeginRun { camera: camera.clone(), run: *run, start },
@@ -189,5 +189,5 @@ fn write_failed(camera: &CameraKey, start: WallTime, end: WallTime) -> Change {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
 ) -> Result<T, SpoolError> {
-    machine::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Stopped))
+    platform::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Stopped))
 }

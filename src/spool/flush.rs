@@ -11,13 +11,13 @@ use tracing::{error, warn};
 
 use super::{Delays, Growing, Spool, lock};
 use crate::index::Change;
-use crate::machine;
+use crate::platform;
 
 /// From so many packs on, a flush is one of the whole file system: a flush of each costs a commit of the file system's
 /// journal and of the disk's cache each.
 const FLUSHED_TOGETHER_FROM: usize = 8;
 /// A pack that grew, and what the index shall learn of it once it is flushed.
-struct Grown {
+struct FlushedPack {
     pack: Arc<Growing>,
     changes: Vec<Change>,
     turn: tokio::sync::OwnedMutexGuard<()>,
@@ -33,8 +33,8 @@ struct Flush {
 
 impl Flush {
     fn sync(&self) -> std::io::Result<()> {
-        machine::sync_data(&self.file)?;
-        self.new_in.as_deref().map_or(Ok(()), machine::sync_folder)
+        platform::sync_data(&self.file)?;
+        self.new_in.as_deref().map_or(Ok(()), platform::sync_folder)
     }
 }
 
@@ -49,7 +49,7 @@ impl Spool {
             return;
         }
         let spool = self.clone();
-        let synced = machine::spawn_blocking(move || spool.sync(&files));
+        let synced = platform::spawn_blocking(move || spool.sync(&files));
         // Where the work was cut off, nobody knows which of them were flushed.
         let cut_off = |e: tokio::task::JoinError| {
             let error = e.to_string();
@@ -58,9 +58,9 @@ impl Spool {
         let synced = synced.await.unwrap_or_else(cut_off);
         let mut durable = Vec::with_capacity(synced.len());
         for (grown, outcome) in grown.into_iter().zip(synced) {
-            let Grown { pack, changes, turn } = grown;
+            let FlushedPack { pack, changes, turn } = grown;
             match outcome {
-                Ok(()) => durable.push(Grown { pack, changes, turn }),
+                Ok(()) => durable.push(FlushedPack { pack, changes, turn }),
                 Err(e) => {
                     error!(pack = %pack.header.pack, camera = %pack.header.camera, error = %e, "flush failed: the pack is closed");
                     lock(&pack.state).failed = true;
@@ -71,7 +71,7 @@ impl Spool {
         let changes: Vec<Change> = durable.iter().flat_map(|grown| grown.changes.iter().cloned()).collect();
         if let Err(e) = self.0.index.write(changes).await {
             warn!(error = %e, "the index did not take a flush; it is tried again with the next");
-            for Grown { pack, changes, .. } in durable {
+            for FlushedPack { pack, changes, .. } in durable {
                 pack.give_back(changes);
             }
         }
@@ -93,7 +93,7 @@ impl Spool {
     /// whether it is durable.
     fn sync(&self, files: &[Flush]) -> Vec<std::io::Result<()>> {
         let disk = self.0.disk.get().filter(|_| files.len() >= FLUSHED_TOGETHER_FROM);
-        let flushed = disk.filter(|disk| machine::sync_disk(&disk.folder).is_ok()).map(|disk| disk.device);
+        let flushed = disk.filter(|disk| platform::sync_disk(&disk.folder).is_ok()).map(|disk| disk.device);
         let sync = |flush: &Flush| {
             let together = flushed.is_some_and(|device| flush.file.metadata().is_ok_and(|file| file.dev() == device));
             if !together {
@@ -121,7 +121,7 @@ impl Spool {
 }
 
 /// What is to be flushed of a pack, unless it is being sealed.
-fn flush_of(pack: &Arc<Growing>) -> Option<(Grown, Flush)> {
+fn flush_of(pack: &Arc<Growing>) -> Option<(FlushedPack, Flush)> {
     let turn = pack.turn.clone().try_lock_owned().ok()?;
     let mut state = lock(&pack.state);
     if !state.dirty || state.failed {
@@ -132,5 +132,5 @@ fn flush_of(pack: &Arc<Growing>) -> Option<(Grown, Flush)> {
     let new_in = pack.path.parent().filter(|_| !state.announced).map(Path::to_owned);
     let changes = pack.take_unflushed(&mut state, bytes);
     let waiting = std::mem::take(&mut state.waiting);
-    Some((Grown { pack: pack.clone(), changes, turn }, Flush { file, new_in, waiting }))
+    Some((FlushedPack { pack: pack.clone(), changes, turn }, Flush { file, new_in, waiting }))
 }

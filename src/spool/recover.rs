@@ -9,15 +9,15 @@ use futures::StreamExt;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
-use super::anew::remove_drafts;
 use super::finish::blocking;
+use super::replace::remove_drafts;
 use super::{Spool, SpoolError};
 use crate::event::{Event, Fact};
 use crate::index::of_pack::whole_pack;
 use crate::index::{Change, IndexError, PackRow, PackState};
-use crate::machine;
 use crate::media::{Gap, GapCause};
-use crate::pack::{reader, sealed};
+use crate::pack::{encrypted, reader};
+use crate::platform;
 use crate::units::{CameraId, CameraKey, PackId, TenantId};
 
 /// Packs recovered at a time: most of the work is waiting for the disk to flush, which it does for many at once.
@@ -113,11 +113,11 @@ impl Spool {
             let whole = spool.whole_path(&file.camera, file.pack);
             let io = |source| SpoolError::Io { path: whole.clone(), source };
             if file.path != whole {
-                machine::rename(&file.path, &whole).map_err(io)?;
-                machine::sync_folder(&spool.folder(&file.camera)).map_err(io)?;
+                platform::rename(&file.path, &whole).map_err(io)?;
+                platform::sync_folder(&spool.folder(&file.camera)).map_err(io)?;
             }
             let bytes = std::fs::metadata(&whole).map_err(io)?.len();
-            let key = sealed::key_of(&whole).map_err(io)?;
+            let key = encrypted::key_of(&whole).map_err(io)?;
             Ok(Some((table, bytes, key)))
         })
         .await;
@@ -164,7 +164,7 @@ impl Spool {
                     continue;
                 }
                 match self.0.store.pack_bytes(&row.camera, row.id).await {
-                    Ok(Some(bytes)) => self.tell_stored(&row, bytes).await?,
+                    Ok(Some(bytes)) => self.report_stored(&row, bytes).await?,
                     Ok(None) => {
                         self.lose(&row).await?;
                         lost += 1;
@@ -177,7 +177,7 @@ impl Spool {
     }
 
     /// The crash came between the store's answer and the index.
-    async fn tell_stored(&self, row: &PackRow, bytes: u64) -> Result<(), SpoolError> {
+    async fn report_stored(&self, row: &PackRow, bytes: u64) -> Result<(), SpoolError> {
         let mut changes = Vec::new();
         if row.state == PackState::Open
             && let Some(path) = self.0.store.local_file(&row.camera, row.id)
@@ -185,7 +185,7 @@ impl Spool {
             let vault = self.0.keys.vault().clone();
             let read = move || {
                 let io = |source| SpoolError::Io { path: path.clone(), source };
-                Ok((reader::read_table(&path, &vault)?, sealed::key_of(&path).map_err(io)?))
+                Ok((reader::read_table(&path, &vault)?, encrypted::key_of(&path).map_err(io)?))
             };
             let (table, key) = blocking(read).await?;
             changes = whole_pack(&table, bytes, key);

@@ -1,7 +1,7 @@
 //! Packs that wait their turn: in a store that several gateways share, what another has stored need not be sent.
 //!
 //! A pack of rank 0 goes at once, while it is fresh. Every other waits until somebody has looked whether its footage is
-//! stored ([`crate::twin`]), and goes then, for as long as that look is fresh.
+//! stored ([`crate::redundancy`]), and goes then, for as long as that look is fresh.
 //! Bound: as many as wait for their stores.
 
 use std::path::PathBuf;
@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::anew::remove_if_there;
 use super::finish::blocking;
+use super::replace::remove_if_there;
 use super::{Spool, SpoolError, lock};
-use crate::config::Shared;
+use crate::config::SharedStore;
 use crate::index::{Change, IndexError, PackRow, PackState};
-use crate::machine;
 use crate::pack::PackTable;
+use crate::platform;
 use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
 
 /// For so long at most a pack of rank 0 is fresh after its end, and a look after it was made.
 const FRESH_MAX: Duration = Duration::from_secs(60);
 
 /// Gateways of other ranks wait much longer before they store a pack in another's place.
-fn fresh(shared: &Shared) -> Duration {
+fn fresh(shared: &SharedStore) -> Duration {
     FRESH_MAX.min(shared.wait / 4)
 }
 
@@ -54,7 +54,7 @@ impl Spool {
     /// # Errors
     /// The index refuses where bytes of other packs lie in it.
     pub async fn leave_to_others(&self, pack: &PackRow) -> Result<(), SpoolError> {
-        let _busy = self.busy(pack.id).await;
+        let _busy = self.lock_pack(pack.id).await;
         if self.is_sealed(pack.id).await? {
             self.0.index.write(vec![Change::LeaveToOthers { pack: pack.id }]).await?;
             self.remove_left(pack);
@@ -68,7 +68,7 @@ impl Spool {
     /// # Errors
     /// As [`Spool::leave_to_others`].
     pub async fn replace_by_part(&self, pack: &PackRow, part: &PackTable, draft: PathBuf) -> Result<(), SpoolError> {
-        let _busy = self.busy(pack.id).await;
+        let _busy = self.lock_pack(pack.id).await;
         if !self.is_sealed(pack.id).await? {
             return blocking(move || remove_if_there(&draft)).await;
         }
@@ -90,7 +90,7 @@ impl Spool {
     /// Left behind it would be found by the next start, and looked at like any other.
     fn remove_left(&self, pack: &PackRow) {
         let whole = self.whole_path(&pack.camera, pack.id);
-        if let Err(error) = machine::remove_file(&whole) {
+        if let Err(error) = platform::remove_file(&whole) {
             warn!(path = %whole.display(), %error, "a pack that others stored could not be removed");
         }
     }

@@ -14,13 +14,13 @@ use object_store::{Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, P
 
 use super::identity::{Identity, MARKER};
 use super::local::LocalFolder;
-use super::shape::{Shaper, Way};
+use super::uplink::{SendOptions, Uplink};
 use super::upload::{self, Upload, read_range};
 use super::{Listed, PART_BYTES, PARTS_IN_FLIGHT, StoreError, s3};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{DEFAULT_STORE, SendOrder, Shared, StoreConfig, Verify};
+use crate::config::{DEFAULT_STORE, SendOrder, SharedStore, StoreConfig, Verify};
 use crate::keys::names::Names;
-use crate::machine::Folders;
+use crate::platform::Folders;
 use crate::units::{CameraId, CameraKey, Fingerprint, PackId, StoreUid, TenantId, WallTime};
 
 /// Read back of each pack: its fragment table is there, and most often nothing else.
@@ -34,16 +34,16 @@ pub(super) struct Bucket {
     prefix: Path,
     /// Whether new packs are named so that nothing is told by it.
     opaque: bool,
-    /// For such names. Where a gateway has no keys of sealed packs there are none.
+    /// For such names. Where a gateway has no keys of encrypted packs there are none.
     names: Option<Names>,
     /// Root folder of a store that is a local directory.
     local_root: Option<PathBuf>,
     /// Those of a local directory.
     folders: Arc<Folders>,
-    shaper: Shaper,
+    uplink: Uplink,
     order: SendOrder,
     verify: Verify,
-    shared: Option<Shared>,
+    shared: Option<SharedStore>,
     identity: Identity,
     /// Whether what is in it outlives the process.
     is_kept: bool,
@@ -85,7 +85,7 @@ impl Bucket {
 
     pub(super) fn configured(mut self, config: &StoreConfig, zone: &TimeZone, clock: &Arc<dyn Clock>) -> Self {
         self.name.clone_from(&config.name);
-        self.shaper = Shaper::new(config.caps.clone(), zone.clone(), clock.clone());
+        self.uplink = Uplink::new(config.caps.clone(), zone.clone(), clock.clone());
         (self.order, self.verify, self.opaque) = (config.order, config.verify, config.encrypt);
         self.shared = config.shared;
         self
@@ -106,7 +106,7 @@ impl Bucket {
             names: None,
             local_root: None,
             folders: Arc::default(),
-            shaper: Shaper::new(Vec::new(), TimeZone::UTC, Arc::new(SystemClock::default())),
+            uplink: Uplink::new(Vec::new(), TimeZone::UTC, Arc::new(SystemClock::default())),
             order: SendOrder::default(),
             verify: Verify::default(),
             shared: None,
@@ -128,7 +128,7 @@ impl Bucket {
         self.order
     }
 
-    pub(super) fn shared(&self) -> Option<&Shared> {
+    pub(super) fn shared(&self) -> Option<&SharedStore> {
         self.shared.as_ref()
     }
 
@@ -219,7 +219,7 @@ impl Bucket {
     }
 
     /// Sends a file, whole, and looks at what the store makes of it.
-    pub(super) async fn send(&self, object: &Path, file: &FilePath, way: &Way<'_>) -> Result<(), StoreError> {
+    pub(super) async fn send(&self, object: &Path, file: &FilePath, way: &SendOptions<'_>) -> Result<(), StoreError> {
         let io = |source| StoreError::Io { path: file.to_owned(), source };
         let bytes = std::fs::metadata(file).map_err(io)?.len();
         self.send_bytes(object, file, way, bytes).await.map_err(|e| match e {
@@ -229,9 +229,15 @@ impl Bucket {
         self.compare(object, file, bytes).await
     }
 
-    async fn send_bytes(&self, object: &Path, file: &FilePath, way: &Way<'_>, bytes: u64) -> Result<(), StoreError> {
+    async fn send_bytes(
+        &self,
+        object: &Path,
+        file: &FilePath,
+        way: &SendOptions<'_>,
+        bytes: u64,
+    ) -> Result<(), StoreError> {
         if bytes <= PART_BYTES as u64 {
-            self.shaper.pay_on(bytes, way).await?;
+            self.uplink.pay_on(bytes, way).await?;
             let all = read_range(file.to_owned(), 0, bytes).await?;
             self.objects.put(object, PutPayload::from(all)).await?;
             return Ok(());
@@ -239,16 +245,22 @@ impl Bucket {
         let Some(parts) = &self.parts else {
             return self.send_at_once(object, file, way, bytes).await;
         };
-        let (store, parts, shaper) = (self.name.as_str(), &**parts, &self.shaper);
-        Upload { store, parts, shaper, way, object, file, bytes }.run().await
+        let (store, parts, uplink) = (self.name.as_str(), &**parts, &self.uplink);
+        Upload { store, parts, uplink, way, object, file, bytes }.run().await
     }
 
     /// Where uploads cannot be resumed: what fails is given up, and sent again from its beginning.
-    async fn send_at_once(&self, object: &Path, file: &FilePath, way: &Way<'_>, bytes: u64) -> Result<(), StoreError> {
+    async fn send_at_once(
+        &self,
+        object: &Path,
+        file: &FilePath,
+        way: &SendOptions<'_>,
+        bytes: u64,
+    ) -> Result<(), StoreError> {
         let mut parts = WriteMultipart::new_with_chunk_size(self.objects.put_multipart(object).await?, PART_BYTES);
         for start in (0..bytes).step_by(PART_BYTES) {
             let part = (bytes - start).min(PART_BYTES as u64);
-            let ready = match self.shaper.pay_on(part, way).await {
+            let ready = match self.uplink.pay_on(part, way).await {
                 Ok(()) => parts.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(StoreError::Request),
                 Err(e) => Err(e),
             };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::fault::{Between, Call, Decide, Fault, Op};
+use super::fault::{Decide, FaultyStore, Op, StoreCall, StoreFault};
 
 /// Counts of each operation; cheap to clone, all clones count together.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +17,8 @@ struct Inner {
 
 impl Counts {
     /// A store whose calls are counted here.
-    pub fn of<S>(&self, store: S) -> Between<S> {
-        Between::new(store, self.clone())
+    pub fn of<S>(&self, store: S) -> FaultyStore<S> {
+        FaultyStore::new(store, self.clone())
     }
 
     /// Calls of an operation so far.
@@ -45,15 +45,15 @@ impl Counts {
     }
 
     /// Counts a call.
-    pub fn add(&self, call: &Call<'_>) {
+    pub fn add(&self, call: &StoreCall<'_>) {
         self.0.calls[call.op as usize].fetch_add(1, Ordering::SeqCst);
         self.0.sent_bytes.fetch_add(call.bytes, Ordering::SeqCst);
     }
 }
 
 impl Decide for Counts {
-    fn decide(&self, call: &Call<'_>) -> Fault {
+    fn decide(&self, call: &StoreCall<'_>) -> StoreFault {
         self.add(call);
-        Fault::NONE
+        StoreFault::NONE
     }
 }

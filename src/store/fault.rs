@@ -60,7 +60,7 @@ impl Op {
 
 /// A call about to be made.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub struct StoreCall<'a> {
     /// What is asked.
     pub op: Op,
     /// Of which object, or under which prefix.
@@ -73,7 +73,7 @@ pub struct Call<'a> {
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fault {
+pub struct StoreFault {
     /// Waited before anything else.
     pub delay: Duration,
     /// The store refuses and does nothing.
@@ -95,10 +95,10 @@ pub enum Refusal {
     Forbidden,
 }
 
-impl Fault {
+impl StoreFault {
     /// Nothing happens to the call.
-    pub const NONE: Fault =
-        Fault { delay: Duration::ZERO, refuse: None, lose_answer: false, cut_body: None, flip_at: None };
+    pub const NONE: StoreFault =
+        StoreFault { delay: Duration::ZERO, refuse: None, lose_answer: false, cut_body: None, flip_at: None };
 
     /// Refused, as by a store that is away.
     pub fn refused() -> Self {
@@ -114,42 +114,46 @@ impl Fault {
 /// Decides what becomes of each call.
 pub trait Decide: Send + Sync + 'static {
     /// This call is about to be made.
-    fn decide(&self, call: &Call<'_>) -> Fault;
+    fn decide(&self, call: &StoreCall<'_>) -> StoreFault;
 }
 
-impl<F: Fn(&Call<'_>) -> Fault + Send + Sync + 'static> Decide for F {
-    fn decide(&self, call: &Call<'_>) -> Fault {
+impl<F: Fn(&StoreCall<'_>) -> StoreFault + Send + Sync + 'static> Decide for F {
+    fn decide(&self, call: &StoreCall<'_>) -> StoreFault {
         self(call)
     }
 }
 
 /// A store, and who is between.
-pub struct Between<S> {
+pub struct FaultyStore<S> {
     inner: Arc<S>,
     decide: Arc<dyn Decide>,
 }
 
-impl<S> Between<S> {
+impl<S> FaultyStore<S> {
     /// Puts somebody in front of a store.
     pub fn new(inner: S, decide: impl Decide) -> Self {
         Self { inner: Arc::new(inner), decide: Arc::new(decide) }
     }
 
-    async fn through<T>(&self, call: Call<'_>, answer: impl Future<Output = Result<T>>) -> Result<(T, Fault)> {
+    async fn through<T>(
+        &self,
+        call: StoreCall<'_>,
+        answer: impl Future<Output = Result<T>>,
+    ) -> Result<(T, StoreFault)> {
         let fault = enter(&*self.decide, &call).await?;
         let answer = answer.await?;
         if fault.lose_answer { Err(lost(call.location)) } else { Ok((answer, fault)) }
     }
 
     /// What is sent, as it arrives.
-    async fn sent(&self, call: Call<'_>, payload: PutPayload) -> Result<(PutPayload, bool)> {
+    async fn sent(&self, call: StoreCall<'_>, payload: PutPayload) -> Result<(PutPayload, bool)> {
         let fault = enter(&*self.decide, &call).await?;
         Ok((altered(payload, &fault), fault.lose_answer))
     }
 }
 
 /// The delay, then the refusal.
-async fn enter(decide: &dyn Decide, call: &Call<'_>) -> Result<Fault> {
+async fn enter(decide: &dyn Decide, call: &StoreCall<'_>) -> Result<StoreFault> {
     let fault = decide.decide(call);
     if !fault.delay.is_zero() {
         tokio::time::sleep(fault.delay).await;
@@ -178,7 +182,7 @@ fn flipped(bytes: &Bytes, at: usize) -> Bytes {
     changed.freeze()
 }
 
-fn altered(payload: PutPayload, fault: &Fault) -> PutPayload {
+fn altered(payload: PutPayload, fault: &StoreFault) -> PutPayload {
     match fault.flip_at {
         Some(at) => PutPayload::from(flipped(&Bytes::from(payload), usize::try_from(at).unwrap_or(usize::MAX))),
         None => payload,
@@ -186,7 +190,7 @@ fn altered(payload: PutPayload, fault: &Fault) -> PutPayload {
 }
 
 /// A body as the fault leaves it.
-fn body(got: GetResult, fault: Fault) -> GetResult {
+fn body(got: GetResult, fault: StoreFault) -> GetResult {
     if fault.cut_body.is_none() && fault.flip_at.is_none() {
         return got;
     }
@@ -216,26 +220,26 @@ fn body(got: GetResult, fault: Fault) -> GetResult {
     GetResult { payload: GetResultPayload::Stream(pieces.boxed()), meta, range, attributes, extensions }
 }
 
-impl<S> fmt::Debug for Between<S> {
+impl<S> fmt::Debug for FaultyStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Between")
+        f.write_str("FaultyStore")
     }
 }
 
-impl<S: ObjectStore> fmt::Display for Between<S> {
+impl<S: ObjectStore> fmt::Display for FaultyStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Between({})", self.inner)
+        write!(f, "FaultyStore({})", self.inner)
     }
 }
 
-fn call(op: Op, location: &Path) -> Call<'_> {
-    Call { op, location, bytes: 0, part: None }
+fn call(op: Op, location: &Path) -> StoreCall<'_> {
+    StoreCall { op, location, bytes: 0, part: None }
 }
 
 #[async_trait]
-impl<S: ObjectStore> ObjectStore for Between<S> {
+impl<S: ObjectStore> ObjectStore for FaultyStore<S> {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        let asked = Call { bytes: payload.content_length() as u64, ..call(Op::Put, location) };
+        let asked = StoreCall { bytes: payload.content_length() as u64, ..call(Op::Put, location) };
         let (payload, lose) = self.sent(asked, payload).await?;
         let done = self.inner.put_opts(location, payload, opts).await?;
         if lose { Err(lost(location)) } else { Ok(done) }
@@ -297,13 +301,14 @@ impl<S: ObjectStore> ObjectStore for Between<S> {
 }
 
 #[async_trait]
-impl<S: MultipartStore> MultipartStore for Between<S> {
+impl<S: MultipartStore> MultipartStore for FaultyStore<S> {
     async fn create_multipart(&self, path: &Path) -> Result<MultipartId> {
         Ok(self.through(call(Op::Create, path), self.inner.create_multipart(path)).await?.0)
     }
 
     async fn put_part(&self, path: &Path, id: &MultipartId, part_idx: usize, data: PutPayload) -> Result<PartId> {
-        let asked = Call { op: Op::Part, location: path, bytes: data.content_length() as u64, part: Some(part_idx) };
+        let asked =
+            StoreCall { op: Op::Part, location: path, bytes: data.content_length() as u64, part: Some(part_idx) };
         let (data, lose) = self.sent(asked, data).await?;
         let part = self.inner.put_part(path, id, part_idx, data).await?;
         if lose { Err(lost(path)) } else { Ok(part) }
@@ -337,13 +342,14 @@ impl MultipartUpload for Upload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         let (decide, location, part) = (self.decide.clone(), self.location.clone(), self.parts);
         self.parts += 1;
-        let asked = Call { op: Op::Part, location: &location, bytes: data.content_length() as u64, part: Some(part) };
+        let asked =
+            StoreCall { op: Op::Part, location: &location, bytes: data.content_length() as u64, part: Some(part) };
         // The inner store numbers its parts as they are handed over, so the decision comes first.
         let fault = decide.decide(&asked);
         let sent = self.inner.put_part(altered(data, &fault));
         async move {
-            let asked = Call { op: Op::Part, location: &location, bytes: 0, part: Some(part) };
-            enter(&move |_: &Call<'_>| fault, &asked).await?;
+            let asked = StoreCall { op: Op::Part, location: &location, bytes: 0, part: Some(part) };
+            enter(&move |_: &StoreCall<'_>| fault, &asked).await?;
             sent.await?;
             if fault.lose_answer { Err(lost(&location)) } else { Ok(()) }
         }
@@ -374,24 +380,26 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_refused_is_not_done_and_what_lost_its_answer_is() {
-        let refusing = Between::new(InMemory::new(), |call: &Call<'_>| match call.op {
-            Op::Put => Fault::refused(),
-            _ => Fault::NONE,
+        let refusing = FaultyStore::new(InMemory::new(), |call: &StoreCall<'_>| match call.op {
+            Op::Put => StoreFault::refused(),
+            _ => StoreFault::NONE,
         });
         refusing.put(&at(), "x".into()).await.expect_err("it is refused");
         assert!(matches!(refusing.head(&at()).await, Err(Error::NotFound { .. })));
 
-        let forgetful =
-            Between::new(InMemory::new(), |call: &Call<'_>| Fault { lose_answer: call.op == Op::Put, ..Fault::NONE });
+        let forgetful = FaultyStore::new(InMemory::new(), |call: &StoreCall<'_>| StoreFault {
+            lose_answer: call.op == Op::Put,
+            ..StoreFault::NONE
+        });
         forgetful.put(&at(), "x".into()).await.expect_err("the answer is lost");
         assert_eq!(forgetful.head(&at()).await.unwrap().size, 1);
     }
 
     #[tokio::test]
     async fn a_body_breaks_off_and_a_bit_flips_where_the_fault_says() {
-        let store = Between::new(InMemory::new(), |call: &Call<'_>| match call.op {
-            Op::Put => Fault { flip_at: Some(1), ..Fault::NONE },
-            _ => Fault { cut_body: Some(3), ..Fault::NONE },
+        let store = FaultyStore::new(InMemory::new(), |call: &StoreCall<'_>| match call.op {
+            Op::Put => StoreFault { flip_at: Some(1), ..StoreFault::NONE },
+            _ => StoreFault { cut_body: Some(3), ..StoreFault::NONE },
         });
         store.put(&at(), "abc".into()).await.unwrap();
         assert_eq!(store.get(&at()).await.unwrap().bytes().await.unwrap(), "acc");
@@ -402,7 +410,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_delay_is_waited_on_the_clock_that_tests_pause() {
-        let store = Between::new(InMemory::new(), |_: &Call<'_>| Fault::delayed(Duration::from_secs(2)));
+        let store = FaultyStore::new(InMemory::new(), |_: &StoreCall<'_>| StoreFault::delayed(Duration::from_secs(2)));
         let before = tokio::time::Instant::now();
         store.put(&at(), "x".into()).await.unwrap();
         assert_eq!(before.elapsed(), Duration::from_secs(2));

@@ -14,7 +14,7 @@ use object_store::{Error, GetOptions, ObjectStoreExt, PutMode, PutOptions, PutPa
 use super::bucket::Bucket;
 use super::s3::without_secrets;
 use crate::clock::Clock;
-use crate::machine;
+use crate::platform;
 use crate::units::{TICKS_PER_SECOND, WallTime};
 
 /// A clock that differs by more is said; S3 refuses signatures at 15 min.
@@ -26,18 +26,18 @@ const RANGE: std::ops::Range<u64> = 10..16;
 
 /// What a store answered.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct ProbeReport {
     /// Its name in the configuration.
     pub store: String,
     /// What was found out, in the order of asking; empty only when nothing could be asked.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ProbeFinding>,
 }
 
 /// One thing that was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct ProbeFinding {
     /// How bad it is.
-    pub verdict: Verdict,
+    pub verdict: ProbeVerdict,
     /// For people: what was asked, what came, and what that means.
     pub what: String,
     /// What is deleted stays readable there.
@@ -46,7 +46,7 @@ pub struct Finding {
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum ProbeVerdict {
     /// As it should be.
     Good,
     /// Vigie runs; something is lost that the text names.
@@ -57,50 +57,50 @@ pub enum Verdict {
     Refused,
 }
 
-impl Report {
+impl ProbeReport {
     /// The worst of it.
-    pub fn verdict(&self) -> Verdict {
-        self.findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Away)
+    pub fn verdict(&self) -> ProbeVerdict {
+        self.findings.iter().map(|finding| finding.verdict).max().unwrap_or(ProbeVerdict::Away)
     }
 
     /// What is not as it should be.
-    pub fn complaints(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|finding| finding.verdict != Verdict::Good)
+    pub fn complaints(&self) -> impl Iterator<Item = &ProbeFinding> {
+        self.findings.iter().filter(|finding| finding.verdict != ProbeVerdict::Good)
     }
 
-    fn add(&mut self, verdict: Verdict, what: impl Into<String>) {
-        self.findings.push(Finding { verdict, what: what.into(), is_versioned: false });
+    fn add(&mut self, verdict: ProbeVerdict, what: impl Into<String>) {
+        self.findings.push(ProbeFinding { verdict, what: what.into(), is_versioned: false });
     }
 
     /// A request failed that Vigie cannot do without.
     fn failed(&mut self, asked: &str, error: Error) {
         let (verdict, means) = match &error {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-                (Verdict::Refused, "see to the access key and to what it may do; packs wait in the spool")
+                (ProbeVerdict::Refused, "see to the access key and to what it may do; packs wait in the spool")
             }
-            Error::NotFound { .. } => (Verdict::Refused, "see that the bucket exists; packs wait in the spool"),
-            _ => (Verdict::Away, "packs wait in the spool"),
+            Error::NotFound { .. } => (ProbeVerdict::Refused, "see that the bucket exists; packs wait in the spool"),
+            _ => (ProbeVerdict::Away, "packs wait in the spool"),
         };
         self.add(verdict, format!("{asked}: {}: {means}", without_secrets(error)));
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for ProbeFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self.verdict {
-            Verdict::Good => "good",
-            Verdict::Lacking => "lacking",
-            Verdict::Away => "away",
-            Verdict::Refused => "refused",
+            ProbeVerdict::Good => "good",
+            ProbeVerdict::Lacking => "lacking",
+            ProbeVerdict::Away => "away",
+            ProbeVerdict::Refused => "refused",
         };
         write!(f, "{verdict}: {}", self.what)
     }
 }
 
 /// Asks for everything, one after the other.
-pub(super) async fn run(bucket: &Bucket, clock: &dyn Clock) -> Report {
-    let mut report = Report { store: bucket.name().to_owned(), findings: Vec::new() };
-    let name = format!("vigie-trial-{:016x}", machine::random::<u64>());
+pub(super) async fn run(bucket: &Bucket, clock: &dyn Clock) -> ProbeReport {
+    let mut report = ProbeReport { store: bucket.name().to_owned(), findings: Vec::new() };
+    let name = format!("vigie-trial-{:016x}", platform::random::<u64>());
     let object = bucket.prefix().clone().join(name.as_str());
     if write(bucket, &object, &mut report).await {
         read(bucket, &object, clock, &mut report).await;
@@ -111,7 +111,7 @@ pub(super) async fn run(bucket: &Bucket, clock: &dyn Clock) -> Report {
     report
 }
 
-async fn write(bucket: &Bucket, object: &Path, report: &mut Report) -> bool {
+async fn write(bucket: &Bucket, object: &Path, report: &mut ProbeReport) -> bool {
     let create = || PutOptions { mode: PutMode::Create, ..Default::default() };
     let put = |options| bucket.objects().put_opts(object, PutPayload::from_static(CONTENT), options);
     let lacking = "conditional put: two gateways on one store could overwrite one another's objects";
@@ -121,18 +121,22 @@ async fn write(bucket: &Bucket, object: &Path, report: &mut Report) -> bool {
     if version.is_some() {
         let what = "the bucket keeps versions: what Vigie deletes stays readable there, longer than the law allows; turn \
                     versioning off and remove the old versions, or have them expire by a lifecycle rule";
-        report.findings.push(Finding { verdict: Verdict::Refused, what: what.to_owned(), is_versioned: true });
+        report.findings.push(ProbeFinding {
+            verdict: ProbeVerdict::Refused,
+            what: what.to_owned(),
+            is_versioned: true,
+        });
     }
     match first {
         Ok(_) => match put(create()).await {
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
-                report.add(Verdict::Good, "write, conditional put");
+                report.add(ProbeVerdict::Good, "write, conditional put");
             }
-            Ok(_) => report.add(Verdict::Lacking, format!("{lacking} (an object that exists was replaced)")),
-            Err(e) => report.add(Verdict::Lacking, format!("{lacking} ({})", without_secrets(e))),
+            Ok(_) => report.add(ProbeVerdict::Lacking, format!("{lacking} (an object that exists was replaced)")),
+            Err(e) => report.add(ProbeVerdict::Lacking, format!("{lacking} ({})", without_secrets(e))),
         },
         Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => match put(PutOptions::default()).await {
-            Ok(_) => report.add(Verdict::Lacking, lacking),
+            Ok(_) => report.add(ProbeVerdict::Lacking, lacking),
             Err(e) => {
                 report.failed("write", e);
                 return false;
@@ -146,7 +150,7 @@ async fn write(bucket: &Bucket, object: &Path, report: &mut Report) -> bool {
     true
 }
 
-async fn read(bucket: &Bucket, object: &Path, clock: &dyn Clock, report: &mut Report) {
+async fn read(bucket: &Bucket, object: &Path, clock: &dyn Clock, report: &mut ProbeReport) {
     let options = GetOptions { range: Some(RANGE.into()), ..Default::default() };
     let got = match bucket.objects().get_opts(object, options).await {
         Ok(got) => got,
@@ -156,23 +160,23 @@ async fn read(bucket: &Bucket, object: &Path, clock: &dyn Clock, report: &mut Re
     let ranges = "ranges: each clip would fetch whole packs, or none at all";
     match got.bytes().await {
         Ok(bytes) if bytes == CONTENT[RANGE.start as usize..RANGE.end as usize] => {
-            report.add(Verdict::Good, "read, ranges");
+            report.add(ProbeVerdict::Good, "read, ranges");
         }
-        Ok(bytes) => report.add(Verdict::Lacking, format!("{ranges} ({} bytes came for 6)", bytes.len())),
-        Err(e) => report.add(Verdict::Lacking, format!("{ranges} ({})", without_secrets(e))),
+        Ok(bytes) => report.add(ProbeVerdict::Lacking, format!("{ranges} ({} bytes came for 6)", bytes.len())),
+        Err(e) => report.add(ProbeVerdict::Lacking, format!("{ranges} ({})", without_secrets(e))),
     }
     let skew_s = (clock.wall().0 - modified.0) / TICKS_PER_SECOND;
     if skew_s.unsigned_abs() > SKEW_MAX.as_secs() {
         let means = "S3 refuses requests at 900 s: see to the time service of both machines";
         let side = if skew_s > 0 { "behind" } else { "ahead of" };
         let apart = skew_s.unsigned_abs();
-        report.add(Verdict::Lacking, format!("clock: the store's is {apart} s {side} this machine's: {means}"));
+        report.add(ProbeVerdict::Lacking, format!("clock: the store's is {apart} s {side} this machine's: {means}"));
     } else {
-        report.add(Verdict::Good, "clock");
+        report.add(ProbeVerdict::Good, "clock");
     }
 }
 
-async fn list(bucket: &Bucket, object: &Path, report: &mut Report) {
+async fn list(bucket: &Bucket, object: &Path, report: &mut ProbeReport) {
     let prefix = (!bucket.prefix().as_ref().is_empty()).then(|| bucket.prefix());
     // The offset keeps a bucket of millions from being listed.
     let before = Path::from(object.as_ref().trim_end_matches(|c: char| c.is_ascii_hexdigit()));
@@ -180,17 +184,17 @@ async fn list(bucket: &Bucket, object: &Path, report: &mut Report) {
     let means = "fsck, rebuild-index and a second gateway cannot see what is stored";
     loop {
         match names.try_next().await {
-            Ok(Some(meta)) if meta.location == *object => return report.add(Verdict::Good, "list"),
+            Ok(Some(meta)) if meta.location == *object => return report.add(ProbeVerdict::Good, "list"),
             Ok(Some(meta)) if meta.location.as_ref() < object.as_ref() => {}
-            Ok(_) => return report.add(Verdict::Lacking, format!("list: what was put is not listed: {means}")),
-            Err(e) => return report.add(Verdict::Lacking, format!("list: {}: {means}", without_secrets(e))),
+            Ok(_) => return report.add(ProbeVerdict::Lacking, format!("list: what was put is not listed: {means}")),
+            Err(e) => return report.add(ProbeVerdict::Lacking, format!("list: {}: {means}", without_secrets(e))),
         }
     }
 }
 
-async fn multipart(bucket: &Bucket, object: &Path, report: &mut Report) {
+async fn multipart(bucket: &Bucket, object: &Path, report: &mut ProbeReport) {
     let Some(parts) = bucket.parts() else {
-        return report.add(Verdict::Good, "a local directory: packs are moved or copied into it");
+        return report.add(ProbeVerdict::Good, "a local directory: packs are moved or copied into it");
     };
     let trial = async {
         let id = parts.create_multipart(object).await?;
@@ -205,23 +209,23 @@ async fn multipart(bucket: &Bucket, object: &Path, report: &mut Report) {
     // It may or may not have come into being.
     let _ = bucket.objects().delete(object).await;
     match outcome {
-        Ok(size) if size == CONTENT.len() as u64 => report.add(Verdict::Good, "multipart"),
-        Ok(size) => report.add(Verdict::Refused, format!("multipart: {size} bytes came of {}", CONTENT.len())),
+        Ok(size) if size == CONTENT.len() as u64 => report.add(ProbeVerdict::Good, "multipart"),
+        Ok(size) => report.add(ProbeVerdict::Refused, format!("multipart: {size} bytes came of {}", CONTENT.len())),
         Err(e) => {
             let means = "packs of more than 8 MiB cannot be stored: set pack_mib_max = 8";
-            report.add(Verdict::Lacking, format!("multipart: {}: {means}", without_secrets(e)));
+            report.add(ProbeVerdict::Lacking, format!("multipart: {}: {means}", without_secrets(e)));
         }
     }
 }
 
-async fn delete(bucket: &Bucket, object: &Path, report: &mut Report) {
+async fn delete(bucket: &Bucket, object: &Path, report: &mut ProbeReport) {
     let means = "footage cannot be destroyed in time, which the law demands: allow it, or use another store";
     match bucket.objects().delete(object).await {
         Ok(()) => match bucket.objects().head(object).await {
-            Err(Error::NotFound { .. }) => report.add(Verdict::Good, "delete"),
-            Ok(_) => report.add(Verdict::Refused, format!("delete: what was deleted is still there: {means}")),
+            Err(Error::NotFound { .. }) => report.add(ProbeVerdict::Good, "delete"),
+            Ok(_) => report.add(ProbeVerdict::Refused, format!("delete: what was deleted is still there: {means}")),
             Err(e) => report.failed("look for what was deleted", e),
         },
-        Err(e) => report.add(Verdict::Refused, format!("delete: {}: {means}", without_secrets(e))),
+        Err(e) => report.add(ProbeVerdict::Refused, format!("delete: {}: {means}", without_secrets(e))),
     }
 }

@@ -19,9 +19,9 @@ use object_store::{MultipartId, PutPayload};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::shape::{Shaper, Way};
+use super::uplink::{SendOptions, Uplink};
 use super::{PART_BYTES, PARTS_IN_FLIGHT, StoreError};
-use crate::machine;
+use crate::platform;
 
 /// Longest note that is read: an id and 128 parts of 8 MiB with their checksums take a hundredth of it.
 const NOTE_BYTES_MAX: u64 = 4 << 20;
@@ -57,8 +57,8 @@ pub fn note_path(file: &FilePath) -> PathBuf {
 pub(super) struct Upload<'a> {
     pub(super) store: &'a str,
     pub(super) parts: &'a dyn MultipartStore,
-    pub(super) shaper: &'a Shaper,
-    pub(super) way: &'a Way<'a>,
+    pub(super) uplink: &'a Uplink,
+    pub(super) way: &'a SendOptions<'a>,
     pub(super) object: &'a Path,
     pub(super) file: &'a FilePath,
     pub(super) bytes: u64,
@@ -133,7 +133,7 @@ impl Upload<'_> {
         }
         let file = File::options().write(true).open(note).map_err(self.io())?;
         // A torn last line would spoil the next.
-        machine::set_len(&file, whole).map_err(self.io())?;
+        platform::set_len(&file, whole).map_err(self.io())?;
         (&file).seek(SeekFrom::End(0)).map_err(self.io())?;
         let mut parts = vec![None; self.part_count()];
         for line in done {
@@ -158,10 +158,10 @@ impl Upload<'_> {
         };
         let written = || {
             remove(note)?;
-            let file = machine::create_new(note)?;
-            machine::write_all(&file, &line(&begun))?;
-            machine::sync_data(&file)?;
-            machine::sync_name(note)?;
+            let file = platform::create_new(note)?;
+            platform::write_all(&file, &line(&begun))?;
+            platform::sync_data(&file)?;
+            platform::sync_name(note)?;
             Ok(file)
         };
         match written() {
@@ -183,13 +183,13 @@ impl Upload<'_> {
     async fn send(&self, running: &Running, part: usize) -> Result<PartId, StoreError> {
         let start = part as u64 * PART_BYTES as u64;
         let bytes = (self.bytes - start).min(PART_BYTES as u64);
-        self.shaper.pay_on(bytes, self.way).await?;
+        self.uplink.pay_on(bytes, self.way).await?;
         let data = read_range(self.file.to_owned(), start, bytes).await?;
         let id = self.parts.put_part(self.object, &running.id, part, PutPayload::from(data)).await?;
         let done = line(&Done { part, id: id.content_id.clone() });
         let noted = {
             let note = running.note.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            machine::write_all(&note, &done)
+            platform::write_all(&note, &done)
         };
         // Only a later interruption would miss it.
         if let Err(error) = noted {
@@ -254,7 +254,7 @@ fn read(note: &FilePath) -> std::io::Result<Option<(Begun, Vec<Done>, u64)>> {
 }
 
 fn remove(path: &FilePath) -> std::io::Result<()> {
-    match machine::remove_file(path) {
+    match platform::remove_file(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
@@ -263,7 +263,7 @@ fn remove(path: &FilePath) -> std::io::Result<()> {
 /// Some bytes of a file.
 pub(super) async fn read_range(path: PathBuf, start: u64, bytes: u64) -> Result<Bytes, StoreError> {
     let at = path.clone();
-    let read = machine::spawn_blocking(move || {
+    let read = platform::spawn_blocking(move || {
         let mut file = File::open(&path)?;
         file.seek(SeekFrom::Start(start))?;
         let mut buffer = vec![0; bytes as usize];

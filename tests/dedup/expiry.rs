@@ -12,7 +12,7 @@ use crate::rig::{DAY, NOON, Options, Rig, at, bytes_of};
 const TENANTS: [(&str, i64); 3] = [("a/gate", 1), ("b/gate", 3), ("c/gate", 7)];
 
 fn three_tenants(dedup: bool, elsewhere: bool) -> Options {
-    Options { cameras: TENANTS.to_vec(), sharing: vec!["a", "b", "c"], dedup, elsewhere, sealed: false }
+    Options { cameras: TENANTS.to_vec(), sharing: vec!["a", "b", "c"], dedup, elsewhere, encrypted: false }
 }
 
 #[tokio::test(start_paused = true)]
@@ -31,8 +31,8 @@ async fn the_same_holds_in_encrypted_stores() {
     three_policies(true, true).await;
 }
 
-async fn three_policies(elsewhere: bool, sealed: bool) {
-    let mut rig = Rig::new(Options { sealed, ..three_tenants(true, elsewhere) }).await;
+async fn three_policies(elsewhere: bool, encrypted: bool) {
+    let mut rig = Rig::new(Options { encrypted, ..three_tenants(true, elsewhere) }).await;
     let mut plain = Rig::new(three_tenants(false, elsewhere)).await;
     // Packs of the three are cut at other times, and each was away for a while.
     for rig in [&mut rig, &mut plain] {
@@ -108,7 +108,7 @@ async fn check(recordings: Vec<Recorded>, lives: [i64; 3]) {
         sharing: vec!["a", "b", "c"],
         dedup,
         elsewhere: false,
-        sealed: false,
+        encrypted: false,
     };
     let (mut rig, mut plain) = (Rig::new(options(true)).await, Rig::new(options(false)).await);
     for Recorded { camera, from, seconds } in &recordings {

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use vigie::machine::{self, FileOp, Machine};
+use vigie::platform::{self, FileOp, Platform};
 
 use crate::rig::{Options, Rig, bytes_of};
 
@@ -38,7 +38,7 @@ impl Shuffled {
     }
 }
 
-impl Machine for Shuffled {
+impl Platform for Shuffled {
     fn before(&self, _: &FileOp<'_>) -> io::Result<()> {
         Ok(())
     }
@@ -72,16 +72,16 @@ impl Machine for Shuffled {
 fn in_each_order(seeds: u64, steps: impl AsyncFn()) {
     for seed in 0..seeds {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        machine::simulate(Some(Arc::new(Shuffled(Mutex::new(SmallRng::seed_from_u64(seed))))));
+        platform::simulate(Some(Arc::new(Shuffled(Mutex::new(SmallRng::seed_from_u64(seed))))));
         println!("seed {seed}");
         runtime.block_on(steps());
-        machine::simulate(None);
+        platform::simulate(None);
     }
 }
 
 fn cameras(elsewhere: bool, encrypted: bool) -> Options {
     let cameras = vec![("town/a", 30), ("town/b", 30), ("town/c", 30), ("town/d", 30)];
-    Options { cameras, sharing: vec![], dedup: true, elsewhere, sealed: encrypted }
+    Options { cameras, sharing: vec![], dedup: true, elsewhere, encrypted }
 }
 
 async fn seal_together(options: Options) {

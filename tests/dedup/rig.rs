@@ -11,6 +11,7 @@ use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 use url::Url;
+use vigie::archive::{Archive, PackRef};
 use vigie::clock::{Clock, Reading, SimClock};
 use vigie::config::{S3, StoreConfig};
 use vigie::dedup::Dedup;
@@ -22,9 +23,8 @@ use vigie::keys::vault::{Vault, master};
 use vigie::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
 use vigie::pack::reader::Tail;
 use vigie::pack::{PackHeader, PackTable, Stamp, reader};
-use vigie::packs::{PackRef, Packs};
 use vigie::rebuild::Rebuild;
-use vigie::retention::relieve::Reliever;
+use vigie::retention::rehost::Rehoster;
 use vigie::retention::{Policy, sweep};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
@@ -45,7 +45,7 @@ pub(crate) struct Rig {
     pub(crate) clock: Arc<SimClock>,
     pub(crate) index: Index,
     pub(crate) spool: Spool,
-    pub(crate) packs: Packs,
+    pub(crate) packs: Archive,
     pub(crate) store: Store,
     pub(crate) keys: Keys,
     tasks: Option<Tasks>,
@@ -64,7 +64,7 @@ pub(crate) struct Options {
     /// The store is elsewhere, and what it has stays in the spool as a cache.
     pub(crate) elsewhere: bool,
     /// The store is encrypted.
-    pub(crate) sealed: bool,
+    pub(crate) encrypted: bool,
 }
 
 fn params() -> Arc<Params> {
@@ -136,7 +136,7 @@ impl Rig {
         let dir = TempDir::new().unwrap();
         let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
         let url = Url::from_directory_path(dir.path().join("store")).unwrap();
-        let store = match (options.elsewhere, options.sealed) {
+        let store = match (options.elsewhere, options.encrypted) {
             (true, false) => Store::over(Arc::new(InMemory::new())),
             (false, false) => Store::open(&url, &S3::default()).unwrap(),
             (elsewhere, true) => {
@@ -153,7 +153,7 @@ impl Rig {
         index.write(vec![Change::Configure(rows.collect())]).await.unwrap();
         let domains = options.sharing.iter().map(|tenant| (tenant.parse().unwrap(), "together".parse().unwrap()));
         let mut keys = secret().with_domains(domains);
-        if options.sealed {
+        if options.encrypted {
             let (folder, days) = (dir.path().join("keys"), BTreeMap::from_iter(options.cameras.clone()));
             let masters = master::load_or_create(&dir.path().join("master.key")).unwrap();
             let kept = move |camera: &CameraKey, now: WallTime| {
@@ -164,7 +164,7 @@ impl Rig {
         }
         let clock = Arc::new(SimClock::starting_at(at(600)));
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
-        let packs = Packs::new(spool.clone(), store.clone());
+        let packs = Archive::new(spool.clone(), store.clone());
         let mut sealer = Sealer::new(spool.clone());
         if options.dedup {
             sealer = sealer.comparing(Dedup::new(index.clone(), spool.clone(), packs.clone(), keys.clone()));
@@ -222,8 +222,8 @@ impl Rig {
                 camera_time: None,
                 gaps: std::mem::take(&mut gaps),
             };
-            let told = stamp.gaps.iter().map(|gap| Change::PutGap { camera: key(camera), gap: *gap }).collect();
-            pack.append(&second(n), stamp, told).unwrap();
+            let reported = stamp.gaps.iter().map(|gap| Change::PutGap { camera: key(camera), gap: *gap }).collect();
+            pack.append(&second(n), stamp, reported).unwrap();
         }
         pack
     }
@@ -283,9 +283,9 @@ impl Rig {
 
     fn sweeper(&self) -> sweep::Sweeper {
         let (index, spool, packs) = (self.index.clone(), self.spool.clone(), self.packs.clone());
-        let reliever = Reliever::new(index, spool, packs, self.keys.clone(), jiff::tz::TimeZone::UTC);
+        let rehoster = Rehoster::new(index, spool, packs, self.keys.clone(), jiff::tz::TimeZone::UTC);
         let storage = sweep::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX)))
-            .relieved_by(reliever)
+            .with_rehoster(rehoster)
             .shredding(self.keys.vault().clone());
         let policy = Policy {
             interval: MINUTE,
@@ -333,7 +333,7 @@ impl Rig {
             index: self.index.clone(),
             spool: self.spool.clone(),
             store: self.store.clone(),
-            packs: Packs::new(self.spool.clone(), self.store.clone()),
+            packs: Archive::new(self.spool.clone(), self.store.clone()),
             settle: Duration::ZERO,
             read_data: true,
         };
@@ -366,7 +366,7 @@ impl Rig {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let spool =
             Spool::new(&self.dir.path().join("spool"), self.store.clone(), index.clone(), clock, self.keys.clone());
-        let packs = Packs::new(spool.clone(), self.store.clone());
+        let packs = Archive::new(spool.clone(), self.store.clone());
         Self { index, spool, packs, ..self }
     }
 }

@@ -8,7 +8,7 @@ fn one_tenant() -> Options {
         sharing: vec![],
         dedup: true,
         elsewhere: false,
-        sealed: false,
+        encrypted: false,
     }
 }
 
@@ -66,7 +66,7 @@ async fn what_was_stored_before_the_gateway_started_is_found_by_its_hooks() {
 #[tokio::test]
 async fn a_reference_never_names_a_pack_that_refers_itself() {
     let cameras = vec![("town/a", 30), ("town/b", 30), ("town/c", 30)];
-    let mut rig = Rig::new(Options { cameras, sharing: vec![], dedup: true, elsewhere: false, sealed: false }).await;
+    let mut rig = Rig::new(Options { cameras, sharing: vec![], dedup: true, elsewhere: false, encrypted: false }).await;
     let first = rig.record("town/a", 0..20).await;
     rig.record("town/b", 0..20).await;
     let third = rig.record("town/c", 0..20).await;
@@ -77,15 +77,20 @@ async fn a_reference_never_names_a_pack_that_refers_itself() {
 #[tokio::test]
 async fn tenants_share_nothing_unless_both_say_so() {
     let cameras = vec![("a/gate", 30), ("b/gate", 30)];
-    let mut apart =
-        Rig::new(Options { cameras: cameras.clone(), sharing: vec![], dedup: true, elsewhere: false, sealed: false })
-            .await;
+    let mut apart = Rig::new(Options {
+        cameras: cameras.clone(),
+        sharing: vec![],
+        dedup: true,
+        elsewhere: false,
+        encrypted: false,
+    })
+    .await;
     apart.record("a/gate", 0..20).await;
     apart.record("b/gate", 0..20).await;
     assert_eq!(apart.held_bytes().await, 2 * bytes_of(0..20));
 
     let mut together =
-        Rig::new(Options { cameras, sharing: vec!["a", "b"], dedup: true, elsewhere: false, sealed: false }).await;
+        Rig::new(Options { cameras, sharing: vec!["a", "b"], dedup: true, elsewhere: false, encrypted: false }).await;
     together.record("a/gate", 0..20).await;
     together.record("b/gate", 0..20).await;
     assert_eq!(together.held_bytes().await, bytes_of(0..20));

@@ -19,7 +19,7 @@ pub(crate) fn two_days() -> Options {
         sharing: vec![],
         dedup: false,
         elsewhere: false,
-        sealed: false,
+        encrypted: false,
     }
 }
 
@@ -265,7 +265,7 @@ async fn holds_that_overlap_each_keep_their_own_and_a_later_one_takes_what_only_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_made_anew_from_the_packs_has_the_holds_and_ends_them_on_time() {
+async fn an_index_rebuilt_from_the_packs_has_the_holds_and_ends_them_on_time() {
     let mut rig = Rig::new(two_days()).await;
     rig.record("town/gate", 0..120).await;
     rig.record("town/gate", 120..240).await;
@@ -341,9 +341,9 @@ async fn damaged_footage_is_left_out_named_and_keeps_nothing_else_from_going() {
     copied(&rig, &holds).await;
     assert_eq!(seconds_held(&rig, hold.facts.id).await, [(10, 14), (16, 20)]);
     let events = rig.index.events(&hold.camera.tenant, None, 0, 99).await.unwrap();
-    let told = events.iter().find(|event| event.kind() == "hold_damaged").unwrap();
+    let reported = events.iter().find(|event| event.kind() == "hold_damaged").unwrap();
     let from = table.fragments[14].stamp.wall_start;
-    assert!(matches!(told.event.fact, Fact::HoldDamaged { start, .. } if start == from), "{told:?}");
+    assert!(matches!(reported.event.fact, Fact::HoldDamaged { start, .. } if start == from), "{reported:?}");
     rig.sweep_at(at(3 * 86_400)).await;
     assert_eq!(rig.held_bytes().await, bytes_of((10..14).chain(16..20)));
 }

@@ -10,7 +10,7 @@ use vigie::config::Config;
 use vigie::demo;
 use vigie::gateway::Gateway;
 use vigie::index::{EventRow, Index, PackRow, PackState};
-use vigie::simulate::{self, Server};
+use vigie::testkit::camera::{self, Server};
 use vigie::units::{CameraKey, TimeRange, WallTime};
 
 /// A hang guard: debug builds on a busy machine take their time.
@@ -37,7 +37,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Self {
-        let mut film = simulate::demo_camera().unwrap();
+        let mut film = camera::demo_camera().unwrap();
         film.path = "mairie".to_owned();
         let camera = Server::start((Ipv4Addr::LOCALHOST, 0).into(), vec![film]).await.unwrap();
         let dir = tempfile::tempdir().unwrap();

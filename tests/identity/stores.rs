@@ -221,7 +221,7 @@ async fn a_store_taken_out_of_the_configuration_does_not_make_its_packs_absent()
     let running = site.start().await;
     running.until_packs(PackState::Stored, packs.len() + 1).await;
     for pack in &packs {
-        let pack = vigie::packs::PackRef { id: pack.id, camera: mairie(), state: PackState::Stored };
+        let pack = vigie::archive::PackRef { id: pack.id, camera: mairie(), state: PackState::Stored };
         let asked = running.gateway.footage().packs.table(&pack);
         let error = asked.await.unwrap_err().to_string();
         assert!(error.contains("is not in the configuration"), "{error}");

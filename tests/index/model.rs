@@ -77,7 +77,7 @@ impl Model {
             }
             Change::Hook { .. } | Change::Claim(_) | Change::Refers(_) => {}
             // Nor keys: `tests/sealed` has those.
-            Change::SealedUnder { .. } | Change::KeyDestroyed { .. } => return Err(Refused),
+            Change::EncryptedUnder { .. } | Change::KeyDestroyed { .. } => return Err(Refused),
             // Nor identities and policies that wait: `tests/identity` has those.
             Change::Identify { .. } | Change::UsesStore { .. } | Change::ForgetStore { .. } | Change::Seen { .. } => {}
             Change::ConfigureFrom { .. } | Change::KnowCamera(_) => return Err(Refused),
@@ -86,7 +86,7 @@ impl Model {
             // Nor damage: `tests/scrub` has that.
             Change::Damage { .. } | Change::Scrubbed { .. } => return Err(Refused),
             // The model has no holds: their own tests are in `tests/hold`.
-            Change::Doom { .. } | Change::Copied { .. } | Change::EndHoldsBefore { .. } => {}
+            Change::BeginDeleting { .. } | Change::Copied { .. } | Change::EndHoldsBefore { .. } => {}
             Change::PlaceHold { .. } | Change::EndHold { .. } | Change::KeepFor { .. } => return Err(Refused),
             Change::PackStored { pack } => {
                 let (row, _) = self.packs.get_mut(&pack).ok_or(Refused)?;

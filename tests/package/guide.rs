@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
-use vigie::simulate::{self, Server};
+use vigie::testkit::camera::{self, Server};
 
 use super::root::Root;
 
@@ -376,7 +376,7 @@ impl Drop for Site {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_of_the_guide_do_what_it_says() {
-    let mut camera = simulate::demo_camera().unwrap();
+    let mut camera = camera::demo_camera().unwrap();
     camera.path = "stream1".to_owned();
     camera.credentials = Some(("vigie".to_owned(), "secret".to_owned()));
     let cameras = Server::start((Ipv4Addr::LOCALHOST, 0).into(), vec![camera]).await.unwrap();

@@ -12,7 +12,7 @@ use vigie::clock::Clock;
 use vigie::hold::{Holds, Request};
 use vigie::index::{Change, Index, PackState};
 use vigie::media::{Gap, GapCause};
-use vigie::scrub::{Scrubber, Verdict};
+use vigie::scrub::{ScrubVerdict, Scrubber};
 use vigie::store::Store;
 use vigie::units::{PackId, RunId, Ticks90k, TimeRange};
 
@@ -149,13 +149,13 @@ async fn all_stored(rig: &Rig) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_made_anew_from_ten_thousand_packs_is_the_one_before() {
+async fn an_index_rebuilt_from_ten_thousand_packs_is_the_one_before() {
     let options = Options {
         cameras: CAMERAS.iter().map(|camera| (*camera, 9)).chain([(SHORT_LIVED, 1)]).collect(),
         sharing: vec!["a", "b", "c", "d"],
         dedup: true,
         elsewhere: true,
-        sealed: false,
+        encrypted: false,
     };
     // Ten thousand packs are flushed, and the disk is not what this is about.
     let memory = Path::new("/dev/shm");
@@ -198,7 +198,7 @@ async fn an_index_made_anew_from_ten_thousand_packs_is_the_one_before() {
     rig.store.put_pack(&key(CAMERAS[9]), first[9], &damaged).await.unwrap();
     let parts = (rig.index.clone(), rig.spool.clone(), rig.store.clone(), rig.packs.clone());
     let scrubber = Scrubber::new(parts, rig.keys.clone(), rig.clock.clone(), rig.dir.path().join("scrub")).unwrap();
-    assert!(matches!(scrubber.examine(first[9]).await.unwrap(), Verdict::Lost(_)));
+    assert!(matches!(scrubber.examine(first[9]).await.unwrap(), ScrubVerdict::Lost(_)));
     drop(scrubber);
     let open_gap = Change::OpenGap { camera: key(CAMERAS[3]), start: at(2_000), cause: GapCause::ConnectFailed };
     rig.index.write(vec![open_gap]).await.unwrap();

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::mpsc;
-use vigie::http::{Access, Limits, Service, router, serve};
+use vigie::http::{Access, ServeLimits, Service, router, serve};
 use vigie::media::Fragment;
 use vigie::retrieve::mp4::Clip;
 use vigie::status::StatusBoard;
@@ -105,7 +105,7 @@ async fn a_browser_seeks_to_the_middle_and_the_end_of_ten_minutes_by_ranges() {
         .route("/said", post(hear));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    tokio::spawn(serve(listener, page, Limits::default(), std::future::pending()));
+    tokio::spawn(serve(listener, page, ServeLimits::default(), std::future::pending()));
 
     let asked = format!("/api/cameras/gate/clip.mp4?start={}&end={}", at(0), at(SECONDS * 1_000));
     let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("clip", &asked).finish();

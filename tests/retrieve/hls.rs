@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
-use vigie::packs::ReadError;
+use vigie::archive::ReadError;
 use vigie::retrieve::RetrieveError;
 use vigie::retrieve::hls::{init_segment, live_playlist, media_segment, vod_playlist};
 use vigie::units::PackId;

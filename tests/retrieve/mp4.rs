@@ -3,9 +3,9 @@ use std::path::Path;
 use futures::StreamExt;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
+use vigie::archive::{PackRef, ReadError};
 use vigie::media::Fragment;
 use vigie::pack::PackError;
-use vigie::packs::{PackRef, ReadError};
 use vigie::retrieve::RetrieveError;
 use vigie::retrieve::mp4::Clip;
 

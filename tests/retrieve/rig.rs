@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use tempfile::TempDir;
 use url::Url;
+use vigie::archive::Archive;
 use vigie::clock::{Clock, SimClock};
 use vigie::config::S3;
 use vigie::hold::Holds;
@@ -13,7 +14,6 @@ use vigie::index::{CameraRow, Change, Index};
 use vigie::keys::Keys;
 use vigie::media::Fragment;
 use vigie::pack::{PackHeader, Stamp};
-use vigie::packs::Packs;
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::seal::{Sealer, Tasks};
@@ -66,7 +66,7 @@ impl Rig {
         let keys = Keys::from_secret([7; 32]);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
         let tasks = Sealer::new(spool.clone()).start().expect("a spool");
-        let packs = Packs::new(spool.clone(), store);
+        let packs = Archive::new(spool.clone(), store);
         let footage = Footage::new(index, packs, clock);
         Self { footage, camera, dir, spool, keys, tasks: Some(tasks), packs_made: 0 }
     }

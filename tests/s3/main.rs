@@ -17,15 +17,15 @@ use std::time::Duration;
 use axum::http::Method;
 use futures::TryStreamExt;
 use tracing_subscriber::fmt::MakeWriter;
+use vigie::archive::PackRef;
 use vigie::config::{Config, StoreConfig};
 use vigie::demo;
 use vigie::fsck::{Finding, Fsck};
 use vigie::gateway::{self, Gateway, Opened};
 use vigie::index::PackState;
-use vigie::packs::PackRef;
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
-use vigie::simulate::{self, Server};
+use vigie::testkit::camera::{self, Server};
 use vigie::units::{CameraKey, TimeRange, WallTime};
 
 #[path = "../support/handed_back.rs"]
@@ -58,8 +58,8 @@ impl Log {
         static LOG: OnceLock<Log> = OnceLock::new();
         let start = || {
             let log = Log::default();
-            let told = tracing_subscriber::fmt().with_env_filter("info,vigie=debug,object_store=debug,hyper=info");
-            told.with_ansi(false).with_writer(log.clone()).init();
+            let reported = tracing_subscriber::fmt().with_env_filter("info,vigie=debug,object_store=debug,hyper=info");
+            reported.with_ansi(false).with_writer(log.clone()).init();
             log
         };
         LOG.get_or_init(start).clone()
@@ -111,7 +111,7 @@ impl Town {
     async fn recording_into(store: impl FnOnce(&tempfile::TempDir) -> StoreConfig) -> Self {
         let names: Vec<String> = (0..setting("VIGIE_S3_CAMERAS", 64)).map(|n| format!("camera-{n:02}")).collect();
         let film = |name: &String| {
-            let mut camera = simulate::demo_camera().unwrap();
+            let mut camera = camera::demo_camera().unwrap();
             (camera.path, camera.log) = (name.clone(), true);
             camera
         };

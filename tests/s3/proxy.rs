@@ -45,7 +45,7 @@ pub(crate) struct Seen {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ProxyState {
     server: SocketAddr,
     client: reqwest::Client,
     mode: Mutex<Mode>,
@@ -55,14 +55,14 @@ struct Shared {
 /// A running proxy; it ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
     port: u16,
     _stop: DropGuard,
 }
 
 impl Proxy {
     pub(crate) async fn to(port: u16) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyState {
             server: (Ipv4Addr::LOCALHOST, port).into(),
             client: reqwest::Client::new(),
             mode: Mutex::new(Mode::Pass),
@@ -71,7 +71,8 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (port, stop) = (listener.local_addr().unwrap().port(), CancellationToken::new());
         let app = Router::new().fallback(handle).with_state(shared.clone());
-        let serving = vigie::http::serve(listener, app, vigie::http::Limits::default(), stop.clone().cancelled_owned());
+        let serving =
+            vigie::http::serve(listener, app, vigie::http::ServeLimits::default(), stop.clone().cancelled_owned());
         tokio::spawn(serving);
         Self { shared, port, _stop: stop.drop_guard() }
     }
@@ -103,7 +104,7 @@ fn broken_off(mut answer: axum::http::response::Builder, whole_bytes: usize, byt
     answer.body(Body::from_stream(stream::iter([Ok(bytes), lost]))).unwrap()
 }
 
-async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn handle(State(shared): State<Arc<ProxyState>>, request: Request) -> Response {
     let mode = *shared.mode.lock().unwrap();
     let (parts, body) = request.into_parts();
     let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());

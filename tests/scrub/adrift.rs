@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use vigie::archive::PackRef;
 use vigie::index::of_pack::refers;
 use vigie::index::{Change, PackState};
 use vigie::media::GapCause;
 use vigie::pack::PackTable;
 use vigie::pack::reference::{Host, Place};
-use vigie::packs::PackRef;
-use vigie::scrub::Verdict;
+use vigie::scrub::ScrubVerdict;
 use vigie::units::PackId;
 
 use crate::rig::{Options, Rig, key};
@@ -30,7 +30,7 @@ struct Damaged {
 async fn damaged(encrypted: bool) -> Damaged {
     let cameras = vec![(FIRST, 9), (SECOND, 9), (THIRD, 9)];
     let mut rig =
-        Rig::new(Options { cameras, sharing: vec![], dedup: true, elsewhere: false, sealed: encrypted }).await;
+        Rig::new(Options { cameras, sharing: vec![], dedup: true, elsewhere: false, encrypted: encrypted }).await;
     let first = rig.record(FIRST, 0..10).await;
     let second = rig.record(SECOND, 0..14).await;
     let third = rig.record(THIRD, 0..14).await;
@@ -48,7 +48,7 @@ async fn write_as(rig: &Rig, table: &PackTable) {
     let pack = PackRef { id: table.header.pack, camera: table.header.camera.clone(), state: PackState::Stored };
     let draft = rig.spool.draft_path(&pack.camera, pack.id).unwrap();
     let domain = rig.keys.domain(&pack.camera.tenant);
-    let bytes = rig.packs.write_anew(&pack, table, &domain, &draft).await.unwrap();
+    let bytes = rig.packs.rewrite(&pack, table, &domain, &draft).await.unwrap();
     std::fs::rename(draft, rig.store.local_file(&pack.camera, pack.id).unwrap()).unwrap();
     rig.packs.forget_table(pack.id).await;
     rig.index.write(vec![Change::Refers(refers(table, bytes))]).await.unwrap();
@@ -62,13 +62,13 @@ async fn mended(encrypted: bool) {
     assert!(rig.whole(&row).await == whole, "it is read to the end of the chain");
 
     let verdict = scrubber(&rig).examine(third).await.unwrap();
-    assert!(matches!(verdict, Verdict::Mended(_)), "{verdict:?}");
+    assert!(matches!(verdict, ScrubVerdict::Mended(_)), "{verdict:?}");
     rig.check().await;
     let row = rig.index.any_pack(third).await.unwrap().unwrap();
     assert!(rig.whole(&row).await == whole, "and has the same bytes");
     assert_eq!(rig.index.hosts(third).await.unwrap(), [second], "what the second pack holds itself stays there");
     for (camera, pack) in [(FIRST, first), (SECOND, second), (THIRD, third)] {
-        assert_eq!(scrubber(&rig).examine(pack).await.unwrap(), Verdict::Sound, "{camera}");
+        assert_eq!(scrubber(&rig).examine(pack).await.unwrap(), ScrubVerdict::Sound, "{camera}");
         assert_eq!(timeline(&rig, camera).await.1, []);
     }
 }
@@ -88,17 +88,17 @@ async fn what_no_pack_has_any_more_is_a_gap_and_the_rest_is_shown() {
     let scrubber = scrubber(&rig);
     for pack in [first, second, third] {
         let verdict = scrubber.examine(pack).await.unwrap();
-        assert!(matches!(verdict, Verdict::Lost(_)), "{verdict:?}");
+        assert!(matches!(verdict, ScrubVerdict::Lost(_)), "{verdict:?}");
     }
     for camera in [SECOND, THIRD] {
         assert_eq!(timeline(&rig, camera).await, (vec![(10, 14)], vec![(0, 10, GapCause::Corrupt)]), "{camera}");
         let clip = rig.clip(camera).await.expect("what is left is shown");
         assert!(clip.len() > 10_000);
     }
-    let told = rig.index.events(&key(THIRD).tenant, Some(&key(THIRD)), 0, 9).await.unwrap();
+    let reported = rig.index.events(&key(THIRD).tenant, Some(&key(THIRD)), 0, 9).await.unwrap();
     assert!(
-        told.iter().any(|event| event.kind() == "footage_lost" || event.kind() == "footage_shared_damage"),
-        "{told:#?}"
+        reported.iter().any(|event| event.kind() == "footage_lost" || event.kind() == "footage_shared_damage"),
+        "{reported:#?}"
     );
     // It stays so, and is no news.
     let before = rig.index.events(&key(THIRD).tenant, None, 0, 99).await.unwrap().len();
@@ -115,7 +115,7 @@ async fn a_reference_whose_host_is_gone_takes_the_bytes_from_another_pack_that_h
     let cameras = vec![(FIRST, 9), (SECOND, 9), (THIRD, 9), ("town/fourth", 9)];
     rig.settle().await;
     let Rig { dir, index, store, .. } = rig;
-    let alone = Options { cameras, sharing: vec![], dedup: false, elsewhere: false, sealed: false };
+    let alone = Options { cameras, sharing: vec![], dedup: false, elsewhere: false, encrypted: false };
     let mut rig = Rig::over(dir, index, store, alone).await;
     let fourth = rig.record("town/fourth", 0..14).await;
     let table = rig.table(fourth).await;
@@ -124,7 +124,7 @@ async fn a_reference_whose_host_is_gone_takes_the_bytes_from_another_pack_that_h
     rig.packs.forget_table(second).await;
 
     let verdict = scrubber(&rig).examine(third).await.unwrap();
-    assert!(matches!(verdict, Verdict::Mended(_)), "{verdict:?}");
+    assert!(matches!(verdict, ScrubVerdict::Mended(_)), "{verdict:?}");
     let row = rig.index.any_pack(third).await.unwrap().unwrap();
     assert!(rig.whole(&row).await == whole);
     assert_eq!(timeline(&rig, THIRD).await, (vec![(0, 14)], vec![]));

@@ -13,7 +13,7 @@ use vigie::event::Fact;
 use vigie::hold::{Holds, Request};
 use vigie::index::PackState;
 use vigie::media::GapCause;
-use vigie::scrub::{Scrubber, Verdict};
+use vigie::scrub::{ScrubVerdict, Scrubber};
 use vigie::units::{PackId, TICKS_PER_SECOND, TimeRange};
 
 mod adrift;
@@ -27,7 +27,7 @@ use rig::{Options, Rig, at, key};
 const GATE: &str = "town/gate";
 
 fn options(elsewhere: bool, dedup: bool) -> Options {
-    Options { cameras: vec![(GATE, 9), ("town/copy", 9)], sharing: vec![], dedup, elsewhere, sealed: false }
+    Options { cameras: vec![(GATE, 9), ("town/copy", 9)], sharing: vec![], dedup, elsewhere, encrypted: false }
 }
 
 fn scrubber(rig: &Rig) -> Scrubber {
@@ -94,10 +94,10 @@ async fn one_flipped_bit_anywhere_is_mended_from_a_copy_to_the_same_bytes() {
     for byte in (0..before.len()).step_by(31).chain(before.len() - 40..before.len()) {
         flip(&rig, GATE, pack, byte).await;
         let verdict = scrubber.examine(pack).await.unwrap();
-        assert!(matches!(verdict, Verdict::Mended(_)), "byte {byte}: {verdict:?}");
+        assert!(matches!(verdict, ScrubVerdict::Mended(_)), "byte {byte}: {verdict:?}");
         assert!(std::fs::read(&path).unwrap() == before, "byte {byte} is not what it was");
     }
-    assert_eq!(scrubber.examine(pack).await.unwrap(), Verdict::Sound);
+    assert_eq!(scrubber.examine(pack).await.unwrap(), ScrubVerdict::Sound);
     assert_eq!(timeline(&rig, GATE).await, (vec![(0, 6)], vec![]));
     rig.check().await;
 }
@@ -111,12 +111,12 @@ async fn what_nobody_has_any_more_is_named_and_becomes_a_gap_up_to_the_next_rand
     let hit = table.fragments[4].clone();
     flip(&rig, GATE, pack, hit.end() as usize - 1).await;
     let scrubber = scrubber(&rig);
-    let Verdict::Lost(what) = scrubber.examine(pack).await.unwrap() else { panic!("it cannot be mended") };
+    let ScrubVerdict::Lost(what) = scrubber.examine(pack).await.unwrap() else { panic!("it cannot be mended") };
     assert!(what.contains(&hit.id.to_string()), "{what}");
     let lost = (vec![(0, 4), (6, 10), (10, 20)], vec![(4, 6, GapCause::Corrupt)]);
     assert_eq!(timeline(&rig, GATE).await, lost);
-    assert!(matches!(scrubber.examine(pack).await.unwrap(), Verdict::Lost(_)), "it stays lost");
-    assert_eq!(scrubber.examine(next).await.unwrap(), Verdict::Sound);
+    assert!(matches!(scrubber.examine(pack).await.unwrap(), ScrubVerdict::Lost(_)), "it stays lost");
+    assert_eq!(scrubber.examine(next).await.unwrap(), ScrubVerdict::Sound);
     assert_eq!(events(&rig, "footage_lost").await.len(), 1, "and is told once");
     let said = rig.complaints().await;
     assert!(said.len() == 1 && said[0].contains("Damaged"), "{said:#?}");
@@ -129,7 +129,7 @@ async fn what_nobody_has_any_more_is_named_and_becomes_a_gap_up_to_the_next_rand
     // Somebody restores the file.
     flip(&rig, GATE, pack, hit.end() as usize - 1).await;
     drop(scrubber);
-    assert_eq!(self::scrubber(&rig).examine(pack).await.unwrap(), Verdict::Sound);
+    assert_eq!(self::scrubber(&rig).examine(pack).await.unwrap(), ScrubVerdict::Sound);
     assert_eq!(timeline(&rig, GATE).await, (vec![(0, 10), (10, 20)], vec![]));
     assert_eq!(events(&rig, "footage_mended").await.len(), 1);
     rig.check().await;
@@ -144,10 +144,10 @@ async fn a_pack_that_is_cut_short_keeps_what_comes_before() {
     on_disk.set_len(cut).unwrap();
     rig.packs.forget_table(pack).await;
     let scrubber = scrubber(&rig);
-    assert!(matches!(scrubber.examine(pack).await.unwrap(), Verdict::Lost(_)));
+    assert!(matches!(scrubber.examine(pack).await.unwrap(), ScrubVerdict::Lost(_)));
     let left = (vec![(0, 7)], vec![(7, 10, GapCause::Corrupt)]);
     assert_eq!(timeline(&rig, GATE).await, left);
-    assert_eq!(scrubber.examine(pack).await.unwrap(), Verdict::Sound, "what is left is a pack");
+    assert_eq!(scrubber.examine(pack).await.unwrap(), ScrubVerdict::Sound, "what is left is a pack");
     assert_eq!(timeline(&rig, GATE).await, left);
     rig.check().await;
     let rig = rig.rebuilt().await;
@@ -166,8 +166,8 @@ async fn a_damaged_object_is_mended_from_the_copy_in_the_spool() {
     std::fs::write(&damaged, whole.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>()).unwrap();
     rig.store.put_pack(&key(GATE), pack, &damaged).await.unwrap();
     let scrubber = scrubber(&rig);
-    assert!(matches!(scrubber.examine(pack).await.unwrap(), Verdict::Mended(_)));
-    assert_eq!(scrubber.examine(pack).await.unwrap(), Verdict::Sound);
+    assert!(matches!(scrubber.examine(pack).await.unwrap(), ScrubVerdict::Mended(_)));
+    assert_eq!(scrubber.examine(pack).await.unwrap(), ScrubVerdict::Sound);
     let object = rig.store.get_range(&key(GATE), pack, 0..whole.len() as u64).await.unwrap();
     assert!(object == whole);
     rig.check().await;
@@ -175,11 +175,11 @@ async fn a_damaged_object_is_mended_from_the_copy_in_the_spool() {
     // Without that copy, an object that is gone is lost, and is shown again when it is back.
     rig.store.delete(&key(GATE), pack).await.unwrap();
     rig.packs.forget_table(pack).await;
-    assert!(matches!(scrubber.examine(pack).await.unwrap(), Verdict::Lost(_)));
+    assert!(matches!(scrubber.examine(pack).await.unwrap(), ScrubVerdict::Lost(_)));
     assert_eq!(timeline(&rig, GATE).await, (vec![], vec![(0, 6, GapCause::Corrupt)]));
     std::fs::write(&damaged, &whole).unwrap();
     rig.store.put_pack(&key(GATE), pack, &damaged).await.unwrap();
-    assert_eq!(scrubber.examine(pack).await.unwrap(), Verdict::Sound);
+    assert_eq!(scrubber.examine(pack).await.unwrap(), ScrubVerdict::Sound);
     assert_eq!(timeline(&rig, GATE).await, (vec![(0, 6)], vec![]));
 }
 
@@ -193,11 +193,11 @@ async fn what_a_host_has_lost_its_referrers_have_lost_until_it_is_back() {
     let hit = rig.table(host).await.fragments[3].end() as usize - 1;
     flip(&rig, GATE, host, hit).await;
     let scrubber = scrubber(&rig);
-    assert!(matches!(scrubber.examine(host).await.unwrap(), Verdict::Lost(_)));
+    assert!(matches!(scrubber.examine(host).await.unwrap(), ScrubVerdict::Lost(_)));
     let gap = vec![(3, 4, GapCause::Corrupt)];
     assert_eq!(timeline(&rig, GATE).await, (vec![(0, 3), (4, 10)], gap.clone()));
     assert_eq!(timeline(&rig, "town/copy").await, (vec![(0, 3), (4, 12)], gap));
-    assert_eq!(scrubber.examine(referrer).await.unwrap(), Verdict::Sound, "its own bytes are");
+    assert_eq!(scrubber.examine(referrer).await.unwrap(), ScrubVerdict::Sound, "its own bytes are");
     assert_eq!(timeline(&rig, "town/copy").await.1.len(), 1, "and those that it shares are lost still");
 
     // Nothing new shall lie in a damaged pack.
@@ -207,19 +207,19 @@ async fn what_a_host_has_lost_its_referrers_have_lost_until_it_is_back() {
     assert!(rig.table(again).await.fragments.iter().all(|entry| entry.place.is_none()));
 
     flip(&rig, GATE, host, hit).await;
-    assert_eq!(scrubber.examine(host).await.unwrap(), Verdict::Sound);
+    assert_eq!(scrubber.examine(host).await.unwrap(), ScrubVerdict::Sound);
     assert_eq!(timeline(&rig, GATE).await.1, vec![]);
     assert_eq!(timeline(&rig, "town/copy").await.1, vec![]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pack_that_is_condemned_is_not_written_anew() {
+async fn a_pack_that_is_condemned_is_not_rewritten() {
     let mut rig = Rig::new(options(false, false)).await;
     let pack = rig.record(GATE, 0..6).await;
     flip(&rig, GATE, pack, 100).await;
     let scrubber = scrubber(&rig);
     rig.sweep_at(at(20 * 86_400)).await;
-    assert_eq!(scrubber.examine(pack).await.unwrap(), Verdict::NotLookedAt);
+    assert_eq!(scrubber.examine(pack).await.unwrap(), ScrubVerdict::NotLookedAt);
     let left: Vec<_> = rig.store.list().try_collect().await.unwrap();
     assert!(left.is_empty(), "{left:?}");
 }

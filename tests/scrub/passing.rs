@@ -46,8 +46,8 @@ async fn a_store_that_is_not_there_is_looked_at_again_and_nothing_stays_given_up
     let (store, away) = (rig.dir.path().join("store"), rig.dir.path().join("away"));
     std::fs::rename(&store, &away).unwrap();
     run_for(&rig, DAY).await;
-    let told = events(&rig, "store_doubtful").await;
-    assert!(!told.is_empty(), "somebody is told");
+    let reported = events(&rig, "store_doubtful").await;
+    assert!(!reported.is_empty(), "somebody is told");
     let (spans, _) = timeline(&rig, GATE).await;
     assert!(spans.len() >= 20, "most is not given up: {spans:?}");
     std::fs::rename(&away, &store).unwrap();

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use vigie::archive::PackRef;
 use vigie::clock::SimClock;
 use vigie::fsck::{Finding, Fsck};
 use vigie::index::{Index, IndexError, PackRow, PackState, SegmentRow};
 use vigie::pack::{PackTable, reader};
-use vigie::packs::PackRef;
 use vigie::retention::due_until;
 use vigie::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
@@ -75,22 +75,22 @@ impl View {
     /// What the index tells of is owed from now on.
     pub(crate) async fn owe(&self, model: &mut Model) -> Result<(), String> {
         for (pack, segments) in &self.segments {
-            let told = segments.iter().map(|s| s.first_fragment + s.fragments).max().unwrap_or(0) as usize;
-            if model.owed.get(pack).is_some_and(|owed| owed.fragments.len() >= told) {
+            let reported = segments.iter().map(|s| s.first_fragment + s.fragments).max().unwrap_or(0) as usize;
+            if model.owed.get(pack).is_some_and(|owed| owed.fragments.len() >= reported) {
                 continue;
             }
             let row = self.packs.get(pack).ok_or_else(|| format!("segments of pack {pack}, which has no row"))?;
             let table = self.table(row).await?;
-            if table.fragments.len() < told {
+            if table.fragments.len() < reported {
                 let has = table.fragments.len();
-                return Err(format!("pack {pack} has {has} fragments, the index tells of {told}"));
+                return Err(format!("pack {pack} has {has} fragments, the index tells of {reported}"));
             }
             let owed = |f: &vigie::pack::FragmentEntry| OwedFragment {
                 id: f.id,
                 start: f.stamp.wall_start,
                 end: f.wall_end(),
             };
-            let fragments = table.fragments[..told].iter().map(|f| owed(f)).collect();
+            let fragments = table.fragments[..reported].iter().map(|f| owed(f)).collect();
             model.owed.insert(*pack, OwedPack { camera: row.camera.clone(), fragments });
         }
         Ok(())

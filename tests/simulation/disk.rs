@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use vigie::machine::FileOp;
+use vigie::platform::FileOp;
 
 /// Blocks of the disk: each is written whole or not at all, but for one that the power cut tears.
 const BLOCK_BYTES: usize = 512;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use vigie::archive::Archive;
 use vigie::clock::{Clock, SimClock};
 use vigie::dedup::Dedup;
 use vigie::gateway::continuity;
@@ -17,32 +18,31 @@ use vigie::keys::Keys;
 use vigie::keys::vault::Vault;
 use vigie::keys::vault::master::Master;
 use vigie::media::{Params, VideoCodec, VideoParams};
-use vigie::packs::Packs;
 use vigie::policy::utc_day;
-use vigie::record::{Recorder, Shared};
-use vigie::retention::relieve::Reliever;
+use vigie::record::{Recorder, RecordingContext};
+use vigie::retention::rehost::Rehoster;
 use vigie::retention::sweep;
 use vigie::scrub::Scrubber;
 use vigie::seal::Sealer;
-use vigie::source::replay::{Camera, ReplaySource};
+use vigie::source::replay::{ReplayCamera, ReplaySource};
 use vigie::spool::Spool;
 use vigie::status::StatusBoard;
 use vigie::store::Store;
 use vigie::units::{CameraKey, Ticks90k, WallTime};
 
-use crate::holds::AllAsked;
-use crate::model::{Heard, Sent};
+use crate::holds::HoldAttempts;
+use crate::model::{ObservedSource, Sent};
 use crate::objects::SimObjects;
-use crate::plan::{CameraPlan, Plan};
+use crate::plan::{CameraPlan, HistoryPlan};
 
 /// What outlives the gateway.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
-    pub(crate) plan: Arc<Plan>,
+    pub(crate) plan: Arc<HistoryPlan>,
     pub(crate) dir: PathBuf,
     pub(crate) objects: SimObjects,
     pub(crate) sent: Sent,
-    pub(crate) asked: AllAsked,
+    pub(crate) asked: HoldAttempts,
 }
 
 /// What the parts share.
@@ -51,7 +51,7 @@ pub(crate) struct Opened {
     pub(crate) index: Index,
     pub(crate) spool: Spool,
     pub(crate) store: Store,
-    pub(crate) packs: Packs,
+    pub(crate) packs: Archive,
     pub(crate) keys: Keys,
 }
 
@@ -109,7 +109,7 @@ impl Site {
     pub(crate) fn open(&self, index: Index, clock: Arc<dyn Clock>) -> Opened {
         let (store, keys) = (self.store(), self.keys());
         let spool = Spool::new(&self.spool_dir(), store.clone(), index.clone(), clock, keys.clone());
-        let packs = Packs::new(spool.clone(), store.clone());
+        let packs = Archive::new(spool.clone(), store.clone());
         Opened { index, spool, store, packs, keys }
     }
 }
@@ -162,7 +162,7 @@ impl Gateway {
         if found.unreadable == 0 {
             recovered();
         }
-        let shared = Shared {
+        let shared = RecordingContext {
             spool: spool.clone(),
             index: index.clone(),
             clock: clock.clone(),
@@ -177,17 +177,17 @@ impl Gateway {
         }
         let run = |(n, camera, continuity): (usize, &CameraPlan, _)| {
             let seed = plan.seed ^ (life << 8) ^ ((camera.scene as u64) << 4) ^ 0x00ca_3e7a_0000;
-            let film = Camera {
+            let film = ReplayCamera {
                 seed,
                 frame_rate: camera.frame_rate,
                 gop_frames: camera.gop_frames,
                 key_frame_bytes: camera.key_frame_bytes,
-                ..Camera::default()
+                ..ReplayCamera::default()
             };
             let sees_after = camera.sees_after;
             let film = film.into_iter().filter(move |event| event.at >= sees_after);
             let source = ReplaySource::new(params(), film, clock.clone());
-            let source = Heard::new(source, n, life, site.sent.clone());
+            let source = ObservedSource::new(source, n, life, site.sent.clone());
             let slot = StatusBoard::default().slot(&camera.key);
             let recorder = Recorder::new(shared.clone(), Box::new(source), slot, camera.key.clone(), continuity);
             tokio::spawn(recorder.run(stop_recording.clone()))
@@ -199,7 +199,7 @@ impl Gateway {
         };
         let reserve_bytes = plan.policy.disk_reserve_bytes;
         let zone = plan.policy.time_zone.clone();
-        let reliever = Reliever::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone.clone());
+        let rehoster = Rehoster::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone.clone());
         let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), clock.clone(), zone.clone());
         let holder = plan.holds.iter().any(|of| !of.is_empty());
         let holder = holder.then(|| tokio::spawn(holds.clone().run(stop_flushing.clone())));
@@ -212,7 +212,7 @@ impl Gateway {
             scrubber = Some(tokio::spawn(async move { scrub.run(all, every, stop).await }));
         }
         let storage = sweep::Storage::new(packs, Arc::new(move || spool.free_bytes(reserve_bytes)));
-        let storage = if plan.references { storage.relieved_by(reliever) } else { storage };
+        let storage = if plan.references { storage.with_rehoster(rehoster) } else { storage };
         let sweeper = sweep::Sweeper::new(index, clock, storage, plan.policy.clone());
         let sweeper = tokio::spawn(sweeper.run(stop_flushing.clone()));
         Ok(Self {

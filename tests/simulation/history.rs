@@ -10,18 +10,18 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until, timeout};
+use vigie::archive::PackRef;
 use vigie::clock::{Clock, SimClock};
 use vigie::index::PackRow;
-use vigie::packs::PackRef;
 use vigie::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
 use crate::check::{Shown, View, check_age, check_all, check_between, check_bytes, check_segment_ids, everything};
 use crate::gateway::{Gateway, Opened, Site};
-use crate::holds::AllAsked;
-use crate::machine::{Faults, SimMachine};
+use crate::holds::HoldAttempts;
 use crate::model::{Model, Sent};
 use crate::objects::SimObjects;
-use crate::plan::{Ends, Life, Plan};
+use crate::plan::{Ends, HistoryPlan, Life};
+use crate::platform::{PlatformFaults, SimPlatform};
 use crate::trace::Trace;
 
 /// 1 March 2026, 12:00 UTC.
@@ -45,7 +45,7 @@ pub(crate) struct Outcome {
 
 pub(crate) struct History {
     site: Site,
-    machine: SimMachine,
+    platform: SimPlatform,
     trace: Trace,
     model: Model,
     shown: Shown,
@@ -72,7 +72,7 @@ fn runtime() -> Runtime {
 }
 
 impl History {
-    pub(crate) fn new(plan: Plan, in_words: bool) -> Self {
+    pub(crate) fn new(plan: HistoryPlan, in_words: bool) -> Self {
         let (dir, seed) = (folder(), plan.seed);
         let plan = Arc::new(plan);
         let trace = Trace::new(in_words);
@@ -81,23 +81,23 @@ impl History {
             std::fs::create_dir(folder).expect("a folder of the simulation");
         }
         let index = dir.path().join("index.sqlite");
-        let machine = SimMachine::new(seed, vec![spool, store.clone(), keys], index, trace.clone());
+        let platform = SimPlatform::new(seed, vec![spool, store.clone(), keys], index, trace.clone());
         let objects = match plan.local {
-            true => SimObjects::folder(machine.clone(), store),
-            false => SimObjects::remote(machine.clone()),
+            true => SimObjects::folder(platform.clone(), store),
+            false => SimObjects::remote(platform.clone()),
         };
         let site =
-            Site { plan, dir: dir.path().to_owned(), objects, sent: Sent::default(), asked: AllAsked::default() };
+            Site { plan, dir: dir.path().to_owned(), objects, sent: Sent::default(), asked: HoldAttempts::default() };
         if site.plan.any_order {
             let seen = site.clone();
-            machine.in_any_order(seed, looks(), Arc::new(move || check_between(&seen)));
+            platform.in_any_order(seed, looks(), Arc::new(move || check_between(&seen)));
         }
-        Self { site, machine, trace, model: Model::default(), shown: Shown::default(), wall: START, _dir: dir }
+        Self { site, platform, trace, model: Model::default(), shown: Shown::default(), wall: START, _dir: dir }
     }
 
     pub(crate) fn run(mut self) -> Outcome {
         let lived = catch_unwind(AssertUnwindSafe(|| self.live_all()));
-        vigie::machine::simulate(None);
+        vigie::platform::simulate(None);
         let result = lived.unwrap_or_else(|_| Err("a panic".to_owned()));
         let Self { trace, shown, .. } = self;
         Outcome { result, hash: trace.hash(), calls: trace.calls(), shown, lines: trace.lines() }
@@ -118,20 +118,20 @@ impl History {
 
     /// Runs something that only looks, on a machine that does not fail.
     fn look_on<T>(&self, look: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-        self.machine.observe();
-        vigie::machine::simulate(Some(Arc::new(self.machine.clone())));
+        self.platform.observe();
+        vigie::platform::simulate(Some(Arc::new(self.platform.clone())));
         let looked = runtime().block_on(look);
-        vigie::machine::simulate(None);
+        vigie::platform::simulate(None);
         looked
     }
 
     fn live(&mut self, n: u64, life: &Life) -> Result<(), String> {
         self.trace.note("life", format!("{life:?}").as_bytes(), n);
-        self.machine.power_on(life.calls);
-        self.machine.set_faults(Faults::default());
-        vigie::machine::simulate(Some(Arc::new(self.machine.clone())));
+        self.platform.power_on(life.calls);
+        self.platform.set_faults(PlatformFaults::default());
+        vigie::platform::simulate(Some(Arc::new(self.platform.clone())));
         let recovered = AtomicBool::new(false);
-        let (site, machine, trace) = (self.site.clone(), self.machine.clone(), self.trace.clone());
+        let (site, platform, trace) = (self.site.clone(), self.platform.clone(), self.trace.clone());
         let started = self.wall;
         let runtime = runtime();
         let (ended, wall) = runtime.block_on(async {
@@ -139,20 +139,20 @@ impl History {
             let clock = Arc::new(SimClock::starting_at(started));
             let ended = tokio::select! {
                 biased;
-                () = machine.stopped() => Ok(Ended::Died),
-                ended = drive(&site, &machine, n, life, clock.clone(), &recovered) => ended,
+                () = platform.stopped() => Ok(Ended::Died),
+                ended = drive(&site, &platform, n, life, clock.clone(), &recovered) => ended,
             };
             (ended, clock.wall())
         });
-        if let Some(wrong) = machine.wrong() {
+        if let Some(wrong) = platform.wrong() {
             return Err(wrong);
         }
-        let ended = if machine.is_off() { Ok(Ended::Died) } else { ended };
+        let ended = if platform.is_off() { Ok(Ended::Died) } else { ended };
         // What is dropped now can change nothing any more.
         trace.end();
-        machine.stop();
+        platform.stop();
         drop(runtime);
-        vigie::machine::simulate(None);
+        vigie::platform::simulate(None);
         self.wall = wall;
         let calm = life.phases.is_empty();
         match ended? {
@@ -166,7 +166,7 @@ impl History {
 
     /// The gateway is gone: what it had acknowledged is owed, and what was owed is there.
     fn between(&mut self, n: u64, life: &Life, recovered: bool, lasted: Duration) -> Result<(), String> {
-        self.machine.after_kill();
+        self.platform.after_kill();
         let (site, mut model, now) = (self.site.clone(), std::mem::take(&mut self.model), self.wall);
         let mut shown = self.shown;
         (self.model, self.shown) = self.look_on(async {
@@ -187,7 +187,7 @@ impl History {
             Ok((model, shown))
         })?;
         if life.ends == Ends::PowerCut {
-            self.machine.after_power_cut();
+            self.platform.after_power_cut();
         }
         self.wall = self.wall.saturating_add(Ticks90k::from_duration(life.pause));
         Ok(())
@@ -200,7 +200,7 @@ fn looks() -> u32 {
 }
 
 /// Reads what is shown, one segment after the other, as the gateway's own readers do: with what they remember.
-async fn read_on(site: Site, machine: SimMachine, opened: Opened) {
+async fn read_on(site: Site, platform: SimPlatform, opened: Opened) {
     let mut random = SmallRng::seed_from_u64(site.plan.seed ^ 0x7265_6164);
     loop {
         sleep_until(Instant::now() + Duration::from_millis(random.random_range(20..600))).await;
@@ -221,8 +221,8 @@ async fn read_on(site: Site, machine: SimMachine, opened: Opened) {
         // A store or a disk that fails is no news, and what is not shown any more need not be there.
         let Ok(now) = opened.index.segments(camera, everything()).await else { continue };
         let is_shown = now.iter().any(|now| (now.pack, now.first_fragment) == (segment.pack, segment.first_fragment));
-        if is_shown && !machine.fails() {
-            machine.is_wrong(format!("a reader: {what}"));
+        if is_shown && !platform.fails() {
+            platform.is_wrong(format!("a reader: {what}"));
         }
     }
 }
@@ -230,7 +230,7 @@ async fn read_on(site: Site, machine: SimMachine, opened: Opened) {
 /// One life, if nothing ends it before its time.
 async fn drive(
     site: &Site,
-    machine: &SimMachine,
+    platform: &SimPlatform,
     n: u64,
     life: &Life,
     clock: Arc<SimClock>,
@@ -238,10 +238,10 @@ async fn drive(
 ) -> Result<Ended, String> {
     let begin = Instant::now();
     if let Some((_, faults)) = life.phases.first().filter(|(at, _)| at.is_zero()) {
-        machine.set_faults(*faults);
+        platform.set_faults(*faults);
     }
-    let told = || recovered.store(true, Ordering::Relaxed);
-    let gateway = match Gateway::start(site, n, clock.clone(), told).await {
+    let reported = || recovered.store(true, Ordering::Relaxed);
+    let gateway = match Gateway::start(site, n, clock.clone(), reported).await {
         Ok(gateway) => gateway,
         Err(why) => return Ok(Ended::NotStarted(why)),
     };
@@ -249,7 +249,7 @@ async fn drive(
     let asking = site.asked.clone().ask(holds, site.clone(), gateway.holds.clone(), clock.clone());
     let asking = tokio::spawn(asking);
     let reading =
-        site.plan.any_order.then(|| tokio::spawn(read_on(site.clone(), machine.clone(), gateway.opened.clone())));
+        site.plan.any_order.then(|| tokio::spawn(read_on(site.clone(), platform.clone(), gateway.opened.clone())));
     let mut phases = life.phases.iter().filter(|(at, _)| *at > begin.elapsed()).peekable();
     let mut look = begin + LOOK;
     let ends = begin + life.lasts;
@@ -257,7 +257,7 @@ async fn drive(
         let next = phases.peek().map_or(ends, |(at, _)| begin + *at).min(look).min(ends);
         sleep_until(next).await;
         if let Some((_, faults)) = phases.next_if(|(at, _)| begin + *at <= next) {
-            machine.set_faults(*faults);
+            platform.set_faults(*faults);
         }
         if next >= look {
             check_age(site, clock.wall())?;
@@ -265,7 +265,7 @@ async fn drive(
         }
     }
     if life.ends != Ends::Stop {
-        machine.stop();
+        platform.stop();
         return Ok(Ended::Died);
     }
     for task in std::iter::once(asking).chain(reading) {

@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use tokio::time::{Instant, sleep_until};
+use vigie::archive::PackRef;
 use vigie::clock::{Clock, SimClock};
 use vigie::hold::{HoldState, Holds, Request};
 use vigie::index::PackRow;
-use vigie::packs::PackRef;
 use vigie::units::{CameraKey, HoldId, PackId, Ticks90k, TimeRange, WallTime};
 
 use crate::check::{View, starts};
 use crate::gateway::Site;
-use crate::plan::{HoldPlan, Plan};
+use crate::plan::{HistoryPlan, HoldPlan};
 
 /// Between two fragments of one segment.
 const ROUNDING: Ticks90k = Ticks90k(900);
 
 /// A hold that was asked for.
 #[derive(Clone, Debug)]
-struct Asked {
+struct HoldAttempt {
     camera: CameraKey,
     range: TimeRange,
     /// Nothing stays for it after this.
@@ -32,19 +32,19 @@ struct Asked {
 
 /// All that were asked for; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AllAsked(Arc<Mutex<Vec<Asked>>>);
+pub(crate) struct HoldAttempts(Arc<Mutex<Vec<HoldAttempt>>>);
 
-impl AllAsked {
-    fn lock(&self) -> MutexGuard<'_, Vec<Asked>> {
+impl HoldAttempts {
+    fn lock(&self) -> MutexGuard<'_, Vec<HoldAttempt>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until when a pack may stay for a hold, and how many were confirmed.
-    pub(crate) fn kept_until(&self, plan: &Plan, camera: &CameraKey, pack: PackId) -> WallTime {
+    pub(crate) fn kept_until(&self, plan: &HistoryPlan, camera: &CameraKey, pack: PackId) -> WallTime {
         let start = starts(pack);
         // A pack's last fragment ends a little later.
         let longest = Ticks90k::from_duration(plan.limits.pack_duration_max + Duration::from_secs(10));
-        let touches = |asked: &&Asked| {
+        let touches = |asked: &&HoldAttempt| {
             let range = asked.range;
             asked.camera == *camera && range.start() < start.saturating_add(longest) && start < range.end()
         };
@@ -80,7 +80,7 @@ impl AllAsked {
         let n = {
             let mut all = self.lock();
             // Whatever the answer will be, it may be placed.
-            all.push(Asked { camera: camera.clone(), range, until, said: None });
+            all.push(HoldAttempt { camera: camera.clone(), range, until, said: None });
             all.len() - 1
         };
         let text = |text: &str| text.to_owned();
@@ -116,16 +116,16 @@ impl AllAsked {
 }
 
 /// Fragments that can be read of what a hold covers, wherever they lie, sorted; and why others cannot.
-async fn footage(site: &Site, view: &View, asked: &Asked) -> Result<(Vec<TimeRange>, String), String> {
+async fn footage(site: &Site, view: &View, asked: &HoldAttempt) -> Result<(Vec<TimeRange>, String), String> {
     let near = |row: &&PackRow| {
         let span = TimeRange::new(row.start, row.end);
         row.camera == asked.camera && span.is_some_and(|span| span.intersection(&asked.range).is_some())
     };
     let rows: Vec<&PackRow> = view.rows().filter(near).collect();
-    let doomed = view.opened.index.doomed(rows.iter().map(|row| row.id).collect()).await;
-    let doomed: HashSet<PackId> = doomed.map_err(|e| e.to_string())?.into_iter().map(|(pack, _)| pack).collect();
+    let deleting = view.opened.index.deleting(rows.iter().map(|row| row.id).collect()).await;
+    let deleting: HashSet<PackId> = deleting.map_err(|e| e.to_string())?.into_iter().map(|(pack, _)| pack).collect();
     let (mut there, mut why_not) = (Vec::new(), String::new());
-    for row in rows.into_iter().filter(|row| !doomed.contains(&row.id)) {
+    for row in rows.into_iter().filter(|row| !deleting.contains(&row.id)) {
         match read(site, view, row).await {
             Ok(spans) => there.extend(spans),
             Err(what) => why_not = format!("({what})"),

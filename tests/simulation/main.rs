@@ -23,15 +23,15 @@ mod disk;
 mod gateway;
 mod history;
 mod holds;
-mod machine;
 mod model;
 mod objects;
 mod plan;
+mod platform;
 mod sqlite;
 mod trace;
 
 use history::{History, Outcome};
-use plan::Plan;
+use plan::HistoryPlan;
 
 /// Seeds run when nobody asks for more.
 const SEEDS: u64 = 500;
@@ -68,7 +68,7 @@ fn failed(seed: u64, what: &str) -> String {
 }
 
 /// Runs these seeds on every core, those of `regressions` first.
-fn run_all(kind: &str, regressions: &[u64], seeds: u64, plan: fn(u64) -> Plan) {
+fn run_all(kind: &str, regressions: &[u64], seeds: u64, plan: fn(u64) -> HistoryPlan) {
     let (first, seeds) = (setting("VIGIE_SIM_FIRST", 0), setting("VIGIE_SIM_SEEDS", seeds));
     let in_words = std::env::var_os("VIGIE_SIM_TRACE").is_some();
     if in_words {
@@ -114,17 +114,17 @@ fn run_all(kind: &str, regressions: &[u64], seeds: u64, plan: fn(u64) -> Plan) {
 
 #[test]
 fn every_promise_is_kept_whatever_fails_and_whenever() {
-    run_all("faults", REGRESSIONS, SEEDS, Plan::of);
+    run_all("faults", REGRESSIONS, SEEDS, HistoryPlan::of);
 }
 
 #[test]
 fn everything_that_is_shown_can_be_read_in_whatever_order_things_happen() {
-    run_all("orders", ORDER_REGRESSIONS, ORDER_SEEDS, Plan::crowd);
+    run_all("orders", ORDER_REGRESSIONS, ORDER_SEEDS, HistoryPlan::crowd);
 }
 
 #[test]
 fn a_seed_is_one_history() {
-    for (seed, plan) in (0..8).map(|seed| (seed, Plan::of(seed))) {
+    for (seed, plan) in (0..8).map(|seed| (seed, HistoryPlan::of(seed))) {
         let run = || {
             let Outcome { hash, calls, lines, .. } = History::new(plan.clone(), true).run();
             (hash, calls, lines)

@@ -76,20 +76,20 @@ impl Sent {
 }
 
 /// A source whose units are noted.
-pub(crate) struct Heard {
+pub(crate) struct ObservedSource {
     source: ReplaySource,
     camera: usize,
     life: u64,
     sent: Sent,
 }
 
-impl Heard {
+impl ObservedSource {
     pub(crate) fn new(source: ReplaySource, camera: usize, life: u64, sent: Sent) -> Self {
         Self { source, camera, life, sent }
     }
 }
 
-impl Source for Heard {
+impl Source for ObservedSource {
     fn open(&self) -> BoxFuture<'_, Result<Session, SourceError>> {
         let (camera, life, sent) = (self.camera, self.life, self.sent.clone());
         let opened = self.source.open().map(move |session| {

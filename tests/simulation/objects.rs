@@ -19,9 +19,9 @@ use object_store::{
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use tokio::time::{Duration, sleep};
-use vigie::machine;
+use vigie::platform;
 
-use crate::machine::SimMachine;
+use crate::platform::SimPlatform;
 
 /// A slow store answers within this time.
 const SLOW: Duration = Duration::from_secs(4);
@@ -36,7 +36,7 @@ enum Bodies {
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct SimObjects {
-    machine: SimMachine,
+    platform: SimPlatform,
     bodies: Arc<Bodies>,
 }
 
@@ -86,7 +86,7 @@ impl Bodies {
     fn remove(&self, location: &Path) -> Result<()> {
         match self {
             Self::Remote(objects) => lock(objects).remove(location).map(drop).ok_or_else(|| absent(location)),
-            Self::Folder(root) => match machine::remove_file(&root.join(location.as_ref())) {
+            Self::Folder(root) => match platform::remove_file(&root.join(location.as_ref())) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Err(absent(location)),
                 removed => removed.map_err(failed_file),
             },
@@ -115,25 +115,25 @@ impl Bodies {
 
 /// As `LocalFileSystem` with its flushes: under another name first.
 fn put_file(path: &std::path::Path, body: &[u8]) -> io::Result<()> {
-    machine::create_folders(path.parent().expect("an object lies in a folder"))?;
+    platform::create_folders(path.parent().expect("an object lies in a folder"))?;
     let draft = path.with_extension("mp4#1");
     if draft.exists() {
-        machine::remove_file(&draft)?;
+        platform::remove_file(&draft)?;
     }
-    let file: File = machine::create_new(&draft)?;
-    machine::write_all(&file, body)?;
-    machine::sync_data(&file)?;
-    machine::rename(&draft, path)?;
-    machine::sync_name(path)
+    let file: File = platform::create_new(&draft)?;
+    platform::write_all(&file, body)?;
+    platform::sync_data(&file)?;
+    platform::rename(&draft, path)?;
+    platform::sync_name(path)
 }
 
 impl SimObjects {
-    pub(crate) fn remote(machine: SimMachine) -> Self {
-        Self { machine, bodies: Arc::new(Bodies::Remote(Mutex::default())) }
+    pub(crate) fn remote(platform: SimPlatform) -> Self {
+        Self { platform, bodies: Arc::new(Bodies::Remote(Mutex::default())) }
     }
 
-    pub(crate) fn folder(machine: SimMachine, root: PathBuf) -> Self {
-        Self { machine, bodies: Arc::new(Bodies::Folder(root)) }
+    pub(crate) fn folder(platform: SimPlatform, root: PathBuf) -> Self {
+        Self { platform, bodies: Arc::new(Bodies::Folder(root)) }
     }
 
     /// What is in it, whatever it would say.
@@ -149,15 +149,15 @@ impl SimObjects {
 
     /// A request on its way to the store, which may not get there.
     async fn reaches(&self, what: &'static str, location: &Path) -> Result<()> {
-        self.machine.on_the_way().await;
-        if self.machine.draw_fault(|f| f.store_slow) {
-            sleep(self.machine.draw_store_delay(SLOW)).await;
+        self.platform.on_the_way().await;
+        if self.platform.draw_fault(|f| f.store_slow) {
+            sleep(self.platform.draw_store_delay(SLOW)).await;
         }
-        if !self.machine.call(what, name(location), 0) {
+        if !self.platform.call(what, name(location), 0) {
             pending::<()>().await;
         }
-        if self.machine.draw_fault(|f| f.store_error) {
-            self.machine.call("store fails", b"", 0);
+        if self.platform.draw_fault(|f| f.store_error) {
+            self.platform.call("store fails", b"", 0);
             return Err(failed("failed"));
         }
         Ok(())
@@ -165,12 +165,12 @@ impl SimObjects {
 
     /// The answer on its way back, which may be lost.
     async fn answers(&self) -> Result<()> {
-        self.machine.on_the_way().await;
-        if !self.machine.call("store answers", b"", 0) {
+        self.platform.on_the_way().await;
+        if !self.platform.call("store answers", b"", 0) {
             pending::<()>().await;
         }
-        if self.machine.draw_fault(|f| f.store_error_after) {
-            self.machine.call("answer lost", b"", 0);
+        if self.platform.draw_fault(|f| f.store_error_after) {
+            self.platform.call("answer lost", b"", 0);
             return Err(failed("failed after it had done so"));
         }
         Ok(())
@@ -181,7 +181,7 @@ impl SimObjects {
         if matches!(mode, PutMode::Create) && self.bodies.get(location)?.is_some() {
             return Err(Error::AlreadyExists { path: location.to_string(), source: "it exists".into() });
         }
-        if self.machine.draw_fault(|f| f.store_cut) {
+        if self.platform.draw_fault(|f| f.store_cut) {
             body.truncate(body.len() / 2);
         }
         self.bodies.put(location, body)?;
@@ -237,7 +237,7 @@ impl ObjectStore for SimObjects {
             Some(range) => return Err(failed(&format!("has no such range: {range}"))),
         };
         let mut parts = vec![Ok(body.slice(range.start as usize..range.end as usize))];
-        if !options.head && self.machine.draw_fault(|f| f.store_cut) {
+        if !options.head && self.platform.draw_fault(|f| f.store_cut) {
             let part = body.slice(range.start as usize..(range.start + range.end) as usize / 2);
             parts = vec![Ok(part), Err(failed("closed the connection"))];
         }
@@ -262,7 +262,7 @@ impl ObjectStore for SimObjects {
             }
             let mut found = this.bodies.list();
             found.retain(|(location, _)| location.prefix_matches(&prefix));
-            if !found.is_empty() && this.machine.draw_fault(|f| f.store_lags) {
+            if !found.is_empty() && this.platform.draw_fault(|f| f.store_lags) {
                 // The newest is not listed yet.
                 found.pop();
             }

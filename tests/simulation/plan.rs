@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use vigie::record::Limits;
+use vigie::record::PackLimits;
 use vigie::retention::Policy;
 use vigie::units::{CameraKey, Ticks90k};
 
-use crate::machine::Faults;
+use crate::platform::PlatformFaults;
 
 /// The plan of one seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct HistoryPlan {
     pub(crate) seed: u64,
     /// The store is a folder beside the spool.
     pub(crate) local: bool,
     pub(crate) cameras: Vec<CameraPlan>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: PackLimits,
     pub(crate) durability: Duration,
     pub(crate) policy: Policy,
     pub(crate) lives: Vec<Life>,
@@ -70,7 +70,7 @@ pub(crate) struct Life {
     pub(crate) lasts: Duration,
     pub(crate) ends: Ends,
     /// From when on what fails.
-    pub(crate) phases: Vec<(Duration, Faults)>,
+    pub(crate) phases: Vec<(Duration, PlatformFaults)>,
     /// Before the next life.
     pub(crate) pause: Duration,
 }
@@ -80,7 +80,7 @@ impl Life {
     pub(crate) fn quiet_for(&self, lasted: Duration) -> Duration {
         match self.phases.iter().rfind(|(from, _)| *from <= lasted) {
             None => lasted,
-            Some((from, faults)) if *faults == Faults::default() => lasted - *from,
+            Some((from, faults)) if *faults == PlatformFaults::default() => lasted - *from,
             Some(_) => Duration::ZERO,
         }
     }
@@ -101,7 +101,7 @@ fn ticks(duration: Duration) -> Ticks90k {
     Ticks90k::from_duration(duration)
 }
 
-impl Plan {
+impl HistoryPlan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
         let random = &mut random;
@@ -116,8 +116,10 @@ impl Plan {
             shared: None,
             stores: None,
         };
-        let limits =
-            Limits { pack_bytes_max: random.random_range(1_500..20_000), pack_duration_max: seconds(random, 2.0, 9.0) };
+        let limits = PackLimits {
+            pack_bytes_max: random.random_range(1_500..20_000),
+            pack_duration_max: seconds(random, 2.0, 9.0),
+        };
         let mut cameras: Vec<_> = (0..random.random_range(1..=3)).map(|n| camera(n, &policy, random)).collect();
         let durability = Duration::from_millis(random.random_range(300..2_000));
         let lives = random.random_range(2..=6);
@@ -248,7 +250,7 @@ fn life(local: bool, random: &mut SmallRng) -> Life {
     while at < lasts && random.random_bool(0.8) {
         phases.push((at, faults(local, random)));
         at += seconds(random, 2.0, 30.0);
-        phases.push((at, Faults::default()));
+        phases.push((at, PlatformFaults::default()));
         at += seconds(random, 5.0, 30.0);
     }
     Life { calls, lasts, ends, phases, pause: seconds(random, 0.0, 6.0) }
@@ -260,7 +262,7 @@ fn calm_life(local: bool, random: &mut SmallRng) -> Life {
     let mut phases = Vec::new();
     if random.random_bool(0.3) {
         let at = seconds(random, 0.5, 10.0);
-        phases = vec![(at, faults(local, random)), (at + seconds(random, 1.0, 10.0), Faults::default())];
+        phases = vec![(at, faults(local, random)), (at + seconds(random, 1.0, 10.0), PlatformFaults::default())];
     }
     let ends = match random.random_range(0..4) {
         0 => Ends::Kill,
@@ -298,8 +300,8 @@ fn holds_of(life: &Life, cameras: usize, policy: &Policy, random: &mut SmallRng)
 
 /// The store is away until packs that wait for it are condemned, and slow then.
 fn long_outage(random: &mut SmallRng) -> Life {
-    let away = Faults { store_error: 1_000_000, ..Faults::default() };
-    let slow = Faults { store_slow: 1_000_000, store_slower: 8, ..Faults::default() };
+    let away = PlatformFaults { store_error: 1_000_000, ..PlatformFaults::default() };
+    let slow = PlatformFaults { store_slow: 1_000_000, store_slower: 8, ..PlatformFaults::default() };
     let back = seconds(random, 15.0, 60.0);
     let phases = vec![(Duration::from_secs(1), away), (back, slow)];
     let ends = if random.random_bool(0.5) { Ends::PowerCut } else { Ends::Stop };
@@ -312,9 +314,9 @@ fn last_life(random: &mut SmallRng) -> Life {
     Life { calls: u64::MAX, lasts, ends: Ends::Stop, phases: Vec::new(), pause: Duration::ZERO }
 }
 
-fn faults(local: bool, random: &mut SmallRng) -> Faults {
+fn faults(local: bool, random: &mut SmallRng) -> PlatformFaults {
     const ONE: u32 = 1_000_000;
-    let mut faults = Faults::default();
+    let mut faults = PlatformFaults::default();
     for _ in 0..random.random_range(1..=3) {
         match random.random_range(0..11) {
             0 => faults.file_error = random.random_range(1_000..100_000),

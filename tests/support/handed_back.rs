@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use vigie::simulate::Sent;
+use vigie::testkit::camera::Sent;
 use vigie::units::CameraKey;
 
 /// What must have been recorded: of each session, all that was sent whole from the first random access point on, less

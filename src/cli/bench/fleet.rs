@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use vigie::simulate::fleet::{self, Plan, Tally};
+use vigie::testkit::camera::fleet::{self, FleetPlan, FleetTally};
 
 use super::Failure;
 
@@ -20,7 +20,7 @@ pub(super) struct State {
     pub(super) playing: u64,
     pub(super) bytes: u64,
     pub(super) late_max_ms: f64,
-    pub(super) cameras: Vec<Tally>,
+    pub(super) cameras: Vec<FleetTally>,
 }
 
 fn state(fleet: &fleet::Fleet) -> State {
@@ -35,7 +35,7 @@ fn state(fleet: &fleet::Fleet) -> State {
 
 /// The process.
 pub(super) async fn run(args: super::Fleet) -> Result<(), Failure> {
-    let plan = Plan { cameras: args.cameras, bits_per_second: args.bits_per_second, threads: args.threads };
+    let plan = FleetPlan { cameras: args.cameras, bits_per_second: args.bits_per_second, threads: args.threads };
     let fleet = fleet::Fleet::start((Ipv4Addr::LOCALHOST, 0).into(), plan).await.map_err(Failure::failed)?;
     let mut asked = BufReader::new(tokio::io::stdin()).lines();
     let mut out = tokio::io::stdout();
@@ -59,7 +59,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn start(plan: Plan) -> Result<Self, Failure> {
+    pub(super) fn start(plan: FleetPlan) -> Result<Self, Failure> {
         let mut child = Command::new(std::env::current_exe().map_err(Failure::failed)?)
             .args(["bench", "fleet", "--cameras"])
             .arg(plan.cameras.to_string())

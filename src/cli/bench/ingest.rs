@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 use vigie::clock::{Clock, SystemClock};
 use vigie::config::Config;
-use vigie::simulate::fleet::Plan;
+use vigie::testkit::camera::fleet::FleetPlan;
 use vigie::units::WallTime;
 
 use super::super::show;
 use super::fleet::{Handle, State};
-use super::process::{self, Cpu, Group};
-use super::report::{Durable, Report, Turn};
+use super::process::{self, Cpu, ProcessGroup};
+use super::report::{BenchReport, Durable, Turn};
 use super::{Failure, Ingest, Recorder, count, started, viewers, warm};
 
 /// Until every camera plays.
@@ -33,7 +33,7 @@ const RECORDING_THREADS: &str = "record-";
 /// Measures, prints the table, writes the JSON.
 pub(super) async fn run(args: Ingest) -> Result<(), Failure> {
     let scratch = Scratch::create(&args).map_err(Failure::failed)?;
-    let mut report = Report {
+    let mut report = BenchReport {
         vigie: env!("CARGO_PKG_VERSION"),
         cores: std::thread::available_parallelism().map_or(0, usize::from),
         tick_ms: args.tick_ms,
@@ -91,13 +91,13 @@ impl Place {
         Ok(Self { log: dir.join("log"), name, dir, data, cameras, since })
     }
 
-    fn start(&self, args: &Ingest, recorder: Recorder, address: &str) -> Result<Group, Failure> {
+    fn start(&self, args: &Ingest, recorder: Recorder, address: &str) -> Result<ProcessGroup, Failure> {
         let commands = match recorder {
             Recorder::Gateway => vec![gateway(args, &self.dir, address, self.cameras)?],
             Recorder::Floor => vec![floor(args, &self.data, address, self.cameras)?],
             Recorder::Ffmpeg => (0..self.cameras).map(|camera| ffmpeg(&self.data, address, camera)).collect(),
         };
-        Group::start(commands, &self.log)
+        ProcessGroup::start(commands, &self.log)
     }
 }
 
@@ -118,7 +118,7 @@ struct Counters {
 }
 
 impl Counters {
-    async fn read(group: &Group, fleet: &mut Handle) -> Result<Self, Failure> {
+    async fn read(group: &ProcessGroup, fleet: &mut Handle) -> Result<Self, Failure> {
         Ok(Self {
             recording: group.cpu_of_threads(RECORDING_THREADS),
             cpu: group.cpu(),
@@ -145,12 +145,13 @@ struct Seen {
 /// One recorder's turn, in a folder that goes with it.
 async fn turn(args: &Ingest, recorder: Recorder, scratch: &Path) -> Result<Turn, Failure> {
     let place = Place::create(args, recorder, scratch)?;
-    let plan = Plan { cameras: place.cameras, bits_per_second: (args.mbps * 1e6) as u64, threads: args.fleet_threads };
+    let plan =
+        FleetPlan { cameras: place.cameras, bits_per_second: (args.mbps * 1e6) as u64, threads: args.fleet_threads };
     let mut fleet = Handle::start(plan)?;
     let address = fleet.state().await?.address.to_string();
     let group = place.start(args, recorder, &address)?;
     let seen = observe(args, recorder, &place, fleet, group).await?;
-    let turn = told(args, recorder, &place, seen).await?;
+    let turn = reported(args, recorder, &place, seen).await?;
     if !args.keep {
         std::fs::remove_dir_all(&place.dir).map_err(Failure::failed)?;
     }
@@ -163,7 +164,7 @@ async fn observe(
     recorder: Recorder,
     place: &Place,
     mut fleet: Handle,
-    group: Group,
+    group: ProcessGroup,
 ) -> Result<Seen, Failure> {
     let began = Instant::now();
     wait_until_all_play(&mut fleet, &group, place.cameras, &place.log).await?;
@@ -220,7 +221,7 @@ async fn observe(
 }
 
 /// The figures of what was seen.
-async fn told(args: &Ingest, recorder: Recorder, place: &Place, seen: Seen) -> Result<Turn, Failure> {
+async fn reported(args: &Ingest, recorder: Recorder, place: &Place, seen: Seen) -> Result<Turn, Failure> {
     let Seen { before, after, .. } = seen;
     let sent = after.sent;
     let cpu = after.cpu.since(before.cpu);
@@ -260,7 +261,12 @@ async fn told(args: &Ingest, recorder: Recorder, place: &Place, seen: Seen) -> R
     })
 }
 
-async fn wait_until_all_play(fleet: &mut Handle, group: &Group, cameras: usize, log: &Path) -> Result<(), Failure> {
+async fn wait_until_all_play(
+    fleet: &mut Handle,
+    group: &ProcessGroup,
+    cameras: usize,
+    log: &Path,
+) -> Result<(), Failure> {
     let began = Instant::now();
     loop {
         let playing = fleet.state().await?.playing;

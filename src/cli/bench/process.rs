@@ -64,11 +64,11 @@ fn status_bytes(pid: u32, key: &str) -> u64 {
 }
 
 /// One or many processes that record together.
-pub(super) struct Group {
+pub(super) struct ProcessGroup {
     children: Vec<Child>,
 }
 
-impl Group {
+impl ProcessGroup {
     /// Starts them; what they say goes to one file.
     pub(super) fn start(commands: Vec<Command>, log: &Path) -> Result<Self, Failure> {
         let said = File::create(log).map_err(Failure::failed)?;

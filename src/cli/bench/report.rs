@@ -54,7 +54,7 @@ pub(super) struct Turn {
 
 /// The run.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     pub(super) vigie: &'static str,
     pub(super) cores: usize,
     pub(super) tick_ms: u64,
@@ -62,7 +62,7 @@ pub(super) struct Report {
     pub(super) turns: Vec<Turn>,
 }
 
-impl Report {
+impl BenchReport {
     /// Says of each turn what it cost against the floor.
     pub(super) fn compare(&mut self) {
         let floors = self.turns.iter().filter(|turn| turn.recorder == "floor");

@@ -8,13 +8,13 @@ use vigie::units::CameraKey;
 
 use super::Failure;
 use super::ingest::{Place, ended_early};
-use super::process::Group;
+use super::process::ProcessGroup;
 
 /// Until every camera is recorded.
 const RECORDING_WITHIN: Duration = Duration::from_secs(120);
 
 /// Waits until the gateway's index knows of new footage of every camera, which is durable then.
-pub(super) async fn wait_until_all_record(place: &Place, group: &Group) -> Result<(), Failure> {
+pub(super) async fn wait_until_all_record(place: &Place, group: &ProcessGroup) -> Result<(), Failure> {
     let began = Instant::now();
     // Cameras play: the index is there.
     let index = Index::open_read_only(&place.data.join("index.sqlite")).await.map_err(Failure::failed)?;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{Cipher, KeyId, NotAuthentic, TenantId, VaultError, WRAPPED_BYTES, damaged, machine};
+use super::{Cipher, KeyId, NotAuthentic, TenantId, VaultError, WRAPPED_BYTES, damaged, platform};
 use crate::keys::aead::SecretKey;
 
 /// Longest key file, in bytes.
@@ -18,12 +18,12 @@ const FILE_BYTES_MAX: u64 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
+pub(super) enum KeyFileKind {
     Tenant,
     Day,
 }
 
-impl Kind {
+impl KeyFileKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
@@ -36,7 +36,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyFile {
-    pub(super) kind: Kind,
+    pub(super) kind: KeyFileKind,
     #[serde(with = "text")]
     pub(super) id: KeyId,
     pub(super) tenant: TenantId,
@@ -50,11 +50,18 @@ pub(super) struct KeyFile {
 }
 
 impl KeyFile {
-    pub(super) fn new(kind: Kind, id: KeyId, tenant: &TenantId, day: Option<Date>, number: u32, under: String) -> Self {
+    pub(super) fn new(
+        kind: KeyFileKind,
+        id: KeyId,
+        tenant: &TenantId,
+        day: Option<Date>,
+        number: u32,
+        under: String,
+    ) -> Self {
         Self { kind, id, tenant: tenant.clone(), day, number, under, wrapped: String::new() }
     }
 
-    /// What is sealed along with the key. The key above is not named in it: opening with another fails anyway.
+    /// What is encrypted along with the key. The key above is not named in it: opening with another fails anyway.
     fn context(&self) -> Vec<u8> {
         let day = self.day.map(|day| day.to_string()).unwrap_or_default();
         format!("vigie key|{}|{}|{}|{day}|{}", self.kind.as_str(), self.id, self.tenant, self.number).into_bytes()
@@ -95,7 +102,7 @@ mod text {
 }
 
 /// Whether a file's name is that of this key.
-pub(super) fn names(path: &Path, kind: Kind, id: KeyId) -> bool {
+pub(super) fn names(path: &Path, kind: KeyFileKind, id: KeyId) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.starts_with(kind.as_str()) && name.ends_with(&format!("-{id}.key"))
 }
@@ -144,14 +151,14 @@ pub(super) fn write(path: &Path, file: &KeyFile) -> Result<(), VaultError> {
 pub(super) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
     if draft.exists() {
-        machine::remove_file(&draft)?;
+        platform::remove_file(&draft)?;
     }
-    let file = machine::create_new(&draft)?;
+    let file = platform::create_new(&draft)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
-    machine::write_all(&file, content)?;
-    machine::sync_data(&file)?;
-    machine::rename(&draft, path)?;
-    machine::sync_name(path)
+    platform::write_all(&file, content)?;
+    platform::sync_data(&file)?;
+    platform::rename(&draft, path)?;
+    platform::sync_name(path)
 }
 
 /// Overwrites, removes, and makes the removal durable.
@@ -164,9 +171,9 @@ pub(super) fn destroy(path: &Path) -> Result<(), VaultError> {
     };
     let bytes = file.metadata().map_err(io)?.len().min(FILE_BYTES_MAX);
     file.seek(SeekFrom::Start(0)).map_err(io)?;
-    machine::write_all(&file, &vec![0; bytes as usize]).map_err(io)?;
-    machine::sync_data(&file).map_err(io)?;
-    machine::remove_durably(path).map_err(io)
+    platform::write_all(&file, &vec![0; bytes as usize]).map_err(io)?;
+    platform::sync_data(&file).map_err(io)?;
+    platform::remove_durably(path).map_err(io)
 }
 
 /// Makes a folder that only its owner enters.
@@ -174,7 +181,7 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    machine::create_folders(folder)?;
+    platform::create_folders(folder)?;
     std::fs::set_permissions(folder, Permissions::from_mode(0o700))
 }
 

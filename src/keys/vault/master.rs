@@ -90,7 +90,7 @@ pub fn load_or_create(path: &Path) -> Result<Vec<Master>, VaultError> {
     std::fs::remove_file(&draft).map_err(io)?;
     match linked {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(e)),
-        _ => crate::machine::sync_name(path).map_err(io)?,
+        _ => crate::platform::sync_name(path).map_err(io)?,
     }
     load(path)?.ok_or_else(|| damaged(path, "it vanished"))
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::file::{self, Kind};
+use super::file::{self, KeyFileKind};
 use super::master::{self, MasterId};
 use super::{TenantKey, Vault, VaultError, not_authentic};
 use crate::units::TenantId;
@@ -30,13 +30,13 @@ impl Vault {
         let mut state = inner.lock();
         let _alone = inner.alone()?;
         let files = inner.files(tenant)?;
-        let former: Vec<_> = files.iter().filter(|(_, file)| file.kind == Kind::Tenant).collect();
+        let former: Vec<_> = files.iter().filter(|(_, file)| file.kind == KeyFileKind::Tenant).collect();
         let number = former.iter().map(|(_, file)| file.number).max().unwrap_or(0).saturating_add(1);
         let over: Arc<TenantKey> = inner.make_tenant(&mut state, tenant, number)?;
         let mut rotated = Rotated::default();
-        for (path, file) in files.iter().filter(|(_, file)| file.kind == Kind::Day) {
+        for (path, file) in files.iter().filter(|(_, file)| file.kind == KeyFileKind::Day) {
             let under =
-                files.iter().find(|(_, above)| above.kind == Kind::Tenant && above.id.to_string() == file.under);
+                files.iter().find(|(_, above)| above.kind == KeyFileKind::Tenant && above.id.to_string() == file.under);
             let Some((of_tenant, above)) = under else {
                 let folder = inner.folder_of(tenant);
                 let id = file.under.parse().map_err(|_| super::damaged(path, "it names no tenant key"))?;
@@ -68,7 +68,7 @@ impl Vault {
         let current = inner.master();
         let mut rotated = Rotated::default();
         for tenant in inner.tenants()? {
-            for (path, file) in inner.files(&tenant)?.into_iter().filter(|(_, file)| file.kind == Kind::Tenant) {
+            for (path, file) in inner.files(&tenant)?.into_iter().filter(|(_, file)| file.kind == KeyFileKind::Tenant) {
                 if file.under == current.id().to_string() {
                     continue;
                 }

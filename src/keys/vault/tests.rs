@@ -15,15 +15,15 @@ fn day(text: &str) -> Date {
     text.parse().unwrap()
 }
 
-/// Something sealed under a key, to be opened under what should be the same.
-fn sealed(key: &DayKey) -> Vec<u8> {
+/// Something encrypted under a key, to be opened under what should be the same.
+fn encrypted(key: &DayKey) -> Vec<u8> {
     let mut out = Vec::new();
-    key.cipher.seal(b"test", b"footage", &mut out);
+    key.cipher.encrypt(b"test", b"footage", &mut out);
     out
 }
 
-fn opens(key: &DayKey, sealed: &[u8]) -> bool {
-    key.cipher.open(b"test", &mut sealed.to_vec()).is_ok_and(|plain| plain == b"footage")
+fn opens(key: &DayKey, encrypted: &[u8]) -> bool {
+    key.cipher.open(b"test", &mut encrypted.to_vec()).is_ok_and(|plain| plain == b"footage")
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_day_key_is_made_once_and_found_again_by_its_id() {
     let again = Vault::open(dir.path(), vec![master('1')]);
     let found = again.find(key.id).unwrap();
     assert_eq!((found.day, &found.tenant), (day("2026-12-23"), &town()));
-    assert!(opens(&found, &sealed(&key)));
+    assert!(opens(&found, &encrypted(&key)));
     assert_eq!(again.for_day(&town(), day("2026-12-23")).unwrap().id, key.id, "the same key after a restart");
 }
 
@@ -85,8 +85,8 @@ fn a_wrong_master_key_is_named_beside_the_right_one() {
     }
     assert!(message.contains("previous_master_key"), "{message}");
     assert!(other.for_day(&town(), day("2026-12-25")).is_ok(), "recording goes on under a key of its own");
-    let [(_, told)] = other.take_troubles().try_into().unwrap();
-    assert!(told.contains(&master('1').id().to_string()), "{told}");
+    let [(_, reported)] = other.take_troubles().try_into().unwrap();
+    assert!(reported.contains(&master('1').id().to_string()), "{reported}");
     assert!(matches!(Vault::none().find(id), Err(VaultError::NoKeys)));
 }
 
@@ -99,7 +99,7 @@ fn after_the_rotation_of_the_master_key_only_the_new_one_opens() {
     assert_eq!(both.wrap_by_current_master().unwrap(), Rotated { wrapped: 1, destroyed: 0 });
     assert_eq!(both.wrap_by_current_master().unwrap(), Rotated::default(), "nothing left to do");
     let after = Vault::open(dir.path(), vec![master('2')]).find(key.id).unwrap();
-    assert!(opens(&after, &sealed(&key)));
+    assert!(opens(&after, &encrypted(&key)));
     assert!(Vault::open(dir.path(), vec![master('1')]).find(key.id).is_err());
 }
 
@@ -109,13 +109,13 @@ fn the_master_key_made_here_is_made_once_and_replaced_whole() {
     let path = dir.path().join("master.key");
     let open = || Vault::open(dir.path(), master::load_or_create(&path).unwrap());
     let key = open().for_day(&town(), day("2026-12-23")).unwrap();
-    assert!(opens(&open().find(key.id).unwrap(), &sealed(&key)));
+    assert!(opens(&open().find(key.id).unwrap(), &encrypted(&key)));
     let before = std::fs::read_to_string(&path).unwrap();
     let (id, rotated) = rotate_own_master(dir.path(), &path).unwrap();
     assert_eq!(rotated.wrapped, 1);
     assert_eq!(open().masters(), [id]);
     assert!(!std::fs::read_to_string(&path).unwrap().contains(before.trim()));
-    assert!(opens(&open().find(key.id).unwrap(), &sealed(&key)));
+    assert!(opens(&open().find(key.id).unwrap(), &encrypted(&key)));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn after_the_rotation_of_a_tenant_key_every_day_opens_and_the_former_key_is_gone
     assert_eq!(vault.rotate_tenant(&town()).unwrap(), Rotated { wrapped: 2, destroyed: 1 });
     let again = Vault::open(dir.path(), vec![master('1')]);
     for key in &days {
-        assert!(opens(&again.find(key.id).unwrap(), &sealed(key)));
+        assert!(opens(&again.find(key.id).unwrap(), &encrypted(key)));
     }
     let now = again.list().unwrap();
     assert!(now.iter().all(|key| key.id != former.id && key.under != former.id.to_string()), "{now:?}");
@@ -148,8 +148,8 @@ fn a_rotation_cut_off_at_each_step_leaves_every_day_open_and_is_taken_up() {
     assert_ne!(under[0], under[1]);
     assert_eq!(vault.rotate_tenant(&town()).unwrap(), Rotated { wrapped: 2, destroyed: 2 });
     let again = Vault::open(dir.path(), vec![master('1')]);
-    assert!(opens(&again.find(first.id).unwrap(), &sealed(&first)));
-    assert!(opens(&again.find(second.id).unwrap(), &sealed(&second)));
+    assert!(opens(&again.find(first.id).unwrap(), &encrypted(&first)));
+    assert!(opens(&again.find(second.id).unwrap(), &encrypted(&second)));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_key_file_changed_in_any_way_is_refused() {
     let (a, b) =
         (vault.for_day(&town(), day("2026-12-23")).unwrap(), vault.for_day(&town(), day("2026-12-24")).unwrap());
     let paths = vault.inner().unwrap().paths(&town()).unwrap();
-    let path_of = |id: KeyId| paths.iter().find(|path| file::names(path, Kind::Day, id)).unwrap().clone();
+    let path_of = |id: KeyId| paths.iter().find(|path| file::names(path, KeyFileKind::Day, id)).unwrap().clone();
     let (text_a, text_b) = (std::fs::read(path_of(a.id)).unwrap(), std::fs::read(path_of(b.id)).unwrap());
     let refused = |text: &[u8]| {
         std::fs::write(path_of(a.id), text).unwrap();

@@ -1,5 +1,5 @@
 use super::super::reader;
-use super::super::testing::{self, Pack};
+use super::super::testing::{self, TestPack};
 use super::super::writer::{first_boxes, trailing_table};
 use super::*;
 use crate::keys::vault::Vault;
@@ -32,7 +32,7 @@ fn referring() -> impl Strategy<Value = (Vec<Vec<u32>>, Places)> {
     })
 }
 
-fn moved(pack: &Pack, places: &[Option<(u8, u32)>]) -> PackTable {
+fn moved(pack: &TestPack, places: &[Option<(u8, u32)>]) -> PackTable {
     pack.table.with_places(places.iter().map(|p| p.map(|(host, fragment)| place(host, fragment))).collect())
 }
 

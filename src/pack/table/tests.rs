@@ -101,8 +101,8 @@ proptest! {
         let mut boxes = Vec::new();
         let pack = header().pack;
         format::fragment_header(&mut boxes, pack, index, &entry);
-        let told = format::decode_fragment_header(&boxes, 0, pack, index).unwrap();
-        prop_assert_eq!(told, FragmentEntry { header_bytes: boxes.len() as u32, ..entry });
+        let reported = format::decode_fragment_header(&boxes, 0, pack, index).unwrap();
+        prop_assert_eq!(reported, FragmentEntry { header_bytes: boxes.len() as u32, ..entry });
     }
 
     #[test]

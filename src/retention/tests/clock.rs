@@ -1,6 +1,6 @@
 //! A wall clock that steps ahead, wrongly or rightly.
 
-use super::super::trusted::{CONFIRM, STEP_MAX};
+use super::super::steady_clock::{CONFIRM, STEP_MAX};
 use super::*;
 
 const SWEEP: Duration = Duration::from_secs(300);
@@ -115,7 +115,7 @@ async fn an_absence_of_two_hours_delays_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_made_anew_is_judged_by_its_newest_footage() {
+async fn an_index_rebuilt_is_judged_by_its_newest_footage() {
     let a = camera("t/a", 2 * DAY, 0);
     let mut world = World::new(vec![a.clone()], policy(), time("2026-03-10T12:00:00Z")).await;
     world.record(0, &a, HOUR).await;

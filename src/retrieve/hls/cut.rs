@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use super::super::walk::Step;
+use super::super::walk::WalkStep;
 use crate::media::Params;
 use crate::pack::PackTable;
 use crate::units::{PackId, Ticks90k, WallTime};
 
 /// One media segment: fragments `first..=last` of a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(super) struct HlsSegment {
     pub(super) pack: PackId,
     pub(super) first: u32,
     pub(super) last: u32,
@@ -33,7 +33,7 @@ pub(super) struct Segment {
 pub(super) struct Cutter {
     ticks_min: Ticks90k,
     ticks_max: Ticks90k,
-    current: Option<Segment>,
+    current: Option<HlsSegment>,
     params: Option<Arc<Params>>,
 }
 
@@ -50,11 +50,11 @@ impl Cutter {
     }
 
     /// Takes the next fragment; gives the segment that is complete now.
-    pub(super) fn push(&mut self, table: &PackTable, step: &Step<'_>) -> Option<Segment> {
+    pub(super) fn push(&mut self, table: &PackTable, step: &WalkStep<'_>) -> Option<HlsSegment> {
         let params = &table.header.params;
         let described_alike = self.params.as_ref().is_some_and(|known| Arc::ptr_eq(known, params) || known == params);
         let discontinuity = !step.joined || !described_alike;
-        let goes_on = |s: &Segment| {
+        let goes_on = |s: &HlsSegment| {
             let may_end = s.ticks >= self.ticks_min || !s.random_access;
             let due = s.ticks >= self.ticks_max || (step.entry.random_access && may_end);
             s.pack == table.header.pack && !discontinuity && !due
@@ -67,7 +67,7 @@ impl Cutter {
             return None;
         }
         self.params = Some(Arc::clone(params));
-        self.current.replace(Segment {
+        self.current.replace(HlsSegment {
             pack: table.header.pack,
             first: step.index,
             last: step.index,
@@ -81,12 +81,12 @@ impl Cutter {
     }
 
     /// The segment that has begun, if its length alone says that it is complete.
-    pub(super) fn take_due(&mut self) -> Option<Segment> {
+    pub(super) fn take_due(&mut self) -> Option<HlsSegment> {
         self.current.take_if(|s| s.ticks >= self.ticks_max)
     }
 
     /// The segment that has begun: nothing more comes.
-    pub(super) fn finish(&mut self) -> Option<Segment> {
+    pub(super) fn finish(&mut self) -> Option<HlsSegment> {
         self.current.take()
     }
 }

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::walk::Walk;
 use super::super::{Footage, RetrieveError};
-use super::cut::{Cutter, Segment};
+use super::cut::{Cutter, HlsSegment};
 use super::{Maps, header, target_seconds, write_segments};
+use crate::archive::PackRef;
 use crate::index::SegmentRow;
 use crate::pack::PackTable;
-use crate::packs::PackRef;
 use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 const fn millis(ms: i64) -> Ticks90k {
@@ -45,7 +45,7 @@ const NUMBER_GRID: Ticks90k = millis(250);
 /// [`RetrieveError::NoFootage`] when nothing has been recorded lately.
 pub async fn live_playlist(footage: &Footage, camera: &CameraKey) -> Result<String, RetrieveError> {
     if let Some((pack, table)) = footage.packs.live(camera)
-        && let Some(said) = footage.live.said(camera, Grown::of(&pack, &table))
+        && let Some(said) = footage.live.said(camera, LiveTail::of(&pack, &table))
     {
         return Ok(said);
     }
@@ -66,18 +66,18 @@ pub async fn live_playlist(footage: &Footage, camera: &CameraKey) -> Result<Stri
         tables.push(footage.packs.table(&pack).await?);
     }
     let segments = cut(&tables, live.as_ref().map(|(_, table)| table.as_ref()));
-    let grown = live.as_ref().map(|(pack, table)| Grown::of(pack, table));
+    let grown = live.as_ref().map(|(pack, table)| LiveTail::of(pack, table));
     footage.live.advance(camera, segments, newest, grown).ok_or_else(nothing)
 }
 
 /// How far a camera's live pack has grown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Grown {
+struct LiveTail {
     pack: PackId,
     fragments: usize,
 }
 
-impl Grown {
+impl LiveTail {
     fn of(pack: &PackRef, table: &PackTable) -> Self {
         Self { pack: pack.id, fragments: table.fragments.len() }
     }
@@ -134,7 +134,7 @@ fn packs_before(rows: Vec<SegmentRow>, camera: &CameraKey, live: Option<&(PackRe
 
 /// All segments of packs that are whole, then those of the live pack that are complete. Tables are cut from their
 /// beginning, so that segments are the same whenever they are asked for.
-pub(super) fn cut(whole: &[Arc<PackTable>], live: Option<&PackTable>) -> Vec<Segment> {
+pub(super) fn cut(whole: &[Arc<PackTable>], live: Option<&PackTable>) -> Vec<HlsSegment> {
     let (mut walk, mut cutter) = (Walk::default(), Cutter::new(SEGMENT_DUE, SEGMENT_DUE));
     let mut segments = Vec::new();
     for table in whole {
@@ -156,9 +156,9 @@ impl LiveWindows {
     fn advance(
         &self,
         camera: &CameraKey,
-        segments: Vec<Segment>,
+        segments: Vec<HlsSegment>,
         newest: WallTime,
-        grown: Option<Grown>,
+        grown: Option<LiveTail>,
     ) -> Option<String> {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let window = windows.entry(camera.clone()).or_default();
@@ -169,7 +169,7 @@ impl LiveWindows {
     }
 
     /// What was last said, when nothing has grown since.
-    fn said(&self, camera: &CameraKey, grown: Grown) -> Option<String> {
+    fn said(&self, camera: &CameraKey, grown: LiveTail) -> Option<String> {
         let windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (then, playlist) = windows.get(camera)?.said.as_ref()?;
         (*then == grown).then(|| playlist.clone())
@@ -179,7 +179,7 @@ impl LiveWindows {
 /// What is listed now for one camera.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    segments: VecDeque<Segment>,
+    segments: VecDeque<HlsSegment>,
     /// Number of the first segment (`EXT-X-MEDIA-SEQUENCE`).
     number: u64,
     /// Number of the discontinuities before it (`EXT-X-DISCONTINUITY-SEQUENCE`).
@@ -187,24 +187,24 @@ pub(super) struct Window {
     /// The longest segment so far, which must not change while a client looks (`EXT-X-TARGETDURATION`).
     target_seconds: u64,
     /// The playlist as it was last said, and of what.
-    said: Option<(Grown, String)>,
+    said: Option<(LiveTail, String)>,
 }
 
 impl Window {
     /// Appends what is new among `segments`, which are all that there are near `newest`, and slides.
-    pub(super) fn advance(&mut self, segments: Vec<Segment>, newest: WallTime) {
-        let end = |s: Option<&Segment>| s.map(|s| s.wall_end);
+    pub(super) fn advance(&mut self, segments: Vec<HlsSegment>, newest: WallTime) {
+        let end = |s: Option<&HlsSegment>| s.map(|s| s.wall_end);
         if end(segments.last()) <= end(self.segments.back()) {
             return; // another request has been quicker, or nothing is new
         }
-        let same = |a: &Segment, b: &Segment| (a.pack, a.first, a.last) == (b.pack, b.first, b.last);
+        let same = |a: &HlsSegment, b: &HlsSegment| (a.pack, a.first, a.last) == (b.pack, b.first, b.last);
         let known = self.segments.back().and_then(|last| segments.iter().rposition(|s| same(s, last)));
-        let recent = |s: &Segment| newest.since(s.wall_end) < WINDOW_MAX;
-        let new: Vec<Segment> = match known {
+        let recent = |s: &HlsSegment| newest.since(s.wall_end) < WINDOW_MAX;
+        let new: Vec<HlsSegment> = match known {
             Some(position) => segments.into_iter().skip(position + 1).collect(),
             None => {
                 let mut new: Vec<_> = segments.into_iter().filter(recent).collect();
-                self.begin_anew(new.first_mut());
+                self.begin_again(new.first_mut());
                 new
             }
         };
@@ -215,7 +215,7 @@ impl Window {
 
     /// Nobody has looked for so long that nothing listed is near any more, or the gateway has restarted: numbers jump
     /// ahead, as if all between had been listed and had slid out.
-    fn begin_anew(&mut self, first: Option<&mut Segment>) {
+    fn begin_again(&mut self, first: Option<&mut HlsSegment>) {
         let Some(first) = first else { return };
         first.discontinuity = false; // counted in the jump
         let on_grid = u64::try_from(first.wall_start.0 / NUMBER_GRID.0).unwrap_or(0);

@@ -250,7 +250,7 @@ fn a_segment_keeps_its_number_while_it_is_listed_across_packs_and_runs() {
 }
 
 #[test]
-fn a_window_that_begins_anew_numbers_above_all_before() {
+fn a_window_that_restarts_numbers_above_all_before() {
     let mut recording = Recording::new();
     (0..60).for_each(|_| {
         recording.gop(1);

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use mp4_atom::{Dinf, Dref, Elst, ElstEntry, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mvhd, Smhd, Tkhd, Url, Vmhd};
 
 use super::layout::{Edit, Layout};
-use super::table::Track;
+use super::table::TrackTable;
 use crate::units::{CameraKey, TICKS_PER_SECOND, WallTime};
 
 /// From the epoch of ISO/IEC 14496-12 (1904-01-01) to that of Unix.
@@ -167,7 +167,7 @@ fn creation_time(layout: &Layout) -> u64 {
     u64::try_from(seconds).unwrap_or(0)
 }
 
-fn trak(out: &mut Out, layout: &Layout, track: &mut Track, media: &Media, chunks: &mut ChunkOffsets) {
+fn trak(out: &mut Out, layout: &Layout, track: &mut TrackTable, media: &Media, chunks: &mut ChunkOffsets) {
     let created = creation_time(layout);
     out.boxed(b"trak", |out| {
         out.atom(&Tkhd {
@@ -214,7 +214,7 @@ fn elst(edit: Edit) -> Elst {
     Elst { entries: if edit.empty > 0 { vec![nothing, media] } else { vec![media] } }
 }
 
-fn stbl(out: &mut Out, track: &mut Track, chunks: &mut ChunkOffsets) {
+fn stbl(out: &mut Out, track: &mut TrackTable, chunks: &mut ChunkOffsets) {
     out.boxed(b"stbl", |out| {
         out.full(b"stsd", 0, |out| {
             out.count(track.descriptions.len());

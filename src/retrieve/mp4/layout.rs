@@ -5,16 +5,16 @@
 //!
 //! Invariant: the first fragment begins with the random access point that the first picture shown is decoded from.
 
-use super::super::walk::{FragmentClock, Step};
-use super::table::Track;
+use super::super::walk::{FragmentClock, WalkStep};
+use super::table::TrackTable;
+use crate::archive::PackRef;
 use crate::media::Sample;
 use crate::pack::{FragmentEntry, PackError, PackTable};
-use crate::packs::PackRef;
 use crate::units::{TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Sample bytes of one fragment: where they lie in the clip and in their pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct LayoutPart {
     /// First byte in the `mdat` payload.
     pub(super) at: u64,
     /// First byte in the pack.
@@ -40,7 +40,7 @@ pub(super) struct Edit {
 #[derive(Debug)]
 pub(super) struct Audio {
     /// Its samples.
-    pub(super) track: Track,
+    pub(super) track: TrackTable,
     /// Ticks a second.
     pub(super) timescale: u32,
     /// What is heard of it.
@@ -51,9 +51,9 @@ pub(super) struct Audio {
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) packs: Vec<PackRef>,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<LayoutPart>,
     pub(super) mdat_bytes: u64,
-    pub(super) video: Track,
+    pub(super) video: TrackTable,
     pub(super) video_edit: Edit,
     /// Of the first pack: pixels.
     pub(super) size: (u16, u16),
@@ -75,7 +75,7 @@ pub(super) enum Next {
 
 /// Builds a layout fragment by fragment.
 #[derive(Debug)]
-pub(super) struct Builder {
+pub(super) struct LayoutBuilder {
     range: TimeRange,
     content: Content,
     shown: Shown,
@@ -84,11 +84,11 @@ pub(super) struct Builder {
 #[derive(Debug, Default)]
 struct Content {
     packs: Vec<PackRef>,
-    parts: Vec<Part>,
+    parts: Vec<LayoutPart>,
     mdat_bytes: u64,
-    video: Track,
+    video: TrackTable,
     size: (u16, u16),
-    audio: Track,
+    audio: TrackTable,
     audio_timescale: u32,
     /// Clip time of the first audio sample, in audio ticks.
     audio_start: i64,
@@ -97,13 +97,13 @@ struct Content {
     content: Vec<u8>,
 }
 
-impl Builder {
+impl LayoutBuilder {
     pub(super) fn new(range: TimeRange) -> Self {
         Self { range, content: Content::default(), shown: Shown::default() }
     }
 
     /// Takes the next fragment of the walk.
-    pub(super) fn push(&mut self, pack: &PackRef, table: &PackTable, step: &Step<'_>) -> Result<Next, PackError> {
+    pub(super) fn push(&mut self, pack: &PackRef, table: &PackTable, step: &WalkStep<'_>) -> Result<Next, PackError> {
         check(step.entry)?;
         let seen = Seen::of(step.entry, self.range);
         if seen.last.is_none() {
@@ -163,7 +163,7 @@ fn check(entry: &FragmentEntry) -> Result<(), PackError> {
 }
 
 impl Content {
-    fn append(&mut self, pack: &PackRef, table: &PackTable, step: &Step<'_>) {
+    fn append(&mut self, pack: &PackRef, table: &PackTable, step: &WalkStep<'_>) {
         let (entry, params) = (step.entry, &table.header.params);
         if self.parts.is_empty() {
             self.size = (params.video.width, params.video.height);
@@ -176,7 +176,7 @@ impl Content {
         }
         let at = self.mdat_bytes;
         let (bytes, pack) = (entry.data_bytes, self.packs.len() as u32 - 1);
-        self.parts.push(Part { at, offset: entry.data_offset(), bytes, pack });
+        self.parts.push(LayoutPart { at, offset: entry.data_offset(), bytes, pack });
         self.mdat_bytes += u64::from(bytes);
         self.content.extend_from_slice(&table.header.pack.0);
         self.content.extend_from_slice(&step.index.to_be_bytes());

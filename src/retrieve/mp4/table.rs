@@ -70,7 +70,7 @@ pub(super) struct ChunkRun {
 
 /// A track: what `stbl` (§8.5) says, in the order in which samples are appended.
 #[derive(Debug, Default)]
-pub(super) struct Track {
+pub(super) struct TrackTable {
     /// Decode durations.
     pub(super) durations: Runs,
     /// Presentation minus decode times, as two's complement.
@@ -91,7 +91,7 @@ pub(super) struct Track {
     pub(super) ticks: u64,
 }
 
-impl Track {
+impl TrackTable {
     /// The next `samples` samples lie together from `at`, and need this sample entry.
     pub(super) fn begin_chunk(&mut self, at: u64, samples: usize, entry: &Bytes) {
         let known = self.descriptions.iter().rposition(|d| d == entry);
@@ -168,8 +168,8 @@ impl Track {
 mod tests {
     use super::*;
 
-    fn track(durations: &[u32]) -> Track {
-        let mut track = Track::default();
+    fn track(durations: &[u32]) -> TrackTable {
+        let mut track = TrackTable::default();
         for &duration in durations {
             track.push(Sample { size: 1, duration, composition_offset: 0 }, true);
         }
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn equal_descriptions_are_kept_once_and_chunks_of_one_shape_are_one_run() {
         let (a, b) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
-        let mut track = Track::default();
+        let mut track = TrackTable::default();
         for (at, entry) in [(0, &a), (10, &a), (20, &b), (30, &a)] {
             track.begin_chunk(at, 5, entry);
         }

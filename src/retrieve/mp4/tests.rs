@@ -5,12 +5,12 @@ use proptest::prelude::*;
 
 use super::super::testing::{FRAME, Recording, at, between, bytes_of, camera, params};
 use super::super::walk::Walk;
-use super::layout::{Builder, Edit, Layout, Next};
-use super::table::Track;
+use super::layout::{Edit, Layout, LayoutBuilder, Next};
+use super::table::TrackTable;
 use super::{Samples, boxes};
+use crate::archive::PackRef;
 use crate::index::{PackState, SegmentRow};
 use crate::pack::{FragmentEntry, PackTable};
-use crate::packs::PackRef;
 use crate::units::{PackId, TimeRange};
 
 /// Lays out packs whose rows share an instant with the range, as the index would give them.
@@ -22,7 +22,7 @@ fn lay_out(packs: &[&Recording], range: TimeRange) -> Option<Layout> {
 }
 
 fn build(packs: impl IntoIterator<Item = (Arc<PackTable>, Vec<SegmentRow>)>, range: TimeRange) -> Option<Layout> {
-    let (mut builder, mut walk) = (Builder::new(range), Walk::default());
+    let (mut builder, mut walk) = (LayoutBuilder::new(range), Walk::default());
     for (table, rows) in packs {
         for step in walk.steps(&rows, &table) {
             if builder.push(&pack_ref(&table), &table, &step).expect("a good table") == Next::Enough {
@@ -175,7 +175,8 @@ fn a_table_that_contradicts_itself_is_refused() {
         spoil(&mut entry);
         table.fragments[0] = entry.into();
         let step = Walk::default().steps(&rows, &table)[0];
-        let err = Builder::new(between(0, 1_000)).push(&pack_ref(&table), &table, &step).expect_err("a contradiction");
+        let err =
+            LayoutBuilder::new(between(0, 1_000)).push(&pack_ref(&table), &table, &step).expect_err("a contradiction");
         assert!(err.to_string().contains("byte 1000"), "{err}");
     }
 }
@@ -207,7 +208,7 @@ fn sound_keeps_step_with_the_picture_across_a_gap() {
 }
 
 /// Decode time of a sample, from the run-length table.
-fn decode_time(track: &Track, sample: u32) -> u64 {
+fn decode_time(track: &TrackTable, sample: u32) -> u64 {
     let (mut at, mut left) = (0, sample);
     for (count, duration) in track.durations.iter() {
         let taken = count.min(left);

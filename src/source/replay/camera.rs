@@ -17,7 +17,7 @@ const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Something that goes wrong, or changes, at a stated time.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub enum ReplayFault {
     /// The session ends with `error`, and none opens before `until`.
     Fail {
         /// Time from the script's start.
@@ -52,7 +52,7 @@ pub enum Fault {
 /// A camera that sends H.264-like pictures: valid NAL unit framing, random content, each picture unlike all others.
 /// The same values give the same script, byte for byte.
 #[derive(Clone, Debug)]
-pub struct Camera {
+pub struct ReplayCamera {
     /// Of everything random.
     pub seed: u64,
     /// Pictures a second; from 1 up.
@@ -70,10 +70,10 @@ pub struct Camera {
     /// Its own clock at the first picture; without one, it sends no reports.
     pub camera_time: Option<WallTime>,
     /// In order of their times.
-    pub faults: Vec<(Duration, Fault)>,
+    pub faults: Vec<(Duration, ReplayFault)>,
 }
 
-impl Default for Camera {
+impl Default for ReplayCamera {
     fn default() -> Self {
         Self {
             seed: 0,
@@ -89,7 +89,7 @@ impl Default for Camera {
     }
 }
 
-impl IntoIterator for Camera {
+impl IntoIterator for ReplayCamera {
     type Item = Event;
     type IntoIter = Filming;
 
@@ -110,12 +110,12 @@ impl IntoIterator for Camera {
     }
 }
 
-/// A camera at work: the script of a [`Camera`].
+/// A camera at work: the script of a [`ReplayCamera`].
 #[derive(Debug)]
 pub struct Filming {
-    camera: Camera,
+    camera: ReplayCamera,
     random: SmallRng,
-    faults: std::iter::Peekable<std::vec::IntoIter<(Duration, Fault)>>,
+    faults: std::iter::Peekable<std::vec::IntoIter<(Duration, ReplayFault)>>,
     frame: u64,
     timestamp_offset: i64,
     clock_offset: Ticks90k,
@@ -135,17 +135,17 @@ impl Filming {
     }
 
     /// What a fault does to the script at once, if anything.
-    fn happen(&mut self, at: Duration, fault: Fault) -> Option<Event> {
+    fn happen(&mut self, at: Duration, fault: ReplayFault) -> Option<Event> {
         match fault {
-            Fault::Fail { until, error } => return Some(Event { at, what: What::Fail { until, error } }),
-            Fault::Silence { until } => self.silent_until = until,
-            Fault::Loss { packets } => {
+            ReplayFault::Fail { until, error } => return Some(Event { at, what: What::Fail { until, error } }),
+            ReplayFault::Silence { until } => self.silent_until = until,
+            ReplayFault::Loss { packets } => {
                 self.lost_packets = self.lost_packets.saturating_add(packets);
                 self.skip_frame = true;
             }
-            Fault::Jump { by } => self.timestamp_offset = self.timestamp_offset.saturating_add(by.0),
-            Fault::ClockStep { by } => self.clock_offset = self.clock_offset.checked_add(by).unwrap_or(by),
-            Fault::NewParams(params) => self.new_params = Some(params),
+            ReplayFault::Jump { by } => self.timestamp_offset = self.timestamp_offset.saturating_add(by.0),
+            ReplayFault::ClockStep { by } => self.clock_offset = self.clock_offset.checked_add(by).unwrap_or(by),
+            ReplayFault::NewParams(params) => self.new_params = Some(params),
         }
         None
     }

@@ -26,7 +26,7 @@ fn offline() -> SourceError {
     SourceError { cause: GapCause::ConnectFailed, detail: "scripted".to_owned() }
 }
 
-fn source(camera: Camera) -> (ReplaySource, Arc<SimClock>) {
+fn source(camera: ReplayCamera) -> (ReplaySource, Arc<SimClock>) {
     let clock = Arc::new(SimClock::starting_at(START));
     (ReplaySource::new(params("first"), camera, clock.clone()), clock)
 }
@@ -46,7 +46,7 @@ fn units(items: &[Result<Item, SourceError>]) -> Vec<&AccessUnit> {
 
 #[tokio::test(start_paused = true)]
 async fn pictures_come_at_their_rate_and_are_stamped_when_they_are_due() {
-    let (source, _) = source(Camera { duration: Some(second(4)), ..Camera::default() });
+    let (source, _) = source(ReplayCamera { duration: Some(second(4)), ..ReplayCamera::default() });
     let items = session(&source).await;
     let units = units(&items);
     assert_eq!(units.len(), 100);
@@ -60,9 +60,9 @@ async fn pictures_come_at_their_rate_and_are_stamped_when_they_are_due() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_seed_gives_the_same_bytes_and_another_gives_others() {
+async fn the_same_seed_makes_the_same_bytes_and_another_makes_others() {
     let film = |seed| async move {
-        let (source, _) = source(Camera { seed, duration: Some(second(1)), ..Camera::default() });
+        let (source, _) = source(ReplayCamera { seed, duration: Some(second(1)), ..ReplayCamera::default() });
         session(&source).await
     };
     let (a, b, c) = (film(7).await, film(7).await, film(8).await);
@@ -78,7 +78,7 @@ async fn the_same_seed_gives_the_same_bytes_and_another_gives_others() {
 #[tokio::test(start_paused = true)]
 async fn waking_in_ticks_yields_everything_once_and_late_by_less_than_a_tick() {
     let tick = Duration::from_millis(500);
-    let (source, _) = source(Camera { duration: Some(second(10)), ..Camera::default() });
+    let (source, _) = source(ReplayCamera { duration: Some(second(10)), ..ReplayCamera::default() });
     let source = source.waking_every(tick);
     let items = session(&source).await;
     let units = units(&items);
@@ -91,8 +91,8 @@ async fn waking_in_ticks_yields_everything_once_and_late_by_less_than_a_tick() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_ends_the_session_and_the_next_one_begins_after_it() {
-    let faults = vec![(second(2), Fault::Fail { until: second(5), error: offline() })];
-    let (source, _) = source(Camera { duration: Some(second(8)), faults, ..Camera::default() });
+    let faults = vec![(second(2), ReplayFault::Fail { until: second(5), error: offline() })];
+    let (source, _) = source(ReplayCamera { duration: Some(second(8)), faults, ..ReplayCamera::default() });
     let before = session(&source).await;
     assert_eq!(units(&before).len(), 50);
     assert_eq!(before.last(), Some(&Err(offline())));
@@ -106,8 +106,8 @@ async fn an_outage_ends_the_session_and_the_next_one_begins_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn silence_ends_the_session_where_it_is_watched_for() {
-    let faults = vec![(second(2), Fault::Silence { until: second(60) })];
-    let (source, clock) = source(Camera { duration: Some(second(61)), faults, ..Camera::default() });
+    let faults = vec![(second(2), ReplayFault::Silence { until: second(60) })];
+    let (source, clock) = source(ReplayCamera { duration: Some(second(61)), faults, ..ReplayCamera::default() });
     let source = source.silent_after(second(10));
     let items = session(&source).await;
     assert_eq!(units(&items).len(), 50);
@@ -119,8 +119,8 @@ async fn silence_ends_the_session_where_it_is_watched_for() {
 
 #[tokio::test(start_paused = true)]
 async fn lost_packets_surface_on_the_next_picture() {
-    let faults = vec![(Duration::from_millis(500), Fault::Loss { packets: 3 })];
-    let (source, _) = source(Camera { duration: Some(second(1)), faults, ..Camera::default() });
+    let faults = vec![(Duration::from_millis(500), ReplayFault::Loss { packets: 3 })];
+    let (source, _) = source(ReplayCamera { duration: Some(second(1)), faults, ..ReplayCamera::default() });
     let items = session(&source).await;
     let units = units(&items);
     assert_eq!(units.len(), 24);
@@ -130,8 +130,8 @@ async fn lost_packets_surface_on_the_next_picture() {
 
 #[tokio::test(start_paused = true)]
 async fn jumps_move_the_timestamps_and_leave_the_pace() {
-    let faults = vec![(second(1), Fault::Jump { by: Ticks90k(-900_000) })];
-    let (source, clock) = source(Camera { duration: Some(second(2)), faults, ..Camera::default() });
+    let faults = vec![(second(1), ReplayFault::Jump { by: Ticks90k(-900_000) })];
+    let (source, clock) = source(ReplayCamera { duration: Some(second(2)), faults, ..ReplayCamera::default() });
     let items = session(&source).await;
     let timestamps: Vec<_> = units(&items).iter().map(|u| u.timestamp).collect();
     assert_eq!(timestamps[24..26], [24 * 3_600, 25 * 3_600 - 900_000]);
@@ -141,10 +141,10 @@ async fn jumps_move_the_timestamps_and_leave_the_pace() {
 #[tokio::test(start_paused = true)]
 async fn new_parameters_come_with_a_random_access_point_and_outlive_the_session() {
     let faults = vec![
-        (second(1), Fault::NewParams(params("second"))),
-        (second(3), Fault::Fail { until: second(3), error: offline() }),
+        (second(1), ReplayFault::NewParams(params("second"))),
+        (second(3), ReplayFault::Fail { until: second(3), error: offline() }),
     ];
-    let (source, _) = source(Camera { duration: Some(second(5)), faults, ..Camera::default() });
+    let (source, _) = source(ReplayCamera { duration: Some(second(5)), faults, ..ReplayCamera::default() });
     let items = session(&source).await;
     let changes: Vec<_> = units(&items).into_iter().filter(|u| u.new_params.is_some()).collect();
     assert_eq!(changes.len(), 1);
@@ -155,10 +155,15 @@ async fn new_parameters_come_with_a_random_access_point_and_outlive_the_session(
 #[tokio::test(start_paused = true)]
 async fn sender_reports_show_the_cameras_own_clock_and_its_steps() {
     let hour = Ticks90k(3_600 * TICKS_PER_SECOND);
-    let faults = vec![(second(7), Fault::ClockStep { by: hour })];
+    let faults = vec![(second(7), ReplayFault::ClockStep { by: hour })];
     let camera_time = Some(START.saturating_add(Ticks90k(90)));
-    let (source, _) =
-        source(Camera { duration: Some(second(12)), camera_time, first_timestamp: 1_000, faults, ..Camera::default() });
+    let (source, _) = source(ReplayCamera {
+        duration: Some(second(12)),
+        camera_time,
+        first_timestamp: 1_000,
+        faults,
+        ..ReplayCamera::default()
+    });
     let items = session(&source).await;
     let reports: Vec<_> = items
         .iter()
@@ -173,7 +178,7 @@ async fn sender_reports_show_the_cameras_own_clock_and_its_steps() {
 #[tokio::test(start_paused = true)]
 async fn a_day_of_pictures_is_yielded_whole() {
     let day = second(24 * 3_600);
-    let (source, _) = source(Camera { duration: Some(day), ..Camera::default() });
+    let (source, _) = source(ReplayCamera { duration: Some(day), ..ReplayCamera::default() });
     let mut items = source.waking_every(second(1)).open().await.expect("the script lets it open").items;
     let mut pictures = 0u32;
     while let Some(item) = items.next().await {

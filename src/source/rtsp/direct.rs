@@ -12,7 +12,7 @@ mod access_unit;
 mod challenge;
 mod connection;
 mod depacketise;
-mod intake;
+mod interleaved;
 mod learnt;
 mod link;
 mod rtp;
@@ -36,11 +36,11 @@ use crate::media::{Oddity, OddityCounts, VideoParams};
 
 use super::codec::ParameterSets;
 use super::description::{Description, Media};
-use super::failure::End;
-use super::items::{Coded, Heard};
+use super::failure::SessionEnd;
 use super::params::Choice;
-use connection::{Connection, TornDown};
-use intake::{Format, Intake};
+use super::stream::{CodedFrame, MediaEvent};
+use connection::{RtspConnection, TornDown};
+use interleaved::{Format, InterleavedParser};
 use learnt::Ping;
 use tracks::Tracks;
 use wire::{Answer, BODY_BYTES_MAX, FRAMING_BYTES, HEAD_BYTES_MAX, Incoming};
@@ -99,7 +99,7 @@ impl Keepalive {
 
     /// Takes an answer to a keep-alive, or to another request that came late. Whether it succeeded matters little: a
     /// camera that minds closes the connection, or sends no more pictures.
-    fn answered(&mut self, answer: &Answer, connection: &mut Connection) {
+    fn answered(&mut self, answer: &Answer, connection: &mut RtspConnection) {
         self.offers_get_parameter |= answer.offers("GET_PARAMETER");
         let Some((ping, _)) = self.open.take() else { return };
         match answer.status {
@@ -114,13 +114,13 @@ impl Keepalive {
         }
     }
 
-    fn ask(&mut self, ping: Ping, connection: &mut Connection) {
+    fn ask(&mut self, ping: Ping, connection: &mut RtspConnection) {
         if connection.put_request(ping.method()) {
             self.open = Some((ping, Instant::now()));
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Connection, tracks: &Tracks) {
+    fn poll(&mut self, cx: &mut Context<'_>, connection: &mut RtspConnection, tracks: &Tracks) {
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             tracks.send_reports(RECEIVER_REPORT, |channel| {
@@ -141,7 +141,7 @@ impl Keepalive {
     }
 
     /// The connection ended.
-    fn ended(&self, connection: &Connection) {
+    fn ended(&self, connection: &RtspConnection) {
         if let Some((ping, at)) = self.open
             && at.elapsed() < HANG_UP_WITHIN
         {
@@ -156,14 +156,14 @@ pub(super) struct Reader {
     connection: TornDown,
     tracks: Tracks,
     keepalive: Keepalive,
-    intake: Intake,
+    parser: InterleavedParser,
     /// What came with the answer to PLAY has been taken.
     begun: bool,
     /// Goes off when a picture that may be whole has waited long enough for more of it, while that is awaited.
     quiet: Pin<Box<Sleep>>,
     awaits_quiet: bool,
     /// What comes after all that was heard.
-    ended: Option<End>,
+    ended: Option<SessionEnd>,
     /// Bytes of this look.
     looked: usize,
 }
@@ -185,7 +185,7 @@ impl Reader {
         let sound = choice.audio.as_ref().map(|audio| (audio.coding, format(&description.media[audio.stream], None)));
         let keepalive = Keepalive::new(connection.keepalive_interval(), offers_get_parameter);
         Self {
-            intake: Intake::new(codec, sets, format(video, tracks.video_ssrc()), sound),
+            parser: InterleavedParser::new(codec, sets, format(video, tracks.video_ssrc()), sound),
             connection,
             tracks,
             keepalive,
@@ -199,26 +199,29 @@ impl Reader {
 
     /// The sample description of the first picture, where the session's description has it.
     pub(super) fn described(&self) -> Option<VideoParams> {
-        self.intake.params().cloned()
+        self.parser.params().cloned()
     }
 
     /// What was odd since it was last taken.
     pub(super) fn odd(&mut self) -> &mut OddityCounts {
-        &mut self.intake.odd
+        &mut self.parser.odd
     }
 
     /// What has been taken and is not given out yet, when nothing more is read.
-    pub(super) fn rest(&mut self, clock: &dyn Clock) -> VecDeque<Heard> {
-        self.intake.finish(clock.read());
-        std::mem::take(&mut self.intake.heard)
+    pub(super) fn rest(&mut self, clock: &dyn Clock) -> VecDeque<MediaEvent> {
+        self.parser.finish(clock.read());
+        std::mem::take(&mut self.parser.events)
     }
 
     /// The first picture whose parameter sets are known, with its sample description; nothing before it can be decoded.
     /// The packets lost before it are counted with its own.
-    pub(super) async fn first_described_picture(&mut self, clock: &dyn Clock) -> Result<(Coded, VideoParams), End> {
+    pub(super) async fn first_described_picture(
+        &mut self,
+        clock: &dyn Clock,
+    ) -> Result<(CodedFrame, VideoParams), SessionEnd> {
         let mut lost = 0;
         loop {
-            if let Heard::Picture(mut picture) = std::future::poll_fn(|cx| self.poll(cx, clock)).await? {
+            if let MediaEvent::Picture(mut picture) = std::future::poll_fn(|cx| self.poll(cx, clock)).await? {
                 picture.lost_packets += lost;
                 match picture.new_params.take() {
                     Some(params) => return Ok((picture, params)),
@@ -229,13 +232,13 @@ impl Reader {
     }
 
     #[inline]
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<Result<Heard, End>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<Result<MediaEvent, SessionEnd>> {
         if !std::mem::replace(&mut self.begun, true) {
             self.take_what_came_with_the_answer(clock);
         }
         loop {
-            if let Some(heard) = self.intake.heard.pop_front() {
-                return Poll::Ready(Ok(heard));
+            if let Some(event) = self.parser.events.pop_front() {
+                return Poll::Ready(Ok(event));
             }
             if let Some(end) = self.ended.take() {
                 return Poll::Ready(Err(end));
@@ -254,8 +257,8 @@ impl Reader {
                     // What cannot be sent does not matter while pictures come; reading shows when the connection ended.
                     let _ = self.connection.poll_send(cx);
                     if self.is_quiet(cx) {
-                        if let Err(what) = self.intake.quiet(clock.read()) {
-                            self.end(End::Irregular(what), clock);
+                        if let Err(what) = self.parser.quiet(clock.read()) {
+                            self.end(SessionEnd::Irregular(what), clock);
                         }
                         continue;
                     }
@@ -268,14 +271,14 @@ impl Reader {
         }
     }
 
-    fn end(&mut self, end: End, clock: &dyn Clock) {
-        self.intake.finish(clock.read());
+    fn end(&mut self, end: SessionEnd, clock: &dyn Clock) {
+        self.parser.finish(clock.read());
         self.ended = Some(end);
     }
 
     /// No packet has come for a while, whatever else did, and something waits for that.
     fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(wait) = self.intake.awaits_quiet() else { return false };
+        let Some(wait) = self.parser.awaits_quiet() else { return false };
         if !std::mem::replace(&mut self.awaits_quiet, true) {
             self.quiet.as_mut().reset(Instant::now() + wait);
         }
@@ -285,18 +288,18 @@ impl Reader {
     }
 
     /// Reads what came, once; gives how many bytes.
-    fn read(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<Result<usize, End>> {
+    fn read(&mut self, cx: &mut Context<'_>, clock: &dyn Clock) -> Poll<Result<usize, SessionEnd>> {
         READING.with_borrow_mut(|buffer| {
             let held = self.connection.received.len();
             buffer[..held].copy_from_slice(&self.connection.received);
             let mut room = ReadBuf::new(&mut buffer[held..]);
             match Pin::new(&mut self.connection.link).poll_read(cx, &mut room) {
-                Poll::Ready(read) => read.map_err(End::Io)?,
+                Poll::Ready(read) => read.map_err(SessionEnd::Io)?,
                 Poll::Pending => return self.datagram(cx, &mut buffer[..DATAGRAM_BYTES_MAX], clock),
             }
             let read = room.filled().len();
             if read == 0 {
-                return Poll::Ready(Err(if held == 0 { End::Closed } else { End::CutOff }));
+                return Poll::Ready(Err(if held == 0 { SessionEnd::Closed } else { SessionEnd::CutOff }));
             }
             let bytes = &buffer[..held + read];
             let used = self.take(bytes, clock)?;
@@ -306,10 +309,15 @@ impl Reader {
         })
     }
 
-    fn datagram(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], clock: &dyn Clock) -> Poll<Result<usize, End>> {
-        let (role, bytes) = std::task::ready!(self.tracks.poll_datagram(cx, buffer)).map_err(End::Io)?;
+    fn datagram(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        clock: &dyn Clock,
+    ) -> Poll<Result<usize, SessionEnd>> {
+        let (role, bytes) = std::task::ready!(self.tracks.poll_datagram(cx, buffer)).map_err(SessionEnd::Io)?;
         self.awaits_quiet = false;
-        self.intake.packet(role, &buffer[..bytes], clock.read()).map_err(End::Irregular)?;
+        self.parser.packet(role, &buffer[..bytes], clock.read()).map_err(SessionEnd::Irregular)?;
         Poll::Ready(Ok(bytes))
     }
 
@@ -324,7 +332,7 @@ impl Reader {
     }
 
     /// Takes every whole packet and message; gives how many bytes they are.
-    fn take(&mut self, bytes: &[u8], clock: &dyn Clock) -> Result<usize, End> {
+    fn take(&mut self, bytes: &[u8], clock: &dyn Clock) -> Result<usize, SessionEnd> {
         let received = clock.read();
         let mut rest = bytes;
         loop {
@@ -338,15 +346,15 @@ impl Reader {
                 Incoming::Packet { channel, packet } => match self.tracks.role(channel) {
                     Some(role) => {
                         self.awaits_quiet = false;
-                        self.intake.packet(role, packet, received).map_err(End::Irregular)?;
+                        self.parser.packet(role, packet, received).map_err(SessionEnd::Irregular)?;
                     }
-                    None => self.intake.odd.add(Oddity::UnknownChannel),
+                    None => self.parser.odd.add(Oddity::UnknownChannel),
                 },
                 Incoming::Answer(answer) => self.keepalive.answered(&answer, &mut self.connection),
                 Incoming::Request(asked) => self.connection.reply(&asked),
                 Incoming::Stray => {
                     self.connection.stray_bytes += used as u64;
-                    self.intake.odd.add(Oddity::StrayBytes);
+                    self.parser.odd.add(Oddity::StrayBytes);
                 }
                 Incoming::Blank => {}
             }

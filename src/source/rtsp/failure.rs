@@ -17,7 +17,7 @@ const DETAIL_CHARS_MAX: usize = 300;
 
 /// How a playing session ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum SessionEnd {
     /// What came is not regular, or no RTP at all.
     Irregular(String),
     /// The connection broke.
@@ -87,12 +87,12 @@ impl Failures {
         }
     }
 
-    pub(super) fn end(&self, end: End) -> SourceError {
+    pub(super) fn end(&self, end: SessionEnd) -> SourceError {
         match end {
-            End::Irregular(what) => self.unusable(&what),
-            End::Io(error) => self.ended(&error.to_string()),
-            End::Closed => self.say(GapCause::Disconnected, format!("{} closed the connection", self.endpoint)),
-            End::CutOff => self.cut_off(),
+            SessionEnd::Irregular(what) => self.unusable(&what),
+            SessionEnd::Io(error) => self.ended(&error.to_string()),
+            SessionEnd::Closed => self.say(GapCause::Disconnected, format!("{} closed the connection", self.endpoint)),
+            SessionEnd::CutOff => self.cut_off(),
         }
     }
 

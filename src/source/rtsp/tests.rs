@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use super::direct::SetupError;
-use super::failure::End;
+use super::failure::SessionEnd;
 use super::*;
 use crate::media::GapCause;
 
@@ -90,14 +90,14 @@ fn answers_that_are_no_success_are_protocol_errors_with_advice() {
 }
 
 #[test]
-fn connections_that_end_are_told_from_those_that_fall_silent() {
+fn connections_that_end_are_distinguished_from_those_that_fall_silent() {
     let failures = Failures::new(&config("rtsp://camera.lan/stream"));
-    let io = |kind: io::ErrorKind, text: &str| End::Io(io::Error::new(kind, text.to_owned()));
+    let io = |kind: io::ErrorKind, text: &str| SessionEnd::Io(io::Error::new(kind, text.to_owned()));
     let reset = io(io::ErrorKind::ConnectionReset, "Connection reset by peer (os error 104)");
     assert_says(&failures.end(reset), GapCause::Disconnected, &["reset by peer"]);
     let timed_out = io(io::ErrorKind::TimedOut, "Connection timed out (os error 110)");
     assert_says(&failures.end(timed_out), GapCause::Silent, &[]);
-    assert_says(&failures.end(End::CutOff), GapCause::Disconnected, &["middle of a message"]);
+    assert_says(&failures.end(SessionEnd::CutOff), GapCause::Disconnected, &["middle of a message"]);
     check(&SetupError::Closed { request: "SETUP" }, GapCause::Disconnected, &["closed", "answering SETUP"]);
 }
 

@@ -17,17 +17,17 @@ pub(super) struct Watchdog {
     alarm: Pin<Box<Sleep>>,
     pub(super) silence_max: Duration,
     /// Monotonic time of the last picture.
-    heard: Duration,
+    last_data: Duration,
     overdue: bool,
 }
 
 impl Watchdog {
     pub(super) fn new(silence_max: Duration, now: Duration) -> Self {
-        Self { alarm: Box::pin(sleep(silence_max)), silence_max, heard: now, overdue: false }
+        Self { alarm: Box::pin(sleep(silence_max)), silence_max, last_data: now, overdue: false }
     }
 
     pub(super) fn hear(&mut self, now: Duration) {
-        self.heard = now;
+        self.last_data = now;
         self.overdue = false;
     }
 
@@ -37,7 +37,7 @@ impl Watchdog {
         // floods us with what is no picture.
         while self.alarm.is_elapsed() || self.alarm.as_mut().poll(cx).is_ready() {
             let now = clock.read().mono;
-            let left = self.silence_max.saturating_sub(now.saturating_sub(self.heard));
+            let left = self.silence_max.saturating_sub(now.saturating_sub(self.last_data));
             if left.is_zero() && self.overdue {
                 return Poll::Ready(());
             }

@@ -58,7 +58,7 @@ struct Held {
 
 /// A connection, and the session on it.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct RtspConnection {
     pub(super) link: Link,
     /// Read, and not taken yet.
     pub(super) received: Vec<u8>,
@@ -78,7 +78,7 @@ pub(super) struct Connection {
     outgoing: Vec<u8>,
 }
 
-impl Connection {
+impl RtspConnection {
     /// Connects.
     pub(super) async fn open(target: Target, learnt: Arc<Learnt>) -> Result<Self, SetupError> {
         let link = Link::open(&target.url, &target.camera, &target.trust).await?;
@@ -396,27 +396,27 @@ impl Connection {
 /// A connection whose session is torn down in the background when it is dropped.
 #[derive(Debug)]
 pub(super) struct TornDown {
-    connection: Option<Connection>,
+    connection: Option<RtspConnection>,
     closing: Closing,
     runtime: Handle,
 }
 
 impl TornDown {
-    pub(super) fn new(connection: Connection, closing: Closing) -> Self {
+    pub(super) fn new(connection: RtspConnection, closing: Closing) -> Self {
         Self { connection: Some(connection), closing, runtime: Handle::current() }
     }
 }
 
 impl Deref for TornDown {
-    type Target = Connection;
+    type Target = RtspConnection;
 
-    fn deref(&self) -> &Connection {
+    fn deref(&self) -> &RtspConnection {
         self.connection.as_ref().expect("it is taken only when this is dropped")
     }
 }
 
 impl DerefMut for TornDown {
-    fn deref_mut(&mut self) -> &mut Connection {
+    fn deref_mut(&mut self) -> &mut RtspConnection {
         self.connection.as_mut().expect("it is taken only when this is dropped")
     }
 }

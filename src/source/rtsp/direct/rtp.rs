@@ -114,7 +114,7 @@ impl Placed<'_> {
 
 /// Where a stream is: whose packets, which comes next, and when it is sampled.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct RtpTimeline {
     clock_rate: u32,
     /// What the description says, and what the stream has.
     described_type: u8,
@@ -136,7 +136,7 @@ pub(super) struct Line {
     strangers: Vec<Held>,
 }
 
-impl Line {
+impl RtpTimeline {
     pub(super) fn new(payload_type: u8, clock_rate: u32, announced: Option<u32>) -> Self {
         Self {
             clock_rate,

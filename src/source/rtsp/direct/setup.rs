@@ -19,7 +19,7 @@ use super::super::RtspConfig;
 use super::super::description::Description;
 use super::super::params::Choice;
 use super::Reader;
-use super::connection::{Closing, Connection, Target, TornDown};
+use super::connection::{Closing, RtspConnection, Target, TornDown};
 use super::learnt::Learnt;
 use super::link::{host, is_secure, port};
 use super::tls::TlsError;
@@ -103,7 +103,7 @@ pub(in super::super) async fn open(
             password: config.password.clone(),
             trust: config.tls.clone(),
         };
-        let connecting = timeout(CONNECT_WAIT_MAX, Connection::open(target, learnt.clone()));
+        let connecting = timeout(CONNECT_WAIT_MAX, RtspConnection::open(target, learnt.clone()));
         let connection = connecting.await.map_err(|_| SetupError::Unreachable)??;
         let connection = TornDown::new(connection, closing.clone());
         match open_on(connection, &url, config, learnt, step).await {
@@ -177,7 +177,7 @@ async fn open_on(
 
 /// Sets a stream up by the first of its names that the camera knows; gives that, and what it says of the transport.
 async fn set_up(
-    connection: &mut Connection,
+    connection: &mut RtspConnection,
     names: &[String],
     transport: &str,
     learnt: &Learnt,
@@ -207,7 +207,7 @@ async fn set_up(
     Err(refusal)
 }
 
-async fn play(connection: &mut Connection, names: Vec<String>, tracks: &Tracks) -> Result<(), SetupError> {
+async fn play(connection: &mut RtspConnection, names: Vec<String>, tracks: &Tracks) -> Result<(), SetupError> {
     let mut refusal = SetupError::NoStream;
     for name in names {
         match connection.play(&name, tracks.datagrams()).await {

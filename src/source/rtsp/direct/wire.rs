@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_of_the_camera_are_told_from_answers() {
+    fn requests_of_the_camera_are_distinguished_from_answers() {
         check(b"OPTIONS * RTSP/1.0\r\nCSeq: 5\r\n\r\n$\0\0\x01a", &["OPTIONS 5", "$0:1"]);
         let announced = b"ANNOUNCE rtsp://h/s RTSP/1.0\r\nCSeq: 9\r\nContent-Length: 3\r\n\r\n$$$$\x01\0\x00";
         check(announced, &["ANNOUNCE 9", "$1:0"]);

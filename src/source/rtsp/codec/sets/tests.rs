@@ -37,7 +37,7 @@ fn sets_with_other_ids_stand_beside_one_another() {
 }
 
 #[test]
-fn sets_of_h265_are_told_apart_likewise() {
+fn sets_of_h265_are_distinguished_likewise() {
     let sets = ParameterSets::of_units(VideoCodec::H265, [VPS_265, SPS_265, PPS_265]);
     let params = sets.params(None).expect("whole");
     assert_eq!((params.width, params.height), (320, 240));

@@ -173,7 +173,7 @@ fn bytes_of_sei_are_carried_whatever_they_are() {
 }
 
 #[test]
-fn aggregated_units_are_told_apart_and_empty_ones_left_out() {
+fn aggregated_units_are_distinguished_and_empty_ones_left_out() {
     let idr = slice(0, true);
     let with =
         |units: &[&[u8]]| units.iter().fold(vec![0x18], |p, u| [&p[..], &(u.len() as u16).to_be_bytes(), u].concat());

@@ -47,7 +47,7 @@ fn at(milliseconds: u64) -> Reading {
 
 /// Timestamp, packets lost and sequence number of what comes out.
 fn placed(announced: Option<u32>, sent: &[Sent]) -> (Vec<(i64, u32, u16)>, OddityCounts) {
-    let (mut line, mut odd, mut out) = (Line::new(96, 90_000, announced), OddityCounts::default(), Vec::new());
+    let (mut line, mut odd, mut out) = (RtpTimeline::new(96, 90_000, announced), OddityCounts::default(), Vec::new());
     let mut took = |placed: Placed<'_>, _: &mut OddityCounts| {
         out.push((placed.timestamp, placed.lost, u16::from_be_bytes([placed.payload[0], placed.payload[1]])));
     };
@@ -156,7 +156,7 @@ fn only_reports_of_the_stream_say_something() {
     let report =
         |ssrc: u8| [&[0x80, 200, 0, 6, 0, 0, 0, ssrc][..], &7u64.to_be_bytes(), &[0, 0, 0, 9], &[0; 8]].concat();
     let check = |packet: &[u8], expect: Option<(i64, u64)>, kinds: &[Oddity]| {
-        let (mut line, mut odd) = (Line::new(96, 90_000, None), OddityCounts::default());
+        let (mut line, mut odd) = (RtpTimeline::new(96, 90_000, None), OddityCounts::default());
         assert_eq!(line.sender_report(&report(1), &mut odd), None, "before the first packet");
         let packet_of_one =
             Packet { marker: false, payload_type: 96, sequence: 0, timestamp: 5, ssrc: 1, payload: &[] };

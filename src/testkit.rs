@@ -1,0 +1,3 @@
+//! What the demonstration, the tests and the benchmark simulate.
+
+pub mod camera;
