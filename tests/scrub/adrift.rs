@@ -29,8 +29,7 @@ struct Damaged {
 
 async fn damaged(encrypted: bool) -> Damaged {
     let cameras = vec![(FIRST, 9), (SECOND, 9), (THIRD, 9)];
-    let mut rig =
-        Rig::new(Options { cameras, sharing: vec![], dedup: true, elsewhere: false, encrypted: encrypted }).await;
+    let mut rig = Rig::new(Options { cameras, sharing: vec![], dedup: true, elsewhere: false, encrypted }).await;
     let first = rig.record(FIRST, 0..10).await;
     let second = rig.record(SECOND, 0..14).await;
     let third = rig.record(THIRD, 0..14).await;
