@@ -420,7 +420,7 @@ impl Fact {
             Self::GatewayKeyMissing => ("gateway_key_missing", Critical, Operator),
             Self::GatewayKeyOther => ("gateway_key_other", Critical, Operator),
             Self::GatewayKeyDamaged => ("gateway_key_damaged", Critical, Operator),
-            Self::GatewayKeyOpen => ("gateway_key_permissions", Critical, Operator),
+            Self::GatewayKeyOpen => ("gateway_key_open", Critical, Operator),
             Self::KeyMissing { .. } => ("key_missing", Critical, Operator),
             Self::KeyFound { .. } => ("key_found", Info, Operator),
             Self::KeyUnusable => ("key_unusable", Critical, Operator),

@@ -76,7 +76,7 @@ async fn a_gateway_key_that_was_cut_short_damages_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_key_that_others_may_read_is_refused() {
     let open = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    without_the_right_key(open, "gateway_key_permissions", "chmod 600").await;
+    without_the_right_key(open, "gateway_key_open", "chmod 600").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
