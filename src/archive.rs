@@ -16,6 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use moka::future::Cache;
 
 use crate::index::PackState;
+use crate::keys::DomainKey;
 use crate::keys::vault::{DayKey, Vault};
 use crate::pack::encrypted::Encrypted;
 use crate::pack::reader::{self, TAIL_BYTES, Tail};
@@ -31,6 +32,7 @@ pub mod check;
 mod encrypted;
 mod groups;
 mod ranges;
+pub mod readable;
 pub mod rewrite;
 
 use ranges::{join, pick};
@@ -143,23 +145,6 @@ impl Archive {
             Err(ReadError::Pack(_)) if pack.state == PackState::Open => self.scan(pack).await,
             whole => Ok(whole?.table),
         }
-    }
-
-    /// As [`Archive::tables`], but packs that another gateway wrote and that are gone have none: it destroys them when it
-    /// sees fit, and this one hears of it later.
-    pub async fn tables_there(&self, packs: &[PackRef]) -> Result<Vec<Option<Arc<PackTable>>>, ReadError> {
-        match self.tables(packs).await {
-            Err(ReadError::NotFound(_)) if packs.iter().any(|pack| self.is_foreign(&pack.camera, pack.id)) => {}
-            tables => return Ok(tables?.into_iter().map(Some).collect()),
-        }
-        let mut tables = Vec::with_capacity(packs.len());
-        for pack in packs {
-            match self.table(pack).await {
-                Err(ReadError::NotFound(_)) if self.is_foreign(&pack.camera, pack.id) => tables.push(None),
-                table => tables.push(Some(table?)),
-            }
-        }
-        Ok(tables)
     }
 
     /// The tables of several packs, in their order. Those that lie here are opened, read and decoded in one go: a day's
@@ -353,6 +338,19 @@ impl Archive {
     /// One small range of an object's own bytes.
     async fn object_bytes(&self, pack: &PackRef, object_bytes: u64, range: Range<u64>) -> Result<Bytes, ReadError> {
         whole_range(self.stream_object(pack.clone(), object_bytes, vec![range.clone()]), range).await
+    }
+
+    /// Whether a pack can be read without a request to a store elsewhere.
+    pub fn lies_here(&self, pack: &PackRef) -> bool {
+        let here = || self.spool.files(&pack.camera, pack.id).iter().any(|path| path.exists());
+        self.store.local_root(&pack.camera).is_some() || here()
+    }
+
+    /// The key by which a pack's fragments are compared with their ids. None for another gateway's packs, and none while a
+    /// substitute stands for the gateway's key: by it every fragment would look damaged.
+    pub(crate) fn key_to_compare(&self, pack: &PackRef) -> Option<DomainKey> {
+        let is_ours = !self.is_foreign(&pack.camera, pack.id);
+        (is_ours && self.spool.has_its_key()).then(|| self.spool.key(&pack.camera))
     }
 
     /// Whether both cameras' packs go to one store: bytes of the one may lie in the other's.

@@ -59,6 +59,8 @@ pub struct Config {
     /// `[http] operator_token`: opens metrics, the status of all cameras and reloads. Without one they are open to this
     /// machine alone.
     pub operator_token: Option<SecretString>,
+    /// `[http] check_played`.
+    pub check_played: bool,
     /// Recording constants.
     pub recording: RecordingConfig,
     /// Retention constants.

@@ -94,6 +94,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
         disk_reserve_bytes: RESERVE_BYTES,
         spool_bytes_max: None,
         http_listen: listen,
+        check_played: true,
         recording: RecordingConfig::default(),
         retention: Sweep::default(),
         time_zone: jiff::tz::TimeZone::get("Europe/Paris").unwrap_or(jiff::tz::TimeZone::UTC),

@@ -42,6 +42,7 @@ use crate::redundancy::Redundancy;
 use crate::retention::rehost::Rehoster;
 use crate::retention::{self, Policy};
 use crate::retrieve::Footage;
+use crate::retrieve::holes::Looks;
 use crate::seal::Sealer;
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
@@ -184,7 +185,7 @@ impl Gateway {
         let Opened { index, spool, packs, clock, keys, .. } = &opened;
         let recorders = start_recorders(config, &opened, &status, &stop_recording).await?;
         let tasks = TaskTracker::new();
-        let policy = start_upkeep(config, &opened, &tasks, &catching_up, &stop_flushing)?;
+        let (looks, policy) = start_upkeep(config, &opened, &tasks, &catching_up, &stop_flushing)?;
         start_watches(config, &opened, &tasks, &beside, &catching_up, &stop_flushing);
         let holds = {
             let zone = config.time_zone.clone();
@@ -194,6 +195,7 @@ impl Gateway {
         };
         tasks.spawn(holds.clone().run(stop_flushing.clone()));
         let footage = Footage::new(index.clone(), packs.clone(), clock.clone());
+        let footage = footage.naming(looks).comparing(config.check_played);
         let (request_reload, reloads) = mpsc::channel(1);
         let sources =
             Sources::new(index.clone(), spool.clone(), status.clone(), clock.clone(), config.disk_reserve_bytes);
@@ -322,14 +324,15 @@ async fn start_recorders(
     Ok(recorders)
 }
 
-/// Flush, retention, redundancy, scrub. Gives the way to change retention's policy.
+/// Flush, retention, redundancy, scrub. Gives where readers name what they cannot read, and the way to change retention's
+/// policy.
 fn start_upkeep(
     config: &Config,
     opened: &Opened,
     tasks: &TaskTracker,
     catching_up: &CatchingUp,
     stop: &CancellationToken,
-) -> Result<channel::Sender<Policy>, GatewayError> {
+) -> Result<(Looks, channel::Sender<Policy>), GatewayError> {
     let Opened { index, spool, store, packs, clock, keys, .. } = opened;
     let (flushed, within, until) = (spool.clone(), config.recording.durability, stop.clone());
     tasks.spawn(async move { flushed.flush_until(within, until).await });
@@ -357,10 +360,11 @@ fn start_upkeep(
     tasks.spawn(sweeper.run(stop.clone()));
     tasks.spawn(redundancy.run(stop.clone()));
     // By a substitute of the key every fragment would look damaged.
-    if keys.trouble().is_none() {
-        services::start_scrubs(config, opened, tasks, stop)?;
-    }
-    Ok(policy)
+    let looks = match keys.trouble() {
+        None => services::start_scrubs(config, opened, tasks, stop)?,
+        Some(_) => Looks::default(),
+    };
+    Ok((looks, policy))
 }
 
 /// Stores whose packs the index may not know. Local ones are looked at now: what recovers the spool may ask them.
@@ -436,6 +440,7 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
     let checks = [
         (places(now) != places(then), "[data] dir or spool_dir"),
         (now.http_listen != then.http_listen, "[http] listen"),
+        (now.check_played != then.check_played, "[http] check_played"),
         (format!("{:?}", now.stores) != format!("{:?}", then.stores), "[store]"),
         (format!("{:?}", now.recording) != format!("{:?}", then.recording), "[recording]"),
         (now.time_zone != then.time_zone, "time_zone"),

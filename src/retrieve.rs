@@ -3,19 +3,22 @@
 //! Invariant: sample bytes are copied as stored, never transcoded; boxes are written around them. Snapshots alone
 //! decode, in a process of their own.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
 
+use crate::archive::readable::Unreadable;
 use crate::archive::{Archive, PackRef, ReadError};
 use crate::clock::Clock;
 use crate::index::{Index, IndexError};
 use crate::pack::PackError;
-use crate::units::{CameraKey, TICKS_PER_SECOND, TimeRange};
+use crate::units::{CameraKey, FragmentId, PackId, TICKS_PER_SECOND, TimeRange};
 
 pub mod hls;
+pub mod holes;
 pub mod mp4;
 mod select;
 pub mod snapshot;
@@ -39,12 +42,33 @@ pub struct Footage {
     /// What time it is, for what is live.
     pub clock: Arc<dyn Clock>,
     live: hls::LiveWindows,
+    looks: holes::Looks,
+    /// Fragments are compared with their ids when they are played.
+    compares: bool,
 }
 
 impl Footage {
     /// Over this index and these packs.
     pub fn new(index: Index, packs: Archive, clock: Arc<dyn Clock>) -> Self {
-        Self { index, packs, clock, live: hls::LiveWindows::default() }
+        Self { index, packs, clock, live: hls::LiveWindows::default(), looks: holes::Looks::default(), compares: true }
+    }
+
+    /// Whether fragments are compared with their ids when they are played. For exports and holds they always are.
+    pub fn comparing(self, compares: bool) -> Self {
+        Self { compares, ..self }
+    }
+
+    /// What cannot be read is named there.
+    pub fn naming(self, looks: holes::Looks) -> Self {
+        Self { looks, ..self }
+    }
+
+    fn look_at(&self, holes: &[holes::Hole]) {
+        // One that was destroyed is no matter of the scrub, and one without its key cannot be checked.
+        let is_amiss = |hole: &&holes::Hole| matches!(hole.why, Unreadable::Missing | Unreadable::Damaged);
+        let mut packs: Vec<PackId> = holes.iter().filter(is_amiss).map(|hole| hole.pack).collect();
+        packs.dedup();
+        packs.into_iter().for_each(|pack| self.looks.look_at(pack));
     }
 
     /// Refuses a camera that the index does not know.
@@ -70,6 +94,19 @@ pub enum RetrieveError {
         /// What was asked.
         range: TimeRange,
     },
+    /// All that is recorded there is missing or damaged.
+    #[error(
+        "what camera {camera} recorded from {} to {} is missing or damaged, in {} packs: `vigie fsck --repair` says more",
+        range.start(), range.end(), holes.len()
+    )]
+    Lost {
+        /// Which camera.
+        camera: CameraKey,
+        /// What was asked.
+        range: TimeRange,
+        /// What is left out: all of it.
+        holes: Vec<holes::Hole>,
+    },
     /// The question cannot be answered as put; says how to put it.
     #[error("{0}")]
     Invalid(String),
@@ -90,6 +127,16 @@ pub enum RetrieveError {
     /// No decoder for snapshots, or it failed.
     #[error("snapshot: {0}")]
     Decoder(String),
+}
+
+impl RetrieveError {
+    /// Of a range of which these holes are all that there is. What was destroyed is no longer on record.
+    fn nothing_left(camera: CameraKey, range: TimeRange, holes: Vec<holes::Hole>) -> Self {
+        if holes.iter().all(|hole| hole.why == Unreadable::Destroyed) {
+            return Self::NoFootage { camera, range };
+        }
+        Self::Lost { camera, range, holes }
+    }
 }
 
 /// Refuses ranges longer than a day and its margins.
@@ -128,4 +175,45 @@ fn exactly(
         }
     });
     checked.boxed()
+}
+
+/// A range of a pack's bytes, and its id where it is all of a fragment's samples.
+type Piece = (Range<u64>, Option<FragmentId>);
+
+/// The bytes of these ranges of a pack; where it compares, those of whole fragments with their ids before they are handed on.
+fn compared(
+    packs: &Archive,
+    pack: PackRef,
+    pieces: Vec<Piece>,
+    compares: bool,
+    looks: &holes::Looks,
+) -> BoxStream<'static, Result<Bytes, RetrieveError>> {
+    let key = packs.key_to_compare(&pack).filter(|_| compares);
+    let (id, looks) = (pack.id, looks.clone());
+    let bytes = exactly(packs, pack, pieces.iter().map(|(range, _)| range.clone()).collect());
+    let state = (bytes, BytesMut::new(), VecDeque::from(pieces), key, looks);
+    let compared = stream::try_unfold(state, move |(mut bytes, mut rest, mut pieces, key, looks)| async move {
+        let Some((range, want)) = pieces.pop_front() else { return Ok(None) };
+        let len = (range.end - range.start) as usize;
+        while rest.len() < len {
+            match bytes.next().await {
+                Some(Ok(some)) => rest.extend_from_slice(&some),
+                Some(Err(error)) => {
+                    looks.look_at(id);
+                    return Err(error);
+                }
+                None => break,
+            }
+        }
+        let piece = rest.split_to(len.min(rest.len())).freeze();
+        if let (Some(key), Some(want)) = (&key, want) {
+            let got = key.id_of(&piece);
+            if got != want && !key.had_id(&piece, want) {
+                looks.look_at(id);
+                return Err(ReadError::Pack(PackError::Corrupt { offset: range.start, want, got }).into());
+            }
+        }
+        Ok(Some((piece, (bytes, rest, pieces, key, looks))))
+    });
+    compared.boxed()
 }

@@ -357,6 +357,11 @@ impl Spool {
         self.0.keys.vault().clone()
     }
 
+    /// False while a substitute stands for the gateway's key.
+    pub(crate) fn has_its_key(&self) -> bool {
+        self.0.keys.trouble().is_none()
+    }
+
     pub(crate) fn key(&self, camera: &CameraKey) -> DomainKey {
         self.0.keys.domain(&camera.tenant)
     }

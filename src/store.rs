@@ -266,9 +266,9 @@ impl Store {
         self.0.buckets[store.0].rekey(key).await
     }
 
-    /// No store that may have packs of this camera has one of them: concluded only where each is the known one, by an
-    /// answer of this moment.
-    async fn ensure_absence(&self, camera: &CameraKey) -> Result<(), NotKnown> {
+    /// What the stores that may have packs of this camera lack, or have with other bytes, is missing or damaged: concluded
+    /// only where each is the known one, by an answer of this moment.
+    pub(crate) async fn ensure_believed(&self, camera: &CameraKey) -> Result<(), NotKnown> {
         for bucket in self.buckets_of(camera) {
             bucket.ensure_known(identity::RECENT_LOCAL).await?;
         }
@@ -430,7 +430,7 @@ impl Store {
                 return Ok(Some(bytes));
             }
         }
-        self.ensure_absence(camera).await?;
+        self.ensure_believed(camera).await?;
         Ok(None)
     }
 
@@ -458,7 +458,7 @@ impl Store {
                 other => return other,
             }
         }
-        self.ensure_absence(camera).await?;
+        self.ensure_believed(camera).await?;
         Err(missing.unwrap_or(ObjectError::NotImplemented { operation: "get".into(), implementer: "no store".into() }))
     }
 

@@ -369,6 +369,28 @@ async fn a_pack_that_goes_away_breaks_the_body_off() {
         Err(_) => false,
     };
     assert!(!whole, "a body that cannot be whole must not look whole");
+    let shown = problem(gateway.get(&clip(0, 6), &[]).await, 410).await;
+    assert!(shown.contains("footage-lost") && shown.contains("missing"), "the next layout leaves it out: {shown}");
+}
+
+#[tokio::test]
+async fn a_missing_pack_is_a_hole_that_the_headers_name() {
+    let mut gateway = Gateway::of_two_packs().await;
+    let first = format!("{}.mp4", PackId([1; 16]));
+    let of_first = |file: &PathBuf| file.file_name().is_some_and(|name| name == first.as_str());
+    let files = gateway.settled().await;
+    let whole = gateway.get(&clip(0, 12), &[]).await;
+    assert!(!whole.headers().contains_key("footage-holes"));
+    let whole = whole.bytes().await.unwrap().len();
+    files.iter().filter(|file| of_first(file)).for_each(|file| std::fs::remove_file(file).unwrap());
+    let hole = format!("\"{}/{}\";cause=missing", at(0), at(6));
+    let answer = gateway.get(&clip(0, 11), &[]).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["footage-holes"], hole.as_str());
+    let left = answer.bytes().await.unwrap().len();
+    assert!(left > whole / 4 && left < whole * 3 / 4, "{left} of {whole} bytes");
+    problem(gateway.get(&clip(0, 5), &[]).await, 410).await;
+    assert_eq!(gateway.get(&clip(7, 12), &[]).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
@@ -376,7 +398,7 @@ async fn a_damaged_pack_is_a_problem_that_shows_no_path() {
     let mut gateway = Gateway::of_two_packs().await;
     gateway.settled().await.into_iter().for_each(|file| std::fs::write(file, [0x5a; 100_000]).unwrap());
     for path in [clip(0, 6), format!("hls/{}/init.mp4", PackId([1; 16])), format!("hls/{}/0-1.m4s", PackId([1; 16]))] {
-        let shown = problem(gateway.get(&path, &[]).await, 500).await;
+        let shown = problem(gateway.get(&path, &[]).await, 410).await;
         assert!(shown.contains("damaged") && !shown.contains(gateway.dir.path().to_str().unwrap()), "{path}: {shown}");
     }
 }

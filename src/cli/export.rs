@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use vigie::config::Config;
 use vigie::gateway;
 use vigie::index::GapRow;
+use vigie::retrieve::holes::Hole;
 use vigie::retrieve::{Footage, RetrieveError, mp4::Clip};
 use vigie::units::{CameraKey, TimeRange};
 
@@ -32,7 +33,7 @@ async fn export(args: &Export) -> Result<(), Failure> {
     let draft = Draft::create(&args.out)?;
     let opened = gateway::open(&config, true).await.map_err(Failure::failed)?;
     let footage = Footage::new(opened.index, opened.packs, opened.clock);
-    let clip = Clip::new(&footage, &args.camera, asked).await.map_err(|e| match e {
+    let clip = Clip::checked(&footage, &args.camera, asked).await.map_err(|e| match e {
         RetrieveError::Invalid(what) => Failure::Usage(what),
         e => Failure::failed(e),
     })?;
@@ -68,6 +69,15 @@ fn said(config: &Config, camera: &CameraKey, clip: &Arc<Clip>, out: &Path, gaps:
     } else {
         text.push_str("gaps inside, which take no time in the file:\n");
         text.push_str(&show::table(&super::ls::gap_lines(zone, gaps)));
+    }
+    if !clip.holes().is_empty() {
+        text.push_str(
+            "on record and NOT in the file, because it is missing or damaged (`vigie fsck --repair` looks for it):\n",
+        );
+        for Hole { range, pack, why } in clip.holes() {
+            let (start, end) = (show::time(zone, range.start()), show::time(zone, range.end()));
+            text.push_str(&format!("  {start} to {end}: {} (pack {pack})\n", why.as_str()));
+        }
     }
     text
 }

@@ -28,6 +28,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
     if let Some(token) = &operator_token {
         check_token(&http_section, "operator_token", token, &mut HashMap::new());
     }
+    let check_played = http_section.flag("check_played").unwrap_or(true);
     http_section.close();
     let is_shared = stores.iter().flatten().any(|store| store.shared.is_some());
     let (retention, retention_default) = sweep(root.table("retention"), &recording, is_shared);
@@ -46,6 +47,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         spool_bytes_max,
         http_listen,
         operator_token,
+        check_played,
         recording,
         retention,
         time_zone: time_zone?,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -12,17 +13,22 @@ use super::open::Opened;
 use crate::config::Config;
 use crate::event::{Event, Fact, TrialVerdict};
 use crate::index::Change;
+use crate::retrieve::holes::Looks;
 use crate::scrub::Scrubber;
 use crate::store::StoreId;
 use crate::store::probe::ProbeVerdict;
 
-/// One task for each store that is read and checked.
+/// Packs that readers could not read and that wait to be looked at; of more, the next reader names them again.
+const LOOKS_QUEUED_MAX: usize = 256;
+
+/// One task for each store that is read and checked, and one for what readers could not read, in any store. Gives where they
+/// name it.
 pub(super) fn start_scrubs(
     config: &Config,
     opened: &Opened,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> Result<(), GatewayError> {
+) -> Result<Looks, GatewayError> {
     let Opened { index, spool, store, packs, keys, clock, .. } = opened;
     let parts = (index.clone(), spool.clone(), store.clone(), packs.clone());
     let scrubber = Arc::new(Scrubber::new(parts, keys.clone(), clock.clone(), config.data_dir.join("scrub"))?);
@@ -31,7 +37,10 @@ pub(super) fn start_scrubs(
         let every = Duration::from_secs(u64::from(of.scrub_days) * 86_400);
         tasks.spawn(async move { scrubber.run(id, every, stop).await });
     }
-    Ok(())
+    let (looks, unreadable) = mpsc::channel(LOOKS_QUEUED_MAX);
+    let stop = stop.clone();
+    tasks.spawn(async move { scrubber.look_at(unreadable, stop).await });
+    Ok(Looks::new(looks))
 }
 
 /// Says of a store what it lacks, in the log and as events. Recording does not wait for it.

@@ -201,7 +201,7 @@ const FILMED_AT: HeaderName = HeaderName::from_static("vigie-filmed-at");
     params(("camera" = String, Path, description = "Camera id"), SnapshotQuery),
     responses(
         (status = OK, content_type = "image/jpeg", body = Vec<u8>), (status = BAD_REQUEST),
-        (status = NOT_FOUND), (status = SERVICE_UNAVAILABLE)
+        (status = NOT_FOUND), (status = GONE), (status = SERVICE_UNAVAILABLE)
     )
 )]
 pub(super) async fn snapshot(

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
 use jiff::fmt::strtime;
@@ -21,6 +21,7 @@ use super::problem::{Problem, ProblemKind};
 use super::range::{RangeAnswer, continues, evaluate};
 use super::share::Shares;
 use super::{REVALIDATED, Service};
+use crate::retrieve::holes::Hole;
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
 use crate::retrieve::{Footage, FootageOf, RetrieveError};
 use crate::units::{CameraKey, RunId, TenantId, Ticks90k, TimeRange, WallTime};
@@ -122,7 +123,12 @@ impl Clips {
         // What a hold keeps is copied whenever its turn comes.
         let is_held = matches!(of, FootageOf::Hold(_));
         let settled = !is_held && range.end() < footage.clock.wall().saturating_sub(SETTLED_AFTER);
-        if !settled && !continues {
+        let kept = self.kept.get(&key).await;
+        // What was left out may have been found meanwhile.
+        let is_whole = kept.as_ref().is_none_or(|laid| laid.clip.holes().is_empty());
+        let broke_off = kept.is_some_and(|laid| laid.clip.broke_off());
+        let holds_on = continues || settled && is_whole;
+        if broke_off || !holds_on {
             self.kept.invalidate(&key).await;
         }
         let layout = async {
@@ -175,7 +181,7 @@ impl Clips {
         (status = OK, content_type = "video/mp4", body = Vec<u8>),
         (status = PARTIAL_CONTENT, content_type = "video/mp4", body = Vec<u8>),
         (status = NOT_MODIFIED), (status = BAD_REQUEST), (status = NOT_FOUND),
-        (status = PRECONDITION_FAILED), (status = RANGE_NOT_SATISFIABLE),
+        (status = GONE), (status = PRECONDITION_FAILED), (status = RANGE_NOT_SATISFIABLE),
         (status = SERVICE_UNAVAILABLE)
     )
 )]
@@ -257,6 +263,9 @@ pub(super) async fn answer(
     if let Ok(etag) = HeaderValue::try_from(clip.etag()) {
         headers.insert(header::ETAG, etag);
     }
+    if let Some(holes) = holes_header(clip.holes()) {
+        headers.insert(FOOTAGE_HOLES, holes);
+    }
     if let Ok(disposition) = HeaderValue::try_from(format!("inline; filename=\"{}\"", file_name(key, clip.covers()))) {
         headers.insert(header::CONTENT_DISPOSITION, disposition);
     }
@@ -283,6 +292,21 @@ pub(super) fn streamed(
     bytes: impl futures::Stream<Item = Result<bytes::Bytes, RetrieveError>> + Send + 'static,
 ) -> Body {
     Body::from_stream(bytes.inspect_err(|error| tracing::error!(%error, "footage broke off while it was sent")))
+}
+
+/// What of the range is on record and left out: a list (RFC 9651) of time ranges with their causes.
+pub(super) const FOOTAGE_HOLES: HeaderName = HeaderName::from_static("footage-holes");
+
+/// Holes named in a header; of more, how many.
+const HOLES_NAMED_MAX: usize = 16;
+
+/// `"2026-03-01T12:00:00Z/2026-03-01T12:02:00Z";cause=missing, …`; `None` where nothing is left out.
+pub(super) fn holes_header(holes: &[Hole]) -> Option<HeaderValue> {
+    let one = |hole: &Hole| format!("\"{}/{}\";cause={}", hole.range.start(), hole.range.end(), hole.why.as_str());
+    let mut named: Vec<String> = holes.iter().take(HOLES_NAMED_MAX).map(one).collect();
+    let more = holes.len().saturating_sub(named.len());
+    named.extend((more > 0).then(|| format!("more;count={more}")));
+    (!named.is_empty()).then(|| HeaderValue::try_from(named.join(", ")).ok()).flatten()
 }
 
 fn content_range(part: &str, len: u64) -> HeaderValue {

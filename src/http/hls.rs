@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-use super::clip::streamed;
+use super::clip::{FOOTAGE_HOLES, holes_header, streamed};
 use super::params::{CameraPath, PackPath, RangeQuery, SegmentPath, StrictQuery};
 use super::problem::Problem;
 use super::{IMMUTABLE, LIVE, Service};
@@ -35,7 +35,7 @@ pub(super) async fn live(CameraPath(key): CameraPath, State(service): State<Serv
     params(("camera" = String, Path, description = "Camera id"), RangeQuery),
     responses(
         (status = OK, content_type = "application/vnd.apple.mpegurl", body = String),
-        (status = BAD_REQUEST), (status = NOT_FOUND)
+        (status = BAD_REQUEST), (status = NOT_FOUND), (status = GONE), (status = SERVICE_UNAVAILABLE)
     )
 )]
 pub(super) async fn vod(
@@ -44,7 +44,12 @@ pub(super) async fn vod(
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let range = between.range(CLIP_HOURS_MAX)?;
-    Ok(playlist(hls::vod_playlist(service.footage(), &key, range).await?))
+    let vod = hls::vod_playlist(service.footage(), &key, range).await?;
+    let mut response = playlist(vod.text);
+    if let Some(holes) = holes_header(&vod.holes) {
+        response.headers_mut().insert(FOOTAGE_HOLES, holes);
+    }
+    Ok(response)
 }
 
 /// A pack's initialisation segment.
@@ -76,7 +81,7 @@ pub(super) async fn init(
     ),
     responses(
         (status = OK, content_type = "video/iso.segment", body = Vec<u8>),
-        (status = BAD_REQUEST), (status = NOT_FOUND)
+        (status = BAD_REQUEST), (status = NOT_FOUND), (status = GONE), (status = SERVICE_UNAVAILABLE)
     )
 )]
 pub(super) async fn segment(

@@ -277,7 +277,7 @@ pub(super) struct HeldPart {
         (status = OK, content_type = "video/mp4", body = Vec<u8>),
         (status = PARTIAL_CONTENT, content_type = "video/mp4", body = Vec<u8>),
         (status = NOT_MODIFIED), (status = BAD_REQUEST), (status = NOT_FOUND),
-        (status = PRECONDITION_FAILED), (status = RANGE_NOT_SATISFIABLE),
+        (status = GONE), (status = PRECONDITION_FAILED), (status = RANGE_NOT_SATISFIABLE),
         (status = SERVICE_UNAVAILABLE)
     )
 )]

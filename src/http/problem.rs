@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::archive::ReadError;
+use crate::archive::readable::Unreadable;
 use crate::index::IndexError;
 use crate::retrieve::RetrieveError;
 
@@ -32,6 +33,7 @@ pub(super) enum ProblemKind {
     RangeNotSatisfiable,
     ForeignHost,
     Damaged,
+    Lost,
     Internal,
     NoPicture,
     Unavailable,
@@ -61,6 +63,7 @@ impl ProblemKind {
             }
             Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, "foreign-host", "The host name is not accepted"),
             Self::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The footage is damaged"),
+            Self::Lost => (StatusCode::GONE, "footage-lost", "The footage is missing or damaged"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed"),
             Self::NoPicture => (StatusCode::INTERNAL_SERVER_ERROR, "no-picture", "No picture could be decoded"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The footage cannot be read now"),
@@ -176,6 +179,22 @@ impl From<&RetrieveError> for Problem {
                     range.end()
                 ),
             ),
+            RetrieveError::Lost { camera, range, holes } => {
+                let packs = holes.len();
+                tracing::error!(%camera, packs, "all that is recorded of a time range is missing or damaged");
+                let why: std::collections::BTreeSet<_> = holes.iter().map(|hole| hole.why.as_str()).collect();
+                let why = why.into_iter().collect::<Vec<_>>().join(", ");
+                let detail = format!(
+                    "what camera {} recorded from {} to {} cannot be handed out ({why}): the packs are checked now, and the \
+                     timeline shows what is left",
+                    camera.camera,
+                    range.start(),
+                    range.end()
+                );
+                // Its key may come back.
+                let lacks_key = holes.iter().any(|hole| hole.why == Unreadable::NoKey);
+                Self::new(if lacks_key { ProblemKind::Unavailable } else { ProblemKind::Lost }, detail)
+            }
             RetrieveError::Invalid(what) => Self::invalid(what),
             RetrieveError::Index(error) => error.into(),
             RetrieveError::Read(error) => error.into(),
@@ -207,10 +226,10 @@ impl From<&ReadError> for Problem {
     fn from(error: &ReadError) -> Self {
         tracing::error!(%error, "footage could not be read");
         match error {
-            ReadError::NotFound(pack) => Self::new(
-                ProblemKind::NoFootage,
-                format!("pack {pack} is gone: its time has come since the request began"),
-            ),
+            ReadError::NotFound(pack) => {
+                let detail = format!("pack {pack} is not there: it was destroyed since it was named, or is missing");
+                Self::new(ProblemKind::NoFootage, detail)
+            }
             ReadError::Pack(_) => {
                 Self::new(ProblemKind::Damaged, "the footage on record is damaged: `vigie fsck` tells how far")
             }

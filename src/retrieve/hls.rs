@@ -7,11 +7,14 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::walk::{FootageOf, Walk, WalkStep, for_each_pack};
+use super::holes::{Hole, LeftOut};
+use super::walk::{FootageOf, PackRows, Walk, WalkStep, for_each_pack};
 use super::{Footage, RetrieveError, exactly, within_hours_max};
 use crate::archive::{PackRef, ReadError};
+use crate::index::PackState;
 use crate::pack::{PackTable, reader};
 use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
@@ -30,16 +33,30 @@ pub use live::live_playlist;
 /// # Errors
 /// [`RetrieveError::Invalid`] for a range over [`super::CLIP_HOURS_MAX`], [`RetrieveError::NoFootage`] when there is
 /// none in it.
-pub async fn vod_playlist(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<String, RetrieveError> {
+pub async fn vod_playlist(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Playlist, RetrieveError> {
     within_hours_max(range)?;
     footage.known(camera).await?;
     let (mut vod, mut walk) = (Vod::new(range), Walk::default());
-    for_each_pack(footage, camera, FootageOf::Timeline, range, |pack| {
+    let visit = |pack: PackRows| {
         walk.steps(&pack.rows, &pack.table).iter().for_each(|step| vod.push(&pack.table, step));
         Ok(())
-    })
-    .await?;
-    vod.playlist().ok_or_else(|| RetrieveError::NoFootage { camera: camera.clone(), range })
+    };
+    let holes = for_each_pack(footage, camera, FootageOf::Timeline, range, &LeftOut::default(), visit).await?;
+    footage.look_at(&holes);
+    let camera = camera.clone();
+    match vod.playlist() {
+        Some(text) => Ok(Playlist { text, holes }),
+        None => Err(RetrieveError::nothing_left(camera, range, holes)),
+    }
+}
+
+/// A playlist of a past range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Playlist {
+    /// As it is sent.
+    pub text: String,
+    /// What of the range is on record and left out, because it is missing or damaged.
+    pub holes: Vec<Hole>,
 }
 
 /// Segments of a past range.
@@ -170,6 +187,7 @@ pub async fn media_segment(
 ) -> Result<Sized, RetrieveError> {
     let (pack, table) = pack_of(footage, camera, pack).await?;
     let fragment = |index: u32| table.fragments.get(index as usize);
+    let numbers: Vec<u32> = (first..=last).take(table.fragments.len()).collect();
     let (Some(first), Some(last), true) = (fragment(first), fragment(last), first <= last) else {
         return Err(RetrieveError::Invalid(format!(
             "pack {} has no fragments {first} to {last}: it has {}, counted from 0",
@@ -178,8 +196,23 @@ pub async fn media_segment(
         )));
     };
     let range = first.offset..last.end();
-    Ok(Sized { len: range.end - range.start, body: exactly(&footage.packs, pack, vec![range]) })
+    let len = range.end - range.start;
+    if !footage.compares || len > CHECKED_BYTES_MAX || pack.state == PackState::Open {
+        return Ok(Sized { len, body: exactly(&footage.packs, pack, vec![range]) });
+    }
+    // A few seconds: read and compared before they are sent, so that damage is an answer and no broken body.
+    let entries = numbers.iter().filter_map(|n| table.fragments.get(*n as usize)).cloned().collect();
+    match footage.packs.checked_bytes(&pack, entries, range).await {
+        Ok(bytes) => Ok(Sized { len, body: futures::stream::once(async move { Ok(bytes) }).boxed() }),
+        Err(error) => {
+            let wall = TimeRange::new(first.stamp.wall_start, last.wall_end());
+            Err(unreadable(footage, &pack, wall, error).await)
+        }
+    }
 }
+
+/// A media segment that is larger, which no playlist names, is not held in memory.
+const CHECKED_BYTES_MAX: u64 = 64 << 20;
 
 /// A pack of this camera: the one that grows now, or one that the index knows.
 async fn pack_of(
@@ -192,6 +225,20 @@ async fn pack_of(
     }
     let row = footage.index.pack(camera, pack).await?.ok_or(ReadError::NotFound(pack))?;
     let pack = PackRef { id: pack, camera: camera.clone(), state: row.state };
-    let table = footage.packs.table(&pack).await?;
-    Ok((pack, table))
+    match footage.packs.table(&pack).await {
+        Ok(table) => Ok((pack, table)),
+        Err(error) => Err(unreadable(footage, &pack, TimeRange::new(row.start, row.end), error).await),
+    }
+}
+
+/// Names a pack to the scrub that could not be read, if that is the pack's fault.
+async fn unreadable(footage: &Footage, pack: &PackRef, wall: Option<TimeRange>, error: ReadError) -> RetrieveError {
+    let why = match footage.packs.why(pack, error).await {
+        Ok(why) => why,
+        Err(error) => return error.into(),
+    };
+    let Some(range) = wall else { return ReadError::NotFound(pack.id).into() };
+    let holes = vec![Hole { range, pack: pack.id, why }];
+    footage.look_at(&holes);
+    RetrieveError::nothing_left(pack.camera.clone(), range, holes)
 }

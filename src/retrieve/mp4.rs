@@ -6,15 +6,18 @@
 //! Invariant: the bytes depend only on the fragments and the range, so that ranges asked one by one fit together; a
 //! pack that is deleted meanwhile ends a body with an error, never with other bytes.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::{Footage, FootageOf, RetrieveError, exactly, walk, within_hours_max};
+use super::holes::{Hole, LeftOut, Looks};
+use super::{Footage, FootageOf, Piece, RetrieveError, compared, walk, within_hours_max};
 use crate::archive::{Archive, PackRef, ReadError};
-use crate::units::{CameraKey, TimeRange};
+use crate::units::{CameraKey, PackId, TimeRange};
 
 mod boxes;
 mod layout;
@@ -35,17 +38,41 @@ pub struct Clip {
     etag: String,
     covers: TimeRange,
     picture_size: (u16, u16),
+    holes: Vec<Hole>,
     packs: Archive,
+    looks: Looks,
+    compares: bool,
+    broken_off: AtomicBool,
 }
 
+/// What is read and compared with its ids before a clip is laid out, so that damage becomes a hole in it. The rest is
+/// compared while it is sent, and ends the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Everything: for an export, a hold, a single picture.
+    Everything,
+    /// What lies here, of clips of at most [`CHECKED_BEFORE_BYTES_MAX`]: it is read twice, the second time from memory.
+    WhatIsNear,
+    /// Nothing, nor while it is sent.
+    Nothing,
+}
+
+/// A clip that is larger is not read before it is sent: its first byte would come too late.
+pub const CHECKED_BEFORE_BYTES_MAX: u64 = 256 << 20;
+
 impl Clip {
-    /// Lays out a clip: reads fragment tables, no samples.
+    /// Lays out a clip to be played.
     ///
     /// # Errors
     /// [`RetrieveError::Invalid`] for a range over [`CLIP_HOURS_MAX`], [`RetrieveError::NoFootage`] when no picture of
-    /// it is recorded.
+    /// it is recorded, [`RetrieveError::Lost`] when none of those that are can be read.
     pub async fn new(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Arc<Self>, RetrieveError> {
         Self::of(footage, camera, FootageOf::Timeline, range).await
+    }
+
+    /// The same, each fragment being compared with its id before.
+    pub async fn checked(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Arc<Self>, RetrieveError> {
+        Self::laid_out(footage, camera, FootageOf::Timeline, range, Check::Everything).await
     }
 
     /// The same of what is kept for a hold on this camera, or of one run.
@@ -55,30 +82,68 @@ impl Clip {
         from: FootageOf,
         range: TimeRange,
     ) -> Result<Arc<Self>, RetrieveError> {
-        within_hours_max(range)?;
-        footage.known(camera).await?;
-        let (mut builder, mut walk, mut next) = (LayoutBuilder::new(range), walk::Walk::default(), Next::More);
-        walk::for_each_pack(footage, camera, from, range, |walk::PackRows { pack, rows, table }| {
-            for step in walk.steps(&rows, &table) {
-                if next == Next::More {
-                    next = builder.push(&pack, &table, &step).map_err(ReadError::Pack)?;
-                }
-            }
-            Ok(())
-        })
-        .await?;
-        let layout = builder.finish().ok_or_else(|| RetrieveError::NoFootage { camera: camera.clone(), range })?;
-        Ok(Arc::new(Self::from_layout(layout, camera, footage.packs.clone())))
+        let check = match from {
+            FootageOf::Hold(_) => Check::Everything,
+            FootageOf::Timeline | FootageOf::Run(_) if footage.compares => Check::WhatIsNear,
+            FootageOf::Timeline | FootageOf::Run(_) => Check::Nothing,
+        };
+        Self::laid_out(footage, camera, from, range, check).await
     }
 
-    fn from_layout(mut layout: Layout, camera: &CameraKey, packs: Archive) -> Self {
+    async fn laid_out(
+        footage: &Footage,
+        camera: &CameraKey,
+        from: FootageOf,
+        range: TimeRange,
+        check: Check,
+    ) -> Result<Arc<Self>, RetrieveError> {
+        within_hours_max(range)?;
+        footage.known(camera).await?;
+        let (mut left_out, mut read) = (LeftOut::default(), HashSet::new());
+        let (layout, holes) = loop {
+            let (mut builder, mut walk, mut next) = (LayoutBuilder::new(range), walk::Walk::default(), Next::More);
+            let visit = |walk::PackRows { pack, rows, table }: walk::PackRows| {
+                for step in walk.steps(&rows, &table) {
+                    if next == Next::More {
+                        next = builder.push(&pack, &table, &step).map_err(ReadError::Pack)?;
+                    }
+                }
+                Ok(())
+            };
+            let holes = walk::for_each_pack(footage, camera, from, range, &left_out, visit).await?;
+            footage.look_at(&holes);
+            let Some(layout) = builder.finish() else {
+                return Err(RetrieveError::nothing_left(camera.clone(), range, holes));
+            };
+            // Each turn reads what was not read yet, and leaves out at least one fragment more.
+            if !find_unreadable(footage, &layout, check, &mut read, &mut left_out).await? {
+                break (layout, holes);
+            }
+        };
+        Ok(Arc::new(Self::from_layout(layout, camera, footage, holes, check)))
+    }
+
+    fn from_layout(mut layout: Layout, camera: &CameraKey, footage: &Footage, holes: Vec<Hole>, check: Check) -> Self {
         let boxes::Head { pieces: head, small, bytes: head_bytes } = boxes::head(&mut layout, camera);
         // What the long lists say of the samples follows from which fragments they are of.
         let mut hash = blake3::Hasher::new();
         hash.update(&layout.content).update(&small);
         let etag = format!("\"{}\"", &hash.finalize().to_hex()[..32]);
         let samples = Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes };
-        Self { head, head_bytes, samples, etag, covers: layout.covers, picture_size: layout.size, packs }
+        let (packs, looks) = (footage.packs.clone(), footage.looks.clone());
+        let (compares, broken_off) = (check != Check::Nothing, AtomicBool::new(false));
+        let (covers, picture_size) = (layout.covers, layout.size);
+        Self { head, head_bytes, samples, etag, covers, picture_size, holes, packs, looks, compares, broken_off }
+    }
+
+    /// What of the range is on record and left out, because it is missing or damaged.
+    pub fn holes(&self) -> &[Hole] {
+        &self.holes
+    }
+
+    /// Whether a body of it could not be sent to its end: what cannot be read now is a hole in a new layout.
+    pub fn broke_off(&self) -> bool {
+        self.broken_off.load(Ordering::Relaxed)
     }
 
     /// Exact length in bytes.
@@ -113,14 +178,16 @@ impl Clip {
         let head = self.head(start..end);
         let samples = start.max(head_bytes) - head_bytes..end.max(head_bytes) - head_bytes;
         let clip = Arc::clone(self);
+        let sent = Arc::clone(self);
         let from_packs = stream::unfold(clip.samples.cursor(samples), move |mut cursor| {
             let clip = Arc::clone(&clip);
             async move {
-                let (pack, ranges) = clip.samples.next_pack(&mut cursor)?;
-                Some((exactly(&clip.packs, pack, ranges), cursor))
+                let (pack, pieces) = clip.samples.next_pack(&mut cursor)?;
+                Some((compared(&clip.packs, pack, pieces, clip.compares, &clip.looks), cursor))
             }
         });
-        stream::iter(head.into_iter().map(Ok)).chain(from_packs.flatten()).boxed()
+        let body = stream::iter(head.into_iter().map(Ok)).chain(from_packs.flatten());
+        body.inspect_err(move |_| sent.broken_off.store(true, Ordering::Relaxed)).boxed()
     }
 
     /// What of these bytes lies before the samples.
@@ -134,6 +201,42 @@ impl Clip {
         };
         self.head.iter().filter_map(part).collect()
     }
+}
+
+/// Reads what is to be read before. True when something of it cannot be read, and is to be left out.
+async fn find_unreadable(
+    footage: &Footage,
+    layout: &Layout,
+    check: Check,
+    read: &mut HashSet<(PackId, u32)>,
+    left_out: &mut LeftOut,
+) -> Result<bool, RetrieveError> {
+    match check {
+        Check::Nothing => return Ok(false),
+        Check::WhatIsNear if layout.mdat_bytes > CHECKED_BEFORE_BYTES_MAX => return Ok(false),
+        Check::WhatIsNear | Check::Everything => {}
+    }
+    let mut wanted: Vec<(PackRef, Vec<u32>)> = Vec::new();
+    for (part, number) in layout.parts.iter().zip(layout.fragment_numbers()) {
+        let pack = &layout.packs[part.pack as usize];
+        if !read.insert((pack.id, number)) {
+            continue;
+        }
+        match wanted.last_mut() {
+            Some((last, numbers)) if last == pack => numbers.push(number),
+            _ => wanted.push((pack.clone(), vec![number])),
+        }
+    }
+    let mut found = false;
+    for (pack, numbers) in wanted {
+        if check == Check::WhatIsNear && !footage.packs.lies_here(&pack) {
+            continue;
+        }
+        let table = footage.packs.table(&pack).await?;
+        let unreadable = footage.packs.unreadable(&pack, &table, &numbers).await?;
+        found |= left_out.add(pack.id, unreadable);
+    }
+    Ok(found)
 }
 
 /// Where the sample bytes lie.
@@ -159,18 +262,19 @@ impl Samples {
     }
 
     /// The next pack, and which of its bytes come next; `None` at the end.
-    fn next_pack(&self, cursor: &mut Cursor) -> Option<(PackRef, Vec<Range<u64>>)> {
+    fn next_pack(&self, cursor: &mut Cursor) -> Option<(PackRef, Vec<Piece>)> {
         let first = self.parts.get(cursor.part).filter(|_| !cursor.range.is_empty())?;
-        let mut ranges = Vec::new();
+        let mut pieces = Vec::new();
         while let Some(part) = self.parts.get(cursor.part).filter(|p| p.pack == first.pack && p.at < cursor.range.end) {
             let from = cursor.range.start.max(part.at) - part.at;
             let to = cursor.range.end.min(part.at + u64::from(part.bytes)) - part.at;
             if from < to {
-                ranges.push(part.offset + from..part.offset + to);
+                let whole = to - from == u64::from(part.bytes);
+                pieces.push((part.offset + from..part.offset + to, whole.then_some(part.id)));
             }
             cursor.range.start = part.at + to;
             cursor.part += 1;
         }
-        Some((self.packs[first.pack as usize].clone(), ranges))
+        Some((self.packs[first.pack as usize].clone(), pieces))
     }
 }

@@ -140,8 +140,9 @@ async fn groups(packs: &Archive, camera: &CameraKey, rows: Vec<SegmentRow>) -> R
     for together in of_packs.chunks(TABLES_TOGETHER) {
         let pack = |rows: &Vec<SegmentRow>| PackRef { id: rows[0].pack, camera: camera.clone(), state: rows[0].state };
         let wanted: Vec<PackRef> = together.iter().map(pack).collect();
-        let tables = packs.tables_there(&wanted).await?;
-        let there = together.iter().zip(tables).filter_map(|(rows, table)| Some((rows, table?)));
+        // What cannot be read is left out here: another pack may show the same.
+        let tables = packs.tables_or_why(&wanted).await?;
+        let there = together.iter().zip(tables).filter_map(|(rows, table)| Some((rows, table.ok()?)));
         there.for_each(|(rows, table)| split(rows, &table, &mut groups));
     }
     align(&mut groups);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
+use super::holes::{Hole, LeftOut, joined};
 use super::{Footage, RetrieveError, select};
 use crate::archive::PackRef;
 use crate::index::SegmentRow;
@@ -40,14 +41,15 @@ pub enum FootageOf {
     Hold(HoldId),
 }
 
-/// Visits the packs of a range in order. Tables are read ahead.
+/// Visits the packs of a range in order, and gives what of it is left out. Tables are read ahead.
 pub(super) async fn for_each_pack(
     footage: &Footage,
     camera: &CameraKey,
     from: FootageOf,
     range: TimeRange,
+    left_out: &LeftOut,
     mut visit: impl FnMut(PackRows) -> Result<(), RetrieveError>,
-) -> Result<(), RetrieveError> {
+) -> Result<Vec<Hole>, RetrieveError> {
     let wider = TimeRange::new(range.start().saturating_sub(REORDER_MAX), range.end()).unwrap_or(range);
     let rows = match from {
         FootageOf::Timeline => {
@@ -67,18 +69,23 @@ pub(super) async fn for_each_pack(
         .chunks(TABLES_TOGETHER)
         .map(|together| async move {
             let (packs, rows): (Vec<_>, Vec<_>) = together.into_iter().unzip();
-            let tables = footage.packs.tables_there(&packs).await?;
+            let tables = footage.packs.tables_or_why(&packs).await?;
             Ok::<_, RetrieveError>(packs.into_iter().zip(rows).zip(tables))
         })
         .buffered(READS_AT_ONCE);
+    let mut holes = Vec::new();
     while let Some(together) = packs.next().await {
         for ((pack, rows), table) in together? {
-            if let Some(table) = table {
-                visit(PackRows { pack, rows, table })?;
+            match table {
+                Ok(table) => {
+                    let rows = left_out.without(&pack, rows, &table, &mut holes);
+                    visit(PackRows { pack, rows, table })?;
+                }
+                Err(why) => holes.extend(rows.iter().map(|row| Hole { range: row.range, pack: pack.id, why })),
             }
         }
     }
-    Ok(())
+    Ok(joined(holes, range))
 }
 
 /// Neighbouring rows of the same pack together.

@@ -1,7 +1,10 @@
 //! The walk over a store's packs, spread evenly over its time.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -13,7 +16,7 @@ use crate::index::damage::ScrubRow;
 use crate::index::{Change, PackRow, PackState};
 use crate::pack::PackError;
 use crate::store::StoreId;
-use crate::units::{Ticks90k, WallTime};
+use crate::units::{PackId, Ticks90k, WallTime};
 
 /// Rows looked up at a time.
 const PAGE: u32 = 64;
@@ -23,6 +26,8 @@ const REST_MAX: Duration = Duration::from_secs(3_600);
 const HASTE_MAX: u32 = 4;
 /// As many packs lost one after the other, and it is not they that are damaged but the store, or the way to it.
 pub const LOST_IN_A_ROW_MAX: usize = 16;
+/// A pack that readers cannot read is looked at again after this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// After a failure, and when the store seems to be lost.
 const RETRY: Duration = Duration::from_secs(600);
 
@@ -111,6 +116,50 @@ impl Scrubber {
     async fn say(&self, fact: Fact) -> Result<(), ScrubError> {
         let event = Event::of_gateway(self.clock.wall(), fact);
         Ok(self.index.write(vec![Change::Event(event)]).await?)
+    }
+
+    /// Looks at once at packs that readers could not read, until `stop`. Each at most once in [`LOOK_AGAIN`].
+    pub async fn look_at(&self, mut packs: mpsc::Receiver<PackId>, stop: CancellationToken) {
+        let (mut looked, mut lost_in_a_row) = (HashMap::new(), 0);
+        while let Some(Some(pack)) = stop.run_until_cancelled(packs.recv()).await {
+            let now = Instant::now();
+            looked.retain(|_, at| now.duration_since(*at) < LOOK_AGAIN);
+            if looked.insert(pack, now).is_some() {
+                continue;
+            }
+            match self.look_at_one(pack).await {
+                Ok(ScrubVerdict::Lost(_)) => lost_in_a_row += 1,
+                Ok(_) => lost_in_a_row = 0,
+                Err(error) => warn!(%pack, %error, "a pack that could not be read could not be checked either"),
+            }
+            if lost_in_a_row >= LOST_IN_A_ROW_MAX {
+                lost_in_a_row = 0;
+                if let Err(error) = self.doubt_store_of(pack).await {
+                    warn!(%error, "the index did not take that a store is doubtful");
+                }
+                stop.run_until_cancelled(tokio::time::sleep(RETRY)).await;
+                // Readers name again what they still cannot read.
+                while packs.try_recv().is_ok() {}
+            }
+        }
+    }
+
+    /// The packs that it refers to come first: what is wrong may be wrong there.
+    async fn look_at_one(&self, pack: PackId) -> Result<ScrubVerdict, ScrubError> {
+        let Some(row) = self.index.any_pack(pack).await? else { return Ok(ScrubVerdict::NotLookedAt) };
+        self.store.ensure_known(self.store.home(&row.camera)).await?;
+        for host in self.index.hosts(pack).await? {
+            self.examine(host).await?;
+        }
+        self.examine(pack).await
+    }
+
+    async fn doubt_store_of(&self, pack: PackId) -> Result<(), ScrubError> {
+        let row = self.index.any_pack(pack).await?;
+        let store = row.map(|row| self.store.name(self.store.home(&row.camera)).to_owned());
+        let fact = Fact::StoreDoubtful { store, packs: LOST_IN_A_ROW_MAX as u64 };
+        error!("{}", fact.words(Language::English));
+        self.say(fact).await
     }
 
     async fn save(&self, store: &str, row: &ScrubRow) -> Result<(), ScrubError> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
 
 mod expiry;
+mod playing;
 mod racing;
 #[allow(dead_code, reason = "the tests of encrypted stores need more of it")]
 mod rig;

@@ -87,8 +87,13 @@ fn cameras(elsewhere: bool, encrypted: bool) -> Options {
 async fn seal_together(options: Options) {
     let mut rig = Rig::new(options).await;
     rig.record("town/a", 0..10).await;
+    let mut sealed = Vec::new();
     for camera in ["town/b", "town/c", "town/d"] {
-        rig.seal(camera, 0..40).await;
+        sealed.push((camera, rig.seal(camera, 0..40).await));
+    }
+    // When the tasks end, what is sealed may still wait for the store.
+    for (camera, pack) in sealed {
+        rig.stored(camera, pack).await;
     }
     rig.settle().await;
     rig.check().await;

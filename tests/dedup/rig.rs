@@ -177,6 +177,12 @@ impl Rig {
     /// A whole pack of these seconds of the scene, in the store when this returns.
     pub(crate) async fn record(&mut self, camera: &str, seconds: Range<u32>) -> PackId {
         let pack = self.seal(camera, seconds).await;
+        self.stored(camera, pack).await;
+        pack
+    }
+
+    /// Waits until a pack that was sealed is in the store.
+    pub(crate) async fn stored(&self, camera: &str, pack: PackId) {
         while self.index.any_pack(pack).await.unwrap().is_none_or(|row| row.state < PackState::Stored) {
             tokio::task::yield_now().await;
         }
@@ -184,7 +190,6 @@ impl Rig {
         while whole.exists() || self.spool.growing(pack).is_some() {
             tokio::task::yield_now().await;
         }
-        pack
     }
 
     /// The same, which may still be on its way.

@@ -10,7 +10,7 @@ use super::table::TrackTable;
 use crate::archive::PackRef;
 use crate::media::Sample;
 use crate::pack::{FragmentEntry, PackError, PackTable};
-use crate::units::{TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use crate::units::{FragmentId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Sample bytes of one fragment: where they lie in the clip and in their pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) struct LayoutPart {
     pub(super) bytes: u32,
     /// Which pack, as an index of [`Layout::packs`].
     pub(super) pack: u32,
+    /// What they are.
+    pub(super) id: FragmentId,
 }
 
 /// A track's edit list (ISO/IEC 14496-12 §8.6.6): nothing for a while, then one stretch of media.
@@ -63,6 +65,20 @@ pub(super) struct Layout {
     /// Pack and number of each fragment, in order: they name its bytes and their timing for good.
     pub(super) content: Vec<u8>,
 }
+
+impl Layout {
+    /// Of each part, its number in its pack.
+    pub(super) fn fragment_numbers(&self) -> impl Iterator<Item = u32> {
+        let (entries, _) = self.content.as_chunks::<CONTENT_BYTES>();
+        entries.iter().map(|entry| {
+            let [.., a, b, c, d] = *entry;
+            u32::from_be_bytes([a, b, c, d])
+        })
+    }
+}
+
+/// Bytes of [`Layout::content`] for each fragment.
+const CONTENT_BYTES: usize = 20;
 
 /// Whether more fragments are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +192,7 @@ impl Content {
         }
         let at = self.mdat_bytes;
         let (bytes, pack) = (entry.data_bytes, self.packs.len() as u32 - 1);
-        self.parts.push(LayoutPart { at, offset: entry.data_offset(), bytes, pack });
+        self.parts.push(LayoutPart { at, offset: entry.data_offset(), bytes, pack, id: entry.id });
         self.mdat_bytes += u64::from(bytes);
         self.content.extend_from_slice(&table.header.pack.0);
         self.content.extend_from_slice(&step.index.to_be_bytes());

@@ -237,8 +237,8 @@ fn head(layout: &mut Layout) -> Vec<u8> {
 fn read(samples: &Samples, range: Range<u64>) -> Vec<u8> {
     let mut cursor = samples.cursor(range);
     let mut bytes = Vec::new();
-    while let Some((pack, ranges)) = samples.next_pack(&mut cursor) {
-        ranges.into_iter().for_each(|range| bytes.extend(bytes_of(pack.id, range)));
+    while let Some((pack, pieces)) = samples.next_pack(&mut cursor) {
+        pieces.into_iter().for_each(|(range, _)| bytes.extend(bytes_of(pack.id, range)));
     }
     bytes
 }
