@@ -29,7 +29,7 @@ async fn a_camera_is_looked_at_with_a_password_that_is_never_on_the_command_line
     let (code, printed) = probe(&with_password, PASSWORD).await;
     assert_eq!(code, Some(0), "{printed}");
     let lines =
-        ["H.264 (avc1.", "key frames", "[[tenant.camera]]", &format!("url = \"{url}\""), "username = \"viewer\""];
+        ["H.264 (avc3.", "key frames", "[[tenant.camera]]", &format!("url = \"{url}\""), "username = \"viewer\""];
     assert!(lines.iter().all(|line| printed.contains(line)), "{printed}");
 
     let (code, printed) = probe(&with_password, "another").await;

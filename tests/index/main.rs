@@ -205,15 +205,15 @@ async fn a_gap_opens_changes_its_cause_and_closes_as_one_row() {
     };
     use GapCause::{ConnectFailed, DiskFull, Silent};
     check(open(100, Silent), &[(100, None, Silent)]).await;
-    // Opened again while it lasts: only the cause changes.
-    check(open(150, ConnectFailed), &[(100, None, ConnectFailed)]).await;
+    // Opened again while it lasts: start and cause are those of the last.
+    check(open(150, ConnectFailed), &[(150, None, ConnectFailed)]).await;
     // A closed gap that begins elsewhere leaves it open.
-    check(put(50, 60, DiskFull), &[(50, Some(60), DiskFull), (100, None, ConnectFailed)]).await;
-    check(put(100, 200, Silent), &[(50, Some(60), DiskFull), (100, Some(200), Silent)]).await;
+    check(put(50, 60, DiskFull), &[(50, Some(60), DiskFull), (150, None, ConnectFailed)]).await;
+    check(put(150, 200, Silent), &[(50, Some(60), DiskFull), (150, Some(200), Silent)]).await;
     // The same bounds: replaced; the same start and another end: another gap.
-    check(put(100, 200, DiskFull), &[(50, Some(60), DiskFull), (100, Some(200), DiskFull)]).await;
-    let three = [(50, Some(60), DiskFull), (100, Some(200), DiskFull), (100, Some(201), Silent)];
-    check(put(100, 201, Silent), &three).await;
+    check(put(150, 200, DiskFull), &[(50, Some(60), DiskFull), (150, Some(200), DiskFull)]).await;
+    let three = [(50, Some(60), DiskFull), (150, Some(200), DiskFull), (150, Some(201), Silent)];
+    check(put(150, 201, Silent), &three).await;
     check(Change::ForgetGapsBefore { camera: camera.clone(), before: at(200) }, &three[2..]).await;
 }
 
