@@ -436,8 +436,16 @@ pub enum Change {
     /// the pack's file changes. Refused unless every byte that is claimed is final: see [`dedup`].
     Claim(dedup::Claim),
     /// Where the bytes of this pack lie from now on: in these packs and in no others. Hosts that the index does not know are
-    /// left out: `fsck` finds them. Refused when a sealed pack would hold less by itself than before.
+    /// left out: `fsck` finds them. A condemned host of a sealed pack stays one until [`Change::Freed`]. Refused when a
+    /// sealed pack would hold less by itself than before.
     Refers(dedup::Refers),
+    /// No bytes of these packs lie in this condemned one any more.
+    Freed {
+        /// Which pack is to go.
+        host: PackId,
+        /// The packs that referred to it.
+        referrers: Vec<PackId>,
+    },
     /// The store acknowledged size and checksum.
     PackStored {
         /// Which pack.

@@ -65,6 +65,7 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
         Change::Hook { pack, hooks } => super::dedup::hook(db, Pack::find(db, *pack)?.id, hooks),
         Change::Claim(claim) => super::dedup::claim(db, claim),
         Change::Refers(refers) => super::dedup::refers(db, refers),
+        Change::Freed { host, referrers } => super::dedup::freed(db, *host, referrers),
         Change::Damage { pack, end, lost, segments, gaps } => {
             Pack::find(db, *pack)?.damage(db, *end, lost, segments, gaps)
         }

@@ -8,6 +8,8 @@
 //!    others go. An open pack may, and no bytes of others lie in it.
 //! 3. A pack's file refers to a host only after the claim was acknowledged, which a power cut does not undo; the host is
 //!    not deleted while it is referred to.
+//! 4. A sealed pack stays a referrer of a condemned host until [`Change::Freed`](super::Change::Freed), even when its
+//!    file does not refer to it any more: the other referrers are to share the bytes that it holds by then.
 //!
 //! Everything here but [`Index::savings`] reads across tenants: a deduplication domain may span several, and retention
 //! has to know who needs a pack's bytes. None of it is for what is shown.
@@ -227,9 +229,21 @@ pub(super) fn refers(db: &Connection, refers: &Refers) -> Result<(), IndexError>
     let sql = "UPDATE pack SET bytes = ?2, lent_bytes = ?3, fragments = ?4, lent = ?5 WHERE id = ?1";
     let lent = refers.lent.to_bytes();
     exec(db, sql, params![pack.id, number(refers.bytes), number(refers.lent_bytes), refers.fragments, lent])?;
-    exec(db, "DELETE FROM reference WHERE referrer = ?1", [pack.id])?;
+    let open = pack.state == PackState::Open;
+    let sql = "DELETE FROM reference WHERE referrer = ?1
+               AND (?2 OR NOT EXISTS (SELECT 1 FROM pack h WHERE h.id = reference.host AND h.state = 3))";
+    exec(db, sql, params![pack.id, open])?;
     for host in &refers.hosts {
         exec(db, REFER, params![pack.id, host.0])?;
+    }
+    Ok(())
+}
+
+pub(super) fn freed(db: &Connection, host: PackId, referrers: &[PackId]) -> Result<(), IndexError> {
+    let host = Holding::known(db, host)?.id;
+    for referrer in referrers {
+        let sql = "DELETE FROM reference WHERE host = ?1 AND referrer = (SELECT id FROM pack WHERE pack = ?2)";
+        exec(db, sql, params![host, referrer.0])?;
     }
     Ok(())
 }

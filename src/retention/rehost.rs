@@ -19,7 +19,7 @@ use tracing::{error, info};
 use super::{deadline, max_of};
 use crate::archive::rewrite::Mending;
 use crate::archive::{Archive, PackRef, ReadError};
-use crate::index::of_pack::{claim, place_changes, refers};
+use crate::index::of_pack::{claim, place_changes};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::keys::Keys;
 use crate::pack::PackTable;
@@ -86,7 +86,7 @@ impl Rehoster {
         let mut freed = Vec::new();
         for (_, row) in referrers {
             match self.free(host, &row, &mut held).await {
-                Ok(changes) => freed.extend(changes),
+                Ok(()) => freed.push(row.id),
                 Err(RehostError::Read(error @ (ReadError::Pack(_) | ReadError::NotFound(_)))) => {
                     error!(%error, pack = %row.id, camera = %row.camera, host = %host.id,
                         "footage is lost: what it refers to is damaged");
@@ -94,8 +94,11 @@ impl Rehoster {
                 Err(e) => return Err(e),
             }
         }
+        if freed.is_empty() {
+            return Ok(());
+        }
         // All at once: cut off before, the next attempt finds each of them again, and what it holds already.
-        Ok(self.index.write(freed).await?)
+        Ok(self.index.write(vec![Change::Freed { host: host.id, referrers: freed }]).await?)
     }
 
     async fn deadline(&self, row: &PackRow) -> Result<WallTime, IndexError> {
@@ -104,13 +107,13 @@ impl Rehoster {
         Ok(deadline(row.start, max, &self.time_zone))
     }
 
-    /// Takes the host out of one pack's places. Gives what the index shall hear when all are done.
+    /// Takes the host out of one pack's places.
     async fn free(
         &self,
         host: &PackRef,
         row: &PackRow,
         held: &mut HashMap<FragmentId, Place>,
-    ) -> Result<Vec<Change>, RehostError> {
+    ) -> Result<(), RehostError> {
         let pack = PackRef { id: row.id, camera: row.camera.clone(), state: row.state };
         // The scrub may be mending it. One that is being sent is refused by the spool instead: that may take long.
         let _busy = match row.state {
@@ -125,11 +128,9 @@ impl Rehoster {
             true => self.packs.file_bytes(&pack).await?,
             false => self.write(&pack, &table, &now).await?,
         };
-        // What it holds now others may claim. The host stays known as one until all are done, so that the next attempt
-        // finds this pack again.
-        let mut refers = refers(&now, bytes);
-        refers.hosts.push(host.id);
-        self.index.write(vec![Change::Refers(refers)]).await?;
+        // What it holds now others may claim. The index keeps the host, and any other that goes, until all of its
+        // referrers are done: the next attempt finds this pack again.
+        self.index.write(place_changes(&now, bytes)).await?;
         // The index lets no bytes of others lie in a pack that goes, or of which something is lost.
         if row.state != PackState::Condemned && self.index.lost(pack.id).await?.is_empty() {
             let own = Arc::new(Host { pack: pack.id, camera: pack.camera });
@@ -137,7 +138,7 @@ impl Rehoster {
                 held.entry(entry.id).or_insert_with(|| Place { host: own.clone(), fragment: number as u32 });
             }
         }
-        Ok(place_changes(&now, bytes))
+        Ok(())
     }
 
     async fn write(&self, pack: &PackRef, before: &PackTable, now: &PackTable) -> Result<u64, RehostError> {

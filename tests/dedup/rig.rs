@@ -286,11 +286,14 @@ impl Rig {
         held
     }
 
-    fn sweeper(&self) -> sweep::Sweeper {
+    pub(crate) fn rehoster(&self) -> Rehoster {
         let (index, spool, packs) = (self.index.clone(), self.spool.clone(), self.packs.clone());
-        let rehoster = Rehoster::new(index, spool, packs, self.keys.clone(), jiff::tz::TimeZone::UTC);
+        Rehoster::new(index, spool, packs, self.keys.clone(), jiff::tz::TimeZone::UTC)
+    }
+
+    fn sweeper(&self) -> sweep::Sweeper {
         let storage = sweep::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX)))
-            .with_rehoster(rehoster)
+            .with_rehoster(self.rehoster())
             .shredding(self.keys.vault().clone());
         let policy = Policy {
             interval: MINUTE,

@@ -111,3 +111,28 @@ async fn an_open_pack_may_refer_and_be_whole_again_until_it_is_sealed() {
     check(vec![refers(3, FragmentSet::EMPTY, &[]), refers(3, set(0..10), &[1])], true).await;
     check(vec![refers(3, FragmentSet::EMPTY, &[]), seal(3), claim(3, set(0..10), 1, set(0..10))], false).await;
 }
+
+#[tokio::test]
+async fn a_condemned_host_keeps_its_referrers_until_they_are_freed() {
+    let dir = TempDir::new().unwrap();
+    let index = index(&dir).await;
+    let hosts = async || index.hosts(pack_id(2)).await.unwrap();
+    index.write(vec![condemn(1), refers(2, FragmentSet::EMPTY, &[])]).await.unwrap();
+    assert_eq!(hosts().await, [pack_id(1)], "those that come after are to find what it holds now");
+    let freed = |referrers| Change::Freed { host: pack_id(1), referrers };
+    index.write(vec![freed(vec![pack_id(4)])]).await.unwrap();
+    assert_eq!(hosts().await, [pack_id(1)], "another pack was freed");
+    index.write(vec![freed(vec![pack_id(2)])]).await.unwrap();
+    assert!(hosts().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_host_that_stays_and_any_host_of_an_open_pack_are_dropped_at_once() {
+    let dir = TempDir::new().unwrap();
+    let index = index(&dir).await;
+    index.write(vec![refers(3, set(0..5), &[1]), refers(2, FragmentSet::EMPTY, &[])]).await.unwrap();
+    assert!(index.hosts(pack_id(2)).await.unwrap().is_empty());
+    assert_eq!(index.hosts(pack_id(3)).await.unwrap(), [pack_id(1)]);
+    index.write(vec![condemn(1), refers(3, FragmentSet::EMPTY, &[])]).await.unwrap();
+    assert!(index.hosts(pack_id(3)).await.unwrap().is_empty());
+}

@@ -75,7 +75,7 @@ impl Model {
                 }
                 row.state = row.state.max(PackState::Sealed);
             }
-            Change::Hook { .. } | Change::Claim(_) | Change::Refers(_) => {}
+            Change::Hook { .. } | Change::Claim(_) | Change::Refers(_) | Change::Freed { .. } => {}
             // Nor keys: `tests/sealed` has those.
             Change::EncryptedUnder { .. } | Change::KeyDestroyed { .. } => return Err(Refused),
             // Nor identities and policies that wait: `tests/identity` has those.
