@@ -220,7 +220,6 @@ async fn a_store_that_is_away_holds_up_no_other() {
     let store = Store::of_config(&config, &clock, None).unwrap();
     let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
     // A file where the first store's folder should be.
-    std::fs::remove_dir_all(dir.path().join("one")).unwrap();
     std::fs::write(dir.path().join("one"), b"").unwrap();
     let mut rig = Rig::over(dir, index, store, options()).await;
     let kept = sealed(&mut rig, 0..4).await;
