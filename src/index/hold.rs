@@ -96,7 +96,7 @@ impl Index {
     }
 
     /// Segments that a hold shows and that share an instant with the range, by start: of its own packs, and while it is in
-    /// force of those that other holds on the camera keep.
+    /// force of those within its range that other holds on the camera keep.
     pub async fn held_segments(
         &self,
         key: &CameraKey,
@@ -223,13 +223,15 @@ const HELD_IN_RANGE: &str = "SELECT s.start, s.start + s.duration, r.run, s.deco
          AND h.start < mine.until AND h.until > mine.start
      CROSS JOIN held_segment s ON s.hold = h.id AND s.start > ?2 - ?4 AND s.start < ?3 AND s.start + s.duration > ?2
      CROSS JOIN pack p ON p.id = s.pack CROSS JOIN run r ON r.id = p.run
-     WHERE mine.hold = ?5 AND mine.camera = ?1 ORDER BY s.start";
+     WHERE mine.hold = ?5 AND mine.camera = ?1
+         AND (h.id = mine.id OR (s.start < mine.until AND s.start + s.duration > mine.start)) ORDER BY s.start";
 
 const HELD_SPANS: &str = "SELECT s.start, s.start + s.duration FROM hold mine
      CROSS JOIN hold h ON h.camera = mine.camera AND (h.id = mine.id OR mine.closed IS NULL)
          AND h.start < mine.until AND h.until > mine.start
      CROSS JOIN held_segment s ON s.hold = h.id AND s.start > ?2 - ?4 AND s.start < ?3 AND s.start + s.duration > ?2
-     WHERE mine.hold = ?5 AND mine.camera = ?1 ORDER BY s.start";
+     WHERE mine.hold = ?5 AND mine.camera = ?1
+         AND (h.id = mine.id OR (s.start < mine.until AND s.start + s.duration > mine.start)) ORDER BY s.start";
 
 const KEPT_SPANS: &str = "SELECT s.start, s.start + s.duration FROM hold h CROSS JOIN held_segment s
      ON s.hold = h.id AND s.start > ?2 - ?4 AND s.start < ?3 AND s.start + s.duration > ?2

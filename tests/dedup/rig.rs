@@ -135,7 +135,10 @@ impl Rig {
     pub(crate) async fn new(options: Options) -> Self {
         let dir = TempDir::new().unwrap();
         let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
-        let url = Url::from_directory_path(dir.path().join("store")).unwrap();
+        let folder = dir.path().join("store");
+        // As the gateway does at a store's first use: a store does not create a folder that is missing.
+        std::fs::create_dir(&folder).unwrap();
+        let url = Url::from_directory_path(folder).unwrap();
         let store = match (options.elsewhere, options.encrypted) {
             (true, false) => Store::over(Arc::new(InMemory::new())),
             (false, false) => Store::open(&url, &S3::default()).unwrap(),

@@ -242,23 +242,40 @@ async fn holds_that_overlap_each_keep_their_own_and_a_later_one_takes_what_only_
     let first = holds.place(on_gate(20, 60, 10)).await.unwrap().hold;
     let second = holds.place(on_gate(40, 80, 20)).await.unwrap().hold;
     copied(&rig, &holds).await;
-    assert_eq!(seconds_held(&rig, first.facts.id).await, [(20, 60)]);
-    assert_eq!(seconds_held(&rig, second.facts.id).await, [(40, 80)], "each second once, wherever it lies");
+    // The second lasts longer and copies first. The first copies the rest and shares the overlap.
+    assert_eq!(seconds_held(&rig, first.facts.id).await, [(20, 40), (40, 80)]);
+    assert_eq!(seconds_held(&rig, second.facts.id).await, [(40, 80)], "the first hold's part is outside its range");
     rig.sweep_at(at(3 * 86_400)).await;
-    assert_eq!(rig.held_bytes().await, bytes_of((20..60).chain(40..80)));
+    assert_eq!(rig.held_bytes().await, bytes_of(20..80), "each second is copied once");
+    let of_first = clip_of(&rig, first.facts.id, between(20, 60)).await.unwrap().len() as u64;
+    assert!((bytes_of(20..60)..bytes_of(20..64)).contains(&of_first), "{of_first}");
+    let of_second = clip_of(&rig, second.facts.id, between(40, 80)).await.unwrap();
 
-    // The original is gone: the first hold is released, and a third was placed just before.
+    // The original is gone. A third hold is placed just before the first is released.
     let third = holds.place(on_gate(30, 50, 30)).await.unwrap();
     assert_eq!(third.protected, [between(30, 50)]);
+    let third = third.hold.facts.id;
+    let of_third = clip_of(&rig, third, between(30, 50)).await.unwrap();
     holds.release(&first.camera.tenant, first.facts.id).await.unwrap();
     rig.sweep_at(at(3 * 86_400 + 3_600)).await;
-    assert_eq!(seconds_held(&rig, first.facts.id).await, [(20, 60)], "it waits for the third to copy");
+    assert_eq!(seconds_held(&rig, first.facts.id).await, [(20, 40)], "its pack waits for the third to copy");
     copied(&rig, &holds).await;
     rig.sweep_at(at(3 * 86_400 + 7_200)).await;
     assert_eq!(seconds_held(&rig, first.facts.id).await, []);
     assert_eq!(seconds_held(&rig, second.facts.id).await, [(40, 80)]);
-    assert_eq!(seconds_held(&rig, third.hold.facts.id).await, [(30, 50)]);
-    assert_eq!(rig.held_bytes().await, bytes_of((40..80).chain(30..50)));
+    assert_eq!(seconds_held(&rig, third).await, [(30, 40), (40, 80)]);
+    assert_eq!(rig.held_bytes().await, bytes_of(30..80), "nothing is kept that only the first covered");
+    assert!(clip_of(&rig, second.facts.id, between(40, 80)).await.unwrap() == of_second);
+    assert!(clip_of(&rig, third, between(30, 50)).await.unwrap() == of_third);
+    rig.check().await;
+
+    // The second ends. The third copies what it shared, and nothing beyond its own range.
+    rig.sweep_at(at(20 * 86_400 + 1)).await;
+    copied(&rig, &holds).await;
+    rig.sweep_at(at(20 * 86_400 + 7_200)).await;
+    assert_eq!(seconds_held(&rig, third).await, [(30, 40), (40, 50)]);
+    assert_eq!(rig.held_bytes().await, bytes_of(30..50));
+    assert!(clip_of(&rig, third, between(30, 50)).await.unwrap() == of_third);
     rig.check().await;
     rig.sweep_at(at(31 * 86_400)).await;
     assert_eq!(rig.held_bytes().await, 0);
