@@ -1,4 +1,4 @@
-//! Sets the index against the store and the spool, and reports every difference.
+//! Compares the index with the store and the spool, and reports differences.
 //!
 //! Invariants: nothing is changed; memory does not grow with the number of packs. Beside a gateway that runs, what looks
 //! wrong is looked up again before it is reported: packs grow, move and are deleted meanwhile.
@@ -6,6 +6,7 @@
 //! from case to case.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::archive::Archive;
@@ -230,7 +231,9 @@ impl Tally<'_> {
 impl Fsck {
     /// For objects of stores elsewhere, on their way through.
     fn scratch(&self) -> Result<Scratch, FsckError> {
-        let path = std::env::temp_dir().join(format!("vigie-fsck-{}", std::process::id()));
+        static CHECKS: AtomicU64 = AtomicU64::new(0);
+        let check = CHECKS.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("vigie-fsck-{}-{check}", std::process::id()));
         Scratch::create(path.clone()).map_err(|source| FsckError::Scratch { path, source })
     }
 

@@ -4,7 +4,7 @@
 //!
 //! Invariants: a pack's object is gone before its oldest frame is older than the maximum; footage within its guaranteed
 //! time is never chosen to make room. A policy that asks for both where both cannot be is an alarm, and the maximum
-//! wins: it is the law (Code de la sécurité intérieure, L252-5). A step of the wall clock makes nothing due at once ([`trusted`]).
+//! wins: it is the law (Code de la sécurité intérieure, L252-5). A step of the wall clock makes nothing due at once ([`steady_clock`]).
 //! Absent on purpose: the copying for holds ([`crate::hold`]). What a requisition covers waits here until it is copied into
 //! packs of its own, and those go when their hold is over.
 

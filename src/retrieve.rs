@@ -96,7 +96,7 @@ pub enum RetrieveError {
     },
     /// All that is recorded there is missing or damaged.
     #[error(
-        "what camera {camera} recorded from {} to {} is missing or damaged, in {} packs: `vigie fsck --repair` says more",
+        "all footage of camera {camera} from {} to {} is missing or damaged (packs: {}); run `vigie fsck --repair`",
         range.start(), range.end(), holes.len()
     )]
     Lost {

@@ -574,7 +574,7 @@ async fn an_export_is_the_clip_byte_for_byte_beside_whoever_records() {
     }
     std::fs::remove_file(site.object(1)).unwrap();
     let (code, _, err) = run(export("2026-03-03T12:00:01Z", "2026-03-03T12:00:05Z")).await;
-    assert!(code == 1 && err.contains("neither in the spool nor in the store"), "{code} {err}");
+    assert!(code == 1 && err.contains("is missing or damaged (packs: 1)"), "{code} {err}");
     assert_eq!(std::fs::read_dir(out_file.parent().unwrap()).unwrap().count(), 0, "nothing is left of a failure");
 }
 

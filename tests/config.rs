@@ -195,7 +195,11 @@ fn expected_line(changed: usize, text: &str, problem: &ConfigProblem) -> usize {
         (1, _) if text.ends_with('[') => 3,
         // A table is known by its header's line, or by that of the key that cannot be what it says.
         (3, m) if m.contains("lie in one another") => 5,
-        (11, m) if m.contains("below the maximum") || m.contains("28 days in February") && text.contains("max_days") => 12,
+        (11, m)
+            if m.contains("below the maximum") || m.contains("28 days in February") && text.contains("max_days") =>
+        {
+            12
+        }
         (12, _) => 24,
         // The second of two equal ids or tokens.
         (13, m) if m.contains("line 13 too") => 25,

@@ -59,7 +59,7 @@ impl Cipher {
             .expect("the lengths fit, and a message stays below the 64 GiB of the mode");
     }
 
-    /// Opens what [`Cipher::seal`] made, in place: gives the plain bytes, which lie behind the nonce. After an error
+    /// Opens what [`Cipher::encrypt`] made, in place: gives the plain bytes, which lie behind the nonce. After an error
     /// the bytes are worth nothing.
     ///
     /// # Errors

@@ -157,7 +157,9 @@ pub struct Sent {
     pub random_access: bool,
     /// BLAKE3 of its NAL units, parameter sets first, each after its length in 4 bytes.
     pub hash: blake3::Hash,
-    /// The same without the NAL units of which a packet was dropped. When the first packet of an access unit is lost, no
+    /// The same after the parameter sets that arrived of pictures no slice of which did: they hold for what follows.
+    pub after_sets: blake3::Hash,
+    /// As `hash`, without the NAL units of which a packet was dropped. When the first packet of an access unit is lost, no
     /// receiver can tell whose it was, and what is left of the unit looks whole.
     pub arrived: blake3::Hash,
     /// No packet of it was dropped.

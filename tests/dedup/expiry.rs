@@ -4,6 +4,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tokio::time::{Instant, sleep_until};
 use vigie::archive::PackRef;
 use vigie::index::PackState;
 use vigie::units::Ticks90k;
@@ -149,7 +150,7 @@ async fn cut_off_after(polls: usize, work: impl Future<Output = ()>) -> bool {
     })
     .await;
     // A crash also ends work in threads, which is not dropped here. The paused clock stands still until that is over.
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    sleep_until(Instant::now() + Duration::from_millis(1)).await;
     ended
 }
 

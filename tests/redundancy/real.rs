@@ -114,13 +114,15 @@ impl Side {
         let all = parts.concat();
         let at = all.windows(4).position(|w| w == b"mdat").expect("a clip has samples") + 4;
         let mut units: Vec<blake3::Hasher> = Vec::new();
-        let mut rest = &all[at..];
+        let (mut rest, mut after_slice) = (&all[at..], true);
         while let Some((length, tail)) = rest.split_first_chunk::<4>() {
             let nal = &tail[..u32::from_be_bytes(*length) as usize];
-            // The mark that the camera puts before each picture.
-            if nal[0] & 0x1f == 6 && nal.windows(16).any(|w| w == b"vigie-simulation") {
+            // The camera's mark comes before each picture, and parameter sets before the mark.
+            let is_slice = matches!(nal[0] & 0x1f, 1..=5);
+            if after_slice && !is_slice {
                 units.push(blake3::Hasher::new());
             }
+            after_slice = is_slice;
             units.last_mut().expect("a mark comes first").update(length).update(nal);
             rest = &tail[nal.len()..];
         }

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Seek};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rand::rngs::SmallRng;
@@ -287,7 +287,7 @@ impl Disk {
         for (path, bytes) in kept {
             match bytes {
                 None => std::fs::create_dir_all(&path).expect("a folder of the simulation"),
-                Some(bytes) => std::fs::write(&path, bytes).expect("a file of the simulation"),
+                Some(bytes) => write_private(&path, &bytes).expect("a file of the simulation"),
             }
         }
         self.settle();
@@ -307,6 +307,12 @@ impl Disk {
         now.settle();
         now.files.into_iter().map(|(inode, file)| (inode, file.bytes)).collect()
     }
+}
+
+/// A file that only its owner may read, as key files must be.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
 }
 
 /// What a disk may hold of a file of which `flushed` was flushed and which is `now`.

@@ -60,7 +60,8 @@ impl Observed {
     }
 
     pub(super) fn picture_rate(&self) -> Option<f64> {
-        Some((self.pictures - 1) as f64 / self.seconds()?)
+        let seconds = self.seconds()?;
+        Some((self.pictures - 1) as f64 / seconds)
     }
 
     /// Bits a second.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::quirk::Quirk;
 use super::rtp::{Channels, Lost, Outbox, Packetiser, delimiter, filler, sei_with_start_codes, unique_sei};
-use super::stream::{ElementaryStream, Unit};
+use super::stream::{ElementaryStream, Kind, Unit, kind};
 use super::{CameraFaults, Live, Sent, lock, splitmix};
 use crate::clock::{Clock, SystemClock};
 use crate::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
@@ -51,6 +51,8 @@ pub(super) struct Playing {
     elapsed: i64,
     reported: Option<i64>,
     random: u64,
+    /// Parameter sets that arrived with pictures no slice of which did.
+    sets_left: Vec<u8>,
     clock: SystemClock,
 }
 
@@ -87,6 +89,7 @@ impl Playing {
             elapsed: count * ticks,
             reported: None,
             random: faults.seed ^ session,
+            sets_left: Vec::new(),
             clock: SystemClock::default(),
             live,
         }
@@ -181,14 +184,12 @@ impl Playing {
         if faults.empty_nal {
             nals.insert(0, &[]);
         }
-        let announced = self.packets.ssrc;
-        if faults.wrong_ssrc {
-            self.packets.ssrc ^= 0x5555_5555;
-        }
+        let foreign = if faults.wrong_ssrc { 0x5555_5555 } else { 0 };
+        self.packets.ssrc ^= foreign;
         let random = &mut self.random;
         let mut loses = || faults.loss > 0.0 && draw(random) < faults.loss;
         let lost = self.packets.unit(&unit.parameter_sets, &nals, self.timestamp as u32, &mut self.out, &mut loses);
-        self.packets.ssrc = announced;
+        self.packets.ssrc ^= foreign;
         if self.live.camera.log {
             let sent = self.sent(unit, &nals, &lost);
             lock(&self.live.log).push(sent);
@@ -201,23 +202,37 @@ impl Playing {
         self.live.camera.path.bytes().fold(session, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()))
     }
 
-    fn sent(&self, unit: &Unit, nals: &[&[u8]], lost: &Lost) -> Sent {
-        let (mut hash, mut arrived) = (blake3::Hasher::new(), blake3::Hasher::new());
+    fn sent(&mut self, unit: &Unit, nals: &[&[u8]], lost: &Lost) -> Sent {
+        let codec = self.stream.codec;
+        let (mut whole, mut arrived, mut arrived_sets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut slice_arrived = false;
         let sets = unit.parameter_sets.iter().map(|set| (&set[..], !lost.parameter_sets));
         let others = nals.iter().enumerate().map(|(i, nal)| (*nal, !lost.nals.contains(&i)));
         for (nal, has_arrived) in sets.chain(others).filter(|(nal, _)| !nal.is_empty()) {
-            let length = (nal.len() as u32).to_be_bytes();
-            hash.update(&length).update(nal);
-            if has_arrived {
-                arrived.update(&length).update(nal);
+            let prefixed = [&(nal.len() as u32).to_be_bytes()[..], nal].concat();
+            whole.extend_from_slice(&prefixed);
+            if !has_arrived {
+                continue;
             }
+            arrived.extend_from_slice(&prefixed);
+            match kind(codec, nal) {
+                Kind::ParameterSet => arrived_sets.extend_from_slice(&prefixed),
+                Kind::Slice { .. } => slice_arrived = true,
+                Kind::Delimiter | Kind::Before | Kind::Other => {}
+            }
+        }
+        let after_sets = blake3::hash(&[&self.sets_left[..], &whole].concat());
+        match slice_arrived {
+            true => self.sets_left.clear(),
+            false => self.sets_left.extend_from_slice(&arrived_sets),
         }
         Sent {
             session: self.session,
             timestamp: self.timestamp,
             random_access: unit.random_access,
-            hash: hash.finalize(),
-            arrived: arrived.finalize(),
+            hash: blake3::hash(&whole),
+            after_sets,
+            arrived: blake3::hash(&arrived),
             whole: lost.nothing(),
         }
     }

@@ -50,7 +50,7 @@ pub struct ElementaryStream {
 
 /// What a NAL unit is, as far as cutting goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     ParameterSet,
     Delimiter,
     Slice {
@@ -117,7 +117,7 @@ impl ElementaryStream {
     }
 }
 
-fn kind(codec: Codec, nal: &[u8]) -> Kind {
+pub(super) fn kind(codec: Codec, nal: &[u8]) -> Kind {
     let byte = |i: usize| nal.get(i).copied().unwrap_or(0);
     match codec {
         Codec::H264 => match byte(0) & 0x1f {

@@ -1,8 +1,9 @@
 //! NAL units to access units: which slices are one picture, and what travels with it.
 //!
 //! Invariant: every byte of a NAL unit that came whole is in exactly one access unit, in the order in which it came, with
-//! one exception: a sequence parameter set that contradicts the one in use waits for the random access point at which it
-//! takes effect (H.264 §7.4.1.2.1, H.265 §7.4.2.4.2), because no decoder may see it before.
+//! two exceptions: a sequence parameter set that contradicts the one in use waits for the random access point at which it
+//! takes effect (H.264 §7.4.1.2.1, H.265 §7.4.2.4.2), because no decoder may see it before; and what came of a picture
+//! whose slices were lost goes with them, except its parameter sets, which hold for the pictures that follow.
 //! A picture begins with its first slice, as the slice header says (H.264 §7.4.1.2.4, H.265 §7.4.2.4.4); timestamps and
 //! markers are hints. A picture whose end the marker names is given out at once where markers have proved right,
 //! otherwise when the next one begins, or after [`QUIET`].
