@@ -292,6 +292,8 @@ pub enum Fact {
     StoreCompared { store: StoreName, objects: u64, adopted: u64, due: u64, unreadable: u64 },
     /// The packs of a store are in the index again.
     IndexRebuilt { store: StoreName, objects: u64, adopted: u64, due: u64, unreadable: u64 },
+    /// Another version of Vigie records from now on.
+    Upgraded { from: String, to: String },
     /// What became of the index: the index is missing or empty.
     IndexMissing,
     /// What became of the index: the index is damaged and kept under another name.
@@ -413,6 +415,7 @@ impl Fact {
             Self::StoreVersioned { .. } => ("store_versioned", Critical, Operator),
             Self::StoreCompared { .. } => ("store_compared", Warning, Operator),
             Self::IndexRebuilt { .. } => ("index_rebuilt", Warning, Operator),
+            Self::Upgraded { .. } => ("upgraded", Info, Everyone),
             Self::IndexMissing => ("index_missing", Critical, Operator),
             Self::IndexDamaged => ("index_damaged", Critical, Operator),
             Self::IndexOther => ("index_other", Critical, Operator),

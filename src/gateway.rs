@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +51,7 @@ use crate::units::CameraKey;
 
 mod clock;
 mod files;
+mod listener;
 mod open;
 mod pulse;
 mod recorders;
@@ -127,6 +127,8 @@ pub enum GatewayError {
 #[derive(Debug)]
 pub struct Gateway {
     address: std::net::SocketAddr,
+    /// The socket that is served, for the service manager to keep.
+    listener: std::net::TcpListener,
     /// As started, with what reloads changed.
     config: Config,
     opened: Opened,
@@ -148,18 +150,22 @@ pub struct Gateway {
 impl Gateway {
     /// Starts recording and serving.
     pub async fn start(config: &Config) -> Result<Self, GatewayError> {
-        Self::start_unless(config, &CancellationToken::new()).await
+        Self::start_unless(config, &CancellationToken::new(), None).await
     }
 
-    /// The same, until `stop` is cancelled. Before anything is recorded it is cut off anywhere; afterwards the caller
-    /// stops the gateway, so that no stop is taken for a crash.
-    pub async fn start_unless(config: &Config, stop: &CancellationToken) -> Result<Self, GatewayError> {
+    /// The same, until `stop` is cancelled, on the listening socket that was handed over. Before anything is recorded it
+    /// is cut off anywhere; afterwards the caller stops the gateway, so that no stop is taken for a crash.
+    pub async fn start_unless(
+        config: &Config,
+        stop: &CancellationToken,
+        handed_over: Option<std::net::TcpListener>,
+    ) -> Result<Self, GatewayError> {
         let held = lock(config)?;
         let access = Access::new(config.tenants.iter().map(|t| (&t.id, t.access_token.as_ref())))?;
         let files = files::left_for_http(files::raise_limit(), camera_rows(config).len() as u64);
         // An address that is taken is found out before anything is recorded.
         let listen_error = |source| GatewayError::Listen { address: config.http_listen, source };
-        let listener = TcpListener::bind(config.http_listen).await.map_err(listen_error)?;
+        let (listener, kept) = listener::listen(config.http_listen, handed_over).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let preparing = async {
             let (opened, beside) = open::open_for_gateway(config).await?;
@@ -176,6 +182,7 @@ impl Gateway {
             let seal_tasks = Sealer::new(spool.clone()).comparing(dedup).start()?;
             spool.recover().await?;
             clock::at_start(index, &*opened.clock).await?;
+            open::note_version(index, opened.clock.wall(), env!("CARGO_PKG_VERSION")).await?;
             Ok::<_, GatewayError>((opened, seal_tasks, beside, catching_up))
         };
         let (opened, seal_tasks, beside, catching_up) =
@@ -209,6 +216,7 @@ impl Gateway {
         info!(%address, cameras = camera_rows(config).len(), "recording and serving");
         Ok(Self {
             address,
+            listener: kept,
             config: config.clone(),
             opened,
             footage,
@@ -229,6 +237,11 @@ impl Gateway {
     /// Where it serves.
     pub fn address(&self) -> std::net::SocketAddr {
         self.address
+    }
+
+    /// The socket that it serves.
+    pub fn listener(&self) -> &std::net::TcpListener {
+        &self.listener
     }
 
     /// Whether its recording threads turn.

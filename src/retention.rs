@@ -19,6 +19,7 @@ use crate::policy::Cadence;
 use crate::store::Store;
 use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
+mod alarms;
 pub mod confirm;
 pub mod rehost;
 pub mod steady_clock;

@@ -6,8 +6,11 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -29,11 +32,16 @@ pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let stopped = tokio::spawn(cancel_when_told(stop.clone()));
     let config = args.load()?.config;
-    let mut gateway = match start(&config, &stop).await {
+    let handed_over = handed_over();
+    let is_kept = handed_over.is_some();
+    let mut gateway = match start(&config, &stop, handed_over).await {
         Ok(gateway) => gateway,
         Err(GatewayError::Stopped) => return Ok(()),
         Err(error) => return Err(Failure::failed(error)),
     };
+    if !is_kept {
+        keep_listener(&gateway);
+    }
     notify(&[NotifyState::Ready]);
     let mut watchdog = Watchdog::new();
     let pulse = gateway.pulse().clone();
@@ -53,8 +61,30 @@ pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn start(config: &Config, stop: &CancellationToken) -> Result<Gateway, GatewayError> {
-    let starting = Gateway::start_unless(config, stop);
+/// The socket that the service manager kept while no gateway ran, or opened for this one.
+fn handed_over() -> Option<TcpListener> {
+    let taken = ListenFd::from_env().take_tcp_listener(0);
+    taken.unwrap_or_else(|e| {
+        tracing::warn!(error = %e, "what the service manager handed over is no listening socket");
+        None
+    })
+}
+
+/// Has the service manager keep the listening socket (`FileDescriptorStoreMax=`): while the gateway is replaced, clients
+/// wait and are not refused.
+fn keep_listener(gateway: &Gateway) {
+    let states = [NotifyState::FdStore, NotifyState::FdName("http")];
+    if let Err(e) = sd_notify::notify_with_fds(&states, &[gateway.listener().as_fd()]) {
+        tracing::warn!(error = %e, "the service manager does not keep the listening socket");
+    }
+}
+
+async fn start(
+    config: &Config,
+    stop: &CancellationToken,
+    handed_over: Option<TcpListener>,
+) -> Result<Gateway, GatewayError> {
+    let starting = Gateway::start_unless(config, stop, handed_over);
     tokio::pin!(starting);
     let mut turn = interval(START_TURN);
     loop {

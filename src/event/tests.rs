@@ -60,6 +60,7 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::OverAge { packs: 2, oldest: start },
         Fact::OverAgeEnded,
         Fact::DiskTooSmall { hours: 12 },
+        Fact::Upgraded { from: "0.1.0".to_owned(), to: "0.2.0".to_owned() },
         Fact::RetentionChange { max_hours: 24, from: start, packs: 3, bytes: 4096 },
         Fact::RetentionChanged { max_hours: 24, min_hours: 0, confirmed: true },
         Fact::CameraRemoved { max_hours: 720 },

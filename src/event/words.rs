@@ -291,6 +291,9 @@ fn english(fact: &Fact) -> String {
         Fact::StoreVersioned { store } => format!("the bucket of {} keeps versions: what Vigie deletes stays readable there; turn versioning off, or have old versions expire", store_en(store)),
         Fact::StoreCompared { store, objects, adopted, due, unreadable } => format!("{}: {objects} objects compared with the index, {adopted} packs entered that it did not know; {due} cannot be read and are due, {unreadable} cannot be read and are left alone until they are", store_en(store)),
         Fact::IndexRebuilt { store, objects, adopted, due, unreadable } => format!("{}: {objects} objects compared with the index, {adopted} packs entered that it did not know; {due} cannot be read and are due, {unreadable} cannot be read and are left alone until they are", store_en(store)),
+        Fact::Upgraded { from, to } => {
+            format!("Vigie {to} took over from Vigie {from}: the gap before this is that of the upgrade")
+        }
         Fact::IndexMissing => "the index is missing or empty: recording goes on, and the packs of spool and stores are entered again; events, deletions and holds since the last snapshot are lost".to_owned(),
         Fact::IndexDamaged => "the index is damaged and kept under another name: recording goes on, and the packs of spool and stores are entered again; events, deletions and holds since the last snapshot are lost".to_owned(),
         Fact::IndexOther => "the index is not the one that was used here last: recording goes on, and the packs of spool and stores are entered again; events, deletions and holds since the last snapshot are lost".to_owned(),
@@ -485,6 +488,9 @@ fn french(fact: &Fact) -> String {
         Fact::StoreVersioned { store } => format!("le compartiment de {} garde les versions : ce que Vigie supprime y reste lisible ; désactivez les versions ou faites-les expirer", store_fr(store)),
         Fact::StoreCompared { store, objects, adopted, due, unreadable } => format!("{} : {objects} objets comparés à l'index, {adopted} paquets inconnus ajoutés ; {due} illisibles et échus, {unreadable} illisibles et laissés jusqu'à leur terme", store_fr(store)),
         Fact::IndexRebuilt { store, objects, adopted, due, unreadable } => format!("{} : {objects} objets comparés à l'index, {adopted} paquets inconnus ajoutés ; {due} illisibles et échus, {unreadable} illisibles et laissés jusqu'à leur terme", store_fr(store)),
+        Fact::Upgraded { from, to } => {
+            format!("Vigie {to} a pris la suite de Vigie {from} : l'interruption qui précède est celle de la mise à jour")
+        }
         Fact::IndexMissing => "l'index manque ou est vide : l'enregistrement continue, et les paquets du spool et des stockages sont réinscrits ; les événements, suppressions et réquisitions depuis le dernier instantané sont perdus".to_owned(),
         Fact::IndexDamaged => "l'index est endommagé et gardé sous un autre nom : l'enregistrement continue, et les paquets du spool et des stockages sont réinscrits ; les événements, suppressions et réquisitions depuis le dernier instantané sont perdus".to_owned(),
         Fact::IndexOther => "l'index n'est pas le dernier utilisé ici : l'enregistrement continue, et les paquets du spool et des stockages sont réinscrits ; les événements, suppressions et réquisitions depuis le dernier instantané sont perdus".to_owned(),

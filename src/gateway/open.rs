@@ -466,3 +466,19 @@ async fn announce_pending(config: &Config, opened: &Opened, now: WallTime) -> Re
     }
     Ok(())
 }
+
+/// Says when another version of Vigie recorded last.
+pub(super) async fn note_version(index: &Index, now: WallTime, version: &str) -> Result<(), IndexError> {
+    let last = index.identities(Kind::Version).await?.remove("");
+    if last.as_deref() == Some(version.as_bytes()) {
+        return Ok(());
+    }
+    let id = Some(version.as_bytes().to_vec());
+    let mut changes = vec![Change::Identify { kind: Kind::Version, name: String::new(), id }];
+    if let Some(last) = last {
+        let fact = Fact::Upgraded { from: String::from_utf8_lossy(&last).into_owned(), to: version.to_owned() };
+        info!("{}", fact.words(Language::English));
+        changes.push(Change::Event(Event::of_gateway(now, fact)));
+    }
+    index.write(changes).await
+}

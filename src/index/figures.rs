@@ -2,9 +2,9 @@
 
 use rusqlite::params;
 
-use super::query::rows;
+use super::query::{camera_key, rows};
 use super::{Index, IndexError, Reason};
-use crate::units::{Ticks90k, WallTime};
+use crate::units::{CameraKey, Ticks90k, WallTime};
 
 /// Counts and sums at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,36 @@ pub struct Figures {
     pub holds_in_force: u64,
 }
 
+/// What a camera has written lately.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// Which camera.
+    pub camera: CameraKey,
+    /// How long its footage may be kept.
+    pub retention_max: Ticks90k,
+    /// Bytes of its whole packs of that time.
+    pub bytes: u64,
+    /// From the begin of the first of them to the end of the last.
+    pub covers: Ticks90k,
+}
+
 impl Index {
+    /// What each configured camera has written in whole packs that begin from `since` on, holds apart.
+    pub async fn growth(&self, since: WallTime) -> Result<Vec<Growth>, IndexError> {
+        let sql = "SELECT t.name, c.camera, c.retention_max, sum(p.bytes), max(p.until) - min(p.start)
+                   FROM camera c JOIN tenant t ON t.id = c.tenant JOIN pack p ON p.camera = c.id
+                   WHERE c.configured AND p.start >= ?1 AND p.hold IS NULL AND p.state IN (1, 2) GROUP BY c.id";
+        let growth = |row: &rusqlite::Row<'_>| {
+            Ok(Growth {
+                camera: camera_key(row, 0, 1)?,
+                retention_max: Ticks90k(row.get(2)?),
+                bytes: row.get::<_, i64>(3)?.unsigned_abs(),
+                covers: Ticks90k(row.get(4)?),
+            })
+        };
+        self.readers.read(move |db| rows(db, sql, [since.0], growth)).await
+    }
+
     /// What there is at `now`.
     pub async fn figures(&self, now: WallTime, grace: Ticks90k) -> Result<Figures, IndexError> {
         self.readers

@@ -21,6 +21,8 @@ pub enum Kind {
     Index,
     /// How often it was opened for writing, and more: grows, and a copy beside the index shows an older file.
     Generation,
+    /// Of the Vigie that recorded last: its version.
+    Version,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             Self::GatewayKey => "gateway_key",
             Self::Index => "index",
             Self::Generation => "generation",
+            Self::Version => "version",
         }
     }
 }

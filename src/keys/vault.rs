@@ -211,11 +211,8 @@ impl Vault {
         let mut found = None;
         for path in of_day {
             match file::read(&path).and_then(|file| inner.open_day(&mut state, &path, &file)) {
-                Ok(key) => {
-                    found = Some(key);
-                    break;
-                }
-                // Recording goes on under another key; this one stays where it is.
+                Ok(key) => found = found.or(Some(key)),
+                // Recording goes on under another key; this one stays where it is, and is reported whichever comes first.
                 Err(trouble) => state.note(Some(tenant), &trouble),
             }
         }

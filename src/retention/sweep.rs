@@ -11,7 +11,7 @@
 //! Whatever fails is found as it was left by the next sweep: a condemned row whose object is gone already is deleted
 //! again, which changes nothing, and forgotten then.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::alarms::{self, Alarms};
 use super::rehost::Rehoster;
 use super::steady_clock::{Judgement, RetentionClock};
 use super::{CameraPacks, Inputs, Policy, RetentionPlan, deadline, due_until, max_of, plan};
@@ -180,9 +181,7 @@ pub struct Sweeper {
     policy: Policy,
     /// Where another policy comes from.
     changed: Option<watch::Receiver<Policy>>,
-    disk_alarm: bool,
-    early_alarm: bool,
-    contradicted: HashSet<CameraKey>,
+    alarms: Alarms,
     /// Tenants with packs over age, and those whose deletions fail.
     over_age: BTreeSet<TenantId>,
     failing: BTreeSet<TenantId>,
@@ -197,16 +196,13 @@ impl Sweeper {
     /// One for all cameras.
     pub fn new(index: Index, clock: Arc<dyn Clock>, storage: Storage, policy: Policy) -> Self {
         let opened = clock.read();
-        let contradicted = HashSet::new();
         Self {
             index,
             clock,
             storage,
             policy,
             changed: None,
-            disk_alarm: false,
-            early_alarm: false,
-            contradicted,
+            alarms: Alarms::default(),
             over_age: BTreeSet::new(),
             failing: BTreeSet::new(),
             confirmations: None,
@@ -306,7 +302,7 @@ impl Sweeper {
             }
         };
         report.short_bytes = plan.short_bytes;
-        self.raise_alarms(now, &plan, free_bytes).await?;
+        self.alarms.raise(&self.index, &self.policy, &plan, self.clock.read(), (now, free_bytes)).await?;
         self.delete(now, plan.delete, &mut report).await?;
         report.over_age = self.report_over_age(now).await?;
         report.more |= !all_read && report.deleted > 0;
@@ -436,45 +432,8 @@ impl Sweeper {
                 self.index.write(vec![Change::Condemn { packs, at, reason }]).await?;
             }
         }
-        let events = early_events(at, &plan.early);
+        let events = alarms::early_events(at, &plan.early);
         if events.is_empty() { Ok(()) } else { self.index.write(events).await }
-    }
-
-    /// An alarm is raised when it begins, in the log at each sweep.
-    async fn raise_alarms(&mut self, at: WallTime, plan: &RetentionPlan, free_bytes: u64) -> Result<(), IndexError> {
-        let mut changes = Vec::new();
-        let full = plan.short_bytes > 0;
-        if full {
-            let reserve_bytes = self.policy.disk_reserve_bytes;
-            let fact = Fact::DiskFull { free_bytes: Some(free_bytes), reserve_bytes: Some(reserve_bytes) };
-            error!(free_bytes, reserve_bytes, short_bytes = plan.short_bytes, "{}", fact.words(Language::English));
-            if !self.disk_alarm {
-                changes.push(Change::Event(Event::of_gateway(at, fact)));
-            }
-        }
-        for camera in &plan.contradicted {
-            warn!(%camera, "footage is destroyed before its guaranteed time, which the maximum does not leave");
-            if !self.contradicted.contains(camera) {
-                changes.push(Change::Event(Event::of_camera(at, camera, Fact::RetentionConflict)));
-            }
-        }
-        let early = !plan.early.is_empty();
-        if early && !self.early_alarm {
-            let newest = plan.early.iter().map(|pack| pack.end).max().unwrap_or(at);
-            let hours = at.since(newest).to_duration().as_secs() / 3_600;
-            let fact = Fact::DiskTooSmall { hours };
-            warn!(hours, "{}", fact.words(Language::English));
-            changes.push(Change::Event(Event::of_gateway(at, fact)));
-        }
-        if !changes.is_empty() {
-            self.index.write(changes).await?;
-        }
-        self.disk_alarm = full;
-        // A disk that is full stays so: one alarm until a day's footage has room again is enough.
-        self.early_alarm |= early;
-        self.early_alarm &= early || free_bytes < self.policy.disk_reserve_bytes.saturating_mul(2);
-        self.contradicted.extend(plan.contradicted.iter().cloned());
-        Ok(())
     }
 
     /// Bounds of retention that waited and whose time has come, or which an operator has confirmed.
@@ -682,20 +641,4 @@ impl Sweeper {
 
 fn key_event(at: WallTime, key: Shown) -> Change {
     Change::Event(Event::new(at, Scope::Tenant(key.tenant), Fact::KeyDestroyed { key: key.id, day: key.day }))
-}
-
-/// What was condemned early, for each tenant.
-fn early_events(at: WallTime, early: &[PackRow]) -> Vec<Change> {
-    let mut tenants: BTreeMap<&TenantId, (u64, u64, WallTime)> = BTreeMap::new();
-    for pack in early {
-        let (packs, bytes, newest) = tenants.entry(&pack.camera.tenant).or_insert((0, 0, pack.end));
-        *packs += 1;
-        *bytes = bytes.saturating_add(pack.bytes);
-        *newest = (*newest).max(pack.end);
-    }
-    let events = tenants.into_iter().map(|(tenant, (packs, bytes, newest))| {
-        let fact = Fact::CondemnedEarly { packs, bytes, newest };
-        Change::Event(Event::new(at, Scope::Tenant(tenant.clone()), fact))
-    });
-    events.collect()
 }

@@ -9,6 +9,7 @@ use super::sweep::{Storage, Sweeper};
 use super::*;
 use crate::archive::ReadError;
 use crate::clock::{Clock, SimClock};
+use crate::event::Fact;
 use crate::index::{Change, Index, Reason, SegmentRow};
 use crate::media::{Gap, GapCause};
 use crate::units::{PackId, RunId, TICKS_PER_SECOND, TimeRange};
@@ -486,6 +487,34 @@ async fn a_full_disk_within_the_guaranteed_time_destroys_nothing_and_raises_one_
     let kept = world.index.extent(&a.key).await.unwrap().unwrap();
     let newest = world.objects.lock().unwrap().values().map(|pack| pack.end).max().unwrap();
     assert_eq!((kept.end(), kept.duration()), (newest, Ticks90k(30 * 10 * MINUTE)), "the oldest went first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_cannot_hold_the_retention_is_an_alarm_before_it_is_full() {
+    let a = camera("t/a", 20 * DAY, DAY);
+    let policy = Policy { disk_reserve_bytes: 1_000, ..policy() };
+    let mut world = World::new(vec![a.clone()], policy, time("2026-03-10T12:00:00Z")).await;
+    for _ in 0..30 {
+        tokio::time::advance(Duration::from_secs(600)).await;
+        world.record(0, &a, 10 * MINUTE).await;
+    }
+    // 60 bytes an hour: twenty days ask for 28,800, of which 300 are there.
+    let too_small = async |world: &World| {
+        let events = world.index.all_events(0, 1_000).await.unwrap();
+        events.iter().filter(|event| matches!(event.event.fact, Fact::DiskTooSmall { .. })).count()
+    };
+    world.free_bytes.store(1_000 + 28_500, Ordering::SeqCst);
+    assert_eq!(world.sweeper.sweep().await.unwrap().early, 0);
+    assert_eq!(too_small(&world).await, 0, "it is just large enough");
+    world.free_bytes.store(1_000 + 14_100, Ordering::SeqCst);
+    world.sweeper.sweep().await.unwrap();
+    assert_eq!(too_small(&world).await, 0, "looked at once an hour");
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        let report = world.sweeper.sweep().await.unwrap();
+        assert_eq!((report.early, report.short_bytes), (0, 0), "nothing is destroyed for it");
+    }
+    assert_eq!(too_small(&world).await, 1, "one alarm while it lasts");
 }
 
 #[tokio::test(start_paused = true)]

@@ -208,3 +208,19 @@ async fn a_stop_at_once_is_no_crash_and_a_signal_before_the_start_is_over_ends_n
     let gaps = site.gaps("hall").await;
     assert!(!gaps.is_empty() && gaps.iter().all(|cause| *cause == GapCause::GatewayStopped), "{gaps:?}");
 }
+
+#[tokio::test]
+async fn over_an_upgrade_nobody_who_connects_is_refused() {
+    let site = Site::new().await;
+    site.configure(&["hall"], "");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/operate/service_manager.py");
+    let manager = Command::new("python3")
+        .args([script, &site.port.to_string(), env!("CARGO_BIN_EXE_vigie"), "--log", "warn", "run", "--config"])
+        .arg(site.config())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(2 * PATIENCE, manager).await.expect("it ends").unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "HTTP/1.1 200 OK");
+    assert!(site.gaps("hall").await.iter().all(|cause| *cause == GapCause::GatewayStopped));
+}
