@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use vigie::config::{Config, ConfigError, Loaded};
 use vigie::units::{CameraKey, TimeRange};
 
+mod alarms;
 mod bench;
 mod check_config;
 mod demo;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Run(ConfigArg),
     /// Show what the running gateway does: cameras, disk, stores
     Status(Status),
+    /// Show what is wrong, acknowledge it, try a target of alarms
+    Alarms(alarms::Alarms),
     /// Have the running gateway take over its configuration: cameras, tenants, tokens, retention
     Reload(ConfigArg),
     /// Show Vigie at work: a simulated camera, a local store, a page to open
@@ -231,6 +234,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args),
         Command::Probe(args) => block_on(probe::run(args)),
         Command::Run(args) => block_on(run::run(args)),
+        Command::Alarms(args) => block_on(alarms::run(args)),
         Command::Status(args) => block_on(operate::status(args)),
         Command::Reload(args) => block_on(operate::reload(args)),
         Command::Export(args) => block_on(export::run(args)),

@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use toml::de::DeTable;
 use url::Url;
 
+pub use self::alarm::{AlarmTarget, AlarmWay, Mail, MailTls};
 pub use self::local_time::BadLocalTime;
 pub use self::master::MasterKeys;
 pub use self::secret::Surroundings;
@@ -24,6 +25,7 @@ pub use self::store::{Cap, DEFAULT_STORE, SendOrder, SharedStore, StoreChoice, S
 use crate::policy::{Cadence, CameraPolicy};
 use crate::units::{CameraId, CameraKey, DomainId, TenantId, Ticks90k};
 
+mod alarm;
 mod build;
 mod local_time;
 mod master;
@@ -69,6 +71,8 @@ pub struct Config {
     pub time_zone: jiff::tz::TimeZone,
     /// Tenants and their cameras.
     pub tenants: Vec<Tenant>,
+    /// Where alarms are sent.
+    pub alarms: Vec<AlarmTarget>,
 }
 
 /// What `s3://` needs beyond its URL. Where the two keys are absent, the environment (`AWS_ACCESS_KEY_ID`, …) and then the

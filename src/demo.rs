@@ -106,5 +106,6 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
             dedup_domain: None,
             cameras,
         }],
+        alarms: Vec::new(),
     })
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::media::{GapCause, Oddity, VideoParams};
 use crate::units::{CameraId, CameraKey, HoldId, KeyId, PackId, TenantId, WallTime};
 
+pub mod alarm;
 pub mod words;
 
 #[cfg(test)]
@@ -262,6 +263,18 @@ pub enum Fact {
     OverAgeEnded,
     /// The disk does not hold what the retention asks for.
     DiskTooSmall { hours: u64 },
+    /// The disk takes footage again.
+    DiskFullEnded,
+    /// The disk holds what the retention asks for again.
+    DiskTooSmallEnded,
+    /// The store is away, and the disk fills: so many hours are left.
+    DiskHoursLeft { hours: u64 },
+    /// What waits leaves the disk again, or there is room.
+    DiskHoursLeftEnded,
+    /// A target of alarms cannot be reached.
+    AlarmNotDelivered { target: String },
+    /// A target of alarms is reached again.
+    AlarmDelivered { target: String },
     /// A shorter retention waits; so much of what there is now it destroys.
     RetentionChange { max_hours: u64, from: WallTime, packs: u64, bytes: u64 },
     /// A shorter retention took effect.
@@ -400,6 +413,12 @@ impl Fact {
             Self::OverAge { .. } => ("over_age", Critical, Everyone),
             Self::OverAgeEnded => ("over_age_ended", Info, Everyone),
             Self::DiskTooSmall { .. } => ("disk_too_small", Critical, Operator),
+            Self::DiskFullEnded => ("disk_full_ended", Info, Everyone),
+            Self::DiskTooSmallEnded => ("disk_too_small_ended", Info, Operator),
+            Self::DiskHoursLeft { .. } => ("disk_hours_left", Critical, Operator),
+            Self::DiskHoursLeftEnded => ("disk_hours_left_ended", Info, Operator),
+            Self::AlarmNotDelivered { .. } => ("alarm_not_delivered", Warning, Operator),
+            Self::AlarmDelivered { .. } => ("alarm_delivered", Info, Operator),
             Self::RetentionChange { .. } => ("retention_change", Warning, Everyone),
             Self::RetentionChanged { .. } => ("retention_changed", Info, Everyone),
             Self::CameraRemoved { .. } => ("camera_removed", Warning, Everyone),

@@ -25,7 +25,8 @@ pub use self::pulse::Pulse;
 use self::recorders::Recorders;
 pub use self::recorders::{CameraChanges, continuity};
 use self::watch::{CatchingUp, OwnWatch, StoreWatch};
-use crate::config::{CameraConfig, Config};
+use crate::alarm::Alarms;
+use crate::config::{AlarmTarget, CameraConfig, Config};
 use crate::dedup::Dedup;
 use crate::hold::{Disk, Holds};
 use crate::http::{self, Access, Operator, ReloadRequest};
@@ -135,6 +136,7 @@ pub struct Gateway {
     footage: Footage,
     service: http::Service,
     policy: channel::Sender<Policy>,
+    alarms: channel::Sender<Vec<AlarmTarget>>,
     recorders: Recorders,
     seal_tasks: crate::seal::Tasks,
     /// What sealing the last packs waits for.
@@ -206,6 +208,7 @@ impl Gateway {
         let (request_reload, reloads) = mpsc::channel(1);
         let sources =
             Sources::new(index.clone(), spool.clone(), status.clone(), clock.clone(), config.disk_reserve_bytes);
+        let alarms = start_alarms(config, &opened, sources.clone(), &tasks, &stop_flushing);
         let service = http::Service::new(footage.clone(), holds, access, &config.time_zone, status);
         service.operate(Operator::new(config.operator_token.as_ref(), sources, request_reload));
         let server = {
@@ -222,6 +225,7 @@ impl Gateway {
             footage,
             service,
             policy,
+            alarms,
             recorders,
             seal_tasks,
             tasks,
@@ -273,6 +277,7 @@ impl Gateway {
         open::configure(config, &self.opened).await?;
         policies.replace(config);
         self.policy.send_replace(policy(config, store));
+        self.alarms.send_replace(config.alarms.clone());
         self.service.set_access(access);
         let changes = self.recorders.apply(config).await?;
         self.config = config.clone();
@@ -378,6 +383,21 @@ fn start_upkeep(
         Some(_) => Looks::default(),
     };
     Ok((looks, policy))
+}
+
+/// Alarms, and the way to change their targets.
+fn start_alarms(
+    config: &Config,
+    opened: &Opened,
+    disk: Sources,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> channel::Sender<Vec<AlarmTarget>> {
+    let Opened { index, clock, .. } = opened.clone();
+    let (targets, changed) = channel::channel(config.alarms.clone());
+    let alarms = Alarms::new(index, clock, config.time_zone.clone(), changed).watching(disk);
+    tasks.spawn(alarms.run(stop.clone()));
+    targets
 }
 
 /// Stores whose packs the index may not know. Local ones are looked at now: what recovers the spool may ask them.

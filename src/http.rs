@@ -34,6 +34,7 @@ use crate::metrics::HttpCounts;
 use crate::retrieve::Footage;
 use crate::status::StatusBoard;
 
+mod alarms;
 mod auth;
 mod cameras;
 mod clip;
@@ -173,6 +174,8 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(holds::one, holds::release))
         .routes(routes!(holds::clip))
         .routes(routes!(events::events))
+        .routes(routes!(alarms::list))
+        .routes(routes!(alarms::acknowledge))
         .routes(routes!(stats::stats))
         .routes(routes!(page::index))
         .routes(routes!(page::script))
@@ -185,6 +188,8 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(operator::metrics))
         .routes(routes!(operator::status))
         .routes(routes!(operator::reload))
+        .routes(routes!(alarms::all))
+        .routes(routes!(alarms::acknowledge_any))
         .split_for_parts();
     api.merge(probes);
     api.merge(described);

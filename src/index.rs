@@ -25,6 +25,7 @@ use crate::pack::HoldFacts;
 use crate::platform;
 use crate::units::{BootId, CameraKey, HoldId, KeyId, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
+pub mod alarm;
 mod apply;
 pub mod carry;
 pub mod clock;
@@ -563,6 +564,8 @@ pub enum Change {
     },
     /// Something happened.
     Event(Event),
+    /// A change of alarms.
+    Alarm(alarm::AlarmChange),
     /// Events and register entries older than this instant are forgotten, the oldest first and a bounded number at a
     /// time, and so are cameras that are in no configuration and left no trace.
     ForgetEventsBefore {

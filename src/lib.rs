@@ -10,6 +10,7 @@
 //! retention, hold, scrub, fsck, rebuild: set the index and the store against each other
 //! ```
 
+pub mod alarm;
 pub mod archive;
 pub mod clock;
 pub mod config;

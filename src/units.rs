@@ -265,6 +265,12 @@ name_type!(
     "deduplication domain"
 );
 
+name_type!(
+    /// A target of alarms.
+    AlarmTargetId,
+    "alarm id"
+);
+
 /// A camera and whose it is: the only way a camera is named outside its tenant's own scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CameraKey {

@@ -79,8 +79,8 @@ fn each_mistake_makes_one_error_at_its_line() {
         (1, r#"time_zone = ["#, "syntax", ""),
         (1, r#"time_zone = "Europe/Paris"#, "syntax", ""),
         (1, "time_zone Europe/Paris", "syntax", ""),
-        (1, r#"timezone = "Europe/Paris""#, "timezone", "the keys are data"),
-        (2, "[datum]", "datum", "the keys are data"),
+        (1, r#"timezone = "Europe/Paris""#, "timezone", "the keys are alarm, data"),
+        (2, "[datum]", "datum", "the keys are alarm, data"),
         (3, r#"dir = "vigie""#, "data.dir", "begin it with /"),
         (3, r#"dir = "/var/../etc""#, "data.dir", "`..`"),
         (3, r#"dir = "/""#, "data.dir", "root directory"),
@@ -517,4 +517,34 @@ fn command_line_mistakes_exit_with_2_and_absent_files_with_78() {
     let out = vigie(&["check-config", "--config", "/nowhere/vigie.toml"]);
     assert_eq!(out.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&out.stderr).contains("cannot read the configuration /nowhere/vigie.toml"));
+}
+
+#[test]
+fn a_target_of_alarms_that_cannot_be_used_is_refused_with_what_to_write() {
+    let webhook = "webhook = \"https://x.example/a\"";
+    let mail = "smtp_host = \"x.example\"\nmail_from = \"a@x.example\"\nmail_to = [\"b@x.example\"]";
+    let cases = [
+        (String::new(), "alarm.webhook", "is missing"),
+        (format!("{webhook}\n{mail}"), "alarm.smtp_host", "one too many"),
+        ("webhook = \"ftp://x.example/\"".to_owned(), "alarm.webhook", "http:// or https://"),
+        ("webhook = \"https://user:secret-word@x.example/\"".to_owned(), "alarm.webhook", "webhook_token"),
+        (format!("{webhook}\nquiet = \"22-6\""), "alarm.quiet", "22:00-06:30"),
+        (format!("{webhook}\nquiet = \"22:00-22:00\""), "alarm.quiet", "22:00-06:30"),
+        (format!("{webhook}\ntenant = \"nobody\""), "alarm.tenant", "nobody"),
+        (format!("{webhook}\nmin_severity = \"info\""), "alarm.min_severity", "critical"),
+        (format!("{webhook}\nlanguage = \"de\""), "alarm.language", "\"fr\""),
+        (format!("{webhook}\nrepeat_minutes = 0"), "alarm.repeat_minutes", "from 1"),
+        (mail.replace("mail_from = \"a@x.example\"\n", ""), "alarm.mail_from", "is missing"),
+        (mail.replace("[\"b@x.example\"]", "[\"nobody\"]"), "alarm.mail_to", "no e-mail address"),
+        (mail.replace("[\"b@x.example\"]", "[]"), "alarm.mail_to", "is missing"),
+        (format!("{mail}\nsmtp_user = \"vigie\""), "alarm.smtp_user", "smtp_password"),
+        (format!("{mail}\nsmtp_tls = \"ssl\""), "alarm.smtp_tls", "starttls"),
+    ];
+    for (keys, key, part) in cases {
+        let text = format!("{SOUND}\n[[alarm]]\nid = \"a\"\n{keys}\n");
+        let found = problems(&text);
+        let [problem] = &found[..] else { panic!("{keys}\ngives {} problems: {found:#?}", found.len()) };
+        assert!(problem.key == key && problem.message.contains(part), "{keys}\n{problem}");
+        assert!(!problem.message.contains("secret-word"), "{problem}");
+    }
 }

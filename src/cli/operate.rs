@@ -47,7 +47,7 @@ fn address(config: &Config) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-async fn ask(config: &Config, method: &str, path: &str, body: &str) -> Result<Value, Failure> {
+pub(super) async fn ask(config: &Config, method: &str, path: &str, body: &str) -> Result<Value, Failure> {
     let address = address(config);
     let authorization = config
         .operator_token

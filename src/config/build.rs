@@ -37,6 +37,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         &root,
         TenantContext { default: retention_default, margin, http_listen, stores: stores.as_deref(), around },
     );
+    let alarms = alarm::targets(&root, &tenants, around);
     root.close();
     Some(Config {
         data_dir,
@@ -52,6 +53,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         retention,
         time_zone: time_zone?,
         tenants,
+        alarms,
     })
 }
 
@@ -99,7 +101,7 @@ fn data(section: Section<'_>) -> Data {
 }
 
 /// An absolute path without `..`, so that paths can be compared as texts.
-fn path(section: &Section<'_>, key: &str) -> Option<PathBuf> {
+pub(super) fn path(section: &Section<'_>, key: &str) -> Option<PathBuf> {
     let path = PathBuf::from(section.text(key)?);
     let wrong = if !path.is_absolute() {
         "is not an absolute path: begin it with /"
@@ -153,7 +155,7 @@ fn recording(section: Section<'_>) -> RecordingConfig {
     recording
 }
 
-fn seconds(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> Option<Duration> {
+pub(super) fn seconds(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> Option<Duration> {
     section.count(key, bounds).map(Duration::from_secs)
 }
 
@@ -313,7 +315,12 @@ fn check_token(section: &Section<'_>, name: &str, token: &SecretString, lines: &
 }
 
 /// An id that no sibling has.
-fn identity<T>(section: &Section<'_>, key: &str, example: &str, lines: &mut HashMap<String, usize>) -> Option<T>
+pub(super) fn identity<T>(
+    section: &Section<'_>,
+    key: &str,
+    example: &str,
+    lines: &mut HashMap<String, usize>,
+) -> Option<T>
 where
     T: std::str::FromStr,
     T::Err: fmt::Display,

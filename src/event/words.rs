@@ -291,6 +291,16 @@ fn english(fact: &Fact) -> String {
         Fact::StoreVersioned { store } => format!("the bucket of {} keeps versions: what Vigie deletes stays readable there; turn versioning off, or have old versions expire", store_en(store)),
         Fact::StoreCompared { store, objects, adopted, due, unreadable } => format!("{}: {objects} objects compared with the index, {adopted} packs entered that it did not know; {due} cannot be read and are due, {unreadable} cannot be read and are left alone until they are", store_en(store)),
         Fact::IndexRebuilt { store, objects, adopted, due, unreadable } => format!("{}: {objects} objects compared with the index, {adopted} packs entered that it did not know; {due} cannot be read and are due, {unreadable} cannot be read and are left alone until they are", store_en(store)),
+        Fact::DiskFullEnded => "the disk takes footage again".to_owned(),
+        Fact::DiskTooSmallEnded => "the disk holds what the retention asks for again".to_owned(),
+        Fact::DiskHoursLeft { hours } => format!(
+            "the store is away and the disk fills: about {hours} h of recording are left; bring the store back, or add disk"
+        ),
+        Fact::DiskHoursLeftEnded => "the disk does not fill any more".to_owned(),
+        Fact::AlarmNotDelivered { target } => {
+            format!("alarms do not reach {target}: check its address and password with `vigie alarms test`")
+        }
+        Fact::AlarmDelivered { target } => format!("alarms reach {target} again"),
         Fact::Upgraded { from, to } => {
             format!("Vigie {to} took over from Vigie {from}: the gap before this is that of the upgrade")
         }
@@ -488,6 +498,17 @@ fn french(fact: &Fact) -> String {
         Fact::StoreVersioned { store } => format!("le compartiment de {} garde les versions : ce que Vigie supprime y reste lisible ; désactivez les versions ou faites-les expirer", store_fr(store)),
         Fact::StoreCompared { store, objects, adopted, due, unreadable } => format!("{} : {objects} objets comparés à l'index, {adopted} paquets inconnus ajoutés ; {due} illisibles et échus, {unreadable} illisibles et laissés jusqu'à leur terme", store_fr(store)),
         Fact::IndexRebuilt { store, objects, adopted, due, unreadable } => format!("{} : {objects} objets comparés à l'index, {adopted} paquets inconnus ajoutés ; {due} illisibles et échus, {unreadable} illisibles et laissés jusqu'à leur terme", store_fr(store)),
+        Fact::DiskFullEnded => "le disque accepte de nouveau des images".to_owned(),
+        Fact::DiskTooSmallEnded => "le disque contient de nouveau ce que la conservation demande".to_owned(),
+        Fact::DiskHoursLeft { hours } => format!(
+            "le stockage est absent et le disque se remplit : il reste environ {hours} h d'enregistrement ; rétablissez le \
+             stockage, ou ajoutez du disque"
+        ),
+        Fact::DiskHoursLeftEnded => "le disque ne se remplit plus".to_owned(),
+        Fact::AlarmNotDelivered { target } => format!(
+            "les alarmes n'arrivent pas à « {target} » : vérifiez son adresse et son mot de passe avec `vigie alarms test`"
+        ),
+        Fact::AlarmDelivered { target } => format!("les alarmes arrivent de nouveau à « {target} »"),
         Fact::Upgraded { from, to } => {
             format!("Vigie {to} a pris la suite de Vigie {from} : l'interruption qui précède est celle de la mise à jour")
         }

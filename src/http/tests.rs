@@ -123,8 +123,13 @@ impl Gateway {
             let fact = Fact::Connected { codecs: format!("about {name}"), width: 640, height: 480 };
             Change::Event(Event::of_camera(at("2026-03-01T10:00:00Z"), &key(name), fact))
         };
+        let silent = Fact::ConnectionLost { cause: GapCause::Silent };
+        let silent = Event::of_camera(at("2026-03-01T10:00:00Z"), &key("north/gate"), silent);
+        let kind = "camera_not_recorded";
+        let alarm = crate::index::alarm::AlarmChange::Raise { kind, subject: String::new(), event: silent };
         let changes = vec![
             Change::Configure(cameras),
+            Change::Alarm(alarm),
             Change::PutGap { camera: key("north/gate"), gap },
             event("north/gate"),
             event("north/square"),

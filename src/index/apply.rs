@@ -119,6 +119,7 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
         }
         Change::Event(event) => put_event(db, event),
         Change::ForgetEventsBefore { before } => forget_events(db, *before),
+        Change::Alarm(change) => super::alarm::apply(db, change),
         Change::SteadyClock(SteadyClock { steady, wall, held, lead }) => {
             let sql = "INSERT OR REPLACE INTO steady_clock (id, steady, wall, held, lead) VALUES (1, ?1, ?2, ?3, ?4)";
             exec(db, sql, [steady.0, wall.0, held.0, lead.0])?;
@@ -468,6 +469,7 @@ fn forget_events(db: &Connection, before: WallTime) -> Result<(), IndexError> {
         "DELETE FROM hold WHERE closed < ?1 AND NOT EXISTS (SELECT 1 FROM pack WHERE pack.hold = hold.id)",
         [before.0],
     )?;
+    super::alarm::forget(db, before)?;
     exec(db, "DELETE FROM pending_policy WHERE camera IN (SELECT id FROM camera WHERE configured = 0)", [])?;
     let sql = "DELETE FROM camera WHERE configured = 0
                AND NOT EXISTS (SELECT 1 FROM pack WHERE pack.camera = camera.id)

@@ -23,6 +23,8 @@ pub enum Kind {
     Generation,
     /// Of the Vigie that recorded last: its version.
     Version,
+    /// The last event that alarms have been raised from.
+    AlarmsFollowed,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             Self::Index => "index",
             Self::Generation => "generation",
             Self::Version => "version",
+            Self::AlarmsFollowed => "alarms_followed",
         }
     }
 }

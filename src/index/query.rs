@@ -118,6 +118,12 @@ impl Index {
         self.readers.read(move |db| rows(db, &sql, params![after, limit], event_row)).await
     }
 
+    /// The same with an id above `after`, oldest first.
+    pub async fn events_after(&self, after: i64, limit: u32) -> Result<Vec<EventRow>, IndexError> {
+        let sql = format!("{EVENTS} WHERE e.id > ?1 ORDER BY e.id LIMIT ?2");
+        self.readers.read(move |db| rows(db, &sql, params![after, limit], event_row)).await
+    }
+
     /// What was destroyed of a camera's footage of this range, by start: the register of destructions.
     pub async fn deletions(&self, key: &CameraKey, range: TimeRange) -> Result<Vec<DeletionRow>, IndexError> {
         self.of_camera(key, move |db, camera| {
@@ -391,7 +397,7 @@ pub(super) fn one<T>(
 }
 
 /// A value that this module would not have written: the file was damaged or edited.
-fn foreign(column: usize, what: String) -> rusqlite::Error {
+pub(super) fn foreign(column: usize, what: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, types::Type::Null, what.into())
 }
 

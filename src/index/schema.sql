@@ -134,6 +134,33 @@ CREATE TABLE identity (
     PRIMARY KEY (kind, name)
 ) STRICT, WITHOUT ROWID;
 
+-- What is wrong, or was. Tenant, camera and subject are empty where there is none.
+CREATE TABLE alarm (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    -- The event that raised it last.
+    entry TEXT NOT NULL,
+    began INTEGER NOT NULL,
+    ended INTEGER,
+    acknowledged INTEGER
+) STRICT;
+CREATE UNIQUE INDEX alarm_active ON alarm (kind, tenant, camera, subject) WHERE ended IS NULL;
+CREATE INDEX alarm_by_tenant ON alarm (tenant);
+CREATE INDEX alarm_ended ON alarm (ended) WHERE ended IS NOT NULL;
+
+-- What each target was sent of an alarm last.
+CREATE TABLE alarm_notice (
+    alarm INTEGER NOT NULL,
+    target TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    is_end INTEGER NOT NULL,
+    PRIMARY KEY (alarm, target)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX alarm_notice_open ON alarm_notice (alarm) WHERE is_end = 0;
+
 -- Fragments that were found damaged beyond repair: no segment has them, a gap (cause 15) stands in their place.
 CREATE TABLE damage (
     pack INTEGER NOT NULL,

@@ -9,7 +9,7 @@ use super::{IndexError, database};
 use crate::platform;
 
 /// Copied table by table, in the order of their references.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 14] = [
     "tenant",
     "camera",
     "pending_policy",
@@ -22,6 +22,8 @@ const TABLES: [&str; 12] = [
     "scrub",
     "deletion",
     "identity",
+    "alarm",
+    "alarm_notice",
 ];
 
 /// Where it lies.

@@ -24,6 +24,7 @@ const RATE_FROM: Ticks90k = Ticks90k(3_600 * TICKS_PER_SECOND);
 /// Which alarms have been raised.
 #[derive(Debug, Default)]
 pub(super) struct Alarms {
+    resumed: bool,
     disk_full: bool,
     too_small: bool,
     contradicted: HashSet<CameraKey>,
@@ -40,6 +41,7 @@ impl Alarms {
         reading: Reading,
         (now, free_bytes): (WallTime, u64),
     ) -> Result<(), IndexError> {
+        self.resume(index).await?;
         let mut changes = Vec::new();
         let full = plan.short_bytes > 0;
         if full {
@@ -65,14 +67,30 @@ impl Alarms {
             warn!(hours, "{}", fact.words(Language::English));
             changes.push(Change::Event(Event::of_gateway(now, fact)));
         }
+        // A disk that is full stays so: one alarm until there is room again is enough.
+        let stays = self.too_small && free_bytes < policy.disk_reserve_bytes.saturating_mul(2);
+        let is_too_small = too_small.is_some() || stays;
+        let ended = [
+            (self.disk_full && !full, Fact::DiskFullEnded),
+            (self.too_small && !is_too_small, Fact::DiskTooSmallEnded),
+        ];
+        let ended = ended.into_iter().filter(|(is_over, _)| *is_over);
+        changes.extend(ended.map(|(_, fact)| Change::Event(Event::of_gateway(now, fact))));
         if !changes.is_empty() {
             index.write(changes).await?;
         }
-        self.disk_full = full;
-        // A disk that is full stays so: one alarm until there is room again is enough.
-        self.too_small |= too_small.is_some();
-        self.too_small &= too_small.is_some() || free_bytes < policy.disk_reserve_bytes.saturating_mul(2);
+        (self.disk_full, self.too_small) = (full, is_too_small);
         self.contradicted.extend(plan.contradicted.iter().cloned());
+        Ok(())
+    }
+
+    /// What lasted when the gateway stopped is not raised again, and its end is an event.
+    async fn resume(&mut self, index: &Index) -> Result<(), IndexError> {
+        if !std::mem::replace(&mut self.resumed, true) {
+            let open = index.open_alarms().await?;
+            let lasts = |kind| open.iter().any(|alarm| alarm.kind == kind && alarm.ended.is_none());
+            (self.disk_full, self.too_small) = (lasts("disk_full"), lasts("disk_too_small"));
+        }
         Ok(())
     }
 

@@ -224,3 +224,32 @@ async fn over_an_upgrade_nobody_who_connects_is_refused() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "HTTP/1.1 200 OK");
     assert!(site.gaps("hall").await.iter().all(|cause| *cause == GapCause::GatewayStopped));
 }
+
+#[tokio::test]
+async fn what_is_wrong_is_an_alarm_until_it_is_over_and_can_be_acknowledged() {
+    let site = Site::new().await;
+    site.configure(&["hall"], "");
+    let gateway = site.start();
+    site.records(1).await;
+    let shows = async |words: [&str; 2]| {
+        until(&format!("an alarm that says {words:?}"), async || {
+            let (answers, text) = site.vigie("alarms", &[]).await;
+            answers && text.lines().any(|line| words.iter().all(|word| line.contains(word)))
+        })
+        .await;
+    };
+    let (answers, text) = site.vigie("alarms", &[]).await;
+    assert!(answers && text == "no alarm\n", "{text}");
+    site.cameras.camera("hall").unwrap().set(|faults| (faults.refuse, faults.close) = (true, true));
+    shows(["town/hall", "active"]).await;
+    let (answers, text) = site.vigie("alarms", &["ack", "1"]).await;
+    assert!(answers && text.contains("acknowledged"), "{text}");
+    let (answers, text) = site.vigie("alarms", &["ack", "99"]).await;
+    assert!(!answers && text.contains("there is no alarm 99"), "{text}");
+    site.cameras.camera("hall").unwrap().set(|faults| faults.refuse = false);
+    shows(["town/hall", "ended"]).await;
+    let (answers, text) = site.vigie("alarms", &["test", "nobody"]).await;
+    assert!(!answers && text.contains("no [[alarm]] has the id"), "{text}");
+    gateway.signal("-TERM").await;
+    assert!(gateway.ends().await.success());
+}

@@ -17,7 +17,7 @@ use vigie::testkit::camera::{self, Server};
 use super::root::Root;
 
 /// The pages in their order, in each language.
-const PAGES: [&str; 6] = ["install", "cameras", "stores", "keys", "retention", "incidents"];
+const PAGES: [&str; 7] = ["install", "cameras", "stores", "keys", "retention", "alarms", "incidents"];
 
 const CONFIG: &str = "/etc/vigie/vigie.toml";
 

@@ -2,15 +2,21 @@
 
 use super::*;
 use crate::event::Scope;
+use crate::index::alarm::AlarmChange;
 
 /// The routes without credentials.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];
 /// The operator's, which no tenant's token opens.
-const OPERATORS: [&str; 3] = ["/metrics", "/operator/status", "/operator/reload"];
+const OPERATORS: [&str; 5] =
+    ["/metrics", "/operator/status", "/operator/reload", "/operator/alarms", "/operator/alarms/{alarm}/acknowledge"];
 
 /// One of `north`, and one that does not exist.
 const HOLD: &str = "06060606060606060606060606060606";
 const NO_HOLD: &str = "07070707070707070707070707070707";
+
+/// One of `north`, and one that does not exist.
+const ALARM: &str = "1";
+const NO_ALARM: &str = "777";
 
 /// What stands for each parameter of a path, for a camera of `north`.
 fn filled(path: &str) -> String {
@@ -19,6 +25,7 @@ fn filled(path: &str) -> String {
         ("{pack}", "000102030405060708090a0b0c0d0e0f"),
         ("{segment}", "0-1.m4s"),
         ("{hold}", HOLD),
+        ("{alarm}", ALARM),
     ];
     let filled = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
     assert!(!filled.contains('{'), "say here what stands for the parameter of {path}");
@@ -58,6 +65,7 @@ fn body(method: &Method, described: &str) -> Body {
             Body::from(r#"{"start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z"}"#)
         }
         ("POST", "/operator/reload") => Body::from("{}"),
+        ("POST", path) if path.ends_with("/acknowledge") => Body::from("{}"),
         ("GET" | "DELETE", _) | ("POST", "/api/cameras/{camera}/reconnect") => Body::empty(),
         _ => panic!("say here what {method} {described} takes"),
     }
@@ -135,11 +143,18 @@ async fn no_route_shows_a_tenant_what_is_another_s() {
     for route in routes(&gateway).await {
         let path = &route.path;
         let answer = ask(&gateway, "south", &route, path).await;
-        if ["/api/cameras/{camera}", "/api/holds/{hold}"].iter().any(|start| route.described.starts_with(start)) {
+        let of_north = ["/api/cameras/{camera}", "/api/holds/{hold}", "/api/alarms/{alarm}"];
+        if of_north.iter().any(|start| route.described.starts_with(start)) {
             // As for a camera or a hold that does not exist at all: not even that it exists is told.
-            let nobody = ask(&gateway, "south", &route, &path.replace("/gate", "/nope").replace(HOLD, NO_HOLD)).await;
+            let other = |text: &str| {
+                let alarms = [format!("alarms/{ALARM}"), format!("alarms/{NO_ALARM}")];
+                let said = [format!("alarm {ALARM}"), format!("alarm {NO_ALARM}")];
+                let text = text.replace(&alarms[0], &alarms[1]).replace(&said[0], &said[1]);
+                text.replace("gate", "nope").replace(HOLD, NO_HOLD)
+            };
+            let nobody = ask(&gateway, "south", &route, &other(path)).await;
             let (problem, expected) = (answer.problem(404), nobody.problem(404));
-            let shown = problem.to_string().replace("gate", "nope").replace(HOLD, NO_HOLD);
+            let shown = other(&problem.to_string());
             assert_eq!(shown, expected.to_string(), "{path}");
         }
         for secret in ["north", "square", "place of north", "theft by night", HOLD] {
@@ -152,6 +167,8 @@ async fn no_route_shows_a_tenant_what_is_another_s() {
         }
     }
     // What south asked to change is as it was.
+    let alarms = gateway.ask("north", "/api/alarms").await.json();
+    assert_eq!((&alarms[0]["id"], &alarms[0]["state"]), (&1.into(), &"active".into()));
     let holds = gateway.ask("north", "/api/holds").await.json();
     assert_eq!(holds.as_array().unwrap().len(), 1);
     assert_eq!((&holds[0]["id"], &holds[0]["closed"]), (&HOLD.into(), &Value::Null));
@@ -168,7 +185,11 @@ async fn marked_names_of_the_operator_and_of_other_tenants_reach_no_answer() {
     let mut events = Vec::new();
     for fact in crate::event::tests::all() {
         for scope in [Scope::Gateway, Scope::Tenant(camera.tenant.clone()), Scope::Camera(camera.clone())] {
-            events.push(Change::Event(Event::new(now, scope, fact.clone())));
+            let event = Event::new(now, scope, fact.clone());
+            if let Some((kind, _, subject)) = crate::event::alarm::of(&fact) {
+                events.push(Change::Alarm(AlarmChange::Raise { kind, subject, event: event.clone() }));
+            }
+            events.push(Change::Event(event));
         }
     }
     gateway.index.write(events).await.unwrap();

@@ -1,0 +1,201 @@
+//! Alarms as rows: which last, who acknowledged them, and what each target was sent.
+//!
+//! Invariant: of a kind, a scope and a subject one alarm at most is active. Names stand in the rows as text: an alarm
+//! outlives its camera's configuration.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::apply::exec;
+use super::query::rows;
+use super::{Index, IndexError};
+use crate::event::{Event, Scope};
+use crate::units::{TenantId, WallTime};
+
+/// Alarms read at a time.
+const ALARMS_MAX: u32 = 20_000;
+
+/// An alarm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmRow {
+    /// Grows with each alarm.
+    pub id: i64,
+    /// What is wrong, as one word.
+    pub kind: String,
+    /// The event that raised it last: its scope and facts.
+    pub event: Event,
+    /// When it was raised.
+    pub began: WallTime,
+    /// When it was over, if it is.
+    pub ended: Option<WallTime>,
+    /// When somebody acknowledged it.
+    pub acknowledged: Option<WallTime>,
+}
+
+/// What a target was sent of an alarm last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoticeRow {
+    /// When.
+    pub at: WallTime,
+    /// That it is over.
+    pub is_end: bool,
+}
+
+/// A change of alarms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlarmChange {
+    /// It lasts from now on, or lasts still.
+    Raise {
+        /// What is wrong.
+        kind: &'static str,
+        /// Which of several things of that kind; empty where there is one.
+        subject: String,
+        /// What raised it.
+        event: Event,
+    },
+    /// It is over, if it lasted.
+    End {
+        /// What was wrong.
+        kind: &'static str,
+        /// Which of several things of that kind.
+        subject: String,
+        /// Whose it is.
+        scope: Scope,
+        /// When.
+        at: WallTime,
+    },
+    /// Somebody has seen it. One that is over, or acknowledged already, stays as it is.
+    Acknowledge {
+        /// Which.
+        id: i64,
+        /// When.
+        at: WallTime,
+    },
+    /// A target was sent this.
+    Notified {
+        /// Which alarm.
+        id: i64,
+        /// Which target.
+        target: String,
+        /// What.
+        notice: NoticeRow,
+    },
+}
+
+const ALARMS: &str = "SELECT a.id, a.kind, a.entry, a.began, a.ended, a.acknowledged FROM alarm a";
+
+impl Index {
+    /// Alarms that last, and those whose end has not been announced to every target that knows of them.
+    pub async fn open_alarms(&self) -> Result<Vec<AlarmRow>, IndexError> {
+        let sql = format!(
+            "{ALARMS} WHERE a.ended IS NULL
+             OR a.id IN (SELECT alarm FROM alarm_notice WHERE is_end = 0) ORDER BY a.id LIMIT {ALARMS_MAX}"
+        );
+        self.readers.read(move |db| rows(db, &sql, [], alarm_row)).await
+    }
+
+    /// What each target was sent of alarms whose end it does not know.
+    pub async fn notices(&self) -> Result<HashMap<(i64, String), NoticeRow>, IndexError> {
+        let sql = "SELECT n.alarm, n.target, n.at, n.is_end FROM alarm_notice n JOIN alarm a ON a.id = n.alarm
+                   WHERE a.ended IS NULL OR n.is_end = 0";
+        let notice = |row: &Row<'_>| {
+            let notice = NoticeRow { at: WallTime(row.get(2)?), is_end: row.get(3)? };
+            Ok(((row.get(0)?, row.get(1)?), notice))
+        };
+        Ok(self.readers.read(move |db| rows(db, sql, [], notice)).await?.into_iter().collect())
+    }
+
+    /// Alarms of all tenants and of the gateway: those that last first, newest first. For the operator alone.
+    pub async fn all_alarms(&self, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
+        let sql = format!("{ALARMS} ORDER BY a.ended IS NOT NULL, a.id DESC LIMIT ?1");
+        self.readers.read(move |db| rows(db, &sql, [limit], alarm_row)).await
+    }
+
+    /// A tenant's alarms and what of the gateway's a tenant may read: those that last first, newest first.
+    pub async fn alarms(&self, tenant: &TenantId, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
+        let tenant = tenant.clone();
+        let sql = format!("{ALARMS} WHERE a.tenant IN (?1, '') ORDER BY a.ended IS NOT NULL, a.id DESC LIMIT ?2");
+        let found = self.readers.read(move |db| rows(db, &sql, params![tenant.to_string(), limit], alarm_row)).await?;
+        Ok(found.into_iter().filter_map(AlarmRow::for_tenant).collect())
+    }
+
+    /// One alarm. For the operator; a tenant's reader compares its scope.
+    pub async fn alarm(&self, id: i64) -> Result<Option<AlarmRow>, IndexError> {
+        let sql = format!("{ALARMS} WHERE a.id = ?1");
+        self.readers.read(move |db| Ok(db.query_row(&sql, [id], alarm_row).optional()?)).await
+    }
+}
+
+impl AlarmRow {
+    /// What a tenant may read of it.
+    pub fn for_tenant(self) -> Option<Self> {
+        let Event { at, actor, scope, fact } = self.event;
+        let event = Event { at, actor, scope, fact: fact.for_tenant()? };
+        Some(Self { event, ..self })
+    }
+}
+
+fn alarm_row(row: &Row<'_>) -> rusqlite::Result<AlarmRow> {
+    let entry: String = row.get(2)?;
+    Ok(AlarmRow {
+        id: row.get(0)?,
+        kind: row.get(1)?,
+        event: Event::decode(&entry).map_err(|e| super::query::foreign(2, e.to_string()))?,
+        began: WallTime(row.get(3)?),
+        ended: row.get::<_, Option<i64>>(4)?.map(WallTime),
+        acknowledged: row.get::<_, Option<i64>>(5)?.map(WallTime),
+    })
+}
+
+/// Tenant and camera as rows hold them: empty where there is none.
+fn names(scope: &Scope) -> [String; 2] {
+    let tenant = scope.tenant().map(ToString::to_string);
+    let camera = scope.camera().map(|key| key.camera.to_string());
+    [tenant.unwrap_or_default(), camera.unwrap_or_default()]
+}
+
+pub(super) fn apply(db: &Connection, change: &AlarmChange) -> Result<(), IndexError> {
+    match change {
+        AlarmChange::Raise { kind, subject, event } => {
+            let [tenant, camera] = names(&event.scope);
+            let entry = event.encode();
+            let sql = "UPDATE alarm SET entry = ?5
+                       WHERE kind = ?1 AND tenant = ?2 AND camera = ?3 AND subject = ?4 AND ended IS NULL";
+            if exec(db, sql, params![kind, tenant, camera, subject, entry])? == 0 {
+                let sql = "INSERT INTO alarm (kind, tenant, camera, subject, entry, began)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+                exec(db, sql, params![kind, tenant, camera, subject, entry, event.at.0])?;
+            }
+        }
+        AlarmChange::End { kind, subject, scope, at } => {
+            let [tenant, camera] = names(scope);
+            let sql = "UPDATE alarm SET ended = ?5
+                       WHERE kind = ?1 AND tenant = ?2 AND camera = ?3 AND subject = ?4 AND ended IS NULL";
+            exec(db, sql, params![kind, tenant, camera, subject, at.0])?;
+        }
+        AlarmChange::Acknowledge { id, at } => {
+            let sql = "UPDATE alarm SET acknowledged = ?2 WHERE id = ?1 AND ended IS NULL AND acknowledged IS NULL";
+            exec(db, sql, params![id, at.0])?;
+            // What happened once is over when somebody has seen it.
+            let once: Option<String> =
+                db.query_row("SELECT kind FROM alarm WHERE id = ?1", [id], |row| row.get(0)).optional()?;
+            if once.is_some_and(|kind| crate::event::alarm::happens_once(&kind)) {
+                exec(db, "UPDATE alarm SET ended = ?2 WHERE id = ?1 AND ended IS NULL", params![id, at.0])?;
+                exec(db, "UPDATE alarm_notice SET is_end = 1 WHERE alarm = ?1", [id])?;
+            }
+        }
+        AlarmChange::Notified { id, target, notice } => {
+            let sql = "INSERT OR REPLACE INTO alarm_notice (alarm, target, at, is_end) VALUES (?1, ?2, ?3, ?4)";
+            exec(db, sql, params![id, target, notice.at.0, notice.is_end])?;
+        }
+    }
+    Ok(())
+}
+
+/// Alarms that ended before this instant, with what was sent of them.
+pub(super) fn forget(db: &Connection, before: WallTime) -> Result<(), IndexError> {
+    exec(db, "DELETE FROM alarm_notice WHERE alarm IN (SELECT id FROM alarm WHERE ended < ?1)", [before.0])?;
+    exec(db, "DELETE FROM alarm WHERE ended < ?1", [before.0])?;
+    Ok(())
+}
