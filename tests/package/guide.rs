@@ -255,9 +255,28 @@ impl Site {
         if script.is_empty() {
             return;
         }
-        let script = self.localised(script);
-        // What the guide shows of a moment ago is there once the cameras have been recorded for a moment, and a hold's
-        // clip once it has been copied.
+        self.root.sh(&self.once_recorded(script));
+    }
+
+    /// The script as it is here, once there is what it shows: footage of the last minute once the cameras have been
+    /// recorded for a moment, and a hold's clip once it has been copied. The last minute is another at each attempt.
+    fn once_recorded(&self, script: &str) -> String {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
+        loop {
+            let localised = self.localised(script);
+            let clips = self.clips(&localised);
+            let missing = clips.iter().find(|clip| {
+                let request = self.request(&format!("/api/{clip}"));
+                !self.root.try_sh(&format!("{request} --output /dev/null")).done
+            });
+            let Some(missing) = missing else { return localised };
+            assert!(std::time::Instant::now() < deadline, "waited in vain for {missing}");
+            self.root.sh("sleep 0.2");
+        }
+    }
+
+    /// Clips that a script asks for, by their paths below `/api/`.
+    fn clips(&self, script: &str) -> Vec<String> {
         let clips = script.split([' ', '"', '\'', '\n']).filter_map(|word| word.split_once("/api/"));
         let mut clips: Vec<_> =
             clips.filter(|(_, path)| path.contains("clip.mp4")).map(|(_, path)| path.to_owned()).collect();
@@ -265,10 +284,7 @@ impl Site {
             let clip = "cameras/place-mairie/clip.mp4?start=2026-03-01T13:30:00Z&end=2026-03-01T13:40:00Z";
             clips.push(self.localised(clip));
         }
-        for clip in clips {
-            self.until(&format!("{} --output /dev/null", self.request(&format!("/api/{clip}"))));
-        }
-        self.root.sh(&script);
+        clips
     }
 
     fn systemctl(&mut self, verbs: &str) {
