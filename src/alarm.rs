@@ -24,13 +24,13 @@ use self::deliver::Delivery;
 use self::notice::{Notice, due};
 use crate::clock::Clock;
 use crate::config::AlarmTarget;
-use crate::event::alarm::{Effect, of};
+use crate::event::alarm::{Effect, of, scope_of};
 use crate::event::{Event, Fact};
 use crate::index::alarm::{AlarmChange, NoticeRow};
 use crate::index::identity::Kind;
 use crate::index::{Change, Index, IndexError};
 use crate::metrics::Sources;
-use crate::units::{AlarmTargetId, WallTime};
+use crate::units::AlarmTargetId;
 
 pub mod deliver;
 pub mod notice;
@@ -189,18 +189,11 @@ impl Alarms {
         Ok(())
     }
 
-    /// Where the last run stopped; an index that never had alarms begins with its newest event.
+    /// Where the last run stopped; an index that never had alarms begins with its first event: what was wrong when it was
+    /// made is one.
     async fn begin_following(&self) -> Result<i64, IndexError> {
         let kept = self.index.identities(Kind::AlarmsFollowed).await?.remove("");
-        let newest = self.index.all_events(0, 1).await?.first().map_or(0, |row| row.id);
-        let kept = kept.and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
-        // An index that was made again numbers its events again.
-        if let Some(kept) = kept.filter(|kept| *kept <= newest) {
-            return Ok(kept);
-        }
-        let id = Some(newest.to_be_bytes().to_vec());
-        self.index.write(vec![Change::Identify { kind: Kind::AlarmsFollowed, name: String::new(), id }]).await?;
-        Ok(newest)
+        Ok(kept.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes))
     }
 
     async fn look_at_disk(&mut self) -> Result<(), IndexError> {
@@ -264,7 +257,8 @@ impl Alarms {
 
 fn change_of(event: Event) -> Option<Change> {
     let (kind, effect, subject) = of(&event.fact)?;
-    let (scope, at): (_, WallTime) = (event.scope.clone(), event.at);
+    let (scope, at) = (scope_of(&event.fact, event.scope), event.at);
+    let event = Event { scope: scope.clone(), ..event };
     Some(Change::Alarm(match effect {
         Effect::Begins | Effect::Happened => AlarmChange::Raise { kind, subject, event },
         Effect::Ends => AlarmChange::End { kind, subject, scope, at },

@@ -307,6 +307,10 @@ pub enum Fact {
     IndexRebuilt { store: StoreName, objects: u64, adopted: u64, due: u64, unreadable: u64 },
     /// Another version of Vigie records from now on.
     Upgraded { from: String, to: String },
+    /// The key of the gateway is the known one again.
+    GatewayKeyKnown,
+    /// The former bounds of retention were restored before the shorter ones took effect.
+    RetentionChangeWithdrawn,
     /// What became of the index: the index is missing or empty.
     IndexMissing,
     /// What became of the index: the index is damaged and kept under another name.
@@ -435,6 +439,8 @@ impl Fact {
             Self::StoreCompared { .. } => ("store_compared", Warning, Operator),
             Self::IndexRebuilt { .. } => ("index_rebuilt", Warning, Operator),
             Self::Upgraded { .. } => ("upgraded", Info, Everyone),
+            Self::GatewayKeyKnown => ("gateway_key_known", Info, Operator),
+            Self::RetentionChangeWithdrawn => ("retention_change_withdrawn", Info, Everyone),
             Self::IndexMissing => ("index_missing", Critical, Operator),
             Self::IndexDamaged => ("index_damaged", Critical, Operator),
             Self::IndexOther => ("index_other", Critical, Operator),
@@ -447,6 +453,11 @@ impl Fact {
             Self::KeyFound { .. } => ("key_found", Info, Operator),
             Self::KeyUnusable => ("key_unusable", Critical, Operator),
         }
+    }
+
+    /// The gateway's key is not the one that belongs here, or cannot be used.
+    pub fn is_of_gateway_key(&self) -> bool {
+        matches!(self, Self::GatewayKeyMissing | Self::GatewayKeyOther | Self::GatewayKeyDamaged | Self::GatewayKeyOpen)
     }
 
     /// True where no tenant may read it, though it be in the gateway's scope.

@@ -138,6 +138,7 @@ pub struct Gateway {
     policy: channel::Sender<Policy>,
     alarms: channel::Sender<Vec<AlarmTarget>>,
     recorders: Recorders,
+    beside: Beside,
     seal_tasks: crate::seal::Tasks,
     /// What sealing the last packs waits for.
     tasks: TaskTracker,
@@ -227,6 +228,7 @@ impl Gateway {
             policy,
             alarms,
             recorders,
+            beside,
             seal_tasks,
             tasks,
             server,
@@ -308,6 +310,7 @@ impl Gateway {
             warn!(error = %e, "the server ended badly");
         }
         index.close().await;
+        self.beside.closed().await;
         let delays = spool.delays();
         let ms = |delay: Duration| delay.as_millis() as u64;
         info!(

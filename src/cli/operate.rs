@@ -16,8 +16,10 @@ use super::{ConfigArg, Failure, Status, show};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest answer.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// Alarms in words on one screen.
+const ALARMS_MAX: usize = 4;
 /// Cameras named on one screen.
-const NAMED_MAX: usize = 15;
+const NAMED_MAX: usize = 12;
 
 /// Shows what the gateway does, in one screen or as JSON.
 pub(super) async fn status(args: Status) -> Result<(), Failure> {
@@ -117,6 +119,7 @@ fn screen(status: &Value) -> String {
         number("over_age_packs"),
         number("holds_in_force")
     );
+    text.push_str(&alarms(&status["alarms"]));
     let troubled = status["not_recorded"].as_array().cloned().unwrap_or_default();
     for camera in troubled.iter().take(NAMED_MAX) {
         let why = [&camera["cause"], &camera["since"], &camera["detail"]].map(word);
@@ -125,6 +128,24 @@ fn screen(status: &Value) -> String {
     }
     if troubled.len() > NAMED_MAX {
         let _ = writeln!(text, "  and {} more: vigie status --json", troubled.len() - NAMED_MAX);
+    }
+    text
+}
+
+/// What is wrong, the critical first; of cameras the lines below say it.
+fn alarms(alarms: &Value) -> String {
+    let mut all: Vec<&Value> = alarms.as_array().into_iter().flatten().collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let critical = all.iter().filter(|alarm| alarm["severity"] == "critical").count();
+    let mut text = format!("alarms    {} active, {critical} critical: vigie alarms\n", all.len());
+    all.retain(|alarm| alarm["kind"] != "camera_not_recorded");
+    all.sort_by_key(|alarm| alarm["severity"] != "critical");
+    for alarm in all.iter().take(ALARMS_MAX) {
+        let word = |name: &str| alarm[name].as_str().unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {}: {}", word("severity"), word("text"));
     }
     text
 }
@@ -150,7 +171,7 @@ mod tests {
         let text = screen(&status);
         assert!(text.lines().next().unwrap().contains("NOT READY: no_camera_is_recorded"), "{text}");
         assert!(text.contains("40 gap") && text.contains("10.0 GiB free") && text.contains("2.5 h left"), "{text}");
-        assert!(text.contains("town/c0: gap silent, x") && text.contains("and 25 more"), "{text}");
+        assert!(text.contains("town/c0: gap silent, x") && text.contains("and 28 more"), "{text}");
         assert!(text.lines().count() <= 24, "one screen: {text}");
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use vigie::gateway;
+use vigie::index::Index;
 use vigie::index::examine::Companion;
 use vigie::rebuild::{Rebuild, RebuildReport, Unreadable};
 
@@ -13,8 +14,8 @@ use super::{ConfigArg, Failure, show};
 pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
     let config = args.load()?.config;
     let _held = gateway::lock(&config).map_err(Failure::failed)?;
-    let known =
-        Companion::load(&Companion::path(&config.data_dir)).map(|beside| beside.belongings()).unwrap_or_default();
+    let beside = Companion::load(&Companion::path(&config.data_dir));
+    let known = beside.as_ref().map(Companion::belongings).unwrap_or_default();
     let (keys, store, clock) = gateway::parts(&config, &known).map_err(Failure::failed)?;
     if let Some(trouble) = keys.trouble() {
         return Err(Failure::failed(trouble));
@@ -30,7 +31,16 @@ pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
         keys,
         clock,
     };
+    let path = rebuild.index.clone();
     let report = rebuild.run(&mut say).await.map_err(Failure::failed)?;
+    if let Some(beside) = beside {
+        // It is the one that belongs here from now on.
+        let index = Index::open(&path).await.map_err(Failure::failed)?;
+        index.write(beside.adoption()).await.map_err(Failure::failed)?;
+        index.close().await;
+        let closed = Companion { running: false, ..beside };
+        closed.save(&Companion::path(&config.data_dir)).map_err(Failure::failed)?;
+    }
     show::print(&summary(&report))?;
     match report.unreadable {
         0 => Ok(()),

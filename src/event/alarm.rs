@@ -1,6 +1,6 @@
 //! Which events raise an alarm, and which end it.
 
-use super::{Fact, Severity};
+use super::{Fact, Scope, Severity};
 use crate::media::GapCause;
 
 /// What an event does to alarms.
@@ -51,9 +51,11 @@ pub fn of(fact: &Fact) -> Option<(&'static str, Effect, String)> {
         Fact::DeletionFailed => ("deletion_failed", Begins, String::new()),
         Fact::DeletionWorks => ("deletion_failed", Ends, String::new()),
         Fact::RetentionChange { .. } => ("retention_change", Begins, String::new()),
-        Fact::RetentionChanged { .. } => ("retention_change", Ends, String::new()),
-        Fact::KeyMissing { .. } => ("key_missing", Begins, String::new()),
-        Fact::KeyFound { .. } => ("key_missing", Ends, String::new()),
+        Fact::RetentionChanged { .. } | Fact::RetentionChangeWithdrawn => ("retention_change", Ends, String::new()),
+        Fact::KeyMissing { key, .. } => ("key_missing", Begins, key.to_string()),
+        Fact::KeyFound { key } => ("key_missing", Ends, key.to_string()),
+        fact if fact.is_of_gateway_key() => ("gateway_key", Begins, String::new()),
+        Fact::GatewayKeyKnown => ("gateway_key", Ends, String::new()),
         Fact::AlarmNotDelivered { target } => ("alarm_not_delivered", Begins, target.clone()),
         Fact::AlarmDelivered { target } => ("alarm_not_delivered", Ends, target.clone()),
         Fact::ClockStep { .. } | Fact::ClockMisdated { .. } | Fact::PackAbsent { .. } => {
@@ -65,9 +67,14 @@ pub fn of(fact: &Fact) -> Option<(&'static str, Effect, String)> {
     Some((kind, effect, subject))
 }
 
+/// Whose alarm an event raises or ends: a step of the gateway's clock is one, however many cameras saw it.
+pub fn scope_of(fact: &Fact, scope: Scope) -> Scope {
+    if matches!(fact, Fact::ClockStep { .. } | Fact::ClockMisdated { .. }) { Scope::Gateway } else { scope }
+}
+
 /// Alarms of this kind are over when somebody has acknowledged them: no event ends them.
 pub fn happens_once(kind: &str) -> bool {
-    const LASTING: [&str; 11] = [
+    const LASTING: [&str; 12] = [
         CAMERA_NOT_RECORDED,
         "store_unavailable",
         "disk_full",
@@ -78,6 +85,7 @@ pub fn happens_once(kind: &str) -> bool {
         "deletion_failed",
         "retention_change",
         "key_missing",
+        "gateway_key",
         "alarm_not_delivered",
     ];
     !LASTING.contains(&kind)

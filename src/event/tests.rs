@@ -61,6 +61,8 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::OverAgeEnded,
         Fact::DiskTooSmall { hours: 12 },
         Fact::DiskFullEnded,
+        Fact::GatewayKeyKnown,
+        Fact::RetentionChangeWithdrawn,
         Fact::DiskTooSmallEnded,
         Fact::DiskHoursLeft { hours: 5 },
         Fact::DiskHoursLeftEnded,

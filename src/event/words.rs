@@ -291,6 +291,8 @@ fn english(fact: &Fact) -> String {
         Fact::StoreVersioned { store } => format!("the bucket of {} keeps versions: what Vigie deletes stays readable there; turn versioning off, or have old versions expire", store_en(store)),
         Fact::StoreCompared { store, objects, adopted, due, unreadable } => format!("{}: {objects} objects compared with the index, {adopted} packs entered that it did not know; {due} cannot be read and are due, {unreadable} cannot be read and are left alone until they are", store_en(store)),
         Fact::IndexRebuilt { store, objects, adopted, due, unreadable } => format!("{}: {objects} objects compared with the index, {adopted} packs entered that it did not know; {due} cannot be read and are due, {unreadable} cannot be read and are left alone until they are", store_en(store)),
+        Fact::GatewayKeyKnown => "gateway.key is the known key again".to_owned(),
+        Fact::RetentionChangeWithdrawn => "the shorter retention is withdrawn: the former bounds stay".to_owned(),
         Fact::DiskFullEnded => "the disk takes footage again".to_owned(),
         Fact::DiskTooSmallEnded => "the disk holds what the retention asks for again".to_owned(),
         Fact::DiskHoursLeft { hours } => format!(
@@ -498,6 +500,8 @@ fn french(fact: &Fact) -> String {
         Fact::StoreVersioned { store } => format!("le compartiment de {} garde les versions : ce que Vigie supprime y reste lisible ; désactivez les versions ou faites-les expirer", store_fr(store)),
         Fact::StoreCompared { store, objects, adopted, due, unreadable } => format!("{} : {objects} objets comparés à l'index, {adopted} paquets inconnus ajoutés ; {due} illisibles et échus, {unreadable} illisibles et laissés jusqu'à leur terme", store_fr(store)),
         Fact::IndexRebuilt { store, objects, adopted, due, unreadable } => format!("{} : {objects} objets comparés à l'index, {adopted} paquets inconnus ajoutés ; {due} illisibles et échus, {unreadable} illisibles et laissés jusqu'à leur terme", store_fr(store)),
+        Fact::GatewayKeyKnown => "gateway.key est de nouveau la clé connue".to_owned(),
+        Fact::RetentionChangeWithdrawn => "la conservation plus courte est retirée : les bornes d'avant restent".to_owned(),
         Fact::DiskFullEnded => "le disque accepte de nouveau des images".to_owned(),
         Fact::DiskTooSmallEnded => "le disque contient de nouveau ce que la conservation demande".to_owned(),
         Fact::DiskHoursLeft { hours } => format!(

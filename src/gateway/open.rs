@@ -17,7 +17,7 @@ use crate::archive::Archive;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::event::words::Language;
-use crate::event::{Event, Fact};
+use crate::event::{Event, Fact, Scope};
 use crate::index::examine::{self, Belongings, Companion, Condition};
 use crate::index::identity::Kind;
 use crate::index::{Change, Index, IndexError, snapshot};
@@ -311,6 +311,7 @@ impl Beside {
             generation,
             gateway_key: key.map(|key| key.to_string()),
             stores: known.stores.iter().map(|(name, uid)| (name.clone(), uid.to_string())).collect(),
+            running: true,
         };
         let path = Companion::path(&config.data_dir);
         let beside = Self(Arc::new(Inner { path, companion: Mutex::new(companion), condition }));
@@ -339,6 +340,14 @@ impl Beside {
         let id = Some(generation.to_be_bytes().to_vec());
         index.write(vec![Change::Identify { kind: Kind::Generation, name: String::new(), id }]).await?;
         self.save().await
+    }
+
+    /// The index is closed in order: its log is in the file.
+    pub(super) async fn closed(&self) {
+        self.0.companion.lock().unwrap_or_else(PoisonError::into_inner).running = false;
+        if let Err(error) = self.save().await {
+            warn!(%error, "the end of this run could not be kept: the next start checks the index");
+        }
     }
 
     async fn save(&self) -> Result<(), GatewayError> {
@@ -425,6 +434,26 @@ fn report(opened: &Opened, condition: &Condition) -> Vec<Change> {
     of_index.into_iter().chain(of_key).map(|fact| Change::Event(Event::of_gateway(at, fact))).collect()
 }
 
+/// What lasted when the gateway stopped and is over now is an event, which ends its alarm.
+pub(super) async fn end_what_is_over(opened: &Opened) -> Result<(), IndexError> {
+    let (index, at) = (&opened.index, opened.clock.wall());
+    let pending: Vec<CameraKey> = index.pending_policies().await?.into_iter().map(|pending| pending.camera).collect();
+    let over = index.open_alarms().await?.into_iter().filter(|alarm| alarm.ended.is_none()).filter_map(|alarm| {
+        let scope = alarm.event.scope;
+        let fact = match (alarm.event.fact, &scope) {
+            (fact, _) if fact.is_of_gateway_key() && opened.keys.trouble().is_none() => Fact::GatewayKeyKnown,
+            (Fact::RetentionChange { .. }, Scope::Camera(camera)) if !pending.contains(camera) => {
+                Fact::RetentionChangeWithdrawn
+            }
+            _ => return None,
+        };
+        info!("{}", fact.words(Language::English));
+        Some(Change::Event(Event::new(at, scope, fact)))
+    });
+    let over: Vec<Change> = over.collect();
+    if over.is_empty() { Ok(()) } else { index.write(over).await }
+}
+
 /// The configuration's cameras for an index that may know stricter or laxer bounds.
 pub(super) async fn configure(config: &Config, opened: &Opened) -> Result<(), GatewayError> {
     let (index, now) = (&opened.index, opened.clock.wall());
@@ -443,7 +472,8 @@ pub(super) async fn configure(config: &Config, opened: &Opened) -> Result<(), Ga
         changes.push(Change::Event(Event::of_camera(now, &gone.key, fact)));
     }
     index.write(changes).await?;
-    announce_pending(config, opened, now).await
+    announce_pending(config, opened, now).await?;
+    Ok(end_what_is_over(opened).await?)
 }
 
 /// Says of each bound that waits what it will destroy, and when.

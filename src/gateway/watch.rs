@@ -83,7 +83,7 @@ impl StoreWatch {
     }
 
     async fn watch(&self, store: StoreId) {
-        let mut trouble: Option<(&'static str, Instant)> = None;
+        let mut trouble = self.lasting_trouble(store).await;
         let mut probed = false;
         let begun = Instant::now();
         let mut next_walk = if self.catching_up.contains(store) { begun } else { begun + FIRST_WALK };
@@ -116,6 +116,19 @@ impl StoreWatch {
             }
             tokio::time::sleep(if trouble.is_some() { LOOK_UNKNOWN } else { LOOK_KNOWN }).await;
         }
+    }
+
+    /// What was wrong with the store when the gateway stopped: that it is over has to be said.
+    async fn lasting_trouble(&self, store: StoreId) -> Option<(&'static str, Instant)> {
+        let name = Some(self.opened.store.name(store).to_owned());
+        let open = self.opened.index.open_alarms().await.unwrap_or_default();
+        let mut lasting = open.into_iter().filter(|alarm| alarm.ended.is_none());
+        let is_of_store = |fact: &Fact| {
+            let known = Fact::StoreKnown { store: name.clone() };
+            let (this, that) = (crate::event::alarm::of(fact), crate::event::alarm::of(&known));
+            this.map(|(kind, _, subject)| (kind, subject)) == that.map(|(kind, _, subject)| (kind, subject))
+        };
+        lasting.find(|alarm| is_of_store(&alarm.event.fact)).map(|_| ("", Instant::now()))
     }
 
     async fn report(&self, store: StoreId, e: &Unidentified, trouble: &mut Option<(&'static str, Instant)>) {
@@ -204,7 +217,14 @@ impl OwnWatch {
         let mut keys = tokio::time::interval(KEYS_EVERY);
         let mut repeat = tokio::time::interval(REPEAT);
         repeat.reset();
-        let mut missing = HashSet::new();
+        let open = self.opened.index.open_alarms().await.unwrap_or_default();
+        let mut missing: HashSet<_> = open
+            .into_iter()
+            .filter_map(|alarm| match alarm.event.fact {
+                Fact::KeyMissing { key, .. } if alarm.ended.is_none() => Some(key),
+                _ => None,
+            })
+            .collect();
         loop {
             tokio::select! {
                 _ = generation.tick() => {

@@ -91,6 +91,13 @@ impl AlarmView {
     }
 }
 
+/// What lasts, for the operator's status.
+pub(super) async fn lasting(service: &Service, language: Language) -> Result<Vec<AlarmView>, Problem> {
+    let rows = service.footage().index.all_alarms(default_limit()).await?;
+    let lasting = rows.into_iter().filter(|row| row.ended.is_none());
+    Ok(lasting.map(|row| AlarmView::new(row, language)).collect())
+}
+
 fn not_found(id: i64) -> Problem {
     Problem::new(ProblemKind::NotFound, format!("there is no alarm {id}"))
 }

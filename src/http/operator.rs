@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::auth::host_is_loopback;
-use super::params::StrictJson;
+use super::params::{Spoken, StrictJson};
 use super::peer::Peer;
 use super::problem::{Problem, ProblemKind};
 use super::{LIVE, Service};
@@ -159,6 +159,8 @@ pub(super) struct OperatorStatus {
     over_age_packs: u64,
     /// Legal holds in force.
     holds_in_force: u64,
+    /// What is wrong and lasts, or was not acknowledged, newest first; at most a hundred. `/operator/alarms` has all.
+    alarms: Vec<super::alarms::AlarmView>,
 }
 
 /// Every camera of every tenant, stores and disk.
@@ -166,7 +168,11 @@ pub(super) struct OperatorStatus {
     get, path = "/operator/status", tag = "operator", operation_id = "operator_status",
     responses((status = OK, body = OperatorStatus))
 )]
-pub(super) async fn status(State(service): State<Service>) -> Result<Json<OperatorStatus>, Problem> {
+pub(super) async fn status(
+    State(service): State<Service>,
+    Spoken(language): Spoken,
+) -> Result<Json<OperatorStatus>, Problem> {
+    let lasting = super::alarms::lasting(&service, language).await?;
     let snapshot = snapshot(&service).await?;
     let not_recorded = snapshot.cameras.iter().filter_map(|(key, status)| {
         let (state, cause) = match status.state {
@@ -193,6 +199,7 @@ pub(super) async fn status(State(service): State<Service>) -> Result<Json<Operat
         disk_free_hours: snapshot.free_hours().map(|hours| (hours * 10.0).round() / 10.0),
         over_age_packs: figures.over_age_packs,
         holds_in_force: figures.holds_in_force,
+        alarms: lasting,
     }))
 }
 

@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
 use super::identity::Kind;
-use super::{IndexError, database};
+use super::{Change, IndexError, database};
 use crate::platform;
 use crate::units::{Fingerprint, StoreUid};
 
@@ -32,6 +32,9 @@ pub struct Companion {
     pub gateway_key: Option<String>,
     /// Stores by name.
     pub stores: BTreeMap<String, String>,
+    /// A gateway has opened the index and not closed it: its log is there, whatever happened.
+    #[serde(default)]
+    pub running: bool,
 }
 
 /// What the index, or the file beside it, says that this gateway belongs to.
@@ -62,6 +65,17 @@ impl Companion {
         platform::sync_data(&file)?;
         platform::rename(&draft, path)?;
         platform::sync_name(path)
+    }
+
+    /// What makes an index, as one that was rebuilt by hand, the one that belongs beside it.
+    pub fn adoption(&self) -> Vec<Change> {
+        let id: Option<Vec<u8>> = (0..self.index.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(self.index.get(at..at + 2)?, 16).ok())
+            .collect();
+        let identify = |kind, id| Change::Identify { kind, name: String::new(), id: Some(id) };
+        let generation = identify(Kind::Generation, self.generation.to_be_bytes().to_vec());
+        id.map(|id| identify(Kind::Index, id)).into_iter().chain([generation]).collect()
     }
 
     /// What it says that this gateway belongs to.
@@ -129,9 +143,11 @@ pub fn examine(path: &Path, companion: Option<&Companion>) -> Result<Condition, 
     match look(path) {
         Ok(Looked { tables: 0, .. }) => Ok(if companion.is_some() { Condition::Missing } else { Condition::New }),
         Ok(Looked { index, generation, .. }) => Ok(match companion {
-            // `vigie rebuild-index` makes one without an id.
-            _ if index.is_none() => Condition::Sound,
             None => Condition::Sound,
+            // Its first changes were in a log that is gone.
+            Some(companion) if index.is_none() || (companion.running && !has_log) => {
+                Condition::Older { have: generation, want: companion.generation }
+            }
             Some(companion) if index.as_deref() != Some(companion.index.as_str()) => Condition::Other,
             Some(companion) if generation < companion.generation => {
                 Condition::Older { have: generation, want: companion.generation }

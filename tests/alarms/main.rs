@@ -91,6 +91,7 @@ impl Site {
 
     /// Before there is anything to raise: events are followed from here on.
     async fn follows(&self) {
+        self.happens(Scope::Gateway, Fact::ClockBelieved).await;
         until("events to be followed", async || {
             let known = self.index.identities(vigie::index::identity::Kind::AlarmsFollowed).await.unwrap();
             !known.is_empty()

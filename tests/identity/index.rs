@@ -95,6 +95,16 @@ async fn an_older_copy_of_the_index_is_found_out_and_filled() {
     }
 }
 
+/// A copy of the file alone, beside which there was a log: what names the index was in that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_without_its_own_id_is_an_older_copy() {
+    let forget = |path: &Path| {
+        let db = rusqlite::Connection::open(path).unwrap();
+        db.execute_batch("DELETE FROM identity").unwrap();
+    };
+    with_a_spoiled_index(forget, "index_older").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pack_that_no_index_knows_is_entered_and_one_that_cannot_be_read_goes_on_time() {
     let site = Site::new().await;

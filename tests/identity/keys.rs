@@ -31,6 +31,8 @@ async fn without_the_right_key(spoil: impl Fn(&Path), kind: &str, says: &str) {
     let event = running.until_event(kind).await;
     assert!(words(&event).contains(says), "{}", words(&event));
     running.until_packs(PackState::Sealed, 2).await;
+    running.until_alarm("gateway_key", true).await;
+    running.until_alarm("store_unavailable", true).await;
     plays(&running, TimeRange::new(packs[0].start, packs[0].end).unwrap()).await;
     let index = running.stop().await;
     assert_nothing_gone(&index, &packs).await;
@@ -42,6 +44,8 @@ async fn without_the_right_key(spoil: impl Fn(&Path), kind: &str, says: &str) {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let running = site.start().await;
     running.until_packs(PackState::Stored, packs.len() + 2).await;
+    running.until_alarm("gateway_key", false).await;
+    running.until_alarm("store_unavailable", false).await;
     let index = running.stop().await;
     assert_nothing_gone(&index, &packs).await;
     let keys = Keys::open(&path, None).unwrap();

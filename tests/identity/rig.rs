@@ -96,6 +96,15 @@ impl Running {
         found.unwrap()
     }
 
+    /// Alarms come to last, or not to last, under this kind.
+    pub(crate) async fn until_alarm(&self, kind: &str, lasts: bool) {
+        until(&format!("an alarm {kind}: {lasts}"), async || {
+            let open = self.index.open_alarms().await.unwrap();
+            lasts == open.iter().any(|alarm| alarm.kind == kind && alarm.ended.is_none())
+        })
+        .await;
+    }
+
     /// Gives the index, which can still be read.
     pub(crate) async fn stop(self) -> Index {
         self.gateway.stop().await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
-use vigie::index::Index;
+use vigie::index::{Index, PackState};
 use vigie::media::GapCause;
 use vigie::testkit::camera::{self, Server};
 use vigie::units::{CameraKey, TimeRange, WallTime};
@@ -250,6 +250,37 @@ async fn what_is_wrong_is_an_alarm_until_it_is_over_and_can_be_acknowledged() {
     shows(["town/hall", "ended"]).await;
     let (answers, text) = site.vigie("alarms", &["test", "nobody"]).await;
     assert!(!answers && text.contains("no [[alarm]] has the id"), "{text}");
+    gateway.signal("-TERM").await;
+    assert!(gateway.ends().await.success());
+}
+
+#[tokio::test]
+async fn an_index_whose_log_went_with_a_crash_is_filled_again_and_said_to_be() {
+    let site = Site::new().await;
+    site.configure(&["hall"], "pack_seconds_max = 5");
+    let mut gateway = site.start();
+    let path = site.dir.path().join("index.sqlite");
+    let stored = async || {
+        let Ok(index) = Index::open_read_only(&path).await else { return 0 };
+        index.packs_in_state(PackState::Stored, 100).await.map_or(0, |packs| packs.len())
+    };
+    until("a pack in the store", async || stored().await >= 1).await;
+    gateway.child.kill().await.unwrap();
+    for end in ["-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{end}", path.display())).unwrap();
+    }
+    let gateway = site.start();
+    until("events that say so", async || {
+        let Ok(index) = Index::open_read_only(&path).await else { return false };
+        let events = index.all_events(0, 1_000).await.unwrap_or_default();
+        // How much of it was in the log is chance: none of it, or what a checkpoint had not written.
+        let is_lost = |kind: &str| ["index_older", "index_missing", "index_damaged"].contains(&kind);
+        events.iter().any(|event| is_lost(event.kind())) && events.iter().any(|event| event.kind() == "index_rebuilt")
+    })
+    .await;
+    until("its packs to be known again", async || stored().await >= 1).await;
+    let (answers, text) = site.vigie("status", &[]).await;
+    assert!(answers && text.contains("alarms") && text.contains("critical: the index"), "{text}");
     gateway.signal("-TERM").await;
     assert!(gateway.ends().await.success());
 }

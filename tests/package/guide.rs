@@ -10,8 +10,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
+use vigie::clock::{Clock, SystemClock};
 use vigie::testkit::camera::{self, Server};
 
 use super::root::Root;
@@ -261,7 +263,8 @@ impl Site {
     /// The script as it is here, once there is what it shows: footage of the last minute once the cameras have been
     /// recorded for a moment, and a hold's clip once it has been copied. The last minute is another at each attempt.
     fn once_recorded(&self, script: &str) -> String {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
+        let clock = SystemClock::default();
+        let deadline = clock.read().mono + Duration::from_secs(90);
         loop {
             let localised = self.localised(script);
             let clips = self.clips(&localised);
@@ -270,7 +273,7 @@ impl Site {
                 !self.root.try_sh(&format!("{request} --output /dev/null")).done
             });
             let Some(missing) = missing else { return localised };
-            assert!(std::time::Instant::now() < deadline, "waited in vain for {missing}");
+            assert!(clock.read().mono < deadline, "waited in vain for {missing}");
             self.root.sh("sleep 0.2");
         }
     }
