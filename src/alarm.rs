@@ -111,33 +111,32 @@ impl Alarms {
         let mut turns = tokio::time::interval(TURN);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let work = async {
-            self.set_targets();
+            let mut turned = self.set_targets().await;
             loop {
-                let turned = tokio::select! {
-                    _ = turns.tick() => self.turn().await,
-                    Some(Ok(sent)) = self.sending.join_next() => self.sent(sent).await,
-                    Ok(()) = self.targets.changed() => {
-                        self.set_targets();
-                        Ok(())
-                    }
-                };
                 if let Err(error) = turned {
                     warn!(%error, "alarms could not be looked at, and will be again");
                 }
+                turned = tokio::select! {
+                    _ = turns.tick() => self.turn().await,
+                    Some(Ok(sent)) = self.sending.join_next() => self.sent(sent).await,
+                    Ok(()) = self.targets.changed() => self.set_targets().await,
+                };
             }
         };
         stop.run_until_cancelled(work).await;
     }
 
-    fn set_targets(&mut self) {
+    async fn set_targets(&mut self) -> Result<(), IndexError> {
         let targets = self.targets.borrow_and_update().clone();
         self.ways.retain(|id, _| targets.iter().any(|target| target.id == *id));
+        let names = targets.iter().map(|target| target.id.to_string()).collect();
         for target in targets {
             let fresh = || Way { delivery: Arc::default(), busy: false, gathers: None, failures: 0, retry: None };
             let way = self.ways.entry(target.id.clone()).or_insert_with(fresh);
             way.delivery = Arc::new(Delivery::new(target, self.time_zone.clone()));
             way.retry = None;
         }
+        self.index.write(vec![Change::Alarm(AlarmChange::Targets(names))]).await
     }
 
     async fn turn(&mut self) -> Result<(), IndexError> {

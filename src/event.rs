@@ -371,7 +371,9 @@ impl Fact {
         use Severity::{Critical, Info, Warning};
         match self {
             Self::Connected { .. } => ("connected", Info, Everyone),
-            Self::ConnectionLost { cause: GapCause::GatewayStopped } => ("connection_lost", Info, Everyone),
+            Self::ConnectionLost { cause: GapCause::GatewayStopped | GapCause::Reconfigured } => {
+                ("connection_lost", Info, Everyone)
+            }
             Self::ConnectionLost { .. } => ("connection_lost", Warning, Everyone),
             Self::ParametersChanged { .. } => ("parameters_changed", Info, Everyone),
             Self::StreamOdd { .. } => ("stream_odd", Info, Everyone),

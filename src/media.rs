@@ -176,11 +176,13 @@ pub enum GapCause {
     WriteFailed = 14,
     /// Footage was there and has been found damaged beyond repair.
     Corrupt = 15,
+    /// The camera's configuration was changed while the gateway ran, or the camera was taken out of it.
+    Reconfigured = 16,
 }
 
 impl GapCause {
     /// Every cause, for tables and tests.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::GatewayStopped,
         Self::GatewayCrashed,
         Self::ConnectFailed,
@@ -195,6 +197,7 @@ impl GapCause {
         Self::DiskFull,
         Self::WriteFailed,
         Self::Corrupt,
+        Self::Reconfigured,
     ];
 
     /// The number that packs and index rows hold.
@@ -224,6 +227,7 @@ impl GapCause {
             Self::DiskFull => "disk_full",
             Self::WriteFailed => "write_failed",
             Self::Corrupt => "corrupt",
+            Self::Reconfigured => "reconfigured",
         }
     }
 }

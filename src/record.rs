@@ -69,6 +69,8 @@ pub struct Recorder {
     status: StatusSlot,
     continuity: Continuity,
     oddities: Oddities,
+    /// Cancelled when the gateway itself stops.
+    gateway: Option<CancellationToken>,
 }
 
 impl Recorder {
@@ -80,7 +82,13 @@ impl Recorder {
         camera: CameraKey,
         continuity: Continuity,
     ) -> Self {
-        Self { shared, camera, source, status, continuity, oddities: Oddities::default() }
+        Self { shared, camera, source, status, continuity, oddities: Oddities::default(), gateway: None }
+    }
+
+    /// The same, which a change of the configuration may stop as well: only when `gateway` is cancelled too, the gateway
+    /// has stopped.
+    pub fn within(self, gateway: CancellationToken) -> Self {
+        Self { gateway: Some(gateway), ..self }
     }
 
     /// Records until told to stop; then what is begun is finished and the gap is opened.
@@ -106,7 +114,8 @@ impl Recorder {
                     }
                 }
             }
-            self.stopped(GapCause::GatewayStopped).await;
+            let goes_on = self.gateway.as_ref().is_some_and(|gateway| !gateway.is_cancelled());
+            self.stopped(if goes_on { GapCause::Reconfigured } else { GapCause::GatewayStopped }).await;
         }
         .instrument(span)
         .await;

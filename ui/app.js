@@ -25,8 +25,9 @@ const CAUSES = {
   disk_full: "disque plein",
   write_failed: "erreur d’écriture sur le disque",
   corrupt: "enregistrement endommagé",
+  reconfigured: "caméra modifiée dans la configuration",
 };
-const GATEWAY_CAUSES = new Set(["gateway_stopped", "gateway_crashed", "clock_step", "disk_full", "write_failed", "corrupt"]);
+const GATEWAY_CAUSES = new Set(["gateway_stopped", "gateway_crashed", "clock_step", "disk_full", "write_failed", "corrupt", "reconfigured"]);
 const STATES = {
   removed: "retirée de la configuration",
   starting: "démarrage",

@@ -145,6 +145,15 @@ async fn an_alarm_is_one_row_while_it_lasts_and_what_happened_is_over_when_it_is
     }])
     .await;
     assert_eq!(index.open_alarms().await.unwrap().len(), 1, "its end was announced");
+    changes(vec![AlarmChange::Notified {
+        id: 3,
+        target: "removed".to_owned(),
+        notice: NoticeRow { at: at(97), is_end: false },
+    }])
+    .await;
+    assert_eq!(index.notices().await.unwrap().len(), 1);
+    changes(vec![AlarmChange::Targets(vec!["night-shift".to_owned()])]).await;
+    assert!(index.notices().await.unwrap().is_empty(), "a target that was removed is waited for");
     index.write(vec![Change::ForgetEventsBefore { before: at(100) }]).await.unwrap();
     assert_eq!(index.all_alarms(9).await.unwrap().len(), 1);
 }

@@ -22,7 +22,7 @@ pub fn of(fact: &Fact) -> Option<(&'static str, Effect, String)> {
     use Effect::{Begins, Ends, Happened};
     let store = |store: &Option<String>| store.clone().unwrap_or_default();
     let (kind, effect, subject) = match fact {
-        Fact::ConnectionLost { cause: GapCause::GatewayStopped } => return None,
+        Fact::ConnectionLost { cause: GapCause::GatewayStopped | GapCause::Reconfigured } => return None,
         Fact::ConnectionLost { .. } => (CAMERA_NOT_RECORDED, Begins, String::new()),
         Fact::Connected { .. } | Fact::CameraRemoved { .. } => (CAMERA_NOT_RECORDED, Ends, String::new()),
         Fact::StoreAway { store: name }

@@ -53,6 +53,10 @@ impl Fact {
 pub fn cause(cause: GapCause, language: Language) -> &'static str {
     let (english, french) = match cause {
         GapCause::GatewayStopped => ("the gateway was stopped", "la passerelle a été arrêtée"),
+        GapCause::Reconfigured => (
+            "the camera was changed in the configuration, or taken out of it",
+            "la caméra a été modifiée dans la configuration, ou en a été retirée",
+        ),
         GapCause::GatewayCrashed => {
             ("the gateway stopped without closing its files", "la passerelle s'est arrêtée sans fermer ses fichiers")
         }

@@ -179,6 +179,7 @@ impl Recorders {
             None => continuity(&shared.index, &key, now).await?,
         };
         let recorder = Recorder::new(shared, Box::new(source), self.status.slot(&key), key.clone(), continuity);
+        let recorder = recorder.within(self.stop.clone());
         let (stop, (ended, has_ended)) = (self.stop.child_token(), oneshot::channel());
         let jobs = self.thread_for(camera.transport)?;
         let job = Job { recorder, stop: stop.clone(), ended };

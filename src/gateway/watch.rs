@@ -28,6 +28,8 @@ use crate::units::TenantId;
 /// A store that is not known is looked at so often, and one that is.
 const LOOK_UNKNOWN: Duration = Duration::from_secs(5);
 const LOOK_KNOWN: Duration = Duration::from_secs(30);
+/// A directory costs nothing to look at.
+const LOOK_LOCAL: Duration = Duration::from_secs(5);
 /// What lasts is said again.
 const REPEAT: Duration = Duration::from_secs(300);
 /// A sound index is set against its stores so long after the start, and then so often.
@@ -114,7 +116,13 @@ impl StoreWatch {
                 }
                 Err(e) => self.report(store, &e, &mut trouble).await,
             }
-            tokio::time::sleep(if trouble.is_some() { LOOK_UNKNOWN } else { LOOK_KNOWN }).await;
+            let is_local = self.opened.store.is_local(store);
+            tokio::time::sleep(match trouble {
+                Some(_) => LOOK_UNKNOWN,
+                None if is_local => LOOK_LOCAL,
+                None => LOOK_KNOWN,
+            })
+            .await;
         }
     }
 

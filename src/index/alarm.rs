@@ -72,6 +72,8 @@ pub enum AlarmChange {
         /// When.
         at: WallTime,
     },
+    /// There are these targets and no others: what others were sent is forgotten.
+    Targets(Vec<String>),
     /// A target was sent this.
     Notified {
         /// Which alarm.
@@ -82,6 +84,9 @@ pub enum AlarmChange {
         notice: NoticeRow,
     },
 }
+
+/// Alarms that are over and are kept.
+const ENDED_KEPT: u32 = 10_000;
 
 const ALARMS: &str = "SELECT a.id, a.kind, a.entry, a.began, a.ended, a.acknowledged FROM alarm a";
 
@@ -108,15 +113,13 @@ impl Index {
 
     /// Alarms of all tenants and of the gateway: those that last first, newest first. For the operator alone.
     pub async fn all_alarms(&self, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
-        let sql = format!("{ALARMS} ORDER BY a.ended IS NOT NULL, a.id DESC LIMIT ?1");
-        self.readers.read(move |db| rows(db, &sql, [limit], alarm_row)).await
+        self.readers.read(move |db| lasting_first(db, "TRUE", "", limit)).await
     }
 
     /// A tenant's alarms and what of the gateway's a tenant may read: those that last first, newest first.
     pub async fn alarms(&self, tenant: &TenantId, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
-        let tenant = tenant.clone();
-        let sql = format!("{ALARMS} WHERE a.tenant IN (?1, '') ORDER BY a.ended IS NOT NULL, a.id DESC LIMIT ?2");
-        let found = self.readers.read(move |db| rows(db, &sql, params![tenant.to_string(), limit], alarm_row)).await?;
+        let tenant = tenant.to_string();
+        let found = self.readers.read(move |db| lasting_first(db, "a.tenant IN (?1, '')", &tenant, limit)).await?;
         Ok(found.into_iter().filter_map(AlarmRow::for_tenant).collect())
     }
 
@@ -134,6 +137,17 @@ impl AlarmRow {
         let event = Event { at, actor, scope, fact: fact.for_tenant()? };
         Some(Self { event, ..self })
     }
+}
+
+/// Alarms for which a condition on the tenant holds. Two walks, each of as many rows as it gives: the table has many rows.
+fn lasting_first(db: &Connection, of: &str, tenant: &str, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
+    let mut found: Vec<AlarmRow> = Vec::new();
+    for state in ["a.ended IS NULL", "a.ended IS NOT NULL"] {
+        let sql = format!("{ALARMS} WHERE {of} AND {state} AND ?1 IS NOT NULL ORDER BY a.id DESC LIMIT ?2");
+        let left = i64::from(limit) - found.len() as i64;
+        found.extend(rows(db, &sql, params![tenant, left], alarm_row)?);
+    }
+    Ok(found)
 }
 
 fn alarm_row(row: &Row<'_>) -> rusqlite::Result<AlarmRow> {
@@ -185,6 +199,10 @@ pub(super) fn apply(db: &Connection, change: &AlarmChange) -> Result<(), IndexEr
                 exec(db, "UPDATE alarm_notice SET is_end = 1 WHERE alarm = ?1", [id])?;
             }
         }
+        AlarmChange::Targets(targets) => {
+            let sql = "DELETE FROM alarm_notice WHERE target NOT IN (SELECT value FROM json_each(?1))";
+            exec(db, sql, [serde_json::Value::from(targets.clone()).to_string()])?;
+        }
         AlarmChange::Notified { id, target, notice } => {
             let sql = "INSERT OR REPLACE INTO alarm_notice (alarm, target, at, is_end) VALUES (?1, ?2, ?3, ?4)";
             exec(db, sql, params![id, target, notice.at.0, notice.is_end])?;
@@ -193,9 +211,12 @@ pub(super) fn apply(db: &Connection, change: &AlarmChange) -> Result<(), IndexEr
     Ok(())
 }
 
-/// Alarms that ended before this instant, with what was sent of them.
+/// Forgets alarms that ended before this instant, or before the last ten thousand: a camera that comes and goes makes many,
+/// and the events have them all.
 pub(super) fn forget(db: &Connection, before: WallTime) -> Result<(), IndexError> {
-    exec(db, "DELETE FROM alarm_notice WHERE alarm IN (SELECT id FROM alarm WHERE ended < ?1)", [before.0])?;
-    exec(db, "DELETE FROM alarm WHERE ended < ?1", [before.0])?;
+    let sql = "DELETE FROM alarm WHERE ended < ?1 OR (ended IS NOT NULL
+               AND id <= coalesce((SELECT id FROM alarm ORDER BY id DESC LIMIT 1 OFFSET ?2), 0))";
+    exec(db, sql, params![before.0, ENDED_KEPT])?;
+    exec(db, "DELETE FROM alarm_notice WHERE alarm NOT IN (SELECT id FROM alarm)", [])?;
     Ok(())
 }

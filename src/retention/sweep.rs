@@ -355,7 +355,7 @@ impl Sweeper {
             None => Fact::ClockBelieved,
         };
         let changed = doubted.is_some() != self.clock_doubted;
-        changed.then_some(Change::Event(Event::of_gateway(now, fact)))
+        changed.then_some(Change::Event(Event::of_gateway(wall, fact)))
     }
 
     /// Without an answer nothing is destroyed early; what expires goes on expiring.
