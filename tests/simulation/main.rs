@@ -45,7 +45,7 @@ const REGRESSIONS: &[u64] =
     &[9, 57, 533, 676, 712, 765, 831, 864, 896, 974, 1003, 1346, 1503, 2750, 2930, 10_146, 10_538, 11_916];
 
 /// Seeds of orders run when nobody asks for more.
-const ORDER_SEEDS: u64 = 24;
+const ORDER_SEEDS: u64 = 72;
 
 /// Seeds of orders that found a fault once.
 const ORDER_REGRESSIONS: &[u64] = &[];
@@ -124,7 +124,9 @@ fn everything_that_is_shown_can_be_read_in_whatever_order_things_happen() {
 
 #[test]
 fn a_seed_is_one_history() {
-    for (seed, plan) in (0..8).map(|seed| (seed, HistoryPlan::of(seed))) {
+    let plans = (0..8).map(HistoryPlan::of).chain((0..3).map(HistoryPlan::crowd));
+    for plan in plans {
+        let seed = plan.seed;
         let run = || {
             let Outcome { hash, calls, lines, .. } = History::new(plan.clone(), true).run();
             (hash, calls, lines)
