@@ -55,7 +55,7 @@ pub(crate) enum Command {
     Status(Status),
     /// Show what is wrong, acknowledge it, try a target of alarms
     Alarms(alarms::Alarms),
-    /// Have the running gateway take over its configuration: cameras, tenants, tokens, retention
+    /// Have the running gateway take over its configuration: cameras, tenants, tokens, retention, caps, alarms
     Reload(ConfigArg),
     /// Show Vigie at work: a simulated camera, a local store, a page to open
     Demo(Demo),

@@ -265,7 +265,7 @@ impl Gateway {
         self.reloads.recv().await
     }
 
-    /// Takes over another configuration: cameras, tenants, access tokens, retention. Cameras that stay as they were keep
+    /// Takes over another configuration: cameras, tenants, access tokens, retention, caps, alarms. Cameras that stay as they were keep
     /// their sessions.
     ///
     /// # Errors
@@ -280,6 +280,7 @@ impl Gateway {
         policies.replace(config);
         self.policy.send_replace(policy(config, store));
         self.alarms.send_replace(config.alarms.clone());
+        store.set_caps(&config.stores);
         self.service.set_access(access);
         let changes = self.recorders.apply(config).await?;
         self.config = config.clone();
@@ -461,6 +462,11 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
         all.retain(|(_, domain)| domain.is_some());
         all
     };
+    // Caps can be changed, the rest of a store cannot.
+    let stores = |config: &Config| {
+        let bare = config.stores.iter().map(|of| crate::config::StoreConfig { caps: Vec::new(), ..of.clone() });
+        format!("{:?}", bare.collect::<Vec<_>>())
+    };
     let keys =
         |config: &Config| camera_rows(config).into_iter().map(|row| row.key).collect::<std::collections::BTreeSet<_>>();
     let home = |tenant: &crate::config::Tenant, camera: &CameraConfig| {
@@ -477,7 +483,7 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
         (places(now) != places(then), "[data] dir or spool_dir"),
         (now.http_listen != then.http_listen, "[http] listen"),
         (now.check_played != then.check_played, "[http] check_played"),
-        (format!("{:?}", now.stores) != format!("{:?}", then.stores), "[store]"),
+        (stores(now) != stores(then), "[store], but for its caps,"),
         (format!("{:?}", now.recording) != format!("{:?}", then.recording), "[recording]"),
         (now.time_zone != then.time_zone, "time_zone"),
         (

@@ -306,6 +306,15 @@ impl Store {
         self.0.buckets[store.0].name()
     }
 
+    /// Takes over the timetables of the uplinks, by the names of their stores.
+    pub fn set_caps(&self, configured: &[StoreConfig]) {
+        for bucket in &self.0.buckets {
+            if let Some(config) = configured.iter().find(|config| config.name == bucket.name()) {
+                bucket.set_caps(config.caps.clone());
+            }
+        }
+    }
+
     /// Which of the packs that wait for it goes first.
     pub fn order(&self, store: StoreId) -> SendOrder {
         self.0.buckets[store.0].order()

@@ -18,7 +18,7 @@ use super::uplink::{SendOptions, Uplink};
 use super::upload::{self, Upload, read_range};
 use super::{Listed, PART_BYTES, PARTS_IN_FLIGHT, StoreError, s3};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{DEFAULT_STORE, SendOrder, SharedStore, StoreConfig, Verify};
+use crate::config::{Cap, DEFAULT_STORE, SendOrder, SharedStore, StoreConfig, Verify};
 use crate::keys::names::Names;
 use crate::platform::Folders;
 use crate::units::{CameraId, CameraKey, Fingerprint, PackId, StoreUid, TenantId, WallTime};
@@ -89,6 +89,11 @@ impl Bucket {
         (self.order, self.verify, self.opaque) = (config.order, config.verify, config.encrypt);
         self.shared = config.shared;
         self
+    }
+
+    /// Another timetable of the uplink.
+    pub(super) fn set_caps(&self, caps: Vec<Cap>) {
+        self.uplink.set_caps(caps);
     }
 
     pub(super) fn with_names(mut self, names: Option<Names>) -> Self {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use parking_lot::RwLock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,7 @@ pub struct SendOptions<'a> {
 /// One store's uplink; shared by all who send to it.
 #[derive(Debug)]
 pub struct Uplink {
-    caps: Vec<Cap>,
+    caps: RwLock<Vec<Cap>>,
     zone: TimeZone,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -57,16 +58,23 @@ struct State {
 impl Uplink {
     /// A cap by this timetable, in local time; none without one.
     pub fn new(caps: Vec<Cap>, zone: TimeZone, clock: Arc<dyn Clock>) -> Self {
-        Self { caps, zone, clock, state: Mutex::default(), changed: Notify::new() }
+        Self { caps: RwLock::new(caps), zone, clock, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Another timetable, from now on: who waits by the old one looks again.
+    pub(super) fn set_caps(&self, caps: Vec<Cap>) {
+        *self.caps.write() = caps;
+        self.changed.notify_waiters();
     }
 
     /// Bits a second at this time; `None` without a cap.
     fn bits_per_s(&self) -> Option<u64> {
-        if self.caps.is_empty() {
+        let caps = self.caps.read();
+        if caps.is_empty() {
             return None;
         }
         let local = self.zone.to_datetime(self.clock.wall().to_timestamp());
-        self.caps.iter().find(|cap| cap.covers(local)).map(|cap| cap.bits_per_s)
+        caps.iter().find(|cap| cap.covers(local)).map(|cap| cap.bits_per_s)
     }
 
     /// Returns when so many bytes may be sent, or when they need not be.
@@ -76,7 +84,7 @@ impl Uplink {
 
     /// Returns when so many bytes may be sent. Dropped before, nothing is paid.
     pub async fn pay(&self, bytes: u64, lane: Lane) {
-        if self.caps.is_empty() {
+        if self.caps.read().is_empty() {
             return;
         }
         let _waiting = (lane == Lane::Requested).then(|| Waiting::in_front(self));
@@ -84,7 +92,10 @@ impl Uplink {
             let changed = self.changed.notified();
             match self.take(bytes, lane) {
                 Turn::Now => return,
-                Turn::After(wait) => tokio::time::sleep(wait).await,
+                Turn::After(wait) => tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = changed => {}
+                },
                 // What is asked for may take a while: the backlog looks again when it has been sent.
                 Turn::Behind => changed.await,
             }
@@ -190,6 +201,17 @@ mod tests {
         let (uplink, _) = uplink("2026-07-05T02:50:00Z");
         let waited = seconds(uplink.pay(MIB, Lane::Requested)).await;
         assert!((600..=620).contains(&waited), "{waited} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_timetable_holds_for_who_waits_already() {
+        let (uplink, _) = uplink("2026-07-05T02:50:00Z");
+        let waits = seconds(uplink.pay(MIB, Lane::Backlog));
+        let changes = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            uplink.set_caps(Vec::new());
+        };
+        assert_eq!(tokio::join!(waits, changes).0, 3);
     }
 
     #[tokio::test(start_paused = true)]

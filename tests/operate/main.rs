@@ -164,6 +164,17 @@ async fn a_running_gateway_is_shown_and_takes_over_another_configuration() {
     gateway.signal("-HUP").await;
     site.records(2).await;
 
+    // Caps of a store belong to what can be taken over; its address does not.
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    let capped = text.replace("[http]", "[[store.cap]]\nmbit_s = 4\n[http]");
+    std::fs::write(site.config(), &capped).unwrap();
+    let (answers, text) = site.vigie("reload", &[]).await;
+    assert!(answers && text.contains("restarted: 0, untouched: 2"), "{text}");
+    std::fs::write(site.config(), capped.replace("/store\"", "/elsewhere\"")).unwrap();
+    let (answers, text) = site.vigie("reload", &[]).await;
+    assert!(!answers && text.contains("[store]") && text.contains("restart it; nothing was changed"), "{text}");
+    gateway.logs("[store], but for its caps").await;
+
     // What is wrong changes nothing, over HTTP and by signal, and the line is named.
     site.configure(&["hall"], "pack_seconds_max = \"long\"");
     let (answers, text) = site.vigie("reload", &[]).await;
