@@ -24,7 +24,7 @@ use crate::record::{Continuity, Recorder, RecordingContext};
 use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use crate::status::StatusBoard;
 use crate::store::Store;
-use crate::units::{CameraKey, TimeRange, WallTime};
+use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Recorders on their way to a thread; whoever starts more waits.
 const JOBS_MAX: usize = 64;
@@ -304,6 +304,9 @@ fn rtsp_config(certificates: &Path, key: &CameraKey, camera: &CameraConfig) -> R
     }
 }
 
+/// The last picture before a stop covers its whole time: so much of that may lie ahead of a start that follows at once.
+const LAST_PICTURE_MAX: Ticks90k = Ticks90k(TICKS_PER_SECOND / 2);
+
 /// Where a camera's footage ended, and why. A gateway that was stopped has left an open gap; footage without one means
 /// that it was killed.
 pub async fn continuity(index: &Index, key: &CameraKey, now: WallTime) -> Result<Continuity, IndexError> {
@@ -322,7 +325,8 @@ async fn continuity_after(
     let misdated = !index.misdated(key).await?.is_empty();
     // By the right times, which are not of the future. What other gateways recorded is not known to them.
     let stamped_end = last_end;
-    let last_end = if misdated { index.filmed_until(key).await? } else { last_end }.map(|end| end.min(now));
+    let last_end = if misdated { index.filmed_until(key).await? } else { last_end };
+    let last_end = last_end.map(|end| if end.since(now) > LAST_PICTURE_MAX { now } else { end });
     let mut open = None;
     if let Some(range) = around.filter(|_| !misdated).or(everything) {
         let gaps = index.gaps(key, range).await?;
