@@ -9,10 +9,12 @@
 //! read, and nothing else. What was sent is in the index, so that a start repeats nothing.
 //! Absent on purpose: SNMP, and whatever else an Alertmanager does (`config/alertmanager-rules.yml`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,7 +26,7 @@ use self::deliver::Delivery;
 use self::notice::{Notice, due};
 use crate::clock::Clock;
 use crate::config::AlarmTarget;
-use crate::event::alarm::{Effect, of, scope_of};
+use crate::event::alarm::{Effect, Rule, of, scope_of};
 use crate::event::{Event, Fact};
 use crate::index::alarm::{AlarmChange, NoticeRow};
 use crate::index::identity::Kind;
@@ -63,7 +65,6 @@ pub struct Alarms {
     targets: watch::Receiver<Vec<AlarmTarget>>,
     disk: Option<Sources>,
     disk_looked: Option<Instant>,
-    disk_hours: bool,
     followed: Option<i64>,
     ways: HashMap<AlarmTargetId, Way>,
     sending: JoinSet<Sent>,
@@ -98,7 +99,7 @@ impl Alarms {
     ) -> Self {
         let (disk, disk_looked, followed) = (None, None, None);
         let (ways, sending) = (HashMap::new(), JoinSet::new());
-        Self { index, clock, time_zone, targets, disk, disk_looked, disk_hours: false, followed, ways, sending }
+        Self { index, clock, time_zone, targets, disk, disk_looked, followed, ways, sending }
     }
 
     /// The same, which also watches the hours that are left on the disk.
@@ -129,14 +130,33 @@ impl Alarms {
     async fn set_targets(&mut self) -> Result<(), IndexError> {
         let targets = self.targets.borrow_and_update().clone();
         self.ways.retain(|id, _| targets.iter().any(|target| target.id == *id));
-        let names = targets.iter().map(|target| target.id.to_string()).collect();
+        let names: Vec<String> = targets.iter().map(|target| target.id.to_string()).collect();
+        let not_reached = self.not_reached().await?;
         for target in targets {
-            let fresh = || Way { delivery: Arc::default(), busy: false, gathers: None, failures: 0, retry: None };
+            // It was not reached when the gateway stopped: that it is again has to be said.
+            let failures = u32::from(not_reached.contains(target.id.as_str()));
+            let fresh = || Way { delivery: Arc::default(), busy: false, gathers: None, failures, retry: None };
             let way = self.ways.entry(target.id.clone()).or_insert_with(fresh);
             way.delivery = Arc::new(Delivery::new(target, self.time_zone.clone()));
             way.retry = None;
         }
-        self.index.write(vec![Change::Alarm(AlarmChange::Targets(names))]).await
+        let at = self.clock.wall();
+        let removed = not_reached.into_iter().filter(|target| !names.contains(target));
+        let mut changes: Vec<Change> =
+            removed.map(|target| Change::Event(Event::of_gateway(at, Fact::AlarmDelivered { target }))).collect();
+        changes.push(Change::Alarm(AlarmChange::Targets(names)));
+        self.index.write(changes).await
+    }
+
+    /// Targets that an alarm says are not reached.
+    async fn not_reached(&self) -> Result<HashSet<String>, IndexError> {
+        let open = self.index.open_alarms().await?.into_iter().filter(|alarm| alarm.ended.is_none());
+        Ok(open
+            .filter_map(|alarm| match alarm.event.fact {
+                Fact::AlarmNotDelivered { target } => Some(target),
+                _ => None,
+            })
+            .collect())
     }
 
     async fn turn(&mut self) -> Result<(), IndexError> {
@@ -153,14 +173,17 @@ impl Alarms {
             if way.busy || way.retry.is_some_and(|retry| retry > now) {
                 continue;
             }
-            let due = due(target, &alarms, &notices, wall, at);
+            let mut due = due(target, &alarms, &notices, wall, at);
+            // The rest goes with the next message.
+            due.truncate(deliver::ALARMS_MAX);
             if due.is_empty() {
                 way.gathers = None;
             } else if now.saturating_duration_since(*way.gathers.get_or_insert(now)) >= GATHER {
                 (way.busy, way.gathers) = (true, None);
                 let (delivery, target) = (way.delivery.clone(), id.clone());
                 self.sending.spawn(async move {
-                    let outcome = delivery.send(&due, wall).await;
+                    let attempt = AssertUnwindSafe(delivery.send(&due, wall)).catch_unwind();
+                    let outcome = attempt.await.unwrap_or_else(|_| Err("the attempt panicked".to_owned()));
                     Sent { target, notices: due, outcome }
                 });
             }
@@ -177,7 +200,8 @@ impl Alarms {
         loop {
             let events = self.index.events_after(followed, EVENTS_AT_ONCE).await?;
             let Some(last) = events.last().map(|row| row.id) else { break };
-            let mut changes: Vec<Change> = events.into_iter().filter_map(|row| change_of(row.event)).collect();
+            let mut changes: Vec<Change> =
+                events.into_iter().flat_map(|row| changes_of(row.event)).map(Change::Alarm).collect();
             let id = Some(last.to_be_bytes().to_vec());
             changes.push(Change::Identify { kind: Kind::AlarmsFollowed, name: String::new(), id });
             self.index.write(changes).await?;
@@ -201,19 +225,12 @@ impl Alarms {
         if self.disk_looked.is_some_and(|last| now.saturating_duration_since(last) < DISK_EVERY) {
             return Ok(());
         }
-        let first = self.disk_looked.replace(now).is_none();
+        self.disk_looked = Some(now);
         let snapshot = disk.snapshot().await?;
-        let hours = snapshot.free_hours().filter(|hours| *hours < DISK_HOURS_MIN);
-        let hours = hours.filter(|_| snapshot.oldest_waiting_s() > WAITING_S_MAX);
-        if first {
-            self.disk_hours = self.index.open_alarms().await?.iter().any(|alarm| alarm.kind == "disk_hours_left");
-        }
-        let fact = match (hours, self.disk_hours) {
-            (Some(hours), false) => Fact::DiskHoursLeft { hours: hours as u64 },
-            (None, true) => Fact::DiskHoursLeftEnded,
-            _ => return Ok(()),
-        };
-        self.disk_hours = hours.is_some();
+        let waits = snapshot.oldest_waiting_s() > WAITING_S_MAX;
+        let open = self.index.open_alarms().await?;
+        let lasts = open.iter().any(|alarm| alarm.ended.is_none() && alarm.kind == "disk_hours_left");
+        let Some(fact) = disk_news(waits, snapshot.free_hours(), lasts) else { return Ok(()) };
         self.index.write(vec![Change::Event(Event::of_gateway(self.clock.wall(), fact))]).await
     }
 
@@ -254,12 +271,28 @@ impl Alarms {
     }
 }
 
-fn change_of(event: Event) -> Option<Change> {
-    let (kind, effect, subject) = of(&event.fact)?;
+/// Whether a disk that fills while its store is away begins or ends to be an alarm. While no camera has a bit rate, as just
+/// after a start, nobody knows the hours.
+fn disk_news(waits: bool, hours: Option<f64>, lasts: bool) -> Option<Fact> {
+    match (waits, hours, lasts) {
+        (true, Some(hours), false) if hours < DISK_HOURS_MIN => Some(Fact::DiskHoursLeft { hours: hours as u64 }),
+        (false, _, true) => Some(Fact::DiskHoursLeftEnded),
+        (true, Some(hours), true) if hours >= DISK_HOURS_MIN => Some(Fact::DiskHoursLeftEnded),
+        _ => None,
+    }
+}
+
+/// What an event changes.
+pub(crate) fn changes_of(event: Event) -> Vec<AlarmChange> {
+    let Some(Rule { kinds, effect, subject }) = of(&event.fact) else { return Vec::new() };
     let (scope, at) = (scope_of(&event.fact, event.scope), event.at);
     let event = Event { scope: scope.clone(), ..event };
-    Some(Change::Alarm(match effect {
-        Effect::Begins | Effect::Happened => AlarmChange::Raise { kind, subject, event },
-        Effect::Ends => AlarmChange::End { kind, subject, scope, at },
-    }))
+    let change = |kind| match effect {
+        Effect::Begins | Effect::Happened => {
+            let (subject, event) = (subject.clone(), event.clone());
+            AlarmChange::Raise { kind, subject, lasts: effect == Effect::Begins, event }
+        }
+        Effect::Ends => AlarmChange::End { kind, subject: subject.clone(), scope: scope.clone(), at },
+    };
+    kinds.into_iter().map(change).collect()
 }

@@ -167,6 +167,8 @@ pub type StoreName = Option<String>;
 pub enum Fact {
     /// A camera's session plays.
     Connected { codecs: String, width: u16, height: u16 },
+    /// Footage is written, where there was none before.
+    Recording,
     /// A camera's session ended, or could not be opened.
     ConnectionLost { cause: GapCause },
     /// The camera sends other parameters.
@@ -371,6 +373,7 @@ impl Fact {
         use Severity::{Critical, Info, Warning};
         match self {
             Self::Connected { .. } => ("connected", Info, Everyone),
+            Self::Recording => ("recording", Info, Everyone),
             Self::ConnectionLost { cause: GapCause::GatewayStopped | GapCause::Reconfigured } => {
                 ("connection_lost", Info, Everyone)
             }

@@ -166,6 +166,9 @@ pub fn open_metrics(snapshot: &Snapshot, http: &HttpCounts) -> String {
         ("condemned_packs", "Packs that are condemned and not deleted yet", figures.condemned_packs as f64),
         ("over_age_packs", "Packs past their maximum that are still there", figures.over_age_packs as f64),
         ("holds_in_force", "Legal holds in force", figures.holds_in_force as f64),
+        ("alarms", "Alarms that last", figures.alarms.active as f64),
+        ("alarms_critical", "Critical alarms that last", figures.alarms.critical as f64),
+        ("alarm_targets_not_reached", "Targets of alarms that are not reached", figures.alarms.not_delivered as f64),
         ("disk_reserve_bytes", "Bytes of the disk that are kept free", snapshot.reserve_bytes as f64),
     ];
     for (name, help, value) in gauges {

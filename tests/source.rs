@@ -14,6 +14,9 @@ use vigie::media::{GapCause, VideoCodec};
 use vigie::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use vigie::source::{Item, Source};
 
+#[path = "support/certificate.rs"]
+mod certificate;
+
 const PICTURES: usize = 50;
 
 /// A server with one file of each coding, killed when dropped.
@@ -33,7 +36,7 @@ impl Server {
         let files = tempfile::tempdir().expect("a directory");
         if tls {
             for name in ["tls", "other"] {
-                certificate(&files.path().join(name).with_extension("pem")).await;
+                certificate::make(&files.path().join(name).with_extension("pem"), "IP:127.0.0.1");
             }
         }
         for (coder, muxer, name) in [("libx264", "h264", "h264"), ("libx265", "hevc", "h265")] {
@@ -82,21 +85,6 @@ impl Server {
         config.tls = tls;
         RtspSource::new(config, Arc::new(SystemClock::default()), SessionGroup::default())
     }
-}
-
-/// A certificate that a camera made itself, and its key.
-async fn certificate(pem: &Path) {
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"])
-        .args(["-subj", "/CN=camera", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
-        .arg(pem)
-        .stderr(Stdio::null())
-        .output()
-        .await
-        .expect("openssl (see .ci/setup)");
-    assert!(made.status.success(), "{made:?}");
-    let key = std::fs::read(pem).expect("a key");
-    std::fs::write(pem, [made.stdout, key].concat()).expect("written");
 }
 
 /// Two seconds of moving pictures: `film.mp4` to be served, and as a byte stream, `film`, to compare with.

@@ -24,8 +24,10 @@ use crate::units::WallTime;
 
 /// For a whole attempt.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(30);
-/// Alarms in one message; the rest is counted.
-const ALARMS_MAX: usize = 50;
+/// Alarms in one message.
+pub(super) const ALARMS_MAX: usize = 1_000;
+/// Alarms in words in one e-mail; the rest is counted.
+const WORDED_MAX: usize = 50;
 
 /// Sends to one target.
 #[derive(Debug, Default)]
@@ -76,14 +78,13 @@ fn id_of(target: &AlarmTarget, notices: &[Notice]) -> String {
 
 /// The JSON of a webhook.
 fn body(target: &AlarmTarget, notices: &[Notice], at: WallTime) -> Value {
-    let alarms: Vec<Value> = notices.iter().take(ALARMS_MAX).map(|notice| entry(notice, target.language)).collect();
+    let alarms: Vec<Value> = notices.iter().map(|notice| entry(notice, target.language)).collect();
     json!({
         "version": 1,
         "id": id_of(target, notices),
         "at": at.to_string(),
         "target": target.id.as_str(),
         "alarms": alarms,
-        "more": notices.len().saturating_sub(ALARMS_MAX),
     })
 }
 
@@ -93,7 +94,7 @@ fn entry(notice: &Notice, language: Language) -> Value {
         "id": alarm.id,
         "news": notice.news.as_str(),
         "kind": alarm.kind,
-        "severity": alarm.event.fact.severity().as_str(),
+        "severity": alarm.severity.as_str(),
         "began": alarm.began.to_string(),
         "text": alarm.event.fact.words(language),
     });
@@ -110,11 +111,12 @@ fn entry(notice: &Notice, language: Language) -> Value {
 }
 
 async fn post(
-    url: &Url,
+    url: &SecretString,
     token: Option<&SecretString>,
     ca_file: Option<&std::path::Path>,
     body: &Value,
 ) -> Result<(), String> {
+    let url = Url::parse(url.expose_secret()).map_err(|e| format!("webhook: {e}"))?;
     let mut client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("vigie/", env!("CARGO_PKG_VERSION")))
@@ -159,7 +161,7 @@ async fn read(file: Option<&std::path::Path>) -> Result<Option<Vec<u8>>, String>
 }
 
 /// Subject and text of an e-mail.
-fn words(target: &AlarmTarget, zone: &TimeZone, notices: &[Notice], at: WallTime) -> (String, String) {
+pub(super) fn words(target: &AlarmTarget, zone: &TimeZone, notices: &[Notice], at: WallTime) -> (String, String) {
     let french = target.language == Language::French;
     let say = |fr: &'static str, en: &'static str| if french { fr } else { en };
     let time = |at: WallTime| zone.to_datetime(at.to_timestamp()).strftime("%Y-%m-%d %H:%M:%S").to_string();
@@ -175,10 +177,10 @@ fn words(target: &AlarmTarget, zone: &TimeZone, notices: &[Notice], at: WallTime
             continue;
         }
         let _ = writeln!(text, "{} ({})\n", heading(news), of_these.len());
-        for notice in of_these.iter().take(ALARMS_MAX) {
+        for notice in of_these.iter().take(WORDED_MAX) {
             let alarm = &notice.alarm;
             let place = place(&alarm.event.scope).map_or_else(String::new, |place| format!("{place}: "));
-            let severity = alarm.event.fact.severity().as_str();
+            let severity = alarm.severity.as_str();
             let began = time(alarm.began);
             let _ = writeln!(text, "- [{severity}] {place}{}", alarm.event.fact.words(target.language));
             let _ = writeln!(text, "  n° {}, {} {began}", alarm.id, say("depuis", "since"));
@@ -186,8 +188,8 @@ fn words(target: &AlarmTarget, zone: &TimeZone, notices: &[Notice], at: WallTime
                 let _ = writeln!(text, "  {} {}", say("jusqu'à", "until"), time(ended));
             }
         }
-        if of_these.len() > ALARMS_MAX {
-            let _ = writeln!(text, "  {} {}", say("et d'autres :", "and more:"), of_these.len() - ALARMS_MAX);
+        if of_these.len() > WORDED_MAX {
+            let _ = writeln!(text, "  {} {}", say("et d'autres :", "and more:"), of_these.len() - WORDED_MAX);
         }
         text.push('\n');
     }
@@ -199,7 +201,7 @@ fn words(target: &AlarmTarget, zone: &TimeZone, notices: &[Notice], at: WallTime
 fn subject(target: &AlarmTarget, notices: &[Notice]) -> String {
     let Some(first) = notices.first() else { return "Vigie".to_owned() };
     let place = place(&first.alarm.event.scope).map_or_else(String::new, |place| format!(" {place}"));
-    let severity = first.alarm.event.fact.severity().as_str();
+    let severity = first.alarm.severity.as_str();
     let what = match (first.news, target.language) {
         (News::Ended, Language::French) => "terminée",
         (News::Ended, Language::English) => "ended",

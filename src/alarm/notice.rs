@@ -6,11 +6,11 @@ use jiff::civil::Time;
 
 use crate::config::AlarmTarget;
 use crate::event::alarm::CAMERA_NOT_RECORDED;
-use crate::event::{Fact, Scope, Severity};
+use crate::event::{Actor, Fact, Scope, Severity};
 use crate::index::alarm::{AlarmRow, NoticeRow};
 use crate::units::{Ticks90k, WallTime};
 
-/// What a target is told of an alarm.
+/// What a message says of an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     /// It has begun.
@@ -32,14 +32,14 @@ impl News {
     }
 }
 
-/// An alarm and what a target is told of it.
+/// An alarm, and what the next message to a target says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// The alarm, as the target may read it.
     pub alarm: AlarmRow,
     /// What of it.
     pub news: News,
-    /// When the target was last told of it: what makes this notice another than the last one.
+    /// When the target was last sent something of it: what makes this notice another than the last one.
     pub last: Option<WallTime>,
 }
 
@@ -63,7 +63,7 @@ pub fn due(
         .iter()
         .filter_map(|alarm| {
             let alarm = visible(target, alarm)?;
-            let severity = alarm.event.fact.severity();
+            let severity = alarm.severity;
             if severity < target.min_severity || (quiet && severity < Severity::Critical) {
                 return None;
             }
@@ -72,7 +72,7 @@ pub fn due(
             Some(Notice { alarm, news, last: last.map(|notice| notice.at) })
         })
         .collect();
-    due.sort_by_key(|notice| (notice.is_end(), std::cmp::Reverse(notice.alarm.event.fact.severity()), notice.alarm.id));
+    due.sort_by_key(|notice| (notice.is_end(), std::cmp::Reverse(notice.alarm.severity), notice.alarm.id));
     due
 }
 
@@ -90,16 +90,19 @@ fn visible(target: &AlarmTarget, alarm: &AlarmRow) -> Option<AlarmRow> {
 }
 
 fn news(target: &AlarmTarget, alarm: &AlarmRow, last: Option<&NoticeRow>, now: WallTime) -> Option<News> {
-    let passed = |since: WallTime, time| now.since(since) >= Ticks90k::from_duration(time);
+    // A clock that was ahead has been set back: how long ago that was is not known.
+    let passed = |since: WallTime, time| since > now || now.since(since) >= Ticks90k::from_duration(time);
+    // A tenant cannot silence the operator.
+    let is_seen = alarm.acknowledged.is_some_and(|(_, by)| by == Actor::Operator || target.tenant.is_some());
     match last {
-        // Nobody is told of the end of what nobody was told of.
-        None if alarm.ended.is_some() || alarm.acknowledged.is_some() => None,
+        // The end of what was not announced is not announced either.
+        None if alarm.ended.is_some() || is_seen => None,
         None => {
             let waits = alarm.kind == CAMERA_NOT_RECORDED && !passed(alarm.began, target.wait);
             (!waits).then_some(News::Began)
         }
         Some(last) if alarm.ended.is_some() => (!last.is_end).then_some(News::Ended),
-        Some(last) => (alarm.acknowledged.is_none() && passed(last.at, target.repeat)).then_some(News::Lasts),
+        Some(last) => (!is_seen && passed(last.at, target.repeat)).then_some(News::Lasts),
     }
 }
 

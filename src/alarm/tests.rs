@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use jiff::civil::time;
 
+use super::disk_news;
 use super::notice::{News, due};
 use crate::config::{AlarmTarget, AlarmWay};
 use crate::event::words::Language;
-use crate::event::{Event, Fact, Scope, Severity};
+use crate::event::{Actor, Event, Fact, Scope, Severity};
 use crate::index::alarm::{AlarmChange, AlarmRow, NoticeRow};
 use crate::index::{Change, Index};
 use crate::media::GapCause;
@@ -31,20 +32,20 @@ fn target() -> AlarmTarget {
         quiet: None,
         wait: Duration::from_secs(60),
         repeat: Duration::from_secs(3_600),
-        way: AlarmWay::Webhook { url: "http://127.0.0.1:1/".parse().unwrap(), token: None, ca_file: None },
+        way: AlarmWay::Webhook { url: "http://127.0.0.1:1/".to_owned().into(), token: None, ca_file: None },
     }
 }
 
 fn alarm(id: i64, event: Event) -> AlarmRow {
-    let kind = crate::event::alarm::of(&event.fact).unwrap().0.to_owned();
-    AlarmRow { id, kind, began: event.at, event, ended: None, acknowledged: None }
+    let kind = crate::event::alarm::of(&event.fact).unwrap().kinds[0].to_owned();
+    AlarmRow { id, kind, began: event.at, severity: event.fact.severity(), event, ended: None, acknowledged: None }
 }
 
 fn lost(name: &str) -> AlarmRow {
     alarm(1, Event::of_camera(at(0), &camera(name), Fact::ConnectionLost { cause: GapCause::Silent }))
 }
 
-fn told(second: i64, is_end: bool) -> HashMap<(i64, String), NoticeRow> {
+fn sent(second: i64, is_end: bool) -> HashMap<(i64, String), NoticeRow> {
     HashMap::from([((1, "night-shift".to_owned()), NoticeRow { at: at(second), is_end })])
 }
 
@@ -65,14 +66,18 @@ fn an_alarm_is_announced_once_repeated_until_acknowledged_and_its_end_said_once(
     let (target, mut alarm, nothing) = (target(), lost("t/c"), HashMap::new());
     check(&target, &alarm, &nothing, 59, None);
     check(&target, &alarm, &nothing, 60, Some(News::Began));
-    check(&target, &alarm, &told(60, false), 3_659, None);
-    check(&target, &alarm, &told(60, false), 3_660, Some(News::Lasts));
-    alarm.acknowledged = Some(at(100));
-    check(&target, &alarm, &told(60, false), 90_000, None);
+    check(&target, &alarm, &sent(60, false), 3_659, None);
+    check(&target, &alarm, &sent(60, false), 3_660, Some(News::Lasts));
+    alarm.acknowledged = Some((at(100), Actor::Tenant));
+    check(&target, &alarm, &sent(60, false), 90_000, Some(News::Lasts));
+    let own = AlarmTarget { tenant: Some("t".parse().unwrap()), ..target.clone() };
+    check(&own, &alarm, &sent(60, false), 90_000, None);
+    alarm.acknowledged = Some((at(100), Actor::Operator));
+    check(&target, &alarm, &sent(60, false), 90_000, None);
     check(&target, &alarm, &nothing, 90_000, None);
     alarm.ended = Some(at(200));
-    check(&target, &alarm, &told(60, false), 201, Some(News::Ended));
-    check(&target, &alarm, &told(201, true), 90_000, None);
+    check(&target, &alarm, &sent(60, false), 201, Some(News::Ended));
+    check(&target, &alarm, &sent(201, true), 90_000, None);
     check(&target, &alarm, &nothing, 201, None);
 }
 
@@ -82,12 +87,12 @@ fn in_quiet_times_only_what_is_critical_is_sent_and_the_rest_when_they_end() {
     let warning = lost("t/c");
     let critical = alarm(2, Event::of_gateway(at(0), Fact::OverAge { packs: 3, oldest: at(0) }));
     let alarms = [warning, critical];
-    let sent = |hour, minute| {
+    let sent_at = |hour, minute| {
         let due = due(&night, &alarms, &HashMap::new(), at(600), time(hour, minute, 0, 0));
         due.iter().map(|notice| notice.alarm.id).collect::<Vec<_>>()
     };
-    assert_eq!([sent(21, 59), sent(6, 30)], [[2, 1], [2, 1]], "the most severe first");
-    assert_eq!([sent(22, 0), sent(0, 0), sent(6, 29)], [[2], [2], [2]]);
+    assert_eq!([sent_at(21, 59), sent_at(6, 30)], [[2, 1], [2, 1]], "the most severe first");
+    assert_eq!([sent_at(22, 0), sent_at(0, 0), sent_at(6, 29)], [[2], [2], [2]]);
 }
 
 #[test]
@@ -111,11 +116,7 @@ async fn an_alarm_is_one_row_while_it_lasts_and_what_happened_is_over_when_it_is
     let changes = async |changes: Vec<AlarmChange>| {
         index.write(changes.into_iter().map(Change::Alarm).collect()).await.unwrap();
     };
-    let raise = |second, fact| {
-        let event = event(second, fact);
-        let (kind, _, subject) = crate::event::alarm::of(&event.fact).unwrap();
-        AlarmChange::Raise { kind, subject, event }
-    };
+    let raise = |second, fact| super::changes_of(event(second, fact)).remove(0);
     let silent = |second| raise(second, Fact::ConnectionLost { cause: GapCause::Silent });
     changes(vec![silent(0), silent(9), raise(9, Fact::RetentionConflict)]).await;
     let open = index.open_alarms().await.unwrap();
@@ -125,10 +126,13 @@ async fn an_alarm_is_one_row_while_it_lasts_and_what_happened_is_over_when_it_is
         let notice = NoticeRow { at: at(70), is_end: false };
         AlarmChange::Notified { id, target: "night-shift".to_owned(), notice }
     };
-    let acknowledge = |id| AlarmChange::Acknowledge { id, at: at(80) };
+    let acknowledge = |id| AlarmChange::Acknowledge { id, by: Actor::Operator, at: at(80) };
     changes(vec![notified(1), notified(2), acknowledge(1), acknowledge(2)]).await;
     let open = index.open_alarms().await.unwrap();
-    assert_eq!(open.iter().map(|alarm| (alarm.id, alarm.acknowledged)).collect::<Vec<_>>(), [(1, Some(at(80)))]);
+    assert_eq!(
+        open.iter().map(|alarm| (alarm.id, alarm.acknowledged)).collect::<Vec<_>>(),
+        [(1, Some((at(80), Actor::Operator)))]
+    );
 
     let scope = Scope::Camera(camera("t/c"));
     let end = AlarmChange::End { kind: "camera_not_recorded", subject: String::new(), scope, at: at(90) };
@@ -156,4 +160,128 @@ async fn an_alarm_is_one_row_while_it_lasts_and_what_happened_is_over_when_it_is
     assert!(index.notices().await.unwrap().is_empty(), "a target that was removed is waited for");
     index.write(vec![Change::ForgetEventsBefore { before: at(100) }]).await.unwrap();
     assert_eq!(index.all_alarms(9).await.unwrap().len(), 1);
+}
+
+#[test]
+fn a_clock_that_was_ahead_holds_nothing_back() {
+    let target = target();
+    check(&target, &lost("t/c"), &HashMap::new(), -3_600, Some(News::Began));
+    check(&target, &lost("t/c"), &sent(60, false), -3_600, Some(News::Lasts));
+}
+
+#[test]
+fn hours_of_the_disk_that_nobody_knows_change_nothing() {
+    let begins = Some(Fact::DiskHoursLeft { hours: 5 });
+    assert_eq!(disk_news(true, Some(5.9), false), begins);
+    for (waits, hours, lasts) in [(true, None, true), (true, None, false), (false, Some(5.0), false)] {
+        assert_eq!(disk_news(waits, hours, lasts), None, "{waits} {hours:?} {lasts}");
+    }
+    assert_eq!(disk_news(true, Some(5.0), true), None, "it lasts");
+    assert_eq!(disk_news(true, Some(30.0), true), Some(Fact::DiskHoursLeftEnded));
+    assert_eq!(disk_news(false, None, true), Some(Fact::DiskHoursLeftEnded));
+}
+
+/// An index with these alarms of a store, by their events.
+async fn of_store(facts: Vec<Fact>) -> (tempfile::TempDir, Index) {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
+    let changes = facts.into_iter().flat_map(|fact| super::changes_of(Event::of_gateway(at(0), fact)));
+    index.write(changes.map(Change::Alarm).collect()).await.unwrap();
+    (dir, index)
+}
+
+#[tokio::test]
+async fn an_alarm_that_gets_worse_is_a_new_one_to_its_targets_and_keeps_its_severity() {
+    let store = || Some("cloud".to_owned());
+    let (_dir, index) = of_store(vec![Fact::StoreAway { store: store() }]).await;
+    let notice = NoticeRow { at: at(1), is_end: false };
+    let sent = AlarmChange::Notified { id: 1, target: "night-shift".to_owned(), notice };
+    let seen = AlarmChange::Acknowledge { id: 1, by: Actor::Operator, at: at(2) };
+    index.write(vec![Change::Alarm(sent.clone()), Change::Alarm(seen)]).await.unwrap();
+    let raise = async |fact| {
+        let changes = super::changes_of(Event::of_gateway(at(3), fact));
+        index.write(changes.into_iter().map(Change::Alarm).collect()).await.unwrap();
+    };
+    raise(Fact::StoreAway { store: store() }).await;
+    assert_eq!(index.notices().await.unwrap().len(), 1, "it is as it was");
+    raise(Fact::StoreLies { store: store() }).await;
+    let open = index.open_alarms().await.unwrap();
+    assert_eq!((open.len(), open[0].acknowledged, open[0].severity), (1, None, Severity::Critical));
+    assert!(index.notices().await.unwrap().is_empty());
+    // Who is told of critical alarms alone is told of its end, though it was a warning by then.
+    index.write(vec![Change::Alarm(sent)]).await.unwrap();
+    raise(Fact::StoreAway { store: store() }).await;
+    raise(Fact::StoreKnown { store: store() }).await;
+    let critical = AlarmTarget { min_severity: Severity::Critical, ..target() };
+    let (open, notices) = (index.open_alarms().await.unwrap(), index.notices().await.unwrap());
+    let due = due(&critical, &open, &notices, at(9), time(14, 0, 0, 0));
+    assert_eq!(due.iter().map(|notice| notice.news).collect::<Vec<_>>(), [News::Ended]);
+}
+
+#[tokio::test]
+async fn the_worst_is_shown_first_however_many_are_newer_and_tenants_do_not_lose_room_to_the_operators() {
+    let (_dir, index) =
+        of_store(vec![Fact::IndexMissing, Fact::DiskFull { free_bytes: None, reserve_bytes: None }]).await;
+    let many = (0..150).flat_map(|n| {
+        let fact = Fact::AlarmNotDelivered { target: format!("target-{n}") };
+        super::changes_of(Event::of_gateway(at(n), fact))
+    });
+    index.write(many.map(Change::Alarm).collect()).await.unwrap();
+    let kinds = |rows: Vec<AlarmRow>| rows.into_iter().map(|row| row.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(index.all_alarms(2).await.unwrap()), ["disk_full", "index_missing"]);
+    assert_eq!(kinds(index.alarms(&"t".parse().unwrap(), 2).await.unwrap()), ["disk_full"]);
+    let counts = index.alarm_counts().await.unwrap();
+    assert_eq!((counts.active, counts.critical, counts.not_delivered), (152, 2, 150));
+}
+
+#[tokio::test]
+async fn an_index_that_was_lost_takes_alarms_over_and_raises_none_again() {
+    let (dir, index) = of_store(vec![Fact::StoreAway { store: None }]).await;
+    index.write(vec![Change::Event(Event::of_gateway(at(0), Fact::StoreAway { store: None }))]).await.unwrap();
+    let seen = AlarmChange::Acknowledge { id: 1, by: Actor::Operator, at: at(2) };
+    let followed = Change::Identify {
+        kind: crate::index::identity::Kind::AlarmsFollowed,
+        name: String::new(),
+        id: Some(1_i64.to_be_bytes().to_vec()),
+    };
+    index.write(vec![Change::Alarm(seen), followed]).await.unwrap();
+    index.close().await;
+    let (from, to) = (dir.path().join("index.sqlite"), dir.path().join("new.sqlite"));
+    let carried = crate::index::examine::begin_from(&to, &[from]).unwrap();
+    assert!(carried[0].1.as_ref().unwrap().cut_off.is_none(), "{carried:?}");
+    let index = Index::open(&to).await.unwrap();
+    let open = index.open_alarms().await.unwrap();
+    assert_eq!(open[0].acknowledged, Some((at(2), Actor::Operator)));
+    let (_sender, targets) = tokio::sync::watch::channel(Vec::new());
+    let clock: std::sync::Arc<dyn crate::clock::Clock> = std::sync::Arc::new(crate::clock::SystemClock::default());
+    let mut alarms = super::Alarms::new(index.clone(), clock, jiff::tz::TimeZone::UTC, targets);
+    alarms.follow().await.unwrap();
+    assert_eq!(index.open_alarms().await.unwrap(), open, "the event of before raises nothing again");
+}
+
+#[test]
+fn a_message_is_made_of_whatever_a_name_holds_and_of_the_hour_of_that_day() {
+    let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
+    let mut alarm = lost("t/c");
+    alarm.kind = "kind\r\nBcc: x@example.org".to_owned();
+    let notice = super::notice::Notice { alarm, news: News::Began, last: None };
+    let (subject, text) = super::deliver::words(&target(), &zone, &[notice], at(0));
+    assert!(!subject.contains(['\r', '\n']), "{subject:?}");
+    assert!(text.contains("2026-03-01 13:00:00"), "{text}");
+}
+
+#[test]
+fn quiet_times_follow_the_clock_of_the_wall_over_a_change_of_it() {
+    let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
+    let night = AlarmTarget { quiet: Some((time(2, 0, 0, 0), time(3, 0, 0, 0))), wait: Duration::ZERO, ..target() };
+    // 25 October 2026: from 2 to 3 h twice.
+    let is_quiet = |instant: &str| {
+        let now: WallTime = instant.parse().unwrap();
+        let mut alarm = lost("t/c");
+        alarm.began = now;
+        let local = zone.to_datetime(now.to_timestamp()).time();
+        due(&night, &[alarm], &HashMap::new(), now, local).is_empty()
+    };
+    let hours = ["2026-10-24T23:59:59Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:00:00Z"];
+    assert_eq!(hours.map(is_quiet), [false, true, true, false]);
 }

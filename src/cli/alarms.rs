@@ -65,7 +65,15 @@ pub(super) async fn run(args: Alarms) -> Result<(), Failure> {
             let at = SystemClock::default().wall();
             let fact = Fact::AlarmDelivered { target: target.clone() };
             let event = Event::of_gateway(at, fact);
-            let alarm = AlarmRow { id: 0, kind: "trial".to_owned(), event, began: at, ended: None, acknowledged: None };
+            let alarm = AlarmRow {
+                id: 0,
+                kind: "trial".to_owned(),
+                severity: event.fact.severity(),
+                event,
+                began: at,
+                ended: None,
+                acknowledged: None,
+            };
             let notice = Notice { alarm, news: News::Began, last: Some(at) };
             let delivery = Delivery::new(known.clone(), config.time_zone.clone());
             delivery.send(&[notice], at).await.map_err(|why| Failure::Failed(format!("{target}: {why}")))?;

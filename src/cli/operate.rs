@@ -119,6 +119,10 @@ fn screen(status: &Value) -> String {
         number("over_age_packs"),
         number("holds_in_force")
     );
+    if number("alarms_active") > 0 {
+        let (active, critical) = (number("alarms_active"), number("alarms_critical"));
+        let _ = writeln!(text, "alarms    {active} active, {critical} critical: vigie alarms");
+    }
     text.push_str(&alarms(&status["alarms"]));
     let troubled = status["not_recorded"].as_array().cloned().unwrap_or_default();
     for camera in troubled.iter().take(NAMED_MAX) {
@@ -132,17 +136,12 @@ fn screen(status: &Value) -> String {
     text
 }
 
-/// What is wrong, the critical first; of cameras the lines below say it.
+/// What is wrong, in the order that the gateway gives; of cameras the lines below say it.
 fn alarms(alarms: &Value) -> String {
-    let mut all: Vec<&Value> = alarms.as_array().into_iter().flatten().collect();
-    if all.is_empty() {
-        return String::new();
-    }
-    let critical = all.iter().filter(|alarm| alarm["severity"] == "critical").count();
-    let mut text = format!("alarms    {} active, {critical} critical: vigie alarms\n", all.len());
-    all.retain(|alarm| alarm["kind"] != "camera_not_recorded");
-    all.sort_by_key(|alarm| alarm["severity"] != "critical");
-    for alarm in all.iter().take(ALARMS_MAX) {
+    let mut text = String::new();
+    let of_cameras = |alarm: &&Value| alarm["kind"] == "camera_not_recorded";
+    let others = alarms.as_array().into_iter().flatten().filter(|alarm| !of_cameras(alarm));
+    for alarm in others.take(ALARMS_MAX) {
         let word = |name: &str| alarm[name].as_str().unwrap_or_default();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {}: {}", word("severity"), word("text"));
@@ -166,12 +165,15 @@ mod tests {
         let status = serde_json::json!({
             "now": "2026-03-01T12:00:00Z", "version": "1", "not_ready": ["no_camera_is_recorded"],
             "cameras": {"gap": 40, "recording": 0}, "not_recorded": troubled, "bit_rate": 8_000_000,
+            "alarms_active": 41, "alarms_critical": 1,
+            "alarms": [{"kind": "disk_full", "severity": "critical", "text": "the disk is full"}],
             "disk_free_bytes": 10u64 << 30, "disk_reserve_bytes": 1u64 << 30, "disk_free_hours": 2.5,
         });
         let text = screen(&status);
         assert!(text.lines().next().unwrap().contains("NOT READY: no_camera_is_recorded"), "{text}");
         assert!(text.contains("40 gap") && text.contains("10.0 GiB free") && text.contains("2.5 h left"), "{text}");
         assert!(text.contains("town/c0: gap silent, x") && text.contains("and 28 more"), "{text}");
+        assert!(text.contains("41 active, 1 critical") && text.contains("critical: the disk is full"), "{text}");
         assert!(text.lines().count() <= 24, "one screen: {text}");
     }
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use jiff::civil::Time;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::build::{identity, path, seconds};
+use super::build::{identity, path, seconds, sets_secret};
 use super::secret::secret;
 use super::*;
 use crate::event::Severity;
@@ -38,8 +38,8 @@ pub struct AlarmTarget {
 pub enum AlarmWay {
     /// A POST of JSON.
     Webhook {
-        /// Where.
-        url: Url,
+        /// Where: many services take whoever knows the address for a sender.
+        url: SecretString,
         /// Presented as `Authorization: Bearer`.
         token: Option<SecretString>,
         /// Certificates of authorities besides the system's.
@@ -104,22 +104,9 @@ fn target(
         }
         known.map(|tenant| tenant.id.clone())
     });
-    let min_severity = match section.text("min_severity").as_deref() {
-        None | Some("warning") => Severity::Warning,
-        Some("critical") => Severity::Critical,
-        Some(_) => {
-            section.refuse("min_severity", "is neither \"warning\" nor \"critical\"");
-            Severity::Warning
-        }
-    };
-    let language = match section.text("language").as_deref() {
-        None | Some("fr") => Language::French,
-        Some("en") => Language::English,
-        Some(_) => {
-            section.refuse("language", "is neither \"fr\" nor \"en\"");
-            Language::French
-        }
-    };
+    let severities = [("warning", Severity::Warning), ("critical", Severity::Critical)];
+    let min_severity = section.choice("min_severity", &severities);
+    let language = section.choice("language", &[("fr", Language::French), ("en", Language::English)]);
     let quiet = section.text("quiet").and_then(|text| {
         let parsed = text.split_once('-').and_then(|(from, to)| Some((time(from)?, time(to)?)));
         let parsed = parsed.filter(|(from, to)| from != to);
@@ -149,35 +136,39 @@ fn time(text: &str) -> Option<Time> {
 }
 
 fn way(section: &Section<'_>, around: &Surroundings<'_>) -> Option<AlarmWay> {
-    let (webhook, host) = (section.text("webhook"), section.text("smtp_host"));
+    let (webhook, host) = (secret(section, "webhook", around), section.text("smtp_host"));
     let ca_file = path(section, "ca_file");
     let token = secret(section, "webhook_token", around);
     let mail = mail(section, ca_file.clone(), host.clone(), around);
     match (webhook, host) {
-        (Some(url), None) => {
-            let url = Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            let Some(url) = url.filter(|url| url.username().is_empty() && url.password().is_none()) else {
-                section.refuse("webhook", "is no http:// or https:// address, or holds a password: use webhook_token");
-                return None;
-            };
-            if url.scheme() == "http" && !is_loopback(&url) {
-                section.warn("webhook", "sends alarms in clear: use https://");
-            }
-            Some(AlarmWay::Webhook { url, token, ca_file })
-        }
+        (Some(url), None) => is_webhook(section, &url).then_some(AlarmWay::Webhook { url, token, ca_file }),
         (None, Some(_)) => mail.map(AlarmWay::Mail),
         (Some(_), Some(_)) => {
             section.refuse("smtp_host", "is one too many: keep it or webhook, and add another [[alarm]] for the other");
             None
         }
         (None, None) => {
-            if !section.has("webhook") && !section.has("smtp_host") {
+            if !sets_secret(section, "webhook") && !section.has("smtp_host") {
                 section
                     .refuse("webhook", "is missing: add webhook = \"https://…\", or smtp_host, mail_from and mail_to");
             }
             None
         }
     }
+}
+
+/// The message does not repeat the address.
+fn is_webhook(section: &Section<'_>, url: &SecretString) -> bool {
+    let url = Url::parse(url.expose_secret()).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) = url.filter(|url| url.username().is_empty() && url.password().is_none()) else {
+        section.refuse("webhook", "is no http:// or https:// address, or holds a password: use webhook_token");
+        return false;
+    };
+    if url.scheme() == "http" && !is_loopback(&url) {
+        section.warn("webhook", "sends alarms in clear: use https://");
+    }
+    true
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -196,15 +187,8 @@ fn mail(
     host: Option<String>,
     around: &Surroundings<'_>,
 ) -> Option<Mail> {
-    let tls = match section.text("smtp_tls").as_deref() {
-        None | Some("starttls") => MailTls::StartTls,
-        Some("tls") => MailTls::Implicit,
-        Some("none") => MailTls::None,
-        Some(_) => {
-            section.refuse("smtp_tls", "is neither \"starttls\", \"tls\" nor \"none\"");
-            MailTls::StartTls
-        }
-    };
+    let ways = [("starttls", MailTls::StartTls), ("tls", MailTls::Implicit), ("none", MailTls::None)];
+    let tls = section.choice("smtp_tls", &ways);
     let default_port = match tls {
         MailTls::Implicit => 465,
         MailTls::StartTls => 587,

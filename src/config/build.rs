@@ -291,7 +291,7 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
 }
 
 /// The file sets the secret, whether or not it could be read.
-fn sets_secret(section: &Section<'_>, name: &str) -> bool {
+pub(super) fn sets_secret(section: &Section<'_>, name: &str) -> bool {
     ["", "_file", "_env", "_credential"].iter().any(|suffix| section.has(&format!("{name}{suffix}")))
 }
 
@@ -372,14 +372,7 @@ fn camera(
     if username.is_none() && !section.has("username") && sets_secret(section, "password") {
         section.refuse("username", "is missing: a password goes with a user name");
     }
-    let transport = match section.text("transport").as_deref() {
-        None | Some("tcp") => Transport::Tcp,
-        Some("udp") => Transport::Udp,
-        Some(_) => {
-            section.refuse("transport", "is neither \"tcp\" nor \"udp\"");
-            Transport::Tcp
-        }
-    };
+    let transport = section.choice("transport", &[("tcp", Transport::Tcp), ("udp", Transport::Udp)]);
     let retention_section = section.table("retention");
     let retention = retention(&retention_section, inherited, Some(context.margin));
     retention_section.close();

@@ -141,6 +141,17 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// One of several words, each for a value; the first where the key is not set, or refused.
+    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> T {
+        let text = self.text(key);
+        let chosen = text.as_ref().and_then(|text| choices.iter().find(|(word, _)| word == text));
+        if text.is_some() && chosen.is_none() {
+            let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+            self.refuse(key, format!("is none of {}", words.join(", ")));
+        }
+        chosen.unwrap_or(&choices[0]).1
+    }
+
     /// A text that must be there; `example` is what the message shows.
     pub(super) fn required_text(&self, key: &str, example: &str) -> Option<String> {
         let text = self.text(key);

@@ -218,22 +218,9 @@ fn store(
         access_key_id: secret(section, "access_key_id", around),
         secret_access_key: secret(section, "secret_access_key", around),
     };
-    let order = match section.text("order").as_deref() {
-        None | Some("oldest-first") => SendOrder::OldestFirst,
-        Some("newest-first") => SendOrder::NewestFirst,
-        Some(_) => {
-            section.refuse("order", "is neither \"oldest-first\" nor \"newest-first\"");
-            SendOrder::OldestFirst
-        }
-    };
-    let verify = match section.text("verify").as_deref() {
-        None | Some("end") => Verify::End,
-        Some("whole") => Verify::Whole,
-        Some(_) => {
-            section.refuse("verify", "is neither \"end\" nor \"whole\"");
-            Verify::End
-        }
-    };
+    let orders = [("oldest-first", SendOrder::OldestFirst), ("newest-first", SendOrder::NewestFirst)];
+    let order = section.choice("order", &orders);
+    let verify = section.choice("verify", &[("end", Verify::End), ("whole", Verify::Whole)]);
     let caps = section.tables("cap").into_iter().filter_map(cap).collect();
     let shared = shared(section, recording);
     if section.report().problem_count() == problems_before

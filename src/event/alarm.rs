@@ -10,85 +10,88 @@ pub enum Effect {
     Begins,
     /// It is over.
     Ends,
-    /// It has happened: the alarm lasts until somebody acknowledges it.
+    /// It has happened: the alarm lasts until the operator acknowledges it.
     Happened,
+}
+
+/// What an event does to alarms, and to which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What is wrong, as one word; several only where an event ends several.
+    pub kinds: Vec<&'static str>,
+    /// What becomes of it.
+    pub effect: Effect,
+    /// Which of several things of that kind; empty where there is one.
+    pub subject: String,
 }
 
 /// A camera is not recorded.
 pub const CAMERA_NOT_RECORDED: &str = "camera_not_recorded";
+/// A store does not take or give packs. Tenants may read it.
+const STORE_AWAY: &str = "store_away";
+/// What answers is not the known store. The operator's alone.
+const STORE_NOT_KNOWN: &str = "store_not_known";
 
-/// The kind of the alarm, what the event does to it, and which of several things of that kind it is about.
-pub fn of(fact: &Fact) -> Option<(&'static str, Effect, String)> {
+/// The rule for an event; `None` where it concerns no alarm.
+///
+/// All events that raise alarms of one kind have the same readers: who was told that it began may be told that it ended.
+pub fn of(fact: &Fact) -> Option<Rule> {
     use Effect::{Begins, Ends, Happened};
-    let store = |store: &Option<String>| store.clone().unwrap_or_default();
-    let (kind, effect, subject) = match fact {
-        Fact::ConnectionLost { cause: GapCause::GatewayStopped | GapCause::Reconfigured } => return None,
-        Fact::ConnectionLost { .. } => (CAMERA_NOT_RECORDED, Begins, String::new()),
-        Fact::Connected { .. } | Fact::CameraRemoved { .. } => (CAMERA_NOT_RECORDED, Ends, String::new()),
-        Fact::StoreAway { store: name }
-        | Fact::StoreRefused { store: name }
-        | Fact::StoreLies { store: name }
-        | Fact::StoreMissing { store: name }
-        | Fact::StoreOther { store: name }
-        | Fact::StoreUnreadable { store: name }
-        | Fact::StoreOtherKey { store: name }
-        | Fact::StoreNotIdentified { store: name } => ("store_unavailable", Begins, store(name)),
-        Fact::StoreBack { store: name } | Fact::StoreKnown { store: name } | Fact::StoreReplaced { store: name } => {
-            ("store_unavailable", Ends, store(name))
-        }
-        Fact::StoreDoubtful { store: name, .. } => ("store_doubtful", Happened, store(name)),
-        Fact::StoreVersioned { store: name } => ("store_versioned", Happened, store(name)),
-        Fact::DiskFull { .. } => ("disk_full", Begins, String::new()),
-        Fact::DiskFullEnded => ("disk_full", Ends, String::new()),
-        Fact::DiskTooSmall { .. } => ("disk_too_small", Begins, String::new()),
-        Fact::DiskTooSmallEnded => ("disk_too_small", Ends, String::new()),
-        Fact::DiskHoursLeft { .. } => ("disk_hours_left", Begins, String::new()),
-        Fact::DiskHoursLeftEnded => ("disk_hours_left", Ends, String::new()),
-        Fact::ClockDoubted { .. } => ("clock_doubted", Begins, String::new()),
-        Fact::ClockBelieved => ("clock_doubted", Ends, String::new()),
-        Fact::OverAge { .. } => ("over_age", Begins, String::new()),
-        Fact::OverAgeEnded => ("over_age", Ends, String::new()),
-        Fact::DeletionFailed => ("deletion_failed", Begins, String::new()),
-        Fact::DeletionWorks => ("deletion_failed", Ends, String::new()),
-        Fact::RetentionChange { .. } => ("retention_change", Begins, String::new()),
-        Fact::RetentionChanged { .. } | Fact::RetentionChangeWithdrawn => ("retention_change", Ends, String::new()),
-        Fact::KeyMissing { key, .. } => ("key_missing", Begins, key.to_string()),
-        Fact::KeyFound { key } => ("key_missing", Ends, key.to_string()),
-        fact if fact.is_of_gateway_key() => ("gateway_key", Begins, String::new()),
-        Fact::GatewayKeyKnown => ("gateway_key", Ends, String::new()),
-        Fact::AlarmNotDelivered { target } => ("alarm_not_delivered", Begins, target.clone()),
-        Fact::AlarmDelivered { target } => ("alarm_not_delivered", Ends, target.clone()),
-        Fact::ClockStep { .. } | Fact::ClockMisdated { .. } | Fact::PackAbsent { .. } => {
-            (fact.kind(), Happened, String::new())
-        }
-        other if other.severity() == Severity::Critical => (other.kind(), Happened, String::new()),
-        _ => return None,
+    let rule = |kinds: &[&'static str], effect, subject: &str| {
+        Some(Rule { kinds: kinds.to_vec(), effect, subject: subject.to_owned() })
     };
-    Some((kind, effect, subject))
+    let named = |store: &Option<String>| store.clone().unwrap_or_default();
+    match fact {
+        Fact::ConnectionLost { cause: GapCause::GatewayStopped | GapCause::Reconfigured } => None,
+        Fact::ConnectionLost { .. } | Fact::NotWritten { .. } => rule(&[CAMERA_NOT_RECORDED], Begins, ""),
+        // A session that plays and sends nothing records nothing.
+        Fact::Recording | Fact::CameraRemoved { .. } => rule(&[CAMERA_NOT_RECORDED], Ends, ""),
+        Fact::StoreAway { store } | Fact::StoreRefused { store } | Fact::StoreLies { store } => {
+            rule(&[STORE_AWAY], Begins, &named(store))
+        }
+        Fact::StoreMissing { store }
+        | Fact::StoreOther { store }
+        | Fact::StoreUnreadable { store }
+        | Fact::StoreOtherKey { store }
+        | Fact::StoreNotIdentified { store } => rule(&[STORE_NOT_KNOWN], Begins, &named(store)),
+        Fact::StoreBack { store } => rule(&[STORE_AWAY], Ends, &named(store)),
+        Fact::StoreKnown { store } | Fact::StoreReplaced { store } => {
+            rule(&[STORE_AWAY, STORE_NOT_KNOWN], Ends, &named(store))
+        }
+        Fact::StoreDoubtful { store, .. } | Fact::StoreVersioned { store } => {
+            rule(&[fact.kind()], Happened, &named(store))
+        }
+        Fact::DiskFull { .. } => rule(&["disk_full"], Begins, ""),
+        Fact::DiskFullEnded => rule(&["disk_full"], Ends, ""),
+        Fact::DiskTooSmall { .. } => rule(&["disk_too_small"], Begins, ""),
+        Fact::DiskTooSmallEnded => rule(&["disk_too_small"], Ends, ""),
+        Fact::DiskHoursLeft { .. } => rule(&["disk_hours_left"], Begins, ""),
+        Fact::DiskHoursLeftEnded => rule(&["disk_hours_left"], Ends, ""),
+        Fact::ClockDoubted { .. } => rule(&["clock_doubted"], Begins, ""),
+        Fact::ClockBelieved => rule(&["clock_doubted"], Ends, ""),
+        Fact::OverAge { .. } => rule(&["over_age"], Begins, ""),
+        Fact::OverAgeEnded => rule(&["over_age"], Ends, ""),
+        Fact::DeletionFailed => rule(&["deletion_failed"], Begins, ""),
+        Fact::DeletionWorks => rule(&["deletion_failed"], Ends, ""),
+        Fact::RetentionChange { .. } => rule(&["retention_change"], Begins, ""),
+        Fact::RetentionChanged { .. } | Fact::RetentionChangeWithdrawn => rule(&["retention_change"], Ends, ""),
+        Fact::KeyMissing { key, .. } => rule(&["key_missing"], Begins, &key.to_string()),
+        Fact::KeyFound { key } => rule(&["key_missing"], Ends, &key.to_string()),
+        fact if fact.is_of_gateway_key() => rule(&["gateway_key"], Begins, ""),
+        Fact::GatewayKeyKnown => rule(&["gateway_key"], Ends, ""),
+        Fact::AlarmNotDelivered { target } => rule(&["alarm_not_delivered"], Begins, target),
+        Fact::AlarmDelivered { target } => rule(&["alarm_not_delivered"], Ends, target),
+        Fact::ClockStep { .. } | Fact::ClockMisdated { .. } | Fact::PackAbsent { .. } => {
+            rule(&[fact.kind()], Happened, "")
+        }
+        other if other.severity() == Severity::Critical => rule(&[other.kind()], Happened, ""),
+        _ => None,
+    }
 }
 
 /// Whose alarm an event raises or ends: a step of the gateway's clock is one, however many cameras saw it.
 pub fn scope_of(fact: &Fact, scope: Scope) -> Scope {
     if matches!(fact, Fact::ClockStep { .. } | Fact::ClockMisdated { .. }) { Scope::Gateway } else { scope }
-}
-
-/// Alarms of this kind are over when somebody has acknowledged them: no event ends them.
-pub fn happens_once(kind: &str) -> bool {
-    const LASTING: [&str; 12] = [
-        CAMERA_NOT_RECORDED,
-        "store_unavailable",
-        "disk_full",
-        "disk_too_small",
-        "disk_hours_left",
-        "clock_doubted",
-        "over_age",
-        "deletion_failed",
-        "retention_change",
-        "key_missing",
-        "gateway_key",
-        "alarm_not_delivered",
-    ];
-    !LASTING.contains(&kind)
 }
 
 #[cfg(test)]
@@ -98,20 +101,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_begins_can_end_and_what_is_critical_is_an_alarm() {
+    fn what_begins_can_end_what_is_critical_is_an_alarm_and_a_kind_has_one_set_of_readers() {
         let mut effects: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        let mut readers: BTreeMap<&str, BTreeSet<bool>> = BTreeMap::new();
         for fact in crate::event::tests::all() {
             let rule = of(&fact);
-            let is_alarm = matches!(rule, Some((_, Effect::Begins | Effect::Happened, _)));
-            assert!(fact.severity() != Severity::Critical || is_alarm, "{fact:?} is critical and raises no alarm");
-            if let Some((kind, effect, _)) = rule {
-                effects.entry(kind).or_default().insert(format!("{effect:?}"));
+            let raises = rule.as_ref().is_some_and(|rule| rule.effect != Effect::Ends);
+            assert!(fact.severity() != Severity::Critical || raises, "{fact:?} is critical and raises no alarm");
+            for kind in rule.iter().flat_map(|rule| &rule.kinds) {
+                let effect = rule.as_ref().map(|rule| format!("{:?}", rule.effect));
+                effects.entry(kind).or_default().extend(effect);
+                if raises {
+                    readers.entry(kind).or_default().insert(fact.is_operators());
+                }
             }
         }
-        for (kind, effects) in effects {
-            let lasting = BTreeSet::from(["Begins".to_owned(), "Ends".to_owned()]);
-            let once = BTreeSet::from(["Happened".to_owned()]);
-            assert_eq!(effects, if happens_once(kind) { once } else { lasting }, "{kind}");
-        }
+        let lasting = BTreeSet::from(["Begins".to_owned(), "Ends".to_owned()]);
+        let once = BTreeSet::from(["Happened".to_owned()]);
+        assert!(effects.iter().all(|(_, effects)| *effects == lasting || *effects == once), "{effects:?}");
+        assert!(readers.iter().all(|(_, readers)| readers.len() == 1), "{readers:?}");
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn all() -> Vec<Fact> {
     let cause = GapCause::Silent;
     vec![
         Fact::Connected { codecs: "avc1.640028".to_owned(), width: 1920, height: 1080 },
+        Fact::Recording,
         Fact::ConnectionLost { cause },
         Fact::ParametersChanged { codecs: "hvc1.1.6.L93.90".to_owned(), width: 1280, height: 720 },
         Fact::StreamOdd { oddity: Oddity::DuplicatePacket },

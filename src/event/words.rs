@@ -297,6 +297,7 @@ fn english(fact: &Fact) -> String {
         Fact::IndexRebuilt { store, objects, adopted, due, unreadable } => format!("{}: {objects} objects compared with the index, {adopted} packs entered that it did not know; {due} cannot be read and are due, {unreadable} cannot be read and are left alone until they are", store_en(store)),
         Fact::GatewayKeyKnown => "gateway.key is the known key again".to_owned(),
         Fact::RetentionChangeWithdrawn => "the shorter retention is withdrawn: the former bounds stay".to_owned(),
+        Fact::Recording => "footage is recorded".to_owned(),
         Fact::DiskFullEnded => "the disk takes footage again".to_owned(),
         Fact::DiskTooSmallEnded => "the disk holds what the retention asks for again".to_owned(),
         Fact::DiskHoursLeft { hours } => format!(
@@ -506,6 +507,7 @@ fn french(fact: &Fact) -> String {
         Fact::IndexRebuilt { store, objects, adopted, due, unreadable } => format!("{} : {objects} objets comparés à l'index, {adopted} paquets inconnus ajoutés ; {due} illisibles et échus, {unreadable} illisibles et laissés jusqu'à leur terme", store_fr(store)),
         Fact::GatewayKeyKnown => "gateway.key est de nouveau la clé connue".to_owned(),
         Fact::RetentionChangeWithdrawn => "la conservation plus courte est retirée : les bornes d'avant restent".to_owned(),
+        Fact::Recording => "les images sont enregistrées".to_owned(),
         Fact::DiskFullEnded => "le disque accepte de nouveau des images".to_owned(),
         Fact::DiskTooSmallEnded => "le disque contient de nouveau ce que la conservation demande".to_owned(),
         Fact::DiskHoursLeft { hours } => format!(

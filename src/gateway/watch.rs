@@ -131,12 +131,13 @@ impl StoreWatch {
         let name = Some(self.opened.store.name(store).to_owned());
         let open = self.opened.index.open_alarms().await.unwrap_or_default();
         let mut lasting = open.into_iter().filter(|alarm| alarm.ended.is_none());
-        let is_of_store = |fact: &Fact| {
-            let known = Fact::StoreKnown { store: name.clone() };
-            let (this, that) = (crate::event::alarm::of(fact), crate::event::alarm::of(&known));
-            this.map(|(kind, _, subject)| (kind, subject)) == that.map(|(kind, _, subject)| (kind, subject))
+        let known = crate::event::alarm::of(&Fact::StoreKnown { store: name })?;
+        let is_ended_by_that = |fact: &Fact| {
+            crate::event::alarm::of(fact).is_some_and(|rule| {
+                rule.subject == known.subject && rule.kinds.iter().all(|kind| known.kinds.contains(kind))
+            })
         };
-        lasting.find(|alarm| is_of_store(&alarm.event.fact)).map(|_| ("", Instant::now()))
+        lasting.find(|alarm| is_ended_by_that(&alarm.event.fact)).map(|_| ("", Instant::now()))
     }
 
     async fn report(&self, store: StoreId, e: &Unidentified, trouble: &mut Option<(&'static str, Instant)>) {

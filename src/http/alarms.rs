@@ -9,7 +9,7 @@ use super::auth::TenantScope;
 use super::params::{Spoken, StrictJson, StrictQuery};
 use super::problem::{Problem, ProblemKind};
 use crate::event::words::Language;
-use crate::event::{Event, Scope};
+use crate::event::{Actor, Event, Scope};
 use crate::index::Change;
 use crate::index::alarm::{AlarmChange, AlarmRow};
 
@@ -64,13 +64,16 @@ pub(super) struct AlarmView {
     /// When it was acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     acknowledged: Option<String>,
+    /// By whom: `operator` or `tenant`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged_by: Option<Actor>,
     /// In words, in the language of `Accept-Language`: French or English.
     text: String,
 }
 
 impl AlarmView {
     fn new(row: AlarmRow, language: Language) -> Self {
-        let AlarmRow { id, kind, event: Event { scope, fact, .. }, began, ended, acknowledged } = row;
+        let AlarmRow { id, kind, event: Event { scope, fact, .. }, severity, began, ended, acknowledged } = row;
         let state = match (ended, acknowledged) {
             (Some(_), _) => "ended",
             (None, Some(_)) => "acknowledged",
@@ -80,18 +83,19 @@ impl AlarmView {
             id,
             state,
             kind,
-            severity: fact.severity().as_str(),
+            severity: severity.as_str(),
             tenant: scope.tenant().map(ToString::to_string),
             camera: scope.camera().map(|key| key.camera.to_string()),
             began: began.to_string(),
             ended: ended.map(|at| at.to_string()),
-            acknowledged: acknowledged.map(|at| at.to_string()),
+            acknowledged: acknowledged.map(|(at, _)| at.to_string()),
+            acknowledged_by: acknowledged.map(|(_, by)| by),
             text: fact.words(language),
         }
     }
 }
 
-/// What lasts, for the operator's status.
+/// The worst of what lasts, for the operator's status.
 pub(super) async fn lasting(service: &Service, language: Language) -> Result<Vec<AlarmView>, Problem> {
     let rows = service.footage().index.all_alarms(default_limit()).await?;
     let lasting = rows.into_iter().filter(|row| row.ended.is_none());
@@ -102,15 +106,15 @@ fn not_found(id: i64) -> Problem {
     Problem::new(ProblemKind::NotFound, format!("there is no alarm {id}"))
 }
 
-async fn acknowledged(service: &Service, id: i64, language: Language) -> Result<Json<AlarmView>, Problem> {
+async fn acknowledged(service: &Service, id: i64, by: Actor, language: Language) -> Result<Json<AlarmView>, Problem> {
     let index = &service.footage().index;
     let at = service.footage().clock.wall();
-    index.write(vec![Change::Alarm(AlarmChange::Acknowledge { id, at })]).await?;
+    index.write(vec![Change::Alarm(AlarmChange::Acknowledge { id, by, at })]).await?;
     let row = index.alarm(id).await?.ok_or_else(|| not_found(id))?;
     Ok(Json(AlarmView::new(row, language)))
 }
 
-/// The tenant's alarms and those of the gateway that concern it: those that last first, newest first.
+/// The tenant's alarms and those of the gateway that concern it: those that last first, the worst first.
 #[utoipa::path(
     get, path = "/api/alarms", tag = "cameras", operation_id = "alarms", params(AlarmQuery),
     responses((status = OK, body = Vec<AlarmView>), (status = BAD_REQUEST))
@@ -130,8 +134,8 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields)]
 pub(super) struct Acknowledge {}
 
-/// Says that somebody has seen an alarm of the tenant's: it is not sent again. Alarms of the gateway are the operator's to
-/// acknowledge.
+/// Says that the tenant has seen an alarm of its own: it is not sent to the tenant's targets again. Alarms of the gateway are
+/// the operator's to acknowledge.
 #[utoipa::path(
     post, path = "/api/alarms/{alarm}/acknowledge", tag = "cameras", operation_id = "acknowledge_alarm",
     request_body = Acknowledge,
@@ -151,10 +155,10 @@ pub(super) async fn acknowledge(
         Some(Scope::Camera(key)) if key.tenant == *scope.tenant() => {}
         _ => return Err(not_found(id)),
     }
-    acknowledged(&service, id, language).await
+    acknowledged(&service, id, Actor::Tenant, language).await
 }
 
-/// Alarms of all tenants and of the gateway: those that last first, newest first.
+/// Alarms of all tenants and of the gateway: those that last first, the worst first.
 #[utoipa::path(
     get, path = "/operator/alarms", tag = "operator", operation_id = "operator_alarms", params(AlarmQuery),
     responses((status = OK, body = Vec<AlarmView>), (status = BAD_REQUEST))
@@ -182,5 +186,5 @@ pub(super) async fn acknowledge_any(
     StrictJson(Acknowledge {}): StrictJson<Acknowledge>,
 ) -> Result<Json<AlarmView>, Problem> {
     service.footage().index.alarm(id).await?.ok_or_else(|| not_found(id))?;
-    acknowledged(&service, id, language).await
+    acknowledged(&service, id, Actor::Operator, language).await
 }

@@ -159,7 +159,10 @@ pub(super) struct OperatorStatus {
     over_age_packs: u64,
     /// Legal holds in force.
     holds_in_force: u64,
-    /// What is wrong and lasts, or was not acknowledged, newest first; at most a hundred. `/operator/alarms` has all.
+    /// Alarms that last, and how many of them are critical.
+    alarms_active: u64,
+    alarms_critical: u64,
+    /// The worst of them, at most a hundred. `/operator/alarms` has more.
     alarms: Vec<super::alarms::AlarmView>,
 }
 
@@ -199,6 +202,8 @@ pub(super) async fn status(
         disk_free_hours: snapshot.free_hours().map(|hours| (hours * 10.0).round() / 10.0),
         over_age_packs: figures.over_age_packs,
         holds_in_force: figures.holds_in_force,
+        alarms_active: figures.alarms.active,
+        alarms_critical: figures.alarms.critical,
         alarms: lasting,
     }))
 }

@@ -126,7 +126,8 @@ impl Gateway {
         let silent = Fact::ConnectionLost { cause: GapCause::Silent };
         let silent = Event::of_camera(at("2026-03-01T10:00:00Z"), &key("north/gate"), silent);
         let kind = "camera_not_recorded";
-        let alarm = crate::index::alarm::AlarmChange::Raise { kind, subject: String::new(), event: silent };
+        let alarm =
+            crate::index::alarm::AlarmChange::Raise { kind, subject: String::new(), lasts: true, event: silent };
         let changes = vec![
             Change::Configure(cameras),
             Change::Alarm(alarm),

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::apply::exec;
 use super::query::rows;
 use super::{Index, IndexError};
-use crate::event::{Event, Scope};
+use crate::event::{Actor, Event, Scope, Severity};
 use crate::units::{TenantId, WallTime};
 
 /// Alarms read at a time.
@@ -25,12 +25,25 @@ pub struct AlarmRow {
     pub kind: String,
     /// The event that raised it last: its scope and facts.
     pub event: Event,
+    /// The highest of all events that raised it.
+    pub severity: Severity,
     /// When it was raised.
     pub began: WallTime,
     /// When it was over, if it is.
     pub ended: Option<WallTime>,
-    /// When somebody acknowledged it.
-    pub acknowledged: Option<WallTime>,
+    /// When it was acknowledged, and by whom: the operator, or its tenant.
+    pub acknowledged: Option<(WallTime, Actor)>,
+}
+
+/// How many alarms last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlarmCounts {
+    /// Of any severity.
+    pub active: u64,
+    /// Critical ones.
+    pub critical: u64,
+    /// Targets that are not reached.
+    pub not_delivered: u64,
 }
 
 /// What a target was sent of an alarm last.
@@ -45,12 +58,14 @@ pub struct NoticeRow {
 /// A change of alarms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AlarmChange {
-    /// It lasts from now on, or lasts still.
+    /// It lasts from now on, or lasts still. One that gets worse is a new one to targets, whoever acknowledged it.
     Raise {
         /// What is wrong.
         kind: &'static str,
         /// Which of several things of that kind; empty where there is one.
         subject: String,
+        /// An event will end it; otherwise the operator's acknowledgement does.
+        lasts: bool,
         /// What raised it.
         event: Event,
     },
@@ -65,10 +80,13 @@ pub enum AlarmChange {
         /// When.
         at: WallTime,
     },
-    /// Somebody has seen it. One that is over, or acknowledged already, stays as it is.
+    /// The operator or its tenant has seen it. One that is over stays as it is, and so does one that the operator
+    /// acknowledged.
     Acknowledge {
         /// Which.
         id: i64,
+        /// Who: the operator, or its tenant.
+        by: Actor,
         /// When.
         at: WallTime,
     },
@@ -88,7 +106,8 @@ pub enum AlarmChange {
 /// Alarms that are over and are kept.
 const ENDED_KEPT: u32 = 10_000;
 
-const ALARMS: &str = "SELECT a.id, a.kind, a.entry, a.began, a.ended, a.acknowledged FROM alarm a";
+const ALARMS: &str =
+    "SELECT a.id, a.kind, a.entry, a.severity, a.began, a.ended, a.acknowledged, a.by_operator FROM alarm a";
 
 impl Index {
     /// Alarms that last, and those whose end has not been announced to every target that knows of them.
@@ -111,15 +130,20 @@ impl Index {
         Ok(self.readers.read(move |db| rows(db, sql, [], notice)).await?.into_iter().collect())
     }
 
-    /// Alarms of all tenants and of the gateway: those that last first, newest first. For the operator alone.
+    /// How many alarms last.
+    pub async fn alarm_counts(&self) -> Result<AlarmCounts, IndexError> {
+        self.readers.read(counts).await
+    }
+
+    /// Alarms of all tenants and of the gateway: those that last first, the worst first. For the operator alone.
     pub async fn all_alarms(&self, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
         self.readers.read(move |db| lasting_first(db, "TRUE", "", limit)).await
     }
 
-    /// A tenant's alarms and what of the gateway's a tenant may read: those that last first, newest first.
+    /// A tenant's alarms and what of the gateway's a tenant may read: those that last first, the worst first.
     pub async fn alarms(&self, tenant: &TenantId, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
         let tenant = tenant.to_string();
-        let found = self.readers.read(move |db| lasting_first(db, "a.tenant IN (?1, '')", &tenant, limit)).await?;
+        let found = self.readers.read(move |db| lasting_first(db, OF_TENANT, &tenant, limit)).await?;
         Ok(found.into_iter().filter_map(AlarmRow::for_tenant).collect())
     }
 
@@ -139,26 +163,41 @@ impl AlarmRow {
     }
 }
 
-/// Alarms for which a condition on the tenant holds. Two walks, each of as many rows as it gives: the table has many rows.
+const OF_TENANT: &str = "a.tenant IN (?1, '') AND NOT a.operators";
+
+/// Alarms for which a condition on the tenant holds: those that last, which are few, then the newest of the others.
 fn lasting_first(db: &Connection, of: &str, tenant: &str, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
     let mut found: Vec<AlarmRow> = Vec::new();
-    for state in ["a.ended IS NULL", "a.ended IS NOT NULL"] {
-        let sql = format!("{ALARMS} WHERE {of} AND {state} AND ?1 IS NOT NULL ORDER BY a.id DESC LIMIT ?2");
+    for (state, order) in [("a.ended IS NULL", "a.severity DESC, a.id DESC"), ("a.ended IS NOT NULL", "a.id DESC")] {
+        let sql = format!("{ALARMS} WHERE {of} AND {state} AND ?1 IS NOT NULL ORDER BY {order} LIMIT ?2");
         let left = i64::from(limit) - found.len() as i64;
         found.extend(rows(db, &sql, params![tenant, left], alarm_row)?);
     }
     Ok(found)
 }
 
+pub(super) fn counts(db: &Connection) -> Result<AlarmCounts, IndexError> {
+    let sql = "SELECT count(*), count(*) FILTER (WHERE severity = ?1),
+               count(*) FILTER (WHERE kind = 'alarm_not_delivered') FROM alarm WHERE ended IS NULL";
+    let count = |row: &Row<'_>, at| row.get::<_, i64>(at).map(i64::unsigned_abs);
+    Ok(db.query_row(sql, [Severity::Critical as i64], |row| {
+        Ok(AlarmCounts { active: count(row, 0)?, critical: count(row, 1)?, not_delivered: count(row, 2)? })
+    })?)
+}
+
 fn alarm_row(row: &Row<'_>) -> rusqlite::Result<AlarmRow> {
-    let entry: String = row.get(2)?;
+    let (entry, severity): (String, i64) = (row.get(2)?, row.get(3)?);
+    let severities = [Severity::Info, Severity::Warning, Severity::Critical];
+    let known = severities.into_iter().find(|known| *known as i64 == severity);
+    let by = if row.get(7)? { Actor::Operator } else { Actor::Tenant };
     Ok(AlarmRow {
         id: row.get(0)?,
         kind: row.get(1)?,
         event: Event::decode(&entry).map_err(|e| super::query::foreign(2, e.to_string()))?,
-        began: WallTime(row.get(3)?),
-        ended: row.get::<_, Option<i64>>(4)?.map(WallTime),
-        acknowledged: row.get::<_, Option<i64>>(5)?.map(WallTime),
+        severity: known.ok_or_else(|| super::query::foreign(3, format!("severity {severity}")))?,
+        began: WallTime(row.get(4)?),
+        ended: row.get::<_, Option<i64>>(5)?.map(WallTime),
+        acknowledged: row.get::<_, Option<i64>>(6)?.map(|at| (WallTime(at), by)),
     })
 }
 
@@ -171,32 +210,24 @@ fn names(scope: &Scope) -> [String; 2] {
 
 pub(super) fn apply(db: &Connection, change: &AlarmChange) -> Result<(), IndexError> {
     match change {
-        AlarmChange::Raise { kind, subject, event } => {
-            let [tenant, camera] = names(&event.scope);
-            let entry = event.encode();
-            let sql = "UPDATE alarm SET entry = ?5
-                       WHERE kind = ?1 AND tenant = ?2 AND camera = ?3 AND subject = ?4 AND ended IS NULL";
-            if exec(db, sql, params![kind, tenant, camera, subject, entry])? == 0 {
-                let sql = "INSERT INTO alarm (kind, tenant, camera, subject, entry, began)
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-                exec(db, sql, params![kind, tenant, camera, subject, entry, event.at.0])?;
-            }
-        }
+        AlarmChange::Raise { kind, subject, lasts, event } => raise(db, kind, subject, *lasts, event)?,
         AlarmChange::End { kind, subject, scope, at } => {
             let [tenant, camera] = names(scope);
             let sql = "UPDATE alarm SET ended = ?5
                        WHERE kind = ?1 AND tenant = ?2 AND camera = ?3 AND subject = ?4 AND ended IS NULL";
             exec(db, sql, params![kind, tenant, camera, subject, at.0])?;
         }
-        AlarmChange::Acknowledge { id, at } => {
-            let sql = "UPDATE alarm SET acknowledged = ?2 WHERE id = ?1 AND ended IS NULL AND acknowledged IS NULL";
-            exec(db, sql, params![id, at.0])?;
-            // What happened once is over when somebody has seen it.
-            let once: Option<String> =
-                db.query_row("SELECT kind FROM alarm WHERE id = ?1", [id], |row| row.get(0)).optional()?;
-            if once.is_some_and(|kind| crate::event::alarm::happens_once(&kind)) {
-                exec(db, "UPDATE alarm SET ended = ?2 WHERE id = ?1 AND ended IS NULL", params![id, at.0])?;
-                exec(db, "UPDATE alarm_notice SET is_end = 1 WHERE alarm = ?1", [id])?;
+        AlarmChange::Acknowledge { id, by, at } => {
+            let by_operator = *by == Actor::Operator;
+            let sql = "UPDATE alarm SET acknowledged = ?2, by_operator = ?3
+                       WHERE id = ?1 AND ended IS NULL AND (acknowledged IS NULL OR ?3 > by_operator)";
+            exec(db, sql, params![id, at.0, by_operator])?;
+            if by_operator {
+                // What has happened is over when the operator has seen it.
+                let sql = "UPDATE alarm SET ended = ?2 WHERE id = ?1 AND ended IS NULL AND NOT lasts";
+                if exec(db, sql, params![id, at.0])? > 0 {
+                    exec(db, "UPDATE alarm_notice SET is_end = 1 WHERE alarm = ?1", [id])?;
+                }
             }
         }
         AlarmChange::Targets(targets) => {
@@ -207,6 +238,26 @@ pub(super) fn apply(db: &Connection, change: &AlarmChange) -> Result<(), IndexEr
             let sql = "INSERT OR REPLACE INTO alarm_notice (alarm, target, at, is_end) VALUES (?1, ?2, ?3, ?4)";
             exec(db, sql, params![id, target, notice.at.0, notice.is_end])?;
         }
+    }
+    Ok(())
+}
+
+fn raise(db: &Connection, kind: &str, subject: &str, lasts: bool, event: &Event) -> Result<(), IndexError> {
+    let [tenant, camera] = names(&event.scope);
+    let (entry, severity, operators) = (event.encode(), event.fact.severity() as i64, event.fact.is_operators());
+    let sql = "SELECT id, severity FROM alarm
+               WHERE kind = ?1 AND tenant = ?2 AND camera = ?3 AND subject = ?4 AND ended IS NULL";
+    let found = db.query_row(sql, params![kind, tenant, camera, subject], |row| Ok((row.get(0)?, row.get(1)?)));
+    let Some((id, before)) = found.optional()?.map(|found: (i64, i64)| found) else {
+        let sql = "INSERT INTO alarm (kind, tenant, camera, subject, entry, severity, operators, lasts, began)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        exec(db, sql, params![kind, tenant, camera, subject, entry, severity, operators, lasts, event.at.0])?;
+        return Ok(());
+    };
+    exec(db, "UPDATE alarm SET entry = ?2, severity = max(severity, ?3) WHERE id = ?1", params![id, entry, severity])?;
+    if severity > before {
+        exec(db, "UPDATE alarm SET acknowledged = NULL, by_operator = 0 WHERE id = ?1", [id])?;
+        exec(db, "DELETE FROM alarm_notice WHERE alarm = ?1", [id])?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{IndexError, database};
 
@@ -44,8 +44,26 @@ fn copy(db: &Connection, carried: &mut Carried) -> Result<(), IndexError> {
     db.execute(HOLDS, [])?;
     carried.gaps = db.execute(GAPS, [])? + db.execute(OPEN_GAPS, [])?;
     carried.events = db.execute(EVENTS, [])?;
+    db.execute_batch(ALARMS)?;
+    follow(db)?;
     db.execute_batch(CLOCK_AND_SCRUB)?;
     Ok(())
+}
+
+/// What lasts and was acknowledged, and what each target was sent of it.
+const ALARMS: &str = "INSERT INTO main.alarm SELECT * FROM old.alarm WHERE true ON CONFLICT DO NOTHING;
+     INSERT INTO main.alarm_notice SELECT * FROM old.alarm_notice WHERE true ON CONFLICT DO NOTHING;";
+
+/// Alarms go on after the event that they were raised from last, or after the last one that was copied.
+fn follow(db: &Connection) -> Result<(), IndexError> {
+    let kind = super::identity::Kind::AlarmsFollowed;
+    let sql = "SELECT id FROM old.identity WHERE kind = ?1 AND name = ''";
+    let followed: Option<[u8; 8]> = db.query_row(sql, [kind.as_str()], |row| row.get(0)).optional()?;
+    let newest: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM main.event", [], |row| row.get(0))?;
+    match followed.map(i64::from_be_bytes) {
+        Some(followed) => super::identity::identify(db, kind, "", Some(&followed.min(newest).to_be_bytes())),
+        None => Ok(()),
+    }
 }
 
 /// The numbers of one index in the other.

@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use super::alarm::AlarmCounts;
 use super::query::{camera_key, rows};
 use super::{Index, IndexError, Reason};
 use crate::units::{CameraKey, Ticks90k, WallTime};
@@ -25,6 +26,8 @@ pub struct Figures {
     pub scrubs: Vec<(String, WallTime, u64)>,
     /// Holds in force.
     pub holds_in_force: u64,
+    /// Alarms that last.
+    pub alarms: AlarmCounts,
 }
 
 /// What a camera has written lately.
@@ -88,6 +91,7 @@ impl Index {
                     scrubs: rows(db, "SELECT store, began, bytes FROM scrub", params![], |row| {
                         Ok((row.get(0)?, WallTime(row.get(1)?), row.get::<_, i64>(2)?.unsigned_abs()))
                     })?,
+                    alarms: super::alarm::counts(db)?,
                     holds_in_force: count("SELECT count(*) FROM hold WHERE closed IS NULL")?,
                 })
             })

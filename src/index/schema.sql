@@ -141,11 +141,17 @@ CREATE TABLE alarm (
     tenant TEXT NOT NULL,
     camera TEXT NOT NULL,
     subject TEXT NOT NULL,
-    -- The event that raised it last.
+    -- The event that raised it last, and the highest severity of all of them.
     entry TEXT NOT NULL,
+    severity INTEGER NOT NULL,
+    -- The operator's alone.
+    operators INTEGER NOT NULL,
+    -- An event ends it; otherwise the operator's acknowledgement does.
+    lasts INTEGER NOT NULL,
     began INTEGER NOT NULL,
     ended INTEGER,
-    acknowledged INTEGER
+    acknowledged INTEGER,
+    by_operator INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX alarm_active ON alarm (kind, tenant, camera, subject) WHERE ended IS NULL;
 CREATE INDEX alarm_by_tenant ON alarm (tenant);

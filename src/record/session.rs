@@ -372,8 +372,12 @@ impl<'a> Recording<'a> {
         };
         // Kept until the fragment is written: a disk that refuses must not swallow a gap.
         let continuity = self.continuity.clone();
+        let ends_gap = continuity.cause().is_some();
         let gaps = self.gaps(fragment, &placed);
-        let changes = self.changes(&placed, &gaps);
+        let mut changes = self.changes(&placed, &gaps);
+        if ends_gap {
+            changes.push(self.event(placed.wall_start, Fact::Recording));
+        }
         let stamp = Stamp {
             wall_start: placed.wall_start,
             wall_duration: placed.wall_duration,

@@ -26,6 +26,9 @@ use vigie::index::{CameraRow, Change, Index};
 use vigie::media::GapCause;
 use vigie::units::{CameraKey, TICKS_PER_SECOND, Ticks90k};
 
+#[path = "../support/certificate.rs"]
+mod certificate;
+
 /// How long a message may take to come before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -117,7 +120,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// What a webhook was sent: bearer token, idempotency key, body.
 type Posted = (Option<String>, String, Value);
 
-/// A webhook that answers what it is told to, then always 204.
+/// A webhook that gives these answers, then always 204.
 struct Webhook {
     url: String,
     posted: mpsc::Receiver<Posted>,
@@ -179,19 +182,19 @@ async fn a_webhook_that_fails_first_gets_each_alarm_once_and_its_end() {
     let (token, id, body) = webhook.next().await;
     assert_eq!(token.as_deref(), Some("Bearer a-token-of-the-tests"));
     assert_eq!((body["version"].as_i64(), body["target"].as_str()), (Some(1), Some("watch")));
-    assert_eq!((kinds(&body).len(), body["more"].as_i64()), (50, Some(10)));
+    assert_eq!(kinds(&body).len(), 60);
     assert_eq!(kinds(&body)[0], ("camera_not_recorded".to_owned(), "began".to_owned()));
 
     // The answer was an error: the same is sent again, under the same id, and that it was not is an alarm of its own.
     let (_, again, body) = webhook.next().await;
-    assert_eq!((again, body["more"].as_i64()), (id, Some(10)));
+    assert_eq!((again, kinds(&body).len()), (id, 60));
     let all = site.index.all_alarms(100).await.unwrap();
     assert!(all.iter().any(|alarm| alarm.kind == "alarm_not_delivered"), "{all:?}");
 
     // A start repeats nothing and goes on where the last run stopped.
     until("what was sent to be known", async || site.index.notices().await.unwrap().len() >= 60).await;
     site.send_to(targets(&table)).await;
-    site.happens(camera("town/c7"), Fact::Connected { codecs: "avc1".to_owned(), width: 1, height: 1 }).await;
+    site.happens(camera("town/c7"), Fact::Recording).await;
     let mut ended = Vec::new();
     while !ended.contains(&("camera_not_recorded".to_owned(), "ended".to_owned())) {
         ended = kinds(&webhook.next().await.2);
@@ -200,7 +203,7 @@ async fn a_webhook_that_fails_first_gets_each_alarm_once_and_its_end() {
 }
 
 #[tokio::test]
-async fn a_tenants_webhook_hears_of_no_other_tenant_and_of_nothing_of_the_operators() {
+async fn a_tenants_webhook_gets_nothing_of_another_tenant_and_nothing_of_the_operators() {
     let mut webhook = Webhook::answering(&[]).await;
     let mut site = Site::new().await;
     let table = format!(
@@ -235,18 +238,7 @@ fn python() -> PathBuf {
 impl MailServer {
     /// Its certificate and key go to this file.
     async fn start(pem: &Path) -> Self {
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-            .args(["-days", "3650", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
-            .arg(pem)
-            .stderr(Stdio::null())
-            .output()
-            .await
-            .expect("openssl (see .ci/setup)");
-        assert!(made.status.success(), "{made:?}");
-        let key = std::fs::read(pem).unwrap();
-        std::fs::write(pem, [made.stdout, key].concat()).unwrap();
+        certificate::make(pem, "DNS:localhost");
         let mut process = Command::new(python())
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/alarms/smtp_server.py"))
             .arg(pem)
@@ -291,7 +283,7 @@ async fn a_mail_comes_over_starttls_in_french_with_what_is_wrong_in_its_subject(
     let text = mail["text"].as_str().unwrap();
     assert!(text.contains("Nouvelles alarmes (1)") && text.contains("town/place-mairie"), "{text}");
 
-    site.happens(camera("town/place-mairie"), Fact::Connected { codecs: "avc1".to_owned(), width: 1, height: 1 }).await;
+    site.happens(camera("town/place-mairie"), Fact::Recording).await;
     let mail = server.next().await;
     assert!(mail["subject"].as_str().unwrap().contains("terminée"), "{mail}");
 }
@@ -315,4 +307,54 @@ async fn a_mail_server_that_refuses_the_account_is_an_alarm_and_its_password_is_
     })
     .await;
     assert!(site.index.notices().await.unwrap().is_empty(), "nothing counts as sent");
+}
+
+#[tokio::test]
+async fn a_target_that_is_reached_again_after_a_restart_or_is_removed_is_no_alarm_any_more() {
+    let mut webhook = Webhook::answering(&[503]).await;
+    let mut site = Site::new().await;
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let of = |id: &str, url: &str| format!("[[alarm]]\nid = \"{id}\"\nwebhook = \"{url}\"\nwait_seconds = 0\n");
+    let (alive, mute) = (of("alive", &webhook.url), of("mute", &format!("http://{}/", dead.local_addr().unwrap())));
+    drop(dead);
+    site.send_to(targets(&format!("{alive}{mute}"))).await;
+    site.follows().await;
+    site.happens(camera("town/hall"), Fact::ConnectionLost { cause: GapCause::Silent }).await;
+    let not_delivered = async |site: &Site| {
+        let open = site.index.open_alarms().await.unwrap().into_iter().filter(|alarm| alarm.ended.is_none());
+        open.filter(|alarm| alarm.kind == "alarm_not_delivered").count()
+    };
+    until("both not to be reached", async || not_delivered(&site).await == 2).await;
+    // Started again, without the one that nobody answers for.
+    site.send_to(targets(&alive)).await;
+    webhook.next().await;
+    until("none to be said not to be reached", async || not_delivered(&site).await == 0).await;
+}
+
+#[tokio::test]
+async fn a_trial_by_the_command_reaches_the_target_and_a_target_that_does_not_answer_is_an_error() {
+    let mut webhook = Webhook::answering(&[]).await;
+    let site = Site::new().await;
+    let config = site.dir.path().join("vigie.toml");
+    let url = site.dir.path().join("url");
+    // The address is a secret of its own.
+    std::fs::write(&url, format!("{}\n", webhook.url)).unwrap();
+    let refused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let text = format!(
+        "[[tenant]]\nid = \"town\"\n[[tenant.camera]]\nid = \"c\"\nplace = \"x\"\nurl = \"rtsp://192.0.2.1/\"\n\
+         [[alarm]]\nid = \"good\"\nwebhook_file = \"{}\"\n[[alarm]]\nid = \"bad\"\nwebhook = \"http://{refused}/word-of-mouth\"\n",
+        url.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let test = async |target: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vigie"));
+        let command = command.args(["--log", "error", "alarms", "--config"]).arg(&config).args(["test", target]);
+        let output = command.output().await.unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (done, text) = test("good").await;
+    assert!(done && text.contains("the trial message was accepted"), "{text}");
+    assert_eq!(kinds(&webhook.next().await.2), [("trial".to_owned(), "began".to_owned())]);
+    let (done, text) = test("bad").await;
+    assert!(!done && text.contains("Connection refused") && !text.contains("word-of-mouth"), "{text}");
 }

@@ -32,7 +32,7 @@ async fn without_the_right_key(spoil: impl Fn(&Path), kind: &str, says: &str) {
     assert!(words(&event).contains(says), "{}", words(&event));
     running.until_packs(PackState::Sealed, 2).await;
     running.until_alarm("gateway_key", true).await;
-    running.until_alarm("store_unavailable", true).await;
+    running.until_alarm("store_not_known", true).await;
     plays(&running, TimeRange::new(packs[0].start, packs[0].end).unwrap()).await;
     let index = running.stop().await;
     assert_nothing_gone(&index, &packs).await;
@@ -45,7 +45,7 @@ async fn without_the_right_key(spoil: impl Fn(&Path), kind: &str, says: &str) {
     let running = site.start().await;
     running.until_packs(PackState::Stored, packs.len() + 2).await;
     running.until_alarm("gateway_key", false).await;
-    running.until_alarm("store_unavailable", false).await;
+    running.until_alarm("store_not_known", false).await;
     let index = running.stop().await;
     assert_nothing_gone(&index, &packs).await;
     let keys = Keys::open(&path, None).unwrap();

@@ -240,6 +240,8 @@ async fn over_an_upgrade_nobody_who_connects_is_refused() {
 async fn what_is_wrong_is_an_alarm_until_it_is_over_and_can_be_acknowledged() {
     let site = Site::new().await;
     site.configure(&["hall"], "");
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    std::fs::write(site.config(), text.replace("place = \"hall\"", "place = \"hall\"\nsilence_seconds = 2")).unwrap();
     let gateway = site.start();
     site.records(1).await;
     let shows = async |words: [&str; 2]| {
@@ -251,13 +253,18 @@ async fn what_is_wrong_is_an_alarm_until_it_is_over_and_can_be_acknowledged() {
     };
     let (answers, text) = site.vigie("alarms", &[]).await;
     assert!(answers && text == "no alarm\n", "{text}");
-    site.cameras.camera("hall").unwrap().set(|faults| (faults.refuse, faults.close) = (true, true));
+    // It answers, plays, and sends no picture: that ends no alarm, session after session.
+    site.cameras.camera("hall").unwrap().set(|faults| faults.silent = true);
     shows(["town/hall", "active"]).await;
+    until("three more sessions", async || site.sessions("hall") >= 4).await;
+    shows(["town/hall", "active"]).await;
+    let (_, text) = site.vigie("alarms", &[]).await;
+    assert_eq!(text.lines().count(), 1, "{text}");
     let (answers, text) = site.vigie("alarms", &["ack", "1"]).await;
     assert!(answers && text.contains("acknowledged"), "{text}");
     let (answers, text) = site.vigie("alarms", &["ack", "99"]).await;
     assert!(!answers && text.contains("there is no alarm 99"), "{text}");
-    site.cameras.camera("hall").unwrap().set(|faults| faults.refuse = false);
+    site.cameras.camera("hall").unwrap().set(|faults| faults.silent = false);
     shows(["town/hall", "ended"]).await;
     let (answers, text) = site.vigie("alarms", &["test", "nobody"]).await;
     assert!(!answers && text.contains("no [[alarm]] has the id"), "{text}");

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::event::Scope;
-use crate::index::alarm::AlarmChange;
 
 /// The routes without credentials.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];
@@ -186,9 +185,7 @@ async fn marked_names_of_the_operator_and_of_other_tenants_reach_no_answer() {
     for fact in crate::event::tests::all() {
         for scope in [Scope::Gateway, Scope::Tenant(camera.tenant.clone()), Scope::Camera(camera.clone())] {
             let event = Event::new(now, scope, fact.clone());
-            if let Some((kind, _, subject)) = crate::event::alarm::of(&fact) {
-                events.push(Change::Alarm(AlarmChange::Raise { kind, subject, event: event.clone() }));
-            }
+            events.extend(crate::alarm::changes_of(event.clone()).into_iter().map(Change::Alarm));
             events.push(Change::Event(event));
         }
     }
