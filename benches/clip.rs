@@ -15,19 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use footage::clock::Reading;
+use footage::media::{Fragment, Params, Sample};
+use footage::pack::{PackHeader, Stamp};
+use footage::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 use futures::StreamExt;
 use rand::RngExt;
 use tokio::runtime::Runtime;
-use vigie::clock::Reading;
 use vigie::config::Config;
 use vigie::gateway::{self, Opened};
 use vigie::index::Change;
-use vigie::media::{Fragment, Params, Sample};
-use vigie::pack::{PackHeader, Stamp};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::seal::Sealer;
-use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 use camera::params;
 

@@ -16,15 +16,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use vigie::clock::Reading;
-use vigie::fragment::Fragmenter;
-use vigie::keys::DomainKey;
-use vigie::keys::vault::{DayKey, Vault, master};
-use vigie::media::{AccessUnit, Fragment, Track};
-use vigie::pack::reader::{self, Tail};
-use vigie::pack::writer::PackWriter;
-use vigie::pack::{PackHeader, Stamp};
-use vigie::units::{PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
+use footage::clock::Reading;
+use footage::fragment::Fragmenter;
+use footage::keys::DomainKey;
+use footage::keys::vault::{DayKey, Vault, master};
+use footage::media::{AccessUnit, Fragment, Track};
+use footage::pack::reader::{self, Tail};
+use footage::pack::writer::PackWriter;
+use footage::pack::{PackHeader, Stamp};
+use footage::units::{PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
 
 use camera::params;
 

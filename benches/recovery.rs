@@ -16,15 +16,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use footage::clock::{Reading, SystemClock};
+use footage::keys::Keys;
+use footage::media::{Fragment, Params, Sample};
+use footage::pack::{PackHeader, Stamp};
+use footage::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 use tokio::time::Instant;
-use vigie::clock::{Reading, SystemClock};
 use vigie::index::{CameraRow, Change, Index};
-use vigie::keys::Keys;
-use vigie::media::{Fragment, Params, Sample};
-use vigie::pack::{PackHeader, Stamp};
 use vigie::spool::Spool;
 use vigie::store::Store;
-use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 use camera::params;
 

@@ -23,16 +23,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use footage::clock::{Clock, Reading, SystemClock};
+use footage::media::{Fragment, Params, Sample};
+use footage::pack::{PackHeader, Stamp};
+use footage::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 use rand::RngExt;
 use tokio::time::Instant;
-use vigie::clock::{Clock, Reading, SystemClock};
 use vigie::config::Config;
 use vigie::index::Change;
-use vigie::media::{Fragment, Params, Sample};
-use vigie::pack::{PackHeader, Stamp};
 use vigie::seal::Sealer;
 use vigie::spool::Spool;
-use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 use camera::params;
 

@@ -24,7 +24,6 @@ use tracing::{info, warn};
 
 use self::deliver::Delivery;
 use self::notice::{Notice, due};
-use crate::clock::Clock;
 use crate::config::AlarmTarget;
 use crate::event::alarm::{Effect, Rule, of, scope_of};
 use crate::event::{Event, Fact};
@@ -32,7 +31,8 @@ use crate::index::alarm::{AlarmChange, NoticeRow};
 use crate::index::identity::Kind;
 use crate::index::{Change, Index, IndexError};
 use crate::metrics::Sources;
-use crate::units::AlarmTargetId;
+use footage::clock::Clock;
+use footage::units::AlarmTargetId;
 
 pub mod deliver;
 pub mod notice;

@@ -16,16 +16,16 @@ use futures::{StreamExt, TryStreamExt};
 use moka::future::Cache;
 
 use crate::index::PackState;
-use crate::keys::DomainKey;
-use crate::keys::vault::{DayKey, Vault};
-use crate::pack::encrypted::Encrypted;
-use crate::pack::reader::{self, TAIL_BYTES, Tail};
-use crate::pack::reference::{Host, Piece};
-use crate::pack::{PackError, PackTable};
-use crate::platform;
 use crate::spool::{Growing, Spool, SpoolError};
 use crate::store::Store;
-use crate::units::{CameraKey, PackId, TimeRange};
+use footage::keys::DomainKey;
+use footage::keys::vault::{DayKey, Vault};
+use footage::pack::encrypted::Encrypted;
+use footage::pack::reader::{self, TAIL_BYTES, Tail};
+use footage::pack::reference::{Host, Piece};
+use footage::pack::{PackError, PackTable};
+use footage::platform;
+use footage::units::{CameraKey, PackId, TimeRange};
 
 mod assemble;
 pub mod check;

@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use footage::units::{CameraKey, TimeRange};
 use vigie::config::{Config, ConfigError, Loaded};
-use vigie::units::{CameraKey, TimeRange};
 
 mod alarms;
-mod bench;
 mod check_config;
 mod demo;
 mod export;
@@ -82,9 +81,6 @@ pub(crate) enum Command {
     /// Show a shorter retention before it takes effect, and confirm it
     #[command(subcommand)]
     Retention(retention::Retention),
-    /// Measure what recording costs on this machine
-    #[command(subcommand)]
-    Bench(bench::Bench),
     /// Write man pages and shell completions, for a package
     #[command(hide = true)]
     Generate(generate::Generate),
@@ -229,7 +225,6 @@ fn range(config: &Config, start: &str, end: &str) -> Result<TimeRange, Failure> 
 /// Does what was asked.
 pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Bench(args) => bench::run(args),
         Command::CheckConfig(args) => block_on(check_config::run(&args)),
         Command::Demo(args) => demo::run(&args),
         Command::Probe(args) => block_on(probe::run(args)),

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a [`Config`] that exists has been validated whole; every mistake of a file is reported at once, each with
 //! what to write instead; a secret's value enters no message and no `Debug`.
-//! Absent on purpose: reloading. A change takes a restart, which costs no footage but that of a second.
+//! Absent on purpose: what a running gateway does with a changed file; see `gateway`.
 
 use std::fmt;
 use std::fs::File;
@@ -23,7 +23,9 @@ pub use self::secret::Surroundings;
 use self::section::{Mistakes, Section};
 pub use self::store::{Cap, DEFAULT_STORE, SendOrder, SharedStore, StoreChoice, StoreConfig, Verify};
 use crate::policy::{Cadence, CameraPolicy};
-use crate::units::{CameraId, CameraKey, DomainId, TenantId, Ticks90k};
+pub use rtsp::Transport;
+
+use footage::units::{CameraId, CameraKey, DomainId, TenantId, Ticks90k};
 
 mod alarm;
 mod build;
@@ -206,16 +208,6 @@ pub enum CameraTls {
     CaFile(PathBuf),
     /// The one that came first, and no other from then on.
     FirstUse,
-}
-
-/// How RTP travels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Transport {
-    /// Interleaved on the RTSP connection (RFC 2326 §10.12).
-    #[default]
-    Tcp,
-    /// UDP ports of its own.
-    Udp,
 }
 
 /// How long footage lives.

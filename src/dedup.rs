@@ -29,12 +29,12 @@ use tracing::{info, warn};
 use crate::archive::{Archive, PackRef, ReadError};
 use crate::index::of_pack::{claim, place_changes};
 use crate::index::{Change, Index, IndexError, PackState};
-use crate::keys::Keys;
-use crate::pack::reference::{Host, Place};
-use crate::pack::{PackError, PackTable, reader};
-use crate::platform;
 use crate::spool::{Spool, SpoolError};
-use crate::units::{CameraKey, FragmentId, PackId};
+use footage::keys::Keys;
+use footage::pack::reference::{Host, Place};
+use footage::pack::{PackError, PackTable, reader};
+use footage::platform;
+use footage::units::{CameraKey, FragmentId, PackId};
 
 /// Ids of fragments in memory: half an hour of 500 cameras, about 60 MB.
 const RECENT_FRAGMENTS_MAX: usize = 1 << 20;

@@ -10,8 +10,8 @@ use crate::config::{
     Transport,
 };
 use crate::gateway::{Gateway, GatewayError};
-use crate::testkit::camera::{self, Server};
-use crate::units::{CameraId, TenantId};
+use footage::units::{CameraId, TenantId};
+use testkit::camera::{self, Server};
 
 /// Free space that the demonstration leaves alone.
 const RESERVE_BYTES: u64 = 1 << 30;

@@ -12,8 +12,8 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::media::{GapCause, Oddity, VideoParams};
-use crate::units::{CameraId, CameraKey, HoldId, KeyId, PackId, TenantId, WallTime};
+use footage::media::{GapCause, Oddity, VideoParams};
+use footage::units::{CameraId, CameraKey, HoldId, KeyId, PackId, TenantId, WallTime};
 
 pub mod alarm;
 pub mod words;
@@ -38,7 +38,7 @@ pub struct Event {
 }
 
 /// Who caused an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
     /// The gateway, by itself.
@@ -47,6 +47,20 @@ pub enum Actor {
     Operator,
     /// A holder of the tenant's access token.
     Tenant,
+}
+
+impl Actor {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Gateway, Self::Operator, Self::Tenant];
+
+    /// As events name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Operator => "operator",
+            Self::Tenant => "tenant",
+        }
+    }
 }
 
 /// Whose an event is, and so who may read it.

@@ -12,10 +12,10 @@ use std::time::Duration;
 use crate::archive::Archive;
 use crate::archive::check::Scratch;
 use crate::index::{Index, IndexError, PackState};
-use crate::media::GapCause;
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
-use crate::units::{CameraKey, PackId, TimeRange, WallTime};
+use footage::media::GapCause;
+use footage::units::{CameraKey, PackId, TimeRange, WallTime};
 
 mod data;
 mod packs;

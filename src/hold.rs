@@ -21,17 +21,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::archive::{Archive, PackRef, ReadError};
-use crate::clock::Clock;
 use crate::event::{Actor, Event, Fact};
 use crate::index::hold::HoldRow;
 use crate::index::{Change, Index, IndexError, Outcome, PackRow};
-use crate::keys::Keys;
-use crate::media::GapCause;
-use crate::pack::{HoldFacts, PackError};
-use crate::platform;
 use crate::retention::deadline;
 use crate::spool::{Spool, SpoolError};
-use crate::units::{CameraKey, HoldId, PackId, TenantId, Ticks90k, TimeRange, WallTime};
+use footage::clock::Clock;
+use footage::keys::Keys;
+use footage::media::GapCause;
+use footage::pack::{HoldFacts, PackError};
+use footage::platform;
+use footage::units::{CameraKey, HoldId, PackId, TenantId, Ticks90k, TimeRange, WallTime};
 
 mod copy;
 
@@ -46,11 +46,11 @@ const HOLD_DAYS_MAX: i64 = 3_660;
 /// Packs looked up at a time.
 const PAGE: u32 = 64;
 /// Footage this recent may not be in the index yet.
-const NOT_FLUSHED_MAX: Ticks90k = Ticks90k(30 * crate::units::TICKS_PER_SECOND);
+const NOT_FLUSHED_MAX: Ticks90k = Ticks90k(30 * footage::units::TICKS_PER_SECOND);
 /// How often footage is looked for that came into a hold's range since.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
-const DAY: i64 = 86_400 * crate::units::TICKS_PER_SECOND;
+const DAY: i64 = 86_400 * footage::units::TICKS_PER_SECOND;
 
 /// Why a hold was not placed, not found, or not copied.
 #[derive(Debug, thiserror::Error)]

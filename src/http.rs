@@ -50,9 +50,11 @@ mod params;
 mod peer;
 mod problem;
 mod range;
+mod schema;
 mod serve;
 mod share;
 mod stats;
+mod timeline;
 mod uploads;
 
 /// Longest request body; a longer one is refused.
@@ -159,8 +161,8 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(cameras::list))
         .routes(routes!(cameras::one))
         .routes(routes!(cameras::reconnect))
-        .routes(routes!(cameras::timeline))
-        .routes(routes!(cameras::gaps))
+        .routes(routes!(timeline::of_camera))
+        .routes(routes!(timeline::gaps))
         .routes(routes!(cameras::snapshot))
         .routes(routes!(cameras::status))
         .routes(routes!(clip::clip))

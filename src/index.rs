@@ -20,10 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
-use crate::media::{Gap, GapCause};
-use crate::pack::HoldFacts;
-use crate::platform;
-use crate::units::{BootId, CameraKey, HoldId, KeyId, PackId, RunId, Ticks90k, TimeRange, WallTime};
+use footage::media::{Gap, GapCause};
+use footage::pack::HoldFacts;
+use footage::platform;
+use footage::units::{BootId, CameraKey, HoldId, KeyId, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 pub mod alarm;
 mod apply;
@@ -426,7 +426,7 @@ pub enum Change {
         /// How far.
         row: damage::ScrubRow,
     },
-    /// By these the pack is found again from a fragment of it ([`crate::pack::PackTable::hooks`]). A pack has them once.
+    /// By these the pack is found again from a fragment of it ([`footage::pack::PackTable::hooks`]). A pack has them once.
     Hook {
         /// Which pack.
         pack: PackId,

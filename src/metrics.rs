@@ -13,13 +13,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::clock::Clock;
 use crate::index::figures::Figures;
 use crate::index::{Index, IndexError};
-use crate::platform;
 use crate::spool::Spool;
 use crate::status::{CameraState, CameraStatus, StatusBoard};
-use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
+use footage::clock::Clock;
+use footage::platform;
+use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::units::{CameraKey, DomainId, TICKS_PER_SECOND, Ticks90k, WallTime};
+use footage::units::{CameraKey, DomainId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// In a shared store, what another gateway wrote is deleted so much later than one's own: only when that gateway does not.
 pub const TAKEOVER: Duration = Duration::from_secs(300);

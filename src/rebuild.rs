@@ -18,18 +18,18 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 
 use crate::archive::{Archive, PackRef};
-use crate::clock::Clock;
 use crate::index::carry::{Carried, carry_over};
 use crate::index::damage::{Lost, all_lost};
 use crate::index::of_pack::{changes_of, place_changes, rows_of, rows_without};
 use crate::index::{CameraRow, Change, Index, IndexError, PackState, snapshot};
-use crate::keys::Keys;
-use crate::media::GapCause;
-use crate::pack::PackTable;
-use crate::platform;
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
-use crate::units::{CameraKey, PackId, RunId, Ticks90k, WallTime};
+use footage::clock::Clock;
+use footage::keys::Keys;
+use footage::media::GapCause;
+use footage::pack::PackTable;
+use footage::platform;
+use footage::units::{CameraKey, PackId, RunId, Ticks90k, WallTime};
 
 pub mod walk;
 

@@ -12,15 +12,15 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
-use crate::clock::{Clock, Reading};
 use crate::event::{Event, Fact};
 use crate::index::{Change, Index};
-use crate::media::GapCause;
-use crate::platform;
-use crate::source::{Source, SourceError};
 use crate::spool::Spool;
 use crate::status::{CameraState, StatusSlot};
-use crate::units::CameraKey;
+use footage::clock::{Clock, Reading};
+use footage::media::GapCause;
+use footage::platform;
+use footage::source::{Source, SourceError};
+use footage::units::CameraKey;
 
 mod backoff;
 mod continuity;

@@ -20,18 +20,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::archive::{Archive, PackRef, ReadError};
-use crate::clock::Clock;
 use crate::config::SharedStore;
 use crate::event::words::Language;
 use crate::event::{Event, Fact};
 use crate::index::of_pack::{changes_of, place_changes, rows_of};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
-use crate::keys::Keys;
-use crate::pack::writer::PackWriter;
-use crate::pack::{PackHeader, PackTable};
 use crate::spool::{Spool, SpoolError};
 use crate::store::{Listed, Store};
-use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::clock::Clock;
+use footage::keys::Keys;
+use footage::pack::writer::PackWriter;
+use footage::pack::{PackHeader, PackTable};
+use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 mod cover;
 

@@ -17,7 +17,7 @@ use crate::archive::PackRef;
 use crate::index::{CameraRow, PackRow, PackState};
 use crate::policy::Cadence;
 use crate::store::Store;
-use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
+use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 mod alarms;
 pub mod confirm;

@@ -12,10 +12,10 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::archive::readable::Unreadable;
 use crate::archive::{Archive, PackRef, ReadError};
-use crate::clock::Clock;
 use crate::index::{Index, IndexError};
-use crate::pack::PackError;
-use crate::units::{CameraKey, FragmentId, PackId, TICKS_PER_SECOND, TimeRange};
+use footage::clock::Clock;
+use footage::pack::PackError;
+use footage::units::{CameraKey, FragmentId, PackId, TICKS_PER_SECOND, TimeRange};
 
 pub mod hls;
 pub mod holes;

@@ -20,14 +20,14 @@ use tracing::error;
 
 use crate::archive::check::Scratch;
 use crate::archive::{Archive, PackRef, ReadError};
-use crate::clock::Clock;
 use crate::event::{Event, Fact};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
-use crate::keys::Keys;
 use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
 use crate::store::identity::NotKnown;
-use crate::units::PackId;
+use footage::clock::Clock;
+use footage::keys::Keys;
+use footage::units::PackId;
 
 mod mend;
 mod pass;

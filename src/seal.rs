@@ -22,12 +22,12 @@ use tracing::{error, warn};
 use crate::dedup::{Compared, Dedup, DedupError};
 use crate::index::of_pack::place_changes;
 use crate::index::{Change, Index, IndexError, PackState};
-use crate::pack::{PackError, PackHeader, reader};
-use crate::platform;
 use crate::spool::{Finished, Growing, Spool, SpoolError};
 use crate::store::Store;
 use crate::store::uplink::Lane;
 use crate::upload::Uploader;
+use footage::pack::{PackError, PackHeader, reader};
+use footage::platform;
 
 /// Packs sealed at a time: most of it is waiting for the disk, whose journal commits what comes together together.
 const SEALS_AT_ONCE: usize = 32;

@@ -22,16 +22,16 @@ use std::time::Duration;
 use tokio::sync::{MutexGuard as Turn, Notify, RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
-use crate::keys::vault::{DayKey, Vault, VaultError};
-use crate::keys::{DomainKey, Keys};
-use crate::media::Fragment;
-use crate::pack::writer::PackWriter;
-use crate::pack::{PackError, PackHeader, PackTable, Stamp};
-use crate::platform::{self, Folders};
 use crate::store::{Store, StoreError, StoreId};
-use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
+use footage::clock::Clock;
+use footage::keys::vault::{DayKey, Vault, VaultError};
+use footage::keys::{DomainKey, Keys};
+use footage::media::Fragment;
+use footage::pack::writer::PackWriter;
+use footage::pack::{PackError, PackHeader, PackTable, Stamp};
+use footage::platform::{self, Folders};
+use footage::units::{CameraKey, PackId, Ticks90k, WallTime};
 
 mod cache;
 mod durability;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 
-use crate::media::{GapCause, Oddity, OddityCounts, VideoCodec, VideoParams};
-use crate::units::{CameraKey, Ticks90k, WallTime};
+use footage::media::{GapCause, Oddity, OddityCounts, VideoCodec, VideoParams};
+use footage::units::{CameraKey, Ticks90k, WallTime};
 
 /// Time constant of the smoothed rates.
 const SMOOTHING: Ticks90k = Ticks90k(10 * 90_000);

@@ -19,11 +19,11 @@ use object_store::{Error as ObjectError, ObjectStore};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, S3, SendOrder, SharedStore, StoreChoice, StoreConfig};
-use crate::keys::names::Names;
-use crate::platform::{self, Folders};
-use crate::units::{CameraKey, Fingerprint, PackId, StoreUid, WallTime};
+use footage::clock::{Clock, SystemClock};
+use footage::keys::names::Names;
+use footage::platform::{self, Folders};
+use footage::units::{CameraKey, Fingerprint, PackId, StoreUid, WallTime};
 
 mod bucket;
 pub mod count;

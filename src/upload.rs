@@ -14,7 +14,6 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::clock::Clock;
 use crate::config::SendOrder;
 use crate::event::words::Language;
 use crate::event::{Event, Fact};
@@ -23,7 +22,8 @@ use crate::spool::{Spool, SpoolError, WAITING_PAGE};
 use crate::store::identity::NotKnown;
 use crate::store::uplink::{Lane, SendOptions};
 use crate::store::{Store, StoreError, StoreId};
-use crate::units::{CameraKey, PackId};
+use footage::clock::Clock;
+use footage::units::{CameraKey, PackId};
 
 /// Packs sent to one store at a time.
 const SENDS_AT_ONCE: usize = 4;

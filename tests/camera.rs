@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use support::{Codec, GstRtspServer, ffprobe_json, footage, framemd5, framemd5_of_camera};
-use vigie::testkit::camera::{self, ElementaryStream, Server, SimulatedCamera};
+use testkit::camera::{self, ElementaryStream, Server, SimulatedCamera};
 
 /// More than two random access points; and the film begins again.
 const PICTURES: usize = 75;

@@ -9,14 +9,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use footage::media::GapCause;
+use footage::units::{CameraKey, TimeRange, WallTime};
 use futures::TryStreamExt;
 use vigie::archive::PackRef;
 use vigie::config::{CameraConfig, Transport};
 use vigie::demo;
 use vigie::gateway::Gateway;
-use vigie::media::GapCause;
 use vigie::retrieve::mp4::Clip;
-use vigie::units::{CameraKey, TimeRange, WallTime};
 
 /// Pedestrians, 795 pictures: Debian's package `opencv-doc`.
 const FOOTAGE: &str = "/usr/share/doc/opencv-doc/examples/data/vtest.avi";

@@ -11,23 +11,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use footage::clock::Reading;
+use footage::media::{Fragment, Gap, GapCause, Params, Sample, VideoCodec, VideoParams};
+use footage::pack::{PackHeader, Stamp};
+use footage::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 use vigie::archive::Archive;
-use vigie::clock::Reading;
 use vigie::config::{Config, Surroundings};
 use vigie::event::{Event, Fact};
 use vigie::fsck::{Complaint, Finding, Fsck};
 use vigie::gateway::{self, Opened};
 use vigie::index::{CameraRow, Change, GapRow, Index, PackRow, RunRow, SegmentRow};
-use vigie::media::{Fragment, Gap, GapCause, Params, Sample, VideoCodec, VideoParams};
-use vigie::pack::{PackHeader, Stamp};
 use vigie::retrieve::{Footage, mp4::Clip};
 use vigie::seal::Sealer;
 use vigie::spool::{Growing, Spool};
 use vigie::store::Store;
-use vigie::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 /// When recordings begin: 2026-03-03T12:00:00Z.
 const NOON: WallTime = WallTime(1_772_539_200 * 90_000);

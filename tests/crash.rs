@@ -11,15 +11,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use footage::clock::{Clock, SystemClock};
+use footage::keys::Keys;
+use footage::media::GapCause;
+use footage::pack::reader;
+use footage::units::{CameraKey, TICKS_PER_SECOND, TimeRange, WallTime};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use vigie::clock::{Clock, SystemClock};
 use vigie::index::of_pack::rows_of;
 use vigie::index::{Index, PackState, SegmentRow};
-use vigie::keys::Keys;
-use vigie::media::GapCause;
-use vigie::pack::reader;
-use vigie::units::{CameraKey, TICKS_PER_SECOND, TimeRange, WallTime};
 
 /// A fragment lasts a second at most, and is written when the next begins: one picture, one tick of the sockets and a
 /// slow machine later.

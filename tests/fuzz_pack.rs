@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use footage::clock::Reading;
+use footage::keys::DomainKey;
+use footage::keys::vault::Vault;
+use footage::media::{AudioParams, Fragment, Gap, GapCause, Params, Sample, VideoCodec, VideoParams};
+use footage::pack::reader::{Scan, Tail, read_table, scan, table_from_tail, verify_pack};
+use footage::pack::writer::PackWriter;
+use footage::pack::{FragmentEntry, PackError, PackHeader, PackTable, Stamp};
+use footage::units::{PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use vigie::clock::Reading;
-use vigie::keys::DomainKey;
-use vigie::keys::vault::Vault;
-use vigie::media::{AudioParams, Fragment, Gap, GapCause, Params, Sample, VideoCodec, VideoParams};
-use vigie::pack::reader::{Scan, Tail, read_table, scan, table_from_tail, verify_pack};
-use vigie::pack::writer::PackWriter;
-use vigie::pack::{FragmentEntry, PackError, PackHeader, PackTable, Stamp};
-use vigie::units::{PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// Where a `uuid` box of ours holds its check, and for how long.
 const CHECK: Range<usize> = 24..40;

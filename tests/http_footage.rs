@@ -8,6 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use footage::clock::{Clock, Reading};
+use footage::keys::Keys;
+use footage::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
+use footage::pack::{PackHeader, Stamp};
+use footage::units::{BootId, CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use reqwest::header::{self, HeaderMap, HeaderName};
@@ -16,19 +21,14 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use vigie::archive::Archive;
-use vigie::clock::{Clock, Reading};
 use vigie::hold::{Holds, Request as HoldRequest};
 use vigie::http::{Access, ServeLimits, Service, router, serve};
 use vigie::index::{CameraRow, Change, Index};
-use vigie::keys::Keys;
-use vigie::media::{Fragment, Params, Sample, VideoCodec, VideoParams};
-use vigie::pack::{PackHeader, Stamp};
 use vigie::retrieve::Footage;
 use vigie::seal::{Sealer, Tasks};
 use vigie::spool::{Growing, Spool};
 use vigie::status::StatusBoard;
 use vigie::store::Store;
-use vigie::units::{BootId, CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 /// When recordings begin, on a Tuesday.
 const NOON: WallTime = WallTime(1_772_539_200 * 90_000);

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use footage::clock::Reading;
+use footage::fragment::Fragmenter;
+use footage::keys::DomainKey;
+use footage::media::{AccessUnit, AudioParams, Fragment, Params, Track, VideoCodec, VideoParams};
+use footage::pack::reader::{init_segment, scan, verify_pack};
+use footage::pack::writer::PackWriter;
+use footage::pack::{PackHeader, PackTable, Stamp};
+use footage::units::{PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 use mp4_atom::{Any, Decode, Moov, StszSamples, Trak};
-use vigie::clock::Reading;
-use vigie::fragment::Fragmenter;
-use vigie::keys::DomainKey;
-use vigie::media::{AccessUnit, AudioParams, Fragment, Params, Track, VideoCodec, VideoParams};
-use vigie::pack::reader::{init_segment, scan, verify_pack};
-use vigie::pack::writer::PackWriter;
-use vigie::pack::{PackHeader, PackTable, Stamp};
-use vigie::units::{PackId, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// Real surveillance footage, from Debian's `opencv-doc`: 768×576, 10 images a second.
 const FOOTAGE: &str = "/usr/share/doc/opencv-doc/examples/data/vtest.avi";

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 
+use testkit::camera::{self, Server};
 use tokio::process::Command;
-use vigie::testkit::camera::{self, Server};
 
 const PASSWORD: &str = "pass word/é";
 

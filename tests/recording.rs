@@ -9,22 +9,22 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use footage::clock::{Clock, SystemClock};
+use footage::keys::Keys;
+use footage::keys::vault::Vault;
+use footage::media::{GapCause, Oddity};
+use footage::pack::reader;
+use footage::units::{CameraKey, TimeRange, WallTime};
 use futures::TryStreamExt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use vigie::clock::{Clock, SystemClock};
+use testkit::camera::{self, CameraFaults, Quirk, RtspStep, Server};
 use vigie::config::{Config, Transport};
 use vigie::demo;
 use vigie::event::Fact;
 use vigie::gateway::Gateway;
 use vigie::index::{GapRow, Index};
-use vigie::keys::Keys;
-use vigie::keys::vault::Vault;
-use vigie::media::{GapCause, Oddity};
-use vigie::pack::reader;
 use vigie::retrieve::mp4::Clip;
-use vigie::testkit::camera::{self, CameraFaults, Quirk, RtspStep, Server};
-use vigie::units::{CameraKey, TimeRange, WallTime};
 
 #[path = "support/handed_back.rs"]
 mod handed_back;
@@ -512,7 +512,7 @@ async fn a_change_of_resolution_starts_a_new_pack_and_a_clip_across_it_plays() {
     // What ffmpeg's parser says is not asked: it goes on reading by the first sample description.
     let file = films.path().join("clip.mp4");
     std::fs::write(&file, bytes.concat()).unwrap();
-    let large = pictures(Path::new("src/testkit/camera/pedestrians.h264"));
+    let large = pictures(Path::new("crates/testkit/src/camera/pedestrians.h264"));
     let small = pictures(&films.path().join("film-320.h264"));
     let shown = pictures(&file);
     // Ten pictures a second.

@@ -5,14 +5,14 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use footage::clock::SystemClock;
+use footage::media::{GapCause, VideoCodec};
+use footage::source::{Item, Source};
 use futures::StreamExt;
+use rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use vigie::clock::SystemClock;
 use vigie::config::Transport;
-use vigie::media::{GapCause, VideoCodec};
-use vigie::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
-use vigie::source::{Item, Source};
 
 #[path = "support/certificate.rs"]
 mod certificate;

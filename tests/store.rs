@@ -9,17 +9,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use footage::clock::{Clock, SystemClock};
+use footage::units::{CameraKey, PackId, WallTime};
 use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use seaweed::Seaweed;
 use url::Url;
-use vigie::clock::{Clock, SystemClock};
 use vigie::config::{S3, StoreConfig, Verify};
 use vigie::store::count::Counts;
 use vigie::store::fault::{Decide, FaultyStore, Op, StoreCall, StoreFault};
 use vigie::store::probe::ProbeVerdict;
 use vigie::store::{Kept, PART_BYTES, Store, upload};
-use vigie::units::{CameraKey, PackId, WallTime};
 
 fn camera() -> CameraKey {
     "saint-cyr/mairie".parse().expect("a key")

@@ -52,7 +52,7 @@ fn files(dir: &str) -> Vec<String> {
 }
 
 fn rust_files() -> Vec<String> {
-    let dirs = ["src", "tests", "benches"];
+    let dirs = ["src", "crates", "tests", "benches"];
     dirs.into_iter().flat_map(files).filter(|f| f.ends_with(".rs")).collect()
 }
 
@@ -66,12 +66,14 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(i, l)| (i + 1, l))
 }
 
-/// The modules in their order: rows such as "| `units` | … |" of the map in docs/ARCHITECTURE.md.
-fn module_order() -> Vec<String> {
+/// The modules of a crate in their order: rows such as "| `units` | … |" below the crate's heading in docs/ARCHITECTURE.md.
+fn module_order(folder: &str) -> Vec<String> {
     let map = read("docs/ARCHITECTURE.md");
-    let rows = map.lines().filter_map(|l| l.strip_prefix("| `")?.split_once('`'));
-    let is_module = |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    rows.filter(|(name, rest)| is_module(name) && rest.starts_with(" |")).map(|(name, _)| name.to_owned()).collect()
+    let heading = format!("\n### `{folder}`\n");
+    let (_, section) = map.split_once(&heading).unwrap_or_else(|| panic!("docs/ARCHITECTURE.md has no {folder}"));
+    let section = section.split("\n#").next().expect("a split has a first part");
+    let rows = section.lines().filter_map(|l| l.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// Modules named by `crate::…` in a line of code, those of `use crate::{a::…, b::…}` too.
@@ -88,20 +90,29 @@ fn imported(line: &str) -> Vec<String> {
 
 #[test]
 fn modules_import_only_from_those_before_them() {
-    let order = module_order();
-    let declared: BTreeSet<_> = read("src/lib.rs")
-        .lines()
-        .filter_map(|l| Some(l.strip_prefix("pub mod ")?.trim_end_matches(';').to_owned()))
-        .collect();
-    assert_eq!(
-        order.iter().cloned().collect::<BTreeSet<_>>(),
-        declared,
-        "docs/ARCHITECTURE.md maps other modules than src/lib.rs"
-    );
+    let mut broken = Vec::new();
+    for (folder, sources) in
+        [("src", "src"), ("crates/footage", "crates/footage/src"), ("crates/testkit", "crates/testkit/src")]
+    {
+        let order = module_order(folder);
+        let declared: BTreeSet<_> = read(&format!("{sources}/lib.rs"))
+            .lines()
+            .filter_map(|l| Some(l.strip_prefix("pub mod ")?.trim_end_matches(';').to_owned()))
+            .collect();
+        let mapped: BTreeSet<_> = order.iter().cloned().collect();
+        assert_eq!(mapped, declared, "docs/ARCHITECTURE.md maps other modules than {sources}/lib.rs");
+        broken.extend(imports_against(&order, sources));
+    }
+    expect_none(broken, "a module imports only from those before it in docs/ARCHITECTURE.md");
+}
+
+/// Imports of a later module, in the sources of one crate.
+fn imports_against(order: &[String], sources: &str) -> Vec<String> {
     let rank = |module: &str| order.iter().position(|m| m == module);
     let mut broken = Vec::new();
-    for file in files("src").iter().filter(|f| f.ends_with(".rs")) {
-        let module = file.trim_start_matches("src/").split(['/', '.']).next().expect("a split has a first part");
+    for file in files(sources).iter().filter(|f| f.ends_with(".rs")) {
+        let below = file.strip_prefix(&format!("{sources}/")).expect("a file of that folder");
+        let module = below.split(['/', '.']).next().expect("a split has a first part");
         // The library's root, and the command, which imports the library by its name.
         let Some(own_rank) = rank(module) else {
             assert!(["lib", "main", "cli"].contains(&module), "{file} is no module of docs/ARCHITECTURE.md");
@@ -121,7 +132,7 @@ fn modules_import_only_from_those_before_them() {
             }
         }
     }
-    expect_none(broken, "a module imports only from those before it in docs/ARCHITECTURE.md");
+    broken
 }
 
 #[test]
@@ -230,7 +241,8 @@ fn documents_link_to_what_exists() {
             let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
             let links = links.filter(|l| !l.contains("://") && !l.starts_with('#')).map(|l| folder.join(l));
             // A path between backticks is a promise too.
-            let tops = ["src/", "tests/", "docs/", "config/", "systemd/", "benches/", "ui/", ".ci/", ".config/"];
+            let tops =
+                ["src/", "tests/", "docs/", "config/", "systemd/", "benches/", "ui/", ".ci/", ".config/", "crates/"];
             let paths = text.split('`').skip(1).step_by(2).filter(|p| tops.iter().any(|t| p.starts_with(t)));
             let paths = paths.filter(|p| !p.contains(['*', ' ', '{', '<'])).map(PathBuf::from);
             for target in links.chain(paths) {

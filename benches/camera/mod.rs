@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use vigie::media::{Params, VideoCodec, VideoParams};
+use footage::media::{Params, VideoCodec, VideoParams};
 
 /// 1080p in H.264.
 pub(crate) fn params() -> Arc<Params> {

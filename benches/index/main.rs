@@ -5,7 +5,7 @@
 //! cargo bench --bench index                                    a quarter of a day of 1,000 cameras
 //! VIGIE_BENCH_DAYS=1,3,10,30 cargo bench --bench index         one index that grows, measured at each of these days
 //! VIGIE_BENCH_DIR=/data …                                      elsewhere than in the temporary directory
-//! VIGIE_BENCH_KEEP=/data/index.sqlite …                        keep the index, for `vigie bench ingest --index`
+//! VIGIE_BENCH_KEEP=/data/index.sqlite …                        keep the index, for `vigie-bench ingest --index`
 //! VIGIE_BENCH_JSON=days.json …                                 the figures, for benches/scale/plot.py
 //! ```
 //!
@@ -17,18 +17,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use footage::clock::{Clock, SimClock, SystemClock};
+use footage::keys::vault::Vault;
+use footage::units::{TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 use futures::future::{self, BoxFuture};
 use jiff::tz::TimeZone;
 use rand::RngExt;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use vigie::archive::{PackRef, ReadError};
-use vigie::clock::{Clock, SimClock, SystemClock};
 use vigie::index::{Change, Index};
-use vigie::keys::vault::Vault;
 use vigie::retention::Policy;
 use vigie::retention::sweep::{Storage, Sweeper};
-use vigie::units::{TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 use recording::{PACK, Recording};
 
@@ -217,7 +217,7 @@ async fn hooks(index: &Index, figures: &mut Figures) -> Result<(), Failure> {
         let mut absent = [255; 16];
         absent[..4].copy_from_slice(&n.to_be_bytes());
         let begin = Instant::now();
-        index.packs_hooked(recording::hooks(vigie::units::PackId(absent))).await?;
+        index.packs_hooked(recording::hooks(footage::units::PackId(absent))).await?;
         took.push(begin.elapsed());
     }
     note(figures, "hooks_of_pack", took);

@@ -5,14 +5,14 @@
 
 use std::path::Path;
 
+use footage::media::{Gap, GapCause};
+use footage::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rusqlite::{Connection, params};
 use vigie::event::{Event, Fact};
 use vigie::index::dedup::Refers;
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState, SegmentRow};
-use vigie::media::{Gap, GapCause};
-use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 use super::Failure;
 

@@ -19,8 +19,8 @@ use url::Url;
 use super::notice::{News, Notice, place};
 use crate::config::{AlarmTarget, AlarmWay, Mail, MailTls};
 use crate::event::words::Language;
-use crate::platform;
-use crate::units::WallTime;
+use footage::platform;
+use footage::units::WallTime;
 
 /// For a whole attempt.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use crate::config::AlarmTarget;
 use crate::event::alarm::CAMERA_NOT_RECORDED;
 use crate::event::{Actor, Fact, Scope, Severity};
 use crate::index::alarm::{AlarmRow, NoticeRow};
-use crate::units::{Ticks90k, WallTime};
+use footage::units::{Ticks90k, WallTime};
 
 /// What a message says of an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use crate::event::words::Language;
 use crate::event::{Actor, Event, Fact, Scope, Severity};
 use crate::index::alarm::{AlarmChange, AlarmRow, NoticeRow};
 use crate::index::{Change, Index};
-use crate::media::GapCause;
-use crate::units::{CameraKey, TICKS_PER_SECOND, WallTime};
+use footage::media::GapCause;
+use footage::units::{CameraKey, TICKS_PER_SECOND, WallTime};
 
 fn at(second: i64) -> WallTime {
     WallTime((1_772_366_400 + second) * TICKS_PER_SECOND)
@@ -253,7 +253,7 @@ async fn an_index_that_was_lost_takes_alarms_over_and_raises_none_again() {
     let open = index.open_alarms().await.unwrap();
     assert_eq!(open[0].acknowledged, Some((at(2), Actor::Operator)));
     let (_sender, targets) = tokio::sync::watch::channel(Vec::new());
-    let clock: std::sync::Arc<dyn crate::clock::Clock> = std::sync::Arc::new(crate::clock::SystemClock::default());
+    let clock: std::sync::Arc<dyn footage::clock::Clock> = std::sync::Arc::new(footage::clock::SystemClock::default());
     let mut alarms = super::Alarms::new(index.clone(), clock, jiff::tz::TimeZone::UTC, targets);
     alarms.follow().await.unwrap();
     assert_eq!(index.open_alarms().await.unwrap(), open, "the event of before raises nothing again");

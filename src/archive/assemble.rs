@@ -6,9 +6,9 @@ use super::{
     Arc, Archive, BoxStream, Bytes, Host, LOOKS_MAX, Lies, PackError, PackRef, PackState, Piece, Range, ReadError,
     StreamExt, TryStreamExt, Whole, blocking, encrypted, short, whole_of,
 };
-use crate::pack::reference::Place;
-use crate::pack::{FragmentEntry, PackTable};
-use crate::units::{FragmentId, PackId};
+use footage::pack::reference::Place;
+use footage::pack::{FragmentEntry, PackTable};
+use footage::units::{FragmentId, PackId};
 
 /// Packs on the way from a reference to the bytes: one, where all is as it should be.
 const HOPS_MAX: usize = 8;

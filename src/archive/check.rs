@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use futures::StreamExt;
 
 use super::{Archive, PackError, PackRef, PackState, ReadError, blocking};
-use crate::pack::reader::{self, Checked};
-use crate::units::PackId;
+use footage::pack::reader::{self, Checked};
+use footage::units::PackId;
 
 impl Archive {
     /// Checks every byte of the pack's own file against its ids and checksums: in the spool while it waits, in the store

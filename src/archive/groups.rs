@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::{Arc, Archive, PackError, PackRef, ReadError, StreamExt, blocking, short};
-use crate::clock::Reading;
-use crate::keys::DomainKey;
-use crate::media::Fragment;
-use crate::pack::writer::PackWriter;
-use crate::pack::{FragmentEntry, PackTable, reader};
-use crate::platform;
+use footage::clock::Reading;
+use footage::keys::DomainKey;
+use footage::media::Fragment;
+use footage::pack::writer::PackWriter;
+use footage::pack::{FragmentEntry, PackTable, reader};
+use footage::platform;
 
 impl Archive {
     /// Writes, flushed, a pack of these groups of another pack, as numbers of fragments, into the file that `create` begins

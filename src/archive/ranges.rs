@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use super::{ReadError, blocking, short};
-use crate::units::PackId;
+use footage::units::PackId;
 
 /// Bytes read from a local file at a time.
 pub(super) const READ_BYTES: u64 = 1024 * 1024;

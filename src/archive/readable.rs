@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 
 use super::{Arc, Archive, Bytes, PackError, PackRef, PackState, Range, ReadError, StreamExt, blocking, short};
-use crate::pack::{FragmentEntry, PackTable, reader};
+use footage::pack::{FragmentEntry, PackTable, reader};
 
 /// The system's code for a disk that cannot read a block (`EIO`).
 const DISK_CANNOT_READ: i32 = 5;

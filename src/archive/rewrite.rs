@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{Arc, Archive, BoxStream, Bytes, DayKey, PackError, PackRef, Range, ReadError, StreamExt, blocking};
-use crate::keys::DomainKey;
-use crate::pack::encrypted::Encryptor;
-use crate::pack::{FragmentEntry, PackTable, reader, writer};
-use crate::platform;
+use footage::keys::DomainKey;
+use footage::pack::encrypted::Encryptor;
+use footage::pack::{FragmentEntry, PackTable, reader, writer};
+use footage::platform;
 
 /// What a pack is mended with.
 #[derive(Clone, Debug, Default)]

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
+use footage::clock::{Clock, SystemClock};
 use serde_json::Value;
 use vigie::alarm::deliver::Delivery;
 use vigie::alarm::notice::{News, Notice};
-use vigie::clock::{Clock, SystemClock};
 use vigie::event::{Event, Fact};
 use vigie::index::alarm::AlarmRow;
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vigie::clock::{Clock, SystemClock};
+use footage::clock::{Clock, SystemClock};
+use footage::units::Ticks90k;
 use vigie::config::{Config, DEFAULT_STORE, Loaded, Retention, Tenant, Transport};
 use vigie::gateway;
 use vigie::index::Index;
@@ -14,7 +15,6 @@ use vigie::index::examine::Companion;
 use vigie::retrieve::snapshot::missing_decoder;
 use vigie::store::Store;
 use vigie::store::probe::ProbeVerdict;
-use vigie::units::Ticks90k;
 
 use super::{CheckConfig, Failure, retention};
 

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use footage::units::{CameraKey, TimeRange};
 use futures::TryStreamExt;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -15,7 +16,6 @@ use vigie::gateway;
 use vigie::index::GapRow;
 use vigie::retrieve::holes::Hole;
 use vigie::retrieve::{Footage, RetrieveError, mp4::Clip};
-use vigie::units::{CameraKey, TimeRange};
 
 use super::{Export, Failure, range, show};
 

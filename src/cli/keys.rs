@@ -1,13 +1,13 @@
 //! `vigie keys`: the keys of encrypted stores. Beside a gateway that may be running: one at a time changes the folder.
 
 use clap::Subcommand;
+use footage::keys::Keys as GatewayKeys;
+use footage::keys::vault::rotate::{Rotated, rotate_own_master};
+use footage::keys::vault::{Shown, Vault};
+use footage::units::TenantId;
 use vigie::gateway;
 use vigie::index::identity::Kind;
 use vigie::index::{Change, Index};
-use vigie::keys::Keys as GatewayKeys;
-use vigie::keys::vault::rotate::{Rotated, rotate_own_master};
-use vigie::keys::vault::{Shown, Vault};
-use vigie::units::TenantId;
 
 use super::{ConfigArg, Failure, show};
 

@@ -1,10 +1,10 @@
 //! `vigie ls`: what there is, beside a gateway that may be running.
 
+use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange};
 use jiff::tz::TimeZone;
 use vigie::gateway::{self, Opened};
 use vigie::index::clock::MisdatedRun;
 use vigie::index::{CameraRow, GapRow};
-use vigie::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange};
 
 use super::{Failure, Ls, range, show};
 
@@ -113,7 +113,7 @@ pub(super) fn gap_lines(zone: &TimeZone, gaps: &[GapRow]) -> Vec<[String; 5]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vigie::units::WallTime;
+    use footage::units::WallTime;
 
     #[test]
     fn touching_segments_are_one_stretch() {

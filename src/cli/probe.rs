@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use footage::clock::SystemClock;
+use footage::source::{Item, Session, Source};
 use futures::StreamExt;
+use rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use secrecy::SecretString;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
-use vigie::clock::SystemClock;
 use vigie::config::{CameraConfig, Transport};
-use vigie::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
-use vigie::source::{Item, Session, Source};
 
 use super::Failure;
 

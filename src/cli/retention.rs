@@ -4,13 +4,13 @@
 use std::fmt::Write as _;
 
 use clap::Subcommand;
+use footage::units::{CameraKey, Ticks90k, WallTime};
 use vigie::config::Config;
 use vigie::gateway;
 use vigie::index::policy::{Extent, Pending};
 use vigie::index::{Index, IndexError};
 use vigie::policy::due_until;
 use vigie::retention::confirm;
-use vigie::units::{CameraKey, Ticks90k, WallTime};
 
 use super::{ConfigArg, Failure, show};
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use footage::units::{Ticks90k, WallTime};
 use jiff::tz::TimeZone;
-use vigie::units::{Ticks90k, WallTime};
 
 use super::Failure;
 

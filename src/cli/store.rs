@@ -1,11 +1,11 @@
 //! `vigie store`: which store is which. Beside a gateway that may be running, but for `forget`.
 
 use clap::Subcommand;
+use footage::units::StoreUid;
 use vigie::gateway;
 use vigie::index::{Change, Index};
 use vigie::store::identity::Identified;
 use vigie::store::{Store, StoreId};
-use vigie::units::StoreUid;
 
 use super::{ConfigArg, Failure, show};
 

@@ -10,7 +10,7 @@ use super::secret::secret;
 use super::*;
 use crate::event::Severity;
 use crate::event::words::Language;
-use crate::units::AlarmTargetId;
+use footage::units::AlarmTargetId;
 
 /// Where alarms are sent, and which.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use jiff::tz::AmbiguousOffset;
 
 use super::Config;
-use crate::units::WallTime;
+use footage::units::WallTime;
 
 /// A text names no instant, or two.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

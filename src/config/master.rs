@@ -4,7 +4,7 @@ use secrecy::SecretString;
 
 use super::secret::{Surroundings, secret};
 use super::section::Section;
-use crate::keys::vault::master::Master;
+use footage::keys::vault::master::Master;
 
 /// Master keys that the operator gives. Without them, Vigie makes one and keeps it beside the keys that it wraps.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,7 @@
 //! Which events raise an alarm, and which end it.
 
 use super::{Fact, Scope, Severity};
-use crate::media::GapCause;
+use footage::media::GapCause;
 
 /// What an event does to alarms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

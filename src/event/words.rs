@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::{DestructionReason, Fact, MendSource, StoreName, TrialVerdict};
-use crate::media::GapCause;
+use footage::media::GapCause;
 
 /// A language of people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

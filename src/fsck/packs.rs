@@ -9,7 +9,7 @@ use crate::archive::check::Scratch;
 use crate::archive::{PackRef, ReadError};
 use crate::index::of_pack::{Rows, rows_without};
 use crate::index::{PackRow, PackState, SegmentRow};
-use crate::pack::PackTable;
+use footage::pack::PackTable;
 
 /// Rows read at a time.
 const PAGE: u32 = 1_024;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Complaint, Fsck, FsckError};
 use crate::archive::PackRef;
 use crate::index::{PackRow, PackState};
-use crate::pack::PackTable;
+use footage::pack::PackTable;
 
 impl Fsck {
     /// Each place of a pack's fragments against the host's own table, and the index against both.

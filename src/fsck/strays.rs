@@ -5,7 +5,7 @@ use futures::TryStreamExt;
 use super::{Complaint, Fsck, FsckError, Tally};
 use crate::spool::recover::Found;
 use crate::store::Listed;
-use crate::units::{CameraKey, PackId};
+use footage::units::{CameraKey, PackId};
 
 /// Suspects that wait together for a gateway that runs to tell its index of them.
 const SUSPECTS_MAX: usize = 1_024;

@@ -2,8 +2,8 @@
 
 use super::{Complaint, Fsck, FsckError, Tally};
 use crate::index::{GapRow, SegmentRow};
-use crate::media::GapCause;
-use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::media::GapCause;
+use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Rows of one camera read at a time.
 const WINDOW: Ticks90k = Ticks90k(24 * 3_600 * TICKS_PER_SECOND);

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use tracing::warn;
 
-use crate::clock::{Clock, Reading};
 use crate::event::words::Language;
 use crate::event::{Event, Fact};
 use crate::index::{Change, Index, IndexError};
-use crate::units::{BootId, CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
+use footage::clock::{Clock, Reading};
+use footage::units::{BootId, CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// The end of the newest footage may be ahead of the clock by so much: jitter, and slewing.
 const AHEAD_MAX: Ticks90k = Ticks90k(5 * TICKS_PER_SECOND);

@@ -14,22 +14,22 @@ use tracing::{error, info, warn};
 
 use super::{GatewayError, camera_rows};
 use crate::archive::Archive;
-use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::event::words::Language;
 use crate::event::{Event, Fact, Scope};
 use crate::index::examine::{self, Belongings, Companion, Condition};
 use crate::index::identity::Kind;
 use crate::index::{Change, Index, IndexError, snapshot};
-use crate::keys::vault::Vault;
-use crate::keys::vault::master::{self, Master};
-use crate::keys::{Keys, KeysError};
-use crate::platform;
 use crate::policy::CameraPolicy;
 use crate::spool::Spool;
 use crate::store::Store;
 use crate::store::identity::{Identified, NotKnown};
-use crate::units::{CameraKey, Ticks90k, WallTime};
+use footage::clock::{Clock, SystemClock};
+use footage::keys::vault::Vault;
+use footage::keys::vault::master::{self, Master};
+use footage::keys::{Keys, KeysError};
+use footage::platform;
+use footage::units::{CameraKey, Ticks90k, WallTime};
 
 /// What reads footage: the gateway itself, and the commands beside it.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Policies {
 }
 
 /// A camera that used another store so long ago has no packs there any more, but for holds.
-const STORE_USED_MAX: Ticks90k = Ticks90k(33 * 86_400 * crate::units::TICKS_PER_SECOND);
+const STORE_USED_MAX: Ticks90k = Ticks90k(33 * 86_400 * footage::units::TICKS_PER_SECOND);
 
 /// Where the index lies.
 pub fn index_path(config: &Config) -> PathBuf {
@@ -167,11 +167,11 @@ async fn belongings(index: &Index, companion: Option<Companion>) -> Result<Belon
     let mut known = companion.map(|companion| companion.belongings()).unwrap_or_default();
     for (name, id) in index.identities(Kind::Store).await? {
         if let Ok(id) = id.try_into() {
-            known.stores.insert(name, crate::units::StoreUid(id));
+            known.stores.insert(name, footage::units::StoreUid(id));
         }
     }
     if let Some(Ok(id)) = index.identities(Kind::GatewayKey).await?.remove("").map(TryInto::try_into) {
-        known.gateway_key = Some(crate::units::Fingerprint(id));
+        known.gateway_key = Some(footage::units::Fingerprint(id));
     }
     Ok(known)
 }

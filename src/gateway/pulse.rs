@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Clock;
+use footage::clock::Clock;
 
 /// From beat to beat.
 const EVERY: Duration = Duration::from_secs(1);
@@ -62,8 +62,8 @@ fn milliseconds(clock: &dyn Clock) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SimClock;
-    use crate::units::WallTime;
+    use footage::clock::SimClock;
+    use footage::units::WallTime;
 
     #[tokio::test(start_paused = true)]
     async fn a_thread_whose_runtime_no_longer_turns_is_named() {

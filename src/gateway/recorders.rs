@@ -19,12 +19,12 @@ use super::pulse::Pulse;
 use super::{CERTIFICATES_DIR, GatewayError, OPENING_AT_ONCE, SETUP_TIMEOUT, TEARDOWN_TIME, tick};
 use crate::config::{self, CameraConfig, CameraTls, Config, Transport};
 use crate::index::{Change, Index, IndexError};
-use crate::media::GapCause;
 use crate::record::{Continuity, Recorder, RecordingContext};
-use crate::source::rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use crate::status::StatusBoard;
 use crate::store::Store;
-use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::media::GapCause;
+use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 
 /// Recorders on their way to a thread; whoever starts more waits.
 const JOBS_MAX: usize = 64;

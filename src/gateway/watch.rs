@@ -19,11 +19,11 @@ use crate::archive::PackRef;
 use crate::event::words::Language;
 use crate::event::{Event, Fact};
 use crate::index::{Change, snapshot};
-use crate::platform;
 use crate::rebuild::walk::{Walked, Walker};
 use crate::store::identity::{Identified, NotKnown};
 use crate::store::{Store, StoreId};
-use crate::units::TenantId;
+use footage::platform;
+use footage::units::TenantId;
 
 /// A store that is not known is looked at so often, and one that is.
 const LOOK_UNKNOWN: Duration = Duration::from_secs(5);
@@ -262,7 +262,7 @@ impl OwnWatch {
     }
 
     /// Day keys that packs need and that are not there, and keys that could not be used.
-    async fn keys(&self, known_missing: &mut HashSet<crate::units::KeyId>) {
+    async fn keys(&self, known_missing: &mut HashSet<footage::units::KeyId>) {
         let vault = self.opened.keys.vault().clone();
         let mut events = Vec::new();
         let at = self.opened.clock.wall();

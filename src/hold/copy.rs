@@ -10,11 +10,11 @@ use super::{HoldError, Holds};
 use crate::archive::PackRef;
 use crate::event::Fact;
 use crate::index::hold::HoldRow;
-use crate::pack::writer::PackWriter;
-use crate::pack::{FragmentEntry, PackError, PackHeader, PackTable};
-use crate::platform;
 use crate::spool::SpoolError;
-use crate::units::TimeRange;
+use footage::pack::writer::PackWriter;
+use footage::pack::{FragmentEntry, PackError, PackHeader, PackTable};
+use footage::platform;
+use footage::units::TimeRange;
 
 /// A pack of a hold, written and flushed.
 pub(super) struct Copied {

@@ -66,6 +66,7 @@ pub(super) struct AlarmView {
     acknowledged: Option<String>,
     /// By whom: `operator` or `tenant`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<super::schema::ActorSchema>)]
     acknowledged_by: Option<Actor>,
     /// In words, in the language of `Accept-Language`: French or English.
     text: String,

@@ -25,7 +25,7 @@ use super::guarded::guarded;
 use super::guesses::Guesses;
 use super::peer::Peer;
 use super::problem::{Problem, ProblemKind};
-use crate::units::{CameraId, CameraKey, TenantId};
+use footage::units::{CameraId, CameraKey, TenantId};
 
 /// Who may ask for what.
 #[derive(Clone)]

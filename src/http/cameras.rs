@@ -9,22 +9,17 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::auth::TenantScope;
-use super::params::{CameraPath, Instant, RangeQuery, Spoken, StrictQuery, range};
+use super::params::{CameraPath, Instant, Spoken, StrictQuery};
 use super::problem::{Problem, ProblemKind};
+use super::schema::{GapCauseSchema, OdditySchema};
+use super::timeline::Span;
 use super::{LIVE, Service};
 use crate::event::words::{self, Language};
 use crate::index::CameraRow;
-use crate::media::{GapCause, Oddity, VideoCodec};
-use crate::retrieve::timeline::{GapSpan, Span, TIMELINE_DAYS_MAX, Timeline};
 use crate::retrieve::{self, RetrieveError};
 use crate::status::{CameraState, CameraStatus, OddityStatus};
-use crate::units::{Ticks90k, WallTime};
-
-/// Longest timeline, in hours.
-const TIMELINE_HOURS_MAX: i64 = TIMELINE_DAYS_MAX * 24;
-
-/// Gaps in one answer.
-const GAPS_MAX: usize = 5_000;
+use footage::media::{GapCause, Oddity, VideoCodec};
+use footage::units::{Ticks90k, WallTime};
 
 /// A camera.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
@@ -79,7 +74,7 @@ pub(super) async fn one(
     let row = index.camera(&key).await?.ok_or_else(|| RetrieveError::NoCamera(key.clone()))?;
     let extent = index.extent(&key).await?;
     Ok(Json(CameraDetails {
-        footage: extent.map(|range| Span { start: range.start().to_string(), end: range.end().to_string() }),
+        footage: extent.map(Span::from),
         status: StatusView::of(&service, &row, language),
         camera: row.into(),
     }))
@@ -104,82 +99,6 @@ pub(super) async fn reconnect(
         slot.retry();
     }
     Ok((StatusCode::ACCEPTED, Json(status)))
-}
-
-/// Which stretch of the timeline, and how finely.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct TimelineQuery {
-    /// First instant, RFC 3339 with offset.
-    #[param(value_type = String, format = DateTime)]
-    start: Instant,
-    /// First instant after, RFC 3339 with offset; at most 32 days later.
-    #[param(value_type = String, format = DateTime)]
-    end: Instant,
-    /// Stretches closer together than this are joined, in milliseconds; 0, the default, is the finest.
-    #[serde(default)]
-    #[param(default = 0, minimum = 0, maximum = 86_400_000)]
-    resolution_ms: u32,
-}
-
-/// Footage and gaps of a camera.
-#[utoipa::path(
-    get, path = "/api/cameras/{camera}/timeline", tag = "cameras",
-    params(("camera" = String, Path, description = "Camera id"), TimelineQuery),
-    responses(
-        (status = OK, body = Timeline), (status = BAD_REQUEST), (status = NOT_FOUND)
-    )
-)]
-pub(super) async fn timeline(
-    CameraPath(key): CameraPath,
-    StrictQuery(query): StrictQuery<TimelineQuery>,
-    State(service): State<Service>,
-) -> Result<Json<Timeline>, Problem> {
-    let range = range(query.start, query.end, TIMELINE_HOURS_MAX)?;
-    if query.resolution_ms > 86_400_000 {
-        return Err(Problem::invalid("resolution_ms is at most 86400000, a day"));
-    }
-    let resolution = Ticks90k(i64::from(query.resolution_ms) * 90);
-    Ok(Json(retrieve::timeline::timeline(service.footage(), &key, range, resolution).await?))
-}
-
-/// Gaps, oldest first.
-#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
-pub(super) struct Gaps {
-    gaps: Vec<GapSpan>,
-    /// Present when there are more: ask again from this start.
-    next_start: Option<String>,
-}
-
-/// Every gap of a camera, with its cause and its exact bounds.
-#[utoipa::path(
-    get, path = "/api/cameras/{camera}/gaps", tag = "cameras",
-    params(("camera" = String, Path, description = "Camera id"), RangeQuery),
-    responses(
-        (status = OK, body = Gaps), (status = BAD_REQUEST), (status = NOT_FOUND)
-    )
-)]
-pub(super) async fn gaps(
-    CameraPath(key): CameraPath,
-    StrictQuery(between): StrictQuery<RangeQuery>,
-    State(service): State<Service>,
-) -> Result<Json<Gaps>, Problem> {
-    let range = between.range(TIMELINE_HOURS_MAX)?;
-    let index = &service.footage().index;
-    if index.camera(&key).await?.is_none() {
-        return Err(RetrieveError::NoCamera(key).into());
-    }
-    let mut rows = index.gaps(&key, range).await?;
-    let next_start = rows.get(GAPS_MAX).map(|gap| gap.start.to_string());
-    rows.truncate(GAPS_MAX);
-    let gaps = rows.into_iter().map(|gap| GapSpan {
-        start: gap.start.to_string(),
-        end: gap.end.map(|end| end.to_string()),
-        cause: gap.cause,
-        lost_packets: gap.lost_packets,
-    });
-    Ok(Json(Gaps { gaps: gaps.collect(), next_start }))
 }
 
 /// Which instant.
@@ -247,6 +166,7 @@ pub(super) struct StatusView {
     state: StateWord,
     /// Why nothing is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<GapCauseSchema>)]
     cause: Option<GapCause>,
     /// Since when it is in that state.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -298,6 +218,7 @@ pub(super) struct StatusView {
 /// One kind of what is odd about a camera's stream.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 struct OddityView {
+    #[schema(value_type = OdditySchema)]
     kind: Oddity,
     /// How often it occurred.
     count: u64,

@@ -24,7 +24,7 @@ use super::{REVALIDATED, Service};
 use crate::retrieve::holes::Hole;
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
 use crate::retrieve::{Footage, FootageOf, RetrieveError};
-use crate::units::{CameraKey, RunId, TenantId, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
 /// Memory for layouts, all clips together.
 const CACHE_BYTES_MAX: u64 = 128 << 20;

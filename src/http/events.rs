@@ -11,7 +11,7 @@ use super::problem::Problem;
 use crate::event::words::Language;
 use crate::event::{Actor, Event, Fact};
 use crate::index::EventRow;
-use crate::units::CameraId;
+use footage::units::CameraId;
 
 /// Events in one answer.
 const EVENTS_MAX: u32 = 1_000;
@@ -47,6 +47,7 @@ pub(super) struct EventView {
     /// When.
     at: String,
     /// Who caused it: `gateway`, `operator` or `tenant`.
+    #[schema(value_type = super::schema::ActorSchema)]
     actor: Actor,
     /// `info`, `warning` or `critical`.
     severity: &'static str,

@@ -11,13 +11,13 @@ use super::auth::TenantScope;
 use super::clip::answer;
 use super::params::{CameraPath, HoldPath, Instant, StrictJson, StrictQuery, range};
 use super::problem::{Problem, ProblemKind};
+use super::timeline::Span;
 use crate::hold::{self, HoldError, HoldState, Why};
 use crate::index::hold::HoldRow;
-use crate::pack::HoldFacts;
 use crate::retrieve::FootageOf;
 use crate::retrieve::mp4::CLIP_HOURS_MAX;
-use crate::retrieve::timeline::Span;
-use crate::units::{HoldId, TimeRange, WallTime};
+use footage::pack::HoldFacts;
+use footage::units::{HoldId, TimeRange, WallTime};
 
 /// Holds in one answer.
 const HOLDS_MAX: u32 = 1_000;
@@ -73,10 +73,6 @@ pub(super) struct AbsentSpan {
     span: Span,
     /// `destroyed`, `not_recorded`, or the cause of a gap.
     why: &'static str,
-}
-
-fn span(range: &TimeRange) -> Span {
-    Span { start: range.start().to_string(), end: range.end().to_string() }
 }
 
 /// A legal hold.
@@ -142,7 +138,7 @@ impl From<HoldRow> for HoldView {
 
 impl HoldStateView {
     fn new(HoldState { hold, protected, copied, absent }: HoldState, now: WallTime) -> Self {
-        let spans = |ranges: &[TimeRange]| ranges.iter().map(span).collect();
+        let spans = |ranges: &[TimeRange]| ranges.iter().copied().map(Span::from).collect();
         let why = |why| match why {
             Why::Destroyed => "destroyed",
             Why::WasAbsent => "was_absent",
@@ -159,7 +155,7 @@ impl HoldStateView {
             hold: hold.into(),
             protected: spans(&protected),
             copied: spans(&copied),
-            absent: absent.iter().map(|a| AbsentSpan { span: span(&a.range), why: why(a.why) }).collect(),
+            absent: absent.iter().map(|a| AbsentSpan { span: a.range.into(), why: why(a.why) }).collect(),
         }
     }
 }

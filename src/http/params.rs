@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::auth::TenantScope;
 use super::problem::Problem;
 use crate::event::words::Language;
-use crate::units::{CameraId, CameraKey, HoldId, PackId, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraId, CameraKey, HoldId, PackId, Ticks90k, TimeRange, WallTime};
 
 /// The camera of the path, inside the tenant's own scope.
 pub(super) struct CameraPath(pub(super) CameraKey);

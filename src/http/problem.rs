@@ -260,8 +260,8 @@ impl From<IndexError> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pack::PackError;
-    use crate::units::PackId;
+    use footage::pack::PackError;
+    use footage::units::PackId;
 
     async fn rendered(problem: Problem) -> (StatusCode, String) {
         let response = Problem::render(problem.into_response(), "/api/x");

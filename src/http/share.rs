@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::units::TenantId;
+use footage::units::TenantId;
 
 /// A number of places for each tenant. The map is as large as the number of tenants: only authorised requests ask.
 #[derive(Debug)]

@@ -15,18 +15,18 @@ use serde_json::Value;
 
 use super::{Access, Service, router};
 use crate::archive::Archive;
-use crate::clock::{Clock, Reading};
 use crate::event::{Event, Fact};
 use crate::hold::Holds;
 use crate::index::{CameraRow, Change, Index};
-use crate::keys::Keys;
-use crate::media::{Gap, GapCause, Oddity, OddityCounts};
-use crate::pack::HoldFacts;
 use crate::retrieve::Footage;
 use crate::spool::Spool;
 use crate::status::{CameraState, StatusBoard};
 use crate::store::Store;
-use crate::units::{BootId, CameraKey, HoldId, TenantId, Ticks90k, TimeRange, WallTime};
+use footage::clock::{Clock, Reading};
+use footage::keys::Keys;
+use footage::media::{Gap, GapCause, Oddity, OddityCounts};
+use footage::pack::HoldFacts;
+use footage::units::{BootId, CameraKey, HoldId, TenantId, Ticks90k, TimeRange, WallTime};
 
 mod fuzz;
 mod holds;

@@ -11,7 +11,7 @@ use super::apply::exec;
 use super::query::rows;
 use super::{Index, IndexError};
 use crate::event::{Actor, Event, Scope, Severity};
-use crate::units::{TenantId, WallTime};
+use footage::units::{TenantId, WallTime};
 
 /// Alarms read at a time.
 const ALARMS_MAX: u32 = 20_000;

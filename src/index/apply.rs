@@ -9,8 +9,8 @@ use super::{
     CameraRow, Change, IndexError, Outcome, PackRow, PackState, Reason, SEGMENT_DURATION_MAX, SegmentRow, SteadyClock,
 };
 use crate::event::{Event, Fact};
-use crate::media::Gap;
-use crate::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TimeRange, WallTime};
+use footage::media::Gap;
+use footage::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TimeRange, WallTime};
 
 /// Rows that one [`Change::ForgetEventsBefore`] removes at most from each table.
 const FORGOTTEN_ROWS_MAX: u32 = 20_000;

@@ -15,7 +15,7 @@ use super::apply::{exec, known};
 use super::hold::COVERED;
 use super::query::{one, pack_row, rows};
 use super::{Index, IndexError, PackRow};
-use crate::units::{BootId, CameraKey, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::units::{BootId, CameraKey, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// A base that moves by less is slewing, not a step: a quarter of a second.
 pub const CLOCK_STEP_MIN: Ticks90k = Ticks90k(TICKS_PER_SECOND / 4);

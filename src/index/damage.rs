@@ -11,8 +11,8 @@ use rusqlite::{Connection, Row, params};
 use super::apply::{exec, number};
 use super::query::{PACKS, camera_key, one, pack_row, range_params, rows};
 use super::{Index, IndexError, PackRow, database};
-use crate::media::GapCause;
-use crate::units::{CameraKey, PackId, TimeRange, WallTime};
+use footage::media::GapCause;
+use footage::units::{CameraKey, PackId, TimeRange, WallTime};
 
 /// Fragments of a pack, by number.
 pub type Lost = Vec<Range<u32>>;

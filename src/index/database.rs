@@ -29,7 +29,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
 ) -> Result<T, IndexError> {
-    crate::platform::spawn_blocking(work).await.unwrap_or_else(|cut_off| {
+    footage::platform::spawn_blocking(work).await.unwrap_or_else(|cut_off| {
         tracing::error!(error = %cut_off, "work on the index was cut off");
         Err(IndexError::Stopped)
     })

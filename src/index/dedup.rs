@@ -19,8 +19,8 @@ use rusqlite::{Connection, Row, params};
 use super::apply::{exec, number};
 use super::query::{PACKS, one, pack_row, pack_state, rows, tenant_id};
 use super::{Index, IndexError, PackRow, PackState};
-use crate::pack::reference::FragmentSet;
-use crate::units::{CameraKey, PackId, TenantId};
+use footage::pack::reference::FragmentSet;
+use footage::units::{CameraKey, PackId, TenantId};
 
 /// Packs that one hook may name: of more, the newest are the likeliest to stay.
 const PACKS_PER_HOOK: u32 = 8;

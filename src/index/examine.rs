@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Kind;
 use super::{Change, IndexError, database};
-use crate::platform;
-use crate::units::{Fingerprint, StoreUid};
+use footage::platform;
+use footage::units::{Fingerprint, StoreUid};
 
 /// A start does not wait longer for the check of the index's pages.
 const CHECK_MAX: Duration = Duration::from_secs(2);

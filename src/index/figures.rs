@@ -5,7 +5,7 @@ use rusqlite::params;
 use super::alarm::AlarmCounts;
 use super::query::{camera_key, rows};
 use super::{Index, IndexError, Reason};
-use crate::units::{CameraKey, Ticks90k, WallTime};
+use footage::units::{CameraKey, Ticks90k, WallTime};
 
 /// Counts and sums at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use super::apply::exec;
 use super::query::{PACKS, camera_key, name, one, pack_row, range_params, rows, segment_row, tenant_id, time_range};
 use super::{Index, IndexError, PackRow, SegmentRow};
 use crate::event::{Event, Fact};
-use crate::pack::HoldFacts;
-use crate::units::{CameraKey, HoldId, PackId, TenantId, TimeRange, WallTime};
+use footage::pack::HoldFacts;
+use footage::units::{CameraKey, HoldId, PackId, TenantId, TimeRange, WallTime};
 
 /// A hold as the index knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use super::apply::exec;
 use super::query::{one, rows};
 use super::{Index, IndexError};
-use crate::units::KeyId;
+use footage::units::KeyId;
 
 impl Index {
     /// Across tenants, for retention: packs that this key is needed for, those included that readers no longer see.

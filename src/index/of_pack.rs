@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::dedup::{Claim, Refers};
 use super::{Change, PackRow, PackState, SEGMENT_DURATION_MAX, SegmentRow};
-use crate::media::{Gap, GapCause};
-use crate::pack::{FragmentEntry, HoldFacts, PackTable};
-use crate::units::{KeyId, PackId, RunId, TimeRange, WallTime};
+use footage::media::{Gap, GapCause};
+use footage::pack::{FragmentEntry, HoldFacts, PackTable};
+use footage::units::{KeyId, PackId, RunId, TimeRange, WallTime};
 
 /// The segments of one pack, growing.
 #[derive(Debug)]
@@ -223,9 +223,9 @@ pub fn claim(before: &PackTable, now: &PackTable) -> Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::Sample;
-    use crate::pack::Stamp;
-    use crate::units::{FragmentId, Ticks90k};
+    use footage::media::Sample;
+    use footage::pack::Stamp;
+    use footage::units::{FragmentId, Ticks90k};
 
     const SECOND: i64 = 90_000;
 

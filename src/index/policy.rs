@@ -11,7 +11,7 @@ use super::apply::{exec, put_event};
 use super::query::{camera_id, camera_key, one, rows};
 use super::{CameraRow, Index, IndexError};
 use crate::event::{Event, Fact};
-use crate::units::{CameraKey, Ticks90k, WallTime};
+use footage::units::{CameraKey, Ticks90k, WallTime};
 
 /// Bounds that wait.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use super::{
     SEGMENT_DURATION_MAX, SegmentRow, SteadyClock,
 };
 use crate::event::Event;
-use crate::media::GapCause;
-use crate::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
+use footage::media::GapCause;
+use footage::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
 impl Index {
     /// The tenant's cameras, by id.

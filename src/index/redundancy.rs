@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::query::{PACKS, one, pack_row, rows};
 use super::{Index, IndexError, PackRow};
-use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 impl Index {
     /// Those of these packs that the index does not know, in any state.

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{IndexError, database};
-use crate::platform;
+use footage::platform;
 
 /// Copied table by table, in the order of their references.
 const TABLES: [&str; 14] = [

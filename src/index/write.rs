@@ -13,7 +13,7 @@ use tracing::{error, warn};
 
 use super::apply::apply;
 use super::{Change, IndexError, database};
-use crate::platform;
+use footage::platform;
 
 /// Calls that wait for the writer; past it, callers wait to be queued.
 pub(super) const QUEUED_CALLS_MAX: usize = 1_024;

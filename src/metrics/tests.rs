@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::media::GapCause;
+use footage::media::GapCause;
 
 fn snapshot(states: &[(&str, CameraState)]) -> Snapshot {
     let camera = |(key, state): &(&str, CameraState)| {

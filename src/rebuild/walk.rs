@@ -13,12 +13,12 @@ use tracing::{info, warn};
 
 use super::{AllLost, Read, RebuildError, read};
 use crate::archive::{Archive, PackRef};
-use crate::clock::Clock;
 use crate::config::Retention;
 use crate::index::{CameraRow, Change, Index, IndexError, PackRow, PackState};
 use crate::policy::deadline;
 use crate::store::{Listed, Store, StoreId};
-use crate::units::{CameraKey, RunId, Ticks90k, WallTime};
+use footage::clock::Clock;
+use footage::units::{CameraKey, RunId, Ticks90k, WallTime};
 
 /// Objects set against the index at a time.
 const PAGE: usize = 512;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::media::GapCause;
+use footage::media::GapCause;
 
 const FIRST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(30);

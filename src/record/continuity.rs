@@ -7,12 +7,12 @@
 //! time, and footage that goes on follows without a gap. A clock that was set ahead leaves times that no footage bears;
 //! they are a gap of their own, [`GapCause::ClockStep`], and stand for nothing that was missed.
 
-use crate::clock::Reading;
 use crate::event::{Event, Fact};
 use crate::index::Change;
 use crate::index::clock::CLOCK_STEP_MIN;
-use crate::media::{Gap, GapCause};
-use crate::units::{BootId, CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
+use footage::clock::Reading;
+use footage::media::{Gap, GapCause};
+use footage::units::{BootId, CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// Gaps that travel with one fragment: a camera that fails in turns for days joins the oldest.
 const CARRIED_MAX: usize = 64;

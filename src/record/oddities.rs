@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::media::{Oddity, OddityCounts};
+use footage::media::{Oddity, OddityCounts};
 
 /// A kind that has not occurred for so long has ended.
 const ENDS_AFTER: Duration = Duration::from_secs(60);

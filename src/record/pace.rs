@@ -15,8 +15,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::media::{Fragment, Sample};
-use crate::units::{TICKS_PER_SECOND, Ticks90k};
+use footage::media::{Fragment, Sample};
+use footage::units::{TICKS_PER_SECOND, Ticks90k};
 
 const fn millis(ms: i64) -> i64 {
     ms * (TICKS_PER_SECOND / 1_000)

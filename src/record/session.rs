@@ -14,16 +14,16 @@ use super::continuity::Continuity;
 use super::oddities::Oddities;
 use super::wall_clock::{Placed, WallTimeline};
 use super::{RecordingContext, report};
-use crate::clock::Reading;
 use crate::event::{Event, Fact};
-use crate::fragment::Fragmenter;
 use crate::index::Change;
-use crate::media::{AccessUnit, Fragment, Gap, GapCause, OddityCounts, Params};
-use crate::pack::{PackHeader, Stamp};
-use crate::source::{Item, SourceError};
 use crate::spool::{Growing, Size, SpoolError};
 use crate::status::{CameraState, StatusSlot};
-use crate::units::{CameraKey, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
+use footage::clock::Reading;
+use footage::fragment::Fragmenter;
+use footage::media::{AccessUnit, Fragment, Gap, GapCause, OddityCounts, Params};
+use footage::pack::{PackHeader, Stamp};
+use footage::source::{Item, SourceError};
+use footage::units::{CameraKey, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// A camera without a random access point for this long and so many pictures cannot be cut into packs: its session is
 /// opened again, which makes it send one.

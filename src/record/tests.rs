@@ -9,14 +9,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::*;
-use crate::clock::SimClock;
-use crate::keys::Keys;
-use crate::media::{AccessUnit, Track};
-use crate::pack::testing::header;
-use crate::source::{Item, Session};
 use crate::status::StatusBoard;
 use crate::store::Store;
-use crate::units::WallTime;
+use footage::clock::SimClock;
+use footage::keys::Keys;
+use footage::media::{AccessUnit, Params, Track, VideoCodec, VideoParams};
+use footage::source::{Item, Session};
+use footage::units::WallTime;
 
 /// A camera whose sessions end in the same way each time.
 struct Ending {
@@ -70,7 +69,7 @@ impl Source for Ending {
             Err(error)
         } else {
             let items = Box::pin(pictures.chain(futures::stream::iter([Err(error)])));
-            Ok(Session { params: header().params, also_offered: Vec::new(), odd: Vec::new(), items })
+            Ok(Session { params: params(), also_offered: Vec::new(), odd: Vec::new(), items })
         };
         Box::pin(std::future::ready(opened))
     }
@@ -139,4 +138,15 @@ async fn short_sessions_that_recorded_do_not_lengthen_the_wait() {
         assert!(before.elapsed() <= Duration::from_secs(3), "session {sessions}: {:?}", before.elapsed());
     }
     stop.cancel();
+}
+
+fn params() -> Arc<Params> {
+    let video = VideoParams {
+        codec: VideoCodec::H264,
+        width: 704,
+        height: 576,
+        sample_entry: Bytes::from_static(b"\0\0\0\x10avc1\x01\x02\x03\x04\x05\x06\x07\x08"),
+        rfc6381: "avc1.4D001E".into(),
+    };
+    Arc::new(Params { video, audio: None })
 }

@@ -8,10 +8,10 @@
 //! Absent on purpose: the camera's own clock places nothing. It is recorded beside (DESIGN, decision 9).
 
 use super::pace::{Fitted, Pace};
-use crate::clock::Reading;
 use crate::index::clock::CLOCK_STEP_MIN;
-use crate::media::{Fragment, Loss};
-use crate::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
+use footage::clock::Reading;
+use footage::media::{Fragment, Loss};
+use footage::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// The wall clock steps where it moves by so much against the monotonic clock.
 const STEP_TICKS: i64 = CLOCK_STEP_MIN.0;

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::pack::{FragmentEntry, PackTable};
-use crate::units::{FragmentId, TICKS_PER_SECOND, Ticks90k, WallTime};
+use footage::pack::{FragmentEntry, PackTable};
+use footage::units::{FragmentId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 const fn millis(ms: i64) -> i64 {
     ms * TICKS_PER_SECOND / 1_000
@@ -188,9 +188,9 @@ pub(super) fn missing(table: &PackTable, stored: &Stored, goes_on: bool) -> Vec<
 #[expect(clippy::single_range_in_vec_init, reason = "a list of one group is meant")]
 mod tests {
     use super::*;
-    use crate::media::{Params, Sample, VideoCodec, VideoParams};
-    use crate::pack::{PackHeader, Stamp};
-    use crate::units::{PackId, RunId};
+    use footage::media::{Params, Sample, VideoCodec, VideoParams};
+    use footage::pack::{PackHeader, Stamp};
+    use footage::units::{PackId, RunId};
 
     /// A pack of groups of two fragments of a second each; each fragment by its number in the scene, and what it shows.
     fn pack(seconds: &[(i64, u8)], late_ms: i64) -> Arc<PackTable> {

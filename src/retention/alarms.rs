@@ -8,11 +8,11 @@ use std::time::Duration;
 use tracing::{error, warn};
 
 use super::{Policy, RetentionPlan};
-use crate::clock::Reading;
 use crate::event::words::Language;
 use crate::event::{Event, Fact, Scope};
 use crate::index::{Change, Index, IndexError, PackRow};
-use crate::units::{CameraKey, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
+use footage::clock::Reading;
+use footage::units::{CameraKey, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
 
 /// How often the disk is compared with what the retention asks for.
 const FORECAST_EVERY: Duration = Duration::from_secs(3_600);

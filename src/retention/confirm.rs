@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::Change;
 use crate::index::policy::Pending;
-use crate::platform;
-use crate::units::{CameraKey, Ticks90k, WallTime};
+use footage::platform;
+use footage::units::{CameraKey, Ticks90k, WallTime};
 
 /// A longer file is none of ours.
 const FILE_BYTES_MAX: u64 = 4 << 20;

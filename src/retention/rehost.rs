@@ -21,11 +21,11 @@ use crate::archive::rewrite::Mending;
 use crate::archive::{Archive, PackRef, ReadError};
 use crate::index::of_pack::{claim, place_changes};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
-use crate::keys::Keys;
-use crate::pack::PackTable;
-use crate::pack::reference::{Host, Place};
 use crate::spool::{Spool, SpoolError};
-use crate::units::{FragmentId, WallTime};
+use footage::keys::Keys;
+use footage::pack::PackTable;
+use footage::pack::reference::{Host, Place};
+use footage::units::{FragmentId, WallTime};
 
 /// Why a pack cannot go yet. It is tried again with the next sweep.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum RehostError {
     Spool(#[from] SpoolError),
     /// A pack that refers to it is being sealed.
     #[error("pack {0} is not whole yet")]
-    Growing(crate::units::PackId),
+    Growing(footage::units::PackId),
 }
 
 /// Gives their bytes to packs whose host goes.
@@ -69,7 +69,7 @@ impl Rehoster {
     /// When it has to stay for now. Bytes that are damaged beyond use are no reason: they are lost to the packs that refer to
     /// them, which is told in the log and by `fsck`.
     pub async fn rehost(&self, host: &PackRef) -> Result<(), RehostError> {
-        crate::platform::turn().await;
+        footage::platform::turn().await;
         let _turn = self.turn.lock().await;
         let mut referrers = Vec::new();
         for row in self.index.referrers(host.id).await? {

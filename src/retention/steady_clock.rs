@@ -11,9 +11,9 @@
 
 use std::time::Duration;
 
-use crate::clock::Reading;
 use crate::index::SteadyClock;
-use crate::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
+use footage::clock::Reading;
+use footage::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// A lead of the wall clock that is believed at once: one hour. Also what is credited for a restart.
 pub const STEP_MAX: Ticks90k = Ticks90k(3_600 * TICKS_PER_SECOND);

@@ -28,14 +28,14 @@ use super::rehost::Rehoster;
 use super::steady_clock::{Judgement, RetentionClock};
 use super::{CameraPacks, Inputs, Policy, RetentionPlan, deadline, due_until, max_of, plan};
 use crate::archive::{Archive, PackRef, ReadError};
-use crate::clock::{Clock, Reading};
 use crate::event::words::Language;
 use crate::event::{Event, Fact, Scope};
 use crate::index::clock::ClockFrame;
 use crate::index::{Change, Index, IndexError, Outcome, PackRow, Reason, SteadyClock};
-use crate::keys::vault::{Shown, Vault, VaultError};
-use crate::platform;
-use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
+use footage::clock::{Clock, Reading};
+use footage::keys::vault::{Shown, Vault, VaultError};
+use footage::platform;
+use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
 
 /// Packs of a camera read at a time: a sweep that has more to do comes back for them.
 const PACKS_PER_CAMERA: u32 = 64;

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use super::sweep::{Storage, Sweeper};
 use super::*;
 use crate::archive::ReadError;
-use crate::clock::{Clock, SimClock};
 use crate::event::Fact;
 use crate::index::{Change, Index, Reason, SegmentRow};
-use crate::media::{Gap, GapCause};
-use crate::units::{PackId, RunId, TICKS_PER_SECOND, TimeRange};
+use footage::clock::{Clock, SimClock};
+use footage::media::{Gap, GapCause};
+use footage::units::{PackId, RunId, TICKS_PER_SECOND, TimeRange};
 
 mod clock;
 
@@ -344,7 +344,7 @@ impl World {
                 Box::pin(std::future::ready(result))
             }),
             free_bytes: Arc::new(move || Ok(free.load(Ordering::SeqCst))),
-            vault: crate::keys::vault::Vault::none(),
+            vault: footage::keys::vault::Vault::none(),
         };
         let sweeper = Sweeper::new(index.clone(), Arc::clone(&clock) as Arc<dyn Clock>, storage.clone(), policy);
         Self { index, clock, objects, free_bytes, failing, storage, sweeper, _dir: dir }
@@ -561,6 +561,6 @@ async fn the_sweeper_runs_until_it_is_stopped() {
 #[tokio::test]
 async fn the_disk_says_how_much_is_free() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(crate::platform::free_bytes(dir.path()).unwrap() > 0);
-    assert!(crate::platform::free_bytes(&dir.path().join("missing")).is_err());
+    assert!(footage::platform::free_bytes(dir.path()).unwrap() > 0);
+    assert!(footage::platform::free_bytes(&dir.path().join("missing")).is_err());
 }

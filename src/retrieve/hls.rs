@@ -15,8 +15,8 @@ use super::walk::{FootageOf, PackRows, Walk, WalkStep, for_each_pack};
 use super::{Footage, RetrieveError, exactly, within_hours_max};
 use crate::archive::{PackRef, ReadError};
 use crate::index::PackState;
-use crate::pack::{PackTable, reader};
-use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::pack::{PackTable, reader};
+use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 mod cut;
 mod live;

@@ -11,8 +11,8 @@ use crate::archive::PackRef;
 use crate::archive::readable::Unreadable;
 use crate::index::SegmentRow;
 use crate::index::of_pack::lost_with;
-use crate::pack::PackTable;
-use crate::units::{PackId, TimeRange};
+use footage::pack::PackTable;
+use footage::units::{PackId, TimeRange};
 
 /// A stretch that is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]

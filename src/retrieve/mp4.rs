@@ -17,7 +17,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use super::holes::{Hole, LeftOut, Looks};
 use super::{Footage, FootageOf, Piece, RetrieveError, compared, walk, within_hours_max};
 use crate::archive::{Archive, PackRef, ReadError};
-use crate::units::{CameraKey, PackId, TimeRange};
+use footage::units::{CameraKey, PackId, TimeRange};
 
 mod boxes;
 mod layout;

@@ -18,8 +18,8 @@ use super::walk::TABLES_TOGETHER;
 use crate::archive::{Archive, PackRef, ReadError};
 use crate::index::clock::MisdatedRun;
 use crate::index::{Index, PackState, SegmentRow};
-use crate::pack::{FragmentEntry, PackTable};
-use crate::units::{CameraKey, FragmentId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::pack::{FragmentEntry, PackTable};
+use footage::units::{CameraKey, FragmentId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Two gateways' times of the same pictures differ by no more.
 const APART_MAX: Ticks90k = Ticks90k(5 * TICKS_PER_SECOND);

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::mp4::Clip;
 use super::{Footage, RetrieveError};
-use crate::units::{CameraKey, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, Ticks90k, TimeRange, WallTime};
 
 /// The program that decodes, found in `PATH`.
 const DECODER: &str = "ffmpeg";

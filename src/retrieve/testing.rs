@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::index::{PackState, SegmentRow};
-use crate::media::{AudioParams, Params, Sample, VideoCodec, VideoParams};
-use crate::pack::{FragmentEntry, PackHeader, PackTable, Stamp};
-use crate::units::{CameraKey, FragmentId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::media::{AudioParams, Params, Sample, VideoCodec, VideoParams};
+use footage::pack::{FragmentEntry, PackHeader, PackTable, Stamp};
+use footage::units::{CameraKey, FragmentId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// When hand-made footage begins: some Tuesday noon, on a whole second.
 pub(super) const NOON: WallTime = WallTime(1_772_539_200 * TICKS_PER_SECOND);

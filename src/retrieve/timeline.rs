@@ -6,8 +6,8 @@
 use super::{Footage, RetrieveError};
 use crate::index::clock::MisdatedRun;
 use crate::index::{GapRow, SEGMENT_DURATION_MAX};
-use crate::media::GapCause;
-use crate::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::media::GapCause;
+use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Longest range, in days: a month of retention and its margins.
 pub const TIMELINE_DAYS_MAX: i64 = 32;
@@ -15,69 +15,18 @@ pub const TIMELINE_DAYS_MAX: i64 = 32;
 /// Most stretches of either kind in one answer.
 const STRETCHES_MAX: usize = 20_000;
 
-/// A stretch with footage. Times are RFC 3339 UTC.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct Span {
-    /// First instant.
-    pub start: String,
-    /// First instant after.
-    pub end: String,
-}
-
-/// A stretch without. `end` is absent while it lasts.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct GapSpan {
-    /// First instant.
-    pub start: String,
-    /// First instant after.
-    pub end: Option<String>,
-    /// Why.
-    pub cause: GapCause,
-    /// RTP packets lost, for packet loss; otherwise 0.
-    pub lost_packets: u32,
-}
-
-/// Footage whose times are known to be wrong, because the gateway's clock was set later. It is listed by its own times;
-/// where other footage bears them too, clips show that, and this one is asked for by its run.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct MisdatedSpan {
-    /// First instant, by its own times.
-    pub start: String,
-    /// First instant after, by its own times.
-    pub end: String,
-    /// The run, for `clip.mp4?run=`.
-    pub run: String,
-    /// Its times minus the right ones, in milliseconds.
-    pub error_ms: i64,
-    /// When it was filmed: its start, corrected.
-    pub filmed: String,
-}
-
-impl From<MisdatedRun> for MisdatedSpan {
-    fn from(run: MisdatedRun) -> Self {
-        Self {
-            start: run.range.start().to_string(),
-            end: run.range.end().to_string(),
-            run: run.run.to_string(),
-            error_ms: run.error.0 / (TICKS_PER_SECOND / 1_000),
-            filmed: run.range.start().saturating_sub(run.error).to_string(),
-        }
-    }
-}
-
 /// What there is of a camera in a range.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeline {
     /// Footage, cut to the range; stretches no further apart than the resolution are joined, short ones are kept.
-    pub coverage: Vec<Span>,
+    pub coverage: Vec<TimeRange>,
     /// Gaps that share an instant with the range, with their own bounds and cause; those shorter than the resolution
     /// are left out unless it is zero.
-    pub gaps: Vec<GapSpan>,
-    /// Milliseconds with footage inside the range, exact whatever the resolution.
-    pub covered_ms: u64,
+    pub gaps: Vec<GapRow>,
+    /// How much of the range has footage, exact whatever the resolution.
+    pub covered: Ticks90k,
     /// Runs with wrong times that share an instant with the range, by their own times or by the right ones.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub misdated: Vec<MisdatedSpan>,
+    pub misdated: Vec<MisdatedRun>,
 }
 
 /// What there is of `camera` in `range`.
@@ -108,7 +57,7 @@ pub async fn timeline(
         at.into_iter().flatten().any(|at| at.intersection(&range).is_some())
     };
     let misdated = footage.index.misdated(camera).await?.into_iter().filter(is_asked);
-    timeline.misdated = misdated.take(STRETCHES_MAX).map(MisdatedSpan::from).collect();
+    timeline.misdated = misdated.take(STRETCHES_MAX).collect();
     Ok(timeline)
 }
 
@@ -135,19 +84,13 @@ fn lay_out(
     let asked = |gap: &GapRow| {
         gap.start < range.end() && gap.end.is_none_or(|end| end > range.start() || gap.start >= range.start())
     };
-    let gaps: Vec<GapSpan> =
-        without_footage(gaps, spans).filter(asked).filter(shown).map(|gap| gap_span(&gap)).collect();
+    let gaps: Vec<GapRow> = without_footage(gaps, spans).filter(asked).filter(shown).collect();
     if joined.len().max(gaps.len()) > STRETCHES_MAX {
         return Err(RetrieveError::Invalid(format!(
             "more than {STRETCHES_MAX} stretches at this resolution: ask for a coarser one or a shorter range"
         )));
     }
-    Ok(Timeline {
-        coverage: joined.iter().map(|s| Span { start: s.start().to_string(), end: s.end().to_string() }).collect(),
-        gaps,
-        covered_ms: (covered.0 / (TICKS_PER_SECOND / 1000)).unsigned_abs(),
-        misdated: Vec::new(),
-    })
+    Ok(Timeline { coverage: joined, gaps, covered, misdated: Vec::new() })
 }
 
 /// What is left of gaps where footage of another gateway fills them. Packets may be lost between two pictures of one
@@ -177,15 +120,6 @@ fn until(span: &TimeRange, end: WallTime) -> TimeRange {
     TimeRange::new(span.start(), end.max(span.end())).unwrap_or(*span)
 }
 
-fn gap_span(gap: &GapRow) -> GapSpan {
-    GapSpan {
-        start: gap.start.to_string(),
-        end: gap.end.map(|end| end.to_string()),
-        cause: gap.cause,
-        lost_packets: gap.lost_packets,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,29 +135,25 @@ mod tests {
         GapRow { start: wall(start), end: end.map(wall), cause, lost_packets: 0 }
     }
 
-    fn check(spans: &[(i64, i64)], asked: (i64, i64), resolution: i64, expect: &[(i64, i64)], covered_ms: u64) {
+    fn check(spans: &[(i64, i64)], asked: (i64, i64), resolution: i64, expect: &[(i64, i64)], covered: i64) {
         let spans: Vec<_> = spans.iter().map(|s| range(s.0, s.1)).collect();
         let got =
             lay_out(&spans, &[], range(asked.0, asked.1), Ticks90k(resolution * TICKS_PER_SECOND)).expect("short");
-        let expect: Vec<_> = expect
-            .iter()
-            .map(|s| range(s.0, s.1))
-            .map(|s| Span { start: s.start().to_string(), end: s.end().to_string() })
-            .collect();
+        let expect: Vec<_> = expect.iter().map(|s| range(s.0, s.1)).collect();
         assert_eq!(got.coverage, expect);
-        assert_eq!(got.covered_ms, covered_ms);
+        assert_eq!(got.covered, Ticks90k(covered * TICKS_PER_SECOND));
     }
 
     #[test]
     fn touching_segments_are_one_stretch_and_others_join_only_up_to_the_resolution() {
-        check(&[(0, 10), (10, 20), (21, 30), (40, 50)], (0, 60), 0, &[(0, 20), (21, 30), (40, 50)], 39_000);
-        check(&[(0, 10), (10, 20), (21, 30), (40, 50)], (0, 60), 1, &[(0, 30), (40, 50)], 39_000);
-        check(&[(0, 10), (10, 20), (21, 30), (40, 50)], (0, 60), 10, &[(0, 50)], 39_000);
+        check(&[(0, 10), (10, 20), (21, 30), (40, 50)], (0, 60), 0, &[(0, 20), (21, 30), (40, 50)], 39);
+        check(&[(0, 10), (10, 20), (21, 30), (40, 50)], (0, 60), 1, &[(0, 30), (40, 50)], 39);
+        check(&[(0, 10), (10, 20), (21, 30), (40, 50)], (0, 60), 10, &[(0, 50)], 39);
     }
 
     #[test]
     fn coverage_is_cut_to_the_range_and_overlaps_count_once() {
-        check(&[(0, 10), (5, 20), (6, 7)], (4, 15), 0, &[(4, 15)], 11_000);
+        check(&[(0, 10), (5, 20), (6, 7)], (4, 15), 0, &[(4, 15)], 11);
         check(&[], (0, 10), 0, &[], 0);
         check(&[(0, 10)], (10, 20), 0, &[], 0);
     }
@@ -254,9 +184,8 @@ mod tests {
         ];
         let spans = [range(0, 11), range(9, 21), range(32, 34), range(36, 46), range(52, 55)];
         let got = lay_out(&spans, &rows, range(0, 60), Ticks90k::ZERO).expect("short");
-        let seconds = |text: &str| text.parse::<jiff::Timestamp>().expect("a time").as_second();
-        let got: Vec<_> =
-            got.gaps.iter().map(|g| (seconds(&g.start), g.end.as_deref().map(seconds), g.cause)).collect();
+        let seconds = |at: WallTime| at.0 / TICKS_PER_SECOND;
+        let got: Vec<_> = got.gaps.iter().map(|g| (seconds(g.start), g.end.map(seconds), g.cause)).collect();
         let expect = [
             (30, Some(32), GapCause::Silent),
             (34, Some(36), GapCause::Silent),
@@ -289,7 +218,7 @@ mod tests {
             }).collect();
             let sum: i64 = lengths.iter().map(|(_, length)| length).sum();
             let got = lay_out(&spans, &[], range(0, at + 1), Ticks90k(resolution * TICKS_PER_SECOND)).expect("short");
-            prop_assert_eq!(got.covered_ms, sum as u64 * 1000);
+            prop_assert_eq!(got.covered, Ticks90k(sum * TICKS_PER_SECOND));
         }
     }
 }

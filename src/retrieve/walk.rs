@@ -12,8 +12,8 @@ use super::holes::{Hole, LeftOut, joined};
 use super::{Footage, RetrieveError, select};
 use crate::archive::PackRef;
 use crate::index::SegmentRow;
-use crate::pack::{FragmentEntry, PackTable};
-use crate::units::{CameraKey, HoldId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::pack::{FragmentEntry, PackTable};
+use footage::units::{CameraKey, HoldId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Tables read together, and how often at once: enough to hide a store's latency, few enough for a small machine.
 pub(super) const TABLES_TOGETHER: usize = 8;

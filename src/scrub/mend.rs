@@ -11,10 +11,10 @@ use crate::event::{Fact, MendSource};
 use crate::index::damage::Lost;
 use crate::index::of_pack::{Rows, lost_with, place_changes, rows_without};
 use crate::index::{Change, PackRow, PackState};
-use crate::media::{Gap, GapCause};
-use crate::pack::reader::{self, Checked, Damage, PackPart};
-use crate::pack::{FragmentEntry, PackTable};
-use crate::units::{FragmentId, TimeRange};
+use footage::media::{Gap, GapCause};
+use footage::pack::reader::{self, Checked, Damage, PackPart};
+use footage::pack::{FragmentEntry, PackTable};
+use footage::units::{FragmentId, TimeRange};
 
 /// Ids named in an event; of more, how many.
 const NAMED_MAX: usize = 8;

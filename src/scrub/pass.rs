@@ -14,9 +14,9 @@ use crate::event::words::Language;
 use crate::event::{Event, Fact};
 use crate::index::damage::ScrubRow;
 use crate::index::{Change, PackRow, PackState};
-use crate::pack::PackError;
 use crate::store::StoreId;
-use crate::units::{PackId, Ticks90k, WallTime};
+use footage::pack::PackError;
+use footage::units::{PackId, Ticks90k, WallTime};
 
 /// Rows looked up at a time.
 const PAGE: u32 = 64;

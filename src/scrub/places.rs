@@ -11,8 +11,8 @@ use crate::archive::{PackRef, ReadError};
 use crate::event::MendSource;
 use crate::index::of_pack::refers;
 use crate::index::{Change, PackRow};
-use crate::pack::PackTable;
-use crate::units::FragmentId;
+use footage::pack::PackTable;
+use footage::units::FragmentId;
 
 impl Scrubber {
     /// Fragments whose place does not hold them itself.

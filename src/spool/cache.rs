@@ -9,8 +9,8 @@ use tracing::{info, warn};
 
 use super::recover::entries;
 use super::{Spool, SpoolError};
-use crate::platform;
-use crate::units::{CameraKey, PackId};
+use footage::platform;
+use footage::units::{CameraKey, PackId};
 
 impl Spool {
     /// The store has acknowledged this pack: its file is a cache from now on.

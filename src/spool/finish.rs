@@ -12,10 +12,10 @@ use tracing::{error, info};
 use super::{Growing, Spool, SpoolError, lock};
 use crate::index::Change;
 use crate::index::of_pack::{Segments, changes_of, rows_of};
-use crate::media::{Gap, GapCause};
-use crate::pack::{PackError, PackHeader, PackTable, reader, writer::PackWriter};
-use crate::platform;
-use crate::units::{CameraKey, WallTime};
+use footage::media::{Gap, GapCause};
+use footage::pack::{PackError, PackHeader, PackTable, reader, writer::PackWriter};
+use footage::platform;
+use footage::units::{CameraKey, WallTime};
 
 /// Bytes of a file written again at a time.
 const REWRITE_BYTES: usize = 256 * 1024;

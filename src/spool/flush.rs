@@ -11,7 +11,7 @@ use tracing::{error, warn};
 
 use super::{Delays, Growing, Spool, lock};
 use crate::index::Change;
-use crate::platform;
+use footage::platform;
 
 /// From so many packs on, a flush is one of the whole file system: a flush of each costs a commit of the file system's
 /// journal and of the disk's cache each.

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Spool, lock};
-use crate::platform;
-use crate::units::PackId;
+use footage::platform;
+use footage::units::PackId;
 
 /// Bounded by what the drain sends and the sweep deletes at a time.
 #[derive(Debug, Default)]

@@ -15,10 +15,10 @@ use super::{Spool, SpoolError};
 use crate::event::{Event, Fact};
 use crate::index::of_pack::whole_pack;
 use crate::index::{Change, IndexError, PackRow, PackState};
-use crate::media::{Gap, GapCause};
-use crate::pack::{encrypted, reader};
-use crate::platform;
-use crate::units::{CameraId, CameraKey, PackId, TenantId};
+use footage::media::{Gap, GapCause};
+use footage::pack::{encrypted, reader};
+use footage::platform;
+use footage::units::{CameraId, CameraKey, PackId, TenantId};
 
 /// Packs recovered at a time: most of the work is waiting for the disk to flush, which it does for many at once.
 const RECOVERIES_AT_ONCE: usize = 32;

@@ -9,9 +9,9 @@ use super::recover::entries;
 use super::{Spool, SpoolError};
 use crate::index::of_pack::whole_pack;
 use crate::index::{Change, PackState};
-use crate::pack::{PackHeader, PackTable, encrypted};
-use crate::platform;
-use crate::units::{CameraKey, PackId};
+use footage::pack::{PackHeader, PackTable, encrypted};
+use footage::platform;
+use footage::units::{CameraKey, PackId};
 
 impl Spool {
     /// Puts a file, flushed, in the place of a whole pack's, wherever that lies: the spool or the store. The file is gone

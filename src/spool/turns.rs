@@ -14,9 +14,9 @@ use super::replace::remove_if_there;
 use super::{Spool, SpoolError, lock};
 use crate::config::SharedStore;
 use crate::index::{Change, IndexError, PackRow, PackState};
-use crate::pack::PackTable;
-use crate::platform;
-use crate::units::{CameraKey, PackId, Ticks90k, WallTime};
+use footage::pack::PackTable;
+use footage::platform;
+use footage::units::{CameraKey, PackId, Ticks90k, WallTime};
 
 /// For so long at most a pack of rank 0 is fresh after its end, and a look after it was made.
 const FRESH_MAX: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use super::finish::blocking;
 use super::recover::entries;
 use super::{Spool, SpoolError, lock};
 use crate::store::StoreId;
-use crate::units::{CameraKey, PackId, TimeRange};
+use footage::units::{CameraKey, PackId, TimeRange};
 
 /// Packs that may be asked for at a time; whoever asks for more learns how many were taken.
 pub const ASKED_MAX: usize = 4_096;

@@ -17,11 +17,11 @@ use super::local::LocalFolder;
 use super::uplink::{SendOptions, Uplink};
 use super::upload::{self, Upload, read_range};
 use super::{Listed, PART_BYTES, PARTS_IN_FLIGHT, StoreError, s3};
-use crate::clock::{Clock, SystemClock};
 use crate::config::{Cap, DEFAULT_STORE, SendOrder, SharedStore, StoreConfig, Verify};
-use crate::keys::names::Names;
-use crate::platform::Folders;
-use crate::units::{CameraId, CameraKey, Fingerprint, PackId, StoreUid, TenantId, WallTime};
+use footage::clock::{Clock, SystemClock};
+use footage::keys::names::Names;
+use footage::platform::Folders;
+use footage::units::{CameraId, CameraKey, Fingerprint, PackId, StoreUid, TenantId, WallTime};
 
 /// Read back of each pack: its fragment table is there, and most often nothing else.
 const END_BYTES: u64 = 64 * 1024;
@@ -364,7 +364,7 @@ fn listed(prefix: &Path, names: Option<&Names>, item: Result<ObjectMeta, Error>)
         pack: pack_named(prefix, names, &meta.location),
         location: meta.location.to_string(),
         bytes: meta.size,
-        modified: WallTime(meta.last_modified.timestamp() * crate::units::TICKS_PER_SECOND),
+        modified: WallTime(meta.last_modified.timestamp() * footage::units::TICKS_PER_SECOND),
     })
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::bucket::Bucket;
 use super::s3::without_secrets;
-use crate::units::{Fingerprint, StoreUid};
+use footage::units::{Fingerprint, StoreUid};
 
 /// Name of the marker under the prefix.
 pub const MARKER: &str = "vigie-store.json";

@@ -13,9 +13,9 @@ use object_store::{Error, GetOptions, ObjectStoreExt, PutMode, PutOptions, PutPa
 
 use super::bucket::Bucket;
 use super::s3::without_secrets;
-use crate::clock::Clock;
-use crate::platform;
-use crate::units::{TICKS_PER_SECOND, WallTime};
+use footage::clock::Clock;
+use footage::platform;
+use footage::units::{TICKS_PER_SECOND, WallTime};
 
 /// A clock that differs by more is said; S3 refuses signatures at 15 min.
 const SKEW_MAX: Duration = Duration::from_secs(60);

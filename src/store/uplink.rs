@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
-use crate::clock::Clock;
 use crate::config::Cap;
+use footage::clock::Clock;
 
 /// While the timetable sends nothing, it is looked at again this often.
 const CLOSED_LOOK: Duration = Duration::from_secs(20);
@@ -148,8 +148,8 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SimClock;
-    use crate::units::WallTime;
+    use footage::clock::SimClock;
+    use footage::units::WallTime;
 
     const MIB: u64 = 1 << 20;
 

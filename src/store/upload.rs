@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::uplink::{SendOptions, Uplink};
 use super::{PART_BYTES, PARTS_IN_FLIGHT, StoreError};
-use crate::platform;
+use footage::platform;
 
 /// Longest note that is read: an id and 128 parts of 8 MiB with their checksums take a hundredth of it.
 const NOTE_BYTES_MAX: u64 = 4 << 20;

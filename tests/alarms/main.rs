@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use footage::clock::{Clock, SystemClock};
+use footage::media::GapCause;
+use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -19,12 +22,9 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use vigie::alarm::Alarms;
-use vigie::clock::{Clock, SystemClock};
 use vigie::config::{AlarmTarget, Config, Surroundings};
 use vigie::event::{Event, Fact, Scope};
 use vigie::index::{CameraRow, Change, Index};
-use vigie::media::GapCause;
-use vigie::units::{CameraKey, TICKS_PER_SECOND, Ticks90k};
 
 #[path = "../support/certificate.rs"]
 mod certificate;

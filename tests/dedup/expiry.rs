@@ -3,11 +3,11 @@
 use std::task::Poll;
 use std::time::Duration;
 
+use footage::units::Ticks90k;
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep_until};
 use vigie::archive::PackRef;
 use vigie::index::PackState;
-use vigie::units::Ticks90k;
 
 use crate::rig::{DAY, NOON, Options, Rig, at, bytes_of, key};
 

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use footage::clock::Clock;
+use footage::units::{PackId, StoreUid, TICKS_PER_SECOND, TimeRange};
 use futures::TryStreamExt;
 use tokio::sync::mpsc;
 use vigie::archive::readable::Unreadable;
 use vigie::archive::{Archive, ReadError};
-use vigie::clock::Clock;
 use vigie::retrieve::hls::{media_segment, vod_playlist};
 use vigie::retrieve::holes::Looks;
 use vigie::retrieve::mp4::Clip;
 use vigie::retrieve::{Footage, RetrieveError, snapshot};
-use vigie::units::{PackId, StoreUid, TICKS_PER_SECOND, TimeRange};
 
 use crate::rig::{Options, Rig, at, bytes_of, key};
 
@@ -39,7 +39,7 @@ async fn play(footage: &Footage, camera: &str) -> (u64, Vec<(i64, i64, Unreadabl
     let clip = Clip::new(footage, &key(camera), all()).await.unwrap();
     let body: Vec<bytes::Bytes> = clip.body(0..clip.len()).try_collect().await.unwrap();
     assert_eq!(body.iter().map(|part| part.len() as u64).sum::<u64>(), clip.len());
-    let second = |t: vigie::units::WallTime| t.since(at(0)).0 / TICKS_PER_SECOND;
+    let second = |t: footage::units::WallTime| t.since(at(0)).0 / TICKS_PER_SECOND;
     let holes = clip.holes().iter().map(|hole| (second(hole.range.start()), second(hole.range.end()), hole.why));
     (clip.len(), holes.collect())
 }

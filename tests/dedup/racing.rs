@@ -6,11 +6,11 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use footage::platform::{self, FileOp, Platform};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use vigie::platform::{self, FileOp, Platform};
 
 use crate::rig::{Options, Rig, bytes_of};
 

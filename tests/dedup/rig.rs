@@ -7,22 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use footage::clock::{Clock, Reading, SimClock};
+use footage::keys::Keys;
+use footage::keys::vault::{Vault, master};
+use footage::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
+use footage::pack::reader::Tail;
+use footage::pack::{PackHeader, PackTable, Stamp, reader};
+use footage::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, TimeRange, WallTime};
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 use url::Url;
 use vigie::archive::{Archive, PackRef};
-use vigie::clock::{Clock, Reading, SimClock};
 use vigie::config::{S3, StoreConfig};
 use vigie::dedup::Dedup;
 use vigie::fsck::{Finding, Fsck};
 use vigie::index::dedup::Savings;
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
-use vigie::keys::Keys;
-use vigie::keys::vault::{Vault, master};
-use vigie::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
-use vigie::pack::reader::Tail;
-use vigie::pack::{PackHeader, PackTable, Stamp, reader};
 use vigie::rebuild::Rebuild;
 use vigie::retention::rehost::Rehoster;
 use vigie::retention::{Policy, sweep};
@@ -31,7 +32,6 @@ use vigie::retrieve::mp4::Clip;
 use vigie::seal::{Sealer, Tasks};
 use vigie::spool::{Growing, Spool};
 use vigie::store::{Listed, Store};
-use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TenantId, Ticks90k, TimeRange, WallTime};
 
 /// When the scene begins.
 pub(crate) const NOON: WallTime = WallTime(1_772_539_200 * TICKS_PER_SECOND);

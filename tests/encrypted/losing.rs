@@ -81,9 +81,9 @@ async fn without_its_key_a_pack_is_refused_with_advice_and_never_taken_for_damag
     std::fs::rename(&folder, &aside).unwrap();
 
     // A gateway that starts now, without the folder.
-    let masters = vigie::keys::vault::master::load_or_create(&rig.dir.path().join("master.key")).unwrap();
-    let empty = vigie::keys::vault::Vault::open(&rig.dir.path().join("keys"), masters);
-    let keys = vigie::keys::Keys::from_secret([7; 32]).with_vault(empty, Arc::new(|_, _| None));
+    let masters = footage::keys::vault::master::load_or_create(&rig.dir.path().join("master.key")).unwrap();
+    let empty = footage::keys::vault::Vault::open(&rig.dir.path().join("keys"), masters);
+    let keys = footage::keys::Keys::from_secret([7; 32]).with_vault(empty, Arc::new(|_, _| None));
     let clock: Arc<dyn Clock> = rig.clock.clone();
     let spool = Spool::new(&rig.dir.path().join("spool"), rig.store.clone(), rig.index.clone(), clock, keys.clone());
     let packs = Archive::new(spool.clone(), rig.store.clone());

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use footage::clock::Clock;
+use footage::units::{PackId, Ticks90k, TimeRange};
 use futures::TryStreamExt;
 use vigie::archive::{Archive, PackRef};
-use vigie::clock::Clock;
 use vigie::hold::{Holds, Request};
 use vigie::index::PackState;
 use vigie::retrieve::Footage;
@@ -17,7 +18,6 @@ use vigie::scrub::{ScrubVerdict, Scrubber};
 use vigie::seal::Sealer;
 use vigie::spool::Spool;
 use vigie::store::Listed;
-use vigie::units::{PackId, Ticks90k, TimeRange};
 
 mod losing;
 mod real;
@@ -63,7 +63,7 @@ fn secrets() -> Vec<Vec<u8>> {
     all
 }
 
-async fn hold(rig: &Rig, seconds: std::ops::Range<i64>) -> vigie::units::HoldId {
+async fn hold(rig: &Rig, seconds: std::ops::Range<i64>) -> footage::units::HoldId {
     let clock: Arc<dyn Clock> = rig.clock.clone();
     let (index, spool, packs) = (rig.index.clone(), rig.spool.clone(), rig.packs.clone());
     let holds = Holds::new(index, spool, packs, rig.keys.clone(), clock, jiff::tz::TimeZone::UTC);
@@ -83,7 +83,7 @@ async fn hold(rig: &Rig, seconds: std::ops::Range<i64>) -> vigie::units::HoldId 
     placed.hold.facts.id
 }
 
-async fn clip_of_hold(rig: &Rig, hold: vigie::units::HoldId, seconds: std::ops::Range<i64>) -> Vec<u8> {
+async fn clip_of_hold(rig: &Rig, hold: footage::units::HoldId, seconds: std::ops::Range<i64>) -> Vec<u8> {
     let clock: Arc<dyn Clock> = rig.clock.clone();
     let packs = Archive::new(rig.spool.clone(), rig.store.clone());
     let footage = Footage::new(rig.index.clone(), packs, clock);
@@ -240,7 +240,7 @@ async fn a_store_that_is_encrypted_from_a_day_on_keeps_what_it_had() {
     let Rig { dir, index, .. } = rig;
     let url = url::Url::from_directory_path(dir.path().join("store")).unwrap();
     let config = vigie::config::StoreConfig { encrypt: true, ..vigie::config::StoreConfig::at(url) };
-    let names = vigie::keys::Keys::from_secret([7; 32]).names();
+    let names = footage::keys::Keys::from_secret([7; 32]).names();
     let store = vigie::store::Store::open_opaque(&config, names).unwrap();
     let mut rig = Rig::over(dir, index, store, options).await;
     rig.record(GATE, 6..12).await;

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
 
+use footage::units::WallTime;
+use testkit::camera::{self, Server};
 use vigie::config::StoreConfig;
 use vigie::demo;
 use vigie::gateway::{self, Gateway};
-use vigie::testkit::camera::{self, Server};
-use vigie::units::WallTime;
 
 use super::*;
 use crate::seaweed::Seaweed;

@@ -1,15 +1,15 @@
 //! One hold, several holds, and what is left of the footage around them.
 
 use bytes::Bytes;
+use footage::clock::Clock;
+use footage::media::{Gap, GapCause};
+use footage::units::{HoldId, TimeRange};
 use futures::TryStreamExt;
-use vigie::clock::Clock;
 use vigie::event::Fact;
 use vigie::hold::{HoldError, HoldState, Holds, Request, Why};
 use vigie::index::{Change, PackState, Reason};
-use vigie::media::{Gap, GapCause};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
-use vigie::units::{HoldId, TimeRange};
 
 use crate::rig::{Options, Rig, at, bytes_of, key};
 
@@ -66,7 +66,7 @@ async fn clip_of(rig: &Rig, hold: HoldId, range: TimeRange) -> Option<Vec<u8>> {
 }
 
 pub(crate) async fn seconds_held(rig: &Rig, hold: HoldId) -> Vec<(i64, i64)> {
-    let seconds = |t: vigie::units::WallTime| t.since(at(0)).0 / vigie::units::TICKS_PER_SECOND;
+    let seconds = |t: footage::units::WallTime| t.since(at(0)).0 / footage::units::TICKS_PER_SECOND;
     let segments = rig.index.held_segments(&key("town/gate"), hold, between(-3_600, 36_000)).await.unwrap();
     segments.iter().map(|s| (seconds(s.range.start()), seconds(s.range.end()))).collect()
 }

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use footage::units::TimeRange;
 use vigie::hold::{HoldState, Why};
-use vigie::units::TimeRange;
 
 use crate::keeping::{between, copied, holds, on_gate, seconds_held, two_days};
 use crate::rig::{Rig, at, bytes_of};
@@ -67,7 +67,7 @@ async fn placed_after(steps: u32) -> bool {
     copied(&rig, &holds).await;
     rig.sweep_at(at(3 * 86_400)).await;
     let groups = |range: &TimeRange| {
-        let seconds = |t: vigie::units::WallTime| (t.since(at(0)).0 / 90_000) as u32;
+        let seconds = |t: footage::units::WallTime| (t.since(at(0)).0 / 90_000) as u32;
         (seconds(range.start()) / 2 * 2, seconds(range.end()).next_multiple_of(2))
     };
     let expected: Vec<(u32, u32)> = protected.iter().map(groups).collect();

@@ -3,12 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use footage::keys::Keys;
+use footage::pack::reader;
+use footage::units::TimeRange;
 use futures::TryStreamExt;
 use vigie::index::PackState;
-use vigie::keys::Keys;
-use vigie::pack::reader;
 use vigie::retrieve::mp4::Clip;
-use vigie::units::TimeRange;
 
 use crate::rig::{Running, Site, assert_nothing_gone, files, mairie, words};
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use footage::units::{CameraKey, PackId, RunId, Ticks90k, WallTime};
 use vigie::config::{Config, Surroundings};
 use vigie::gateway;
 use vigie::index::{Change, Index, PackRow, PackState};
 use vigie::policy::{CameraPolicy, deadline, due_until};
-use vigie::units::{CameraKey, PackId, RunId, Ticks90k, WallTime};
 
 const HOUR: i64 = 3_600 * 90_000;
 

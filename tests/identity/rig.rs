@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use footage::units::{CameraKey, TimeRange, WallTime};
 use tempfile::TempDir;
+use testkit::camera::{self, Server};
 use vigie::config::Config;
 use vigie::demo;
 use vigie::gateway::Gateway;
 use vigie::index::{EventRow, Index, PackRow, PackState};
-use vigie::testkit::camera::{self, Server};
-use vigie::units::{CameraKey, TimeRange, WallTime};
 
 /// A hang guard: debug builds on a busy machine take their time.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use footage::units::{Fingerprint, PackId, StoreUid, WallTime};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use vigie::index::{PackState, identity::Kind};
 use vigie::store::Store;
 use vigie::store::identity::{Identified, MARKER, NotKnown};
-use vigie::units::{Fingerprint, PackId, StoreUid, WallTime};
 
 use crate::rig::{Site, assert_nothing_gone, events, files, mairie, words};
 
@@ -294,7 +294,7 @@ impl object_store::ObjectStore for Versioned {
 
 #[tokio::test]
 async fn a_bucket_that_keeps_versions_is_a_finding_of_its_own_kind() {
-    let clock = vigie::clock::SystemClock::default();
+    let clock = footage::clock::SystemClock::default();
     for (version, is_versioned) in [("3HL4kqtJvjVBH40Nrjfkd", true), ("null", false)] {
         let store = Store::over(Arc::new(Versioned(InMemory::new(), version)));
         let report = store.probe(store.ids().next().unwrap(), &clock).await;

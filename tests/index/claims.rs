@@ -1,10 +1,10 @@
 //! A reference names only bytes that are final: the index refuses every other claim.
 
+use footage::pack::reference::FragmentSet;
 use tempfile::TempDir;
 use vigie::index::damage::Lost;
 use vigie::index::dedup::{Claim, Refers};
 use vigie::index::{Change, Index, IndexError, Reason};
-use vigie::pack::reference::FragmentSet;
 
 use crate::{at, begin_run, configure, open_pack, pack_id};
 

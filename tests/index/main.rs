@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
+use footage::media::{Gap, GapCause};
+use footage::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 use proptest::prelude::*;
 use vigie::event::{Event, Fact, Scope, TrialVerdict};
 use vigie::index::{
     CameraRow, Change, EventRow, GapRow, Index, IndexError, Outcome, PackRow, PackState, Reason, SegmentRow,
 };
-use vigie::media::{Gap, GapCause};
-use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 mod claims;
 mod model;

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use footage::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 use vigie::event::{Event, Fact};
 use vigie::index::{
     CameraRow, Change, DeletionRow, EventRow, GapRow, Outcome, PackRow, PackState, Reason, RunRow,
     SEGMENT_DURATION_MAX, SegmentRow,
 };
-use vigie::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
 /// A change that the index must refuse.
 #[derive(Debug)]

@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use footage::media::GapCause;
+use footage::units::{CameraKey, TimeRange, WallTime};
 use serde_json::Value;
+use testkit::camera::{self, Server};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use vigie::index::{Index, PackState};
-use vigie::media::GapCause;
-use vigie::testkit::camera::{self, Server};
-use vigie::units::{CameraKey, TimeRange, WallTime};
 
 /// How long a condition may take to come true before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(40);

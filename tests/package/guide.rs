@@ -12,9 +12,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use footage::clock::{Clock, SystemClock};
 use serde_json::Value;
-use vigie::clock::{Clock, SystemClock};
-use vigie::testkit::camera::{self, Server};
+use testkit::camera::{self, Server};
 
 use super::root::Root;
 

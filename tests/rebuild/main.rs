@@ -5,16 +5,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use footage::clock::Clock;
+use footage::media::{Gap, GapCause};
+use footage::units::{PackId, RunId, Ticks90k, TimeRange};
 use object_store::memory::InMemory;
 use rusqlite::Connection;
 use rusqlite::types::Value;
-use vigie::clock::Clock;
 use vigie::hold::{Holds, Request};
 use vigie::index::{Change, Index, PackState};
-use vigie::media::{Gap, GapCause};
 use vigie::scrub::{ScrubVerdict, Scrubber};
 use vigie::store::Store;
-use vigie::units::{PackId, RunId, Ticks90k, TimeRange};
 
 #[allow(dead_code, reason = "the deduplication tests need more of it")]
 #[path = "../dedup/rig.rs"]

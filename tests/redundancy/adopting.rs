@@ -1,8 +1,8 @@
 //! What one gateway stored is the other's footage too.
 
+use footage::media::GapCause;
 use object_store::{ObjectStoreExt, PutPayload};
 use vigie::event::Fact;
-use vigie::media::GapCause;
 
 use crate::rig::{Town, camera, scene};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use vigie::clock::Clock;
-use vigie::units::{TICKS_PER_SECOND, WallTime};
+use footage::clock::Clock;
+use footage::units::{TICKS_PER_SECOND, WallTime};
 
 use crate::rig::{DAY, Side, Town, at, scene};
 

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use footage::clock::Clock;
+use footage::units::TICKS_PER_SECOND;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use vigie::clock::Clock;
-use vigie::units::TICKS_PER_SECOND;
 
 use crate::rig::{GOP, PICTURES, Side, Town, at, pictures};
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 use futures::TryStreamExt;
+use testkit::camera::{self, Codec, ElementaryStream, Server};
 use url::Url;
 use vigie::archive::PackRef;
 use vigie::config::Config;
@@ -17,8 +19,6 @@ use vigie::index::PackState;
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::retrieve::timeline::{Timeline, timeline};
-use vigie::testkit::camera::{self, Codec, ElementaryStream, Server};
-use vigie::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 use crate::seaweed::{ACCESS_KEY, SECRET_KEY, Seaweed};
 
@@ -174,7 +174,8 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// A camera that films one scene, each picture like no other; 25 a second, a random access point every 20.
 async fn yard() -> Server {
-    let film = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/src/testkit/camera/pedestrians.h264")).unwrap();
+    let film =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/crates/testkit/src/camera/pedestrians.h264")).unwrap();
     let film = Arc::new(ElementaryStream::parse(&film, Codec::H264, 25).unwrap());
     let camera = camera::SimulatedCamera {
         unique: true,

@@ -6,20 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use footage::clock::{Clock, Reading, SimClock};
+use footage::keys::Keys;
+use footage::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
+use footage::pack::reader::{self, Tail};
+use footage::pack::{PackHeader, Stamp};
+use footage::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 use vigie::archive::Archive;
-use vigie::clock::{Clock, Reading, SimClock};
 use vigie::config::{SharedStore, StoreConfig};
 use vigie::dedup::Dedup;
 use vigie::fsck::{Finding, Fsck};
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
-use vigie::keys::Keys;
-use vigie::media::{Fragment, Gap, Params, Sample, VideoCodec, VideoParams};
-use vigie::pack::reader::{self, Tail};
-use vigie::pack::{PackHeader, Stamp};
 use vigie::redundancy::{Depth, Redundancy};
 use vigie::retention::rehost::Rehoster;
 use vigie::retention::{Policy, sweep};
@@ -29,7 +30,6 @@ use vigie::retrieve::timeline::{Timeline, timeline};
 use vigie::seal::{Sealer, Tasks};
 use vigie::spool::Spool;
 use vigie::store::{Listed, Store};
-use vigie::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// When the scene begins.
 pub(crate) const NOON: WallTime = WallTime(1_772_539_200 * TICKS_PER_SECOND);
@@ -327,7 +327,7 @@ impl Side {
         panic!("pack {pack} of rank {} never comes to {state:?}: {:?}", self.rank, self.index.any_pack(pack).await);
     }
 
-    pub(crate) async fn gap(&self, start: i64, end: i64, cause: vigie::media::GapCause) {
+    pub(crate) async fn gap(&self, start: i64, end: i64, cause: footage::media::GapCause) {
         let on_own_clock = |second: i64| at(second).saturating_add(self.ahead);
         let gap = Gap { start: on_own_clock(start), end: on_own_clock(end), cause, lost_packets: 0 };
         self.index.write(vec![Change::PutGap { camera: camera(), gap }]).await.unwrap();

@@ -1,7 +1,8 @@
 //! What one gateway stored the other does not store again.
 
+use footage::media::GapCause;
+use footage::units::Ticks90k;
 use object_store::{ObjectStoreExt, PutPayload};
-use vigie::media::GapCause;
 
 use crate::rig::{Side, Town, camera, scene};
 
@@ -96,7 +97,7 @@ async fn each_is_away_for_a_while_and_nothing_is_missing_or_stored_twice() {
     assert!(stored * 100 < alone(700).await * 105, "{stored}");
     show([&one, &two], 700).await;
     let timeline = two.timeline(1..699).await;
-    assert_eq!(timeline.covered_ms, 698_000);
+    assert_eq!(timeline.covered, Ticks90k(698 * 90_000));
 }
 
 #[tokio::test(start_paused = true)]

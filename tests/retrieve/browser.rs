@@ -10,15 +10,15 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use footage::media::Fragment;
+use footage::units::Ticks90k;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use vigie::http::{Access, ServeLimits, Service, router, serve};
-use vigie::media::Fragment;
 use vigie::retrieve::mp4::Clip;
 use vigie::status::StatusBoard;
-use vigie::units::Ticks90k;
 
 use super::real::encode;
 use super::rig::{Rig, at, between};

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use footage::media::Fragment;
+use footage::units::Ticks90k;
 use futures::TryStreamExt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use vigie::media::Fragment;
 use vigie::retrieve::mp4::Clip;
-use vigie::units::Ticks90k;
 
 use super::real::{encode, run};
 use super::rig::{Rig, at, between, body};

@@ -1,10 +1,10 @@
 use std::path::{Path, PathBuf};
 
+use footage::units::PackId;
 use futures::TryStreamExt;
 use vigie::archive::ReadError;
 use vigie::retrieve::RetrieveError;
 use vigie::retrieve::hls::{init_segment, live_playlist, media_segment, vod_playlist};
-use vigie::units::PackId;
 
 use super::real::{encode, pictures, pictures_despite, run};
 use super::rig::{Rig, at, between};

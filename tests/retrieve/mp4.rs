@@ -1,11 +1,11 @@
 use std::path::Path;
 
+use footage::media::Fragment;
+use footage::pack::PackError;
 use futures::StreamExt;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use vigie::archive::{PackRef, ReadError};
-use vigie::media::Fragment;
-use vigie::pack::PackError;
 use vigie::retrieve::RetrieveError;
 use vigie::retrieve::mp4::Clip;
 

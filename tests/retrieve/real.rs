@@ -5,10 +5,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use footage::clock::Reading;
+use footage::media::{AudioParams, Fragment, Params, Sample, VideoCodec, VideoParams};
+use footage::units::{Ticks90k, WallTime};
 use mp4_atom::{Decode, Moov, Stbl, StszSamples};
-use vigie::clock::Reading;
-use vigie::media::{AudioParams, Fragment, Params, Sample, VideoCodec, VideoParams};
-use vigie::units::{Ticks90k, WallTime};
 
 const SCENE: &str = "/usr/share/doc/opencv-doc/examples/data/vtest.avi";
 /// Pictures a second, in these tests.

@@ -3,23 +3,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use footage::clock::{Clock, SimClock};
+use footage::keys::Keys;
+use footage::media::Fragment;
+use footage::pack::{PackHeader, Stamp};
+use footage::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
 use futures::TryStreamExt;
 use tempfile::TempDir;
 use url::Url;
 use vigie::archive::Archive;
-use vigie::clock::{Clock, SimClock};
 use vigie::config::S3;
 use vigie::hold::Holds;
 use vigie::index::{CameraRow, Change, Index};
-use vigie::keys::Keys;
-use vigie::media::Fragment;
-use vigie::pack::{PackHeader, Stamp};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::seal::{Sealer, Tasks};
 use vigie::spool::{Growing, Spool};
 use vigie::store::Store;
-use vigie::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 /// When recordings begin.
 pub(crate) const NOON: WallTime = WallTime(1_772_539_200 * 90_000);

@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::http::Method;
+use footage::units::{CameraKey, TimeRange, WallTime};
 use futures::TryStreamExt;
+use testkit::camera::{self, Server};
 use tracing_subscriber::fmt::MakeWriter;
 use vigie::archive::PackRef;
 use vigie::config::{Config, StoreConfig};
@@ -25,8 +27,6 @@ use vigie::gateway::{self, Gateway, Opened};
 use vigie::index::PackState;
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
-use vigie::testkit::camera::{self, Server};
-use vigie::units::{CameraKey, TimeRange, WallTime};
 
 #[path = "../support/handed_back.rs"]
 mod handed_back;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use footage::media::GapCause;
+use footage::pack::PackTable;
+use footage::pack::reference::{Host, Place};
+use footage::units::PackId;
 use vigie::archive::PackRef;
 use vigie::index::of_pack::refers;
 use vigie::index::{Change, PackState};
-use vigie::media::GapCause;
-use vigie::pack::PackTable;
-use vigie::pack::reference::{Host, Place};
 use vigie::scrub::ScrubVerdict;
-use vigie::units::PackId;
 
 use crate::rig::{Options, Rig, key};
 use crate::{file, scrubber, timeline};

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use footage::clock::Clock;
+use footage::media::GapCause;
+use footage::units::{PackId, TICKS_PER_SECOND, TimeRange};
 use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
-use vigie::clock::Clock;
 use vigie::event::Fact;
 use vigie::hold::{Holds, Request};
 use vigie::index::PackState;
-use vigie::media::GapCause;
 use vigie::scrub::{ScrubVerdict, Scrubber};
-use vigie::units::{PackId, TICKS_PER_SECOND, TimeRange};
 
 mod adrift;
 mod passing;
@@ -50,7 +50,7 @@ async fn flip(rig: &Rig, camera: &str, pack: PackId, byte: usize) {
 
 /// The seconds of a camera's timeline that have footage, and those that are gaps.
 async fn timeline(rig: &Rig, camera: &str) -> (Vec<(i64, i64)>, Vec<(i64, i64, GapCause)>) {
-    let seconds = |t: vigie::units::WallTime| t.since(at(0)).0 / TICKS_PER_SECOND;
+    let seconds = |t: footage::units::WallTime| t.since(at(0)).0 / TICKS_PER_SECOND;
     let range = TimeRange::new(at(-60), at(3_600)).unwrap();
     let spans = rig.index.spans(&key(camera), range).await.unwrap();
     let gaps = rig.index.gaps(&key(camera), range).await.unwrap();

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use footage::clock::SimClock;
+use footage::pack::{PackTable, reader};
+use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 use futures::TryStreamExt;
 use vigie::archive::PackRef;
-use vigie::clock::SimClock;
 use vigie::fsck::{Finding, Fsck};
 use vigie::index::{Index, IndexError, PackRow, PackState, SegmentRow};
-use vigie::pack::{PackTable, reader};
 use vigie::retention::due_until;
-use vigie::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 use crate::gateway::{Opened, Site};
 use crate::model::{Model, OwedFragment, OwedPack, UnitId};
@@ -85,7 +85,7 @@ impl View {
                 let has = table.fragments.len();
                 return Err(format!("pack {pack} has {has} fragments, the index tells of {reported}"));
             }
-            let owed = |f: &vigie::pack::FragmentEntry| OwedFragment {
+            let owed = |f: &footage::pack::FragmentEntry| OwedFragment {
                 id: f.id,
                 start: f.stamp.wall_start,
                 end: f.wall_end(),

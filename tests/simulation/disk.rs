@@ -10,9 +10,9 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use footage::platform::FileOp;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use vigie::platform::FileOp;
 
 /// Blocks of the disk: each is written whole or not at all, but for one that the power cut tears.
 const BLOCK_BYTES: usize = 512;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use footage::clock::{Clock, SimClock};
+use footage::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until, timeout};
 use vigie::archive::PackRef;
-use vigie::clock::{Clock, SimClock};
 use vigie::index::PackRow;
-use vigie::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
 use crate::check::{Shown, View, check_age, check_all, check_between, check_bytes, check_segment_ids, everything};
 use crate::gateway::{Gateway, Opened, Site};
@@ -97,7 +97,7 @@ impl History {
 
     pub(crate) fn run(mut self) -> Outcome {
         let lived = catch_unwind(AssertUnwindSafe(|| self.live_all()));
-        vigie::platform::simulate(None);
+        footage::platform::simulate(None);
         let result = lived.unwrap_or_else(|_| Err("a panic".to_owned()));
         let Self { trace, shown, .. } = self;
         Outcome { result, hash: trace.hash(), calls: trace.calls(), shown, lines: trace.lines() }
@@ -119,9 +119,9 @@ impl History {
     /// Runs something that only looks, on a machine that does not fail.
     fn look_on<T>(&self, look: impl Future<Output = Result<T, String>>) -> Result<T, String> {
         self.platform.observe();
-        vigie::platform::simulate(Some(Arc::new(self.platform.clone())));
+        footage::platform::simulate(Some(Arc::new(self.platform.clone())));
         let looked = runtime().block_on(look);
-        vigie::platform::simulate(None);
+        footage::platform::simulate(None);
         looked
     }
 
@@ -129,7 +129,7 @@ impl History {
         self.trace.note("life", format!("{life:?}").as_bytes(), n);
         self.platform.power_on(life.calls);
         self.platform.set_faults(PlatformFaults::default());
-        vigie::platform::simulate(Some(Arc::new(self.platform.clone())));
+        footage::platform::simulate(Some(Arc::new(self.platform.clone())));
         let recovered = AtomicBool::new(false);
         let (site, platform, trace) = (self.site.clone(), self.platform.clone(), self.trace.clone());
         let started = self.wall;
@@ -152,7 +152,7 @@ impl History {
         trace.end();
         platform.stop();
         drop(runtime);
-        vigie::platform::simulate(None);
+        footage::platform::simulate(None);
         self.wall = wall;
         let calm = life.phases.is_empty();
         match ended? {

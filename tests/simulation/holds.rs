@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use footage::clock::{Clock, SimClock};
+use footage::units::{CameraKey, HoldId, PackId, Ticks90k, TimeRange, WallTime};
 use futures::TryStreamExt;
 use tokio::time::{Instant, sleep_until};
 use vigie::archive::PackRef;
-use vigie::clock::{Clock, SimClock};
 use vigie::hold::{HoldState, Holds, Request};
 use vigie::index::PackRow;
-use vigie::units::{CameraKey, HoldId, PackId, Ticks90k, TimeRange, WallTime};
 
 use crate::check::{View, starts};
 use crate::gateway::Site;

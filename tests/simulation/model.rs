@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use footage::source::{Item, Session, Source, SourceError};
+use footage::units::{CameraKey, FragmentId, PackId, WallTime};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use vigie::source::replay::ReplaySource;
-use vigie::source::{Item, Session, Source, SourceError};
-use vigie::units::{CameraKey, FragmentId, PackId, WallTime};
+use testkit::replay::ReplaySource;
 
 /// One access unit: of which camera, in which life, the how manieth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use footage::units::{CameraKey, Ticks90k};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use vigie::record::PackLimits;
 use vigie::retention::Policy;
-use vigie::units::{CameraKey, Ticks90k};
 
 use crate::platform::PlatformFaults;
 

@@ -6,13 +6,13 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use footage::platform::{FileOp, Platform};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::Notify;
 use tokio::time::{Duration, sleep};
-use vigie::platform::{FileOp, Platform};
 
 use crate::disk::Disk;
 use crate::sqlite::Log;

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use vigie::testkit::camera::Sent;
-use vigie::units::CameraKey;
+use footage::units::CameraKey;
+use testkit::camera::Sent;
 
 /// What must have been recorded: of each session, all that was sent whole from the first random access point on, less
 /// the end that the cut caught on its way.

@@ -5,10 +5,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use footage::clock::{Clock, SimClock};
+use footage::units::{PackId, TimeRange};
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use vigie::archive::Archive;
-use vigie::clock::{Clock, SimClock};
 use vigie::config::{Cap, SendOrder, StoreConfig};
 use vigie::index::{Index, PackState};
 use vigie::retrieve::Footage;
@@ -16,7 +17,6 @@ use vigie::retrieve::mp4::Clip;
 use vigie::store::Store;
 use vigie::store::count::Counts;
 use vigie::store::fault::{FaultyStore, Op, StoreCall, StoreFault};
-use vigie::units::{PackId, TimeRange};
 
 #[allow(dead_code, reason = "the deduplication tests need more of it")]
 #[path = "../dedup/rig.rs"]

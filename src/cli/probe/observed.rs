@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use vigie::clock::Reading;
-use vigie::media::{AccessUnit, Oddity, Track};
-use vigie::units::{TICKS_PER_SECOND, WallTime};
+use footage::clock::Reading;
+use footage::media::{AccessUnit, Oddity, Track};
+use footage::units::{TICKS_PER_SECOND, WallTime};
 
 /// Of the pictures that came.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 use std::path::Path;
 use std::time::Duration;
 
-use vigie::media::{Params, VideoCodec};
+use footage::media::{Params, VideoCodec};
 
 use super::observed::Observed;
 
@@ -156,9 +156,9 @@ impl Display for Report<'_> {
 
 #[cfg(test)]
 mod tests {
-    use vigie::clock::Reading;
-    use vigie::media::{AccessUnit, Track, VideoParams};
-    use vigie::units::WallTime;
+    use footage::clock::Reading;
+    use footage::media::{AccessUnit, Track, VideoParams};
+    use footage::units::WallTime;
 
     use super::*;
 

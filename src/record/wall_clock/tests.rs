@@ -6,8 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fragment::Fragmenter;
-use crate::media::{AccessUnit, Params, Track, VideoCodec, VideoParams};
+use footage::fragment::Fragmenter;
+use footage::media::{AccessUnit, Params, Track, VideoCodec, VideoParams};
 
 const SECOND: i64 = TICKS_PER_SECOND;
 const DAY0: i64 = 1_700_000_000 * SECOND;

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::super::walk::WalkStep;
-use crate::media::Params;
-use crate::pack::PackTable;
-use crate::units::{PackId, Ticks90k, WallTime};
+use footage::media::Params;
+use footage::pack::PackTable;
+use footage::units::{PackId, Ticks90k, WallTime};
 
 /// One media segment: fragments `first..=last` of a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]

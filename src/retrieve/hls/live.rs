@@ -16,8 +16,8 @@ use super::cut::{Cutter, HlsSegment};
 use super::{Maps, header, target_seconds, write_segments};
 use crate::archive::PackRef;
 use crate::index::SegmentRow;
-use crate::pack::PackTable;
-use crate::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::pack::PackTable;
+use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 const fn millis(ms: i64) -> Ticks90k {
     Ticks90k(ms * TICKS_PER_SECOND / 1000)

@@ -4,8 +4,8 @@ use super::super::testing::{Recording, at, between, params};
 use super::super::walk::Walk;
 use super::Vod;
 use super::live::{self, Window};
-use crate::pack::PackTable;
-use crate::units::TimeRange;
+use footage::pack::PackTable;
+use footage::units::TimeRange;
 
 fn vod(packs: &[&Recording], range: TimeRange) -> Option<String> {
     let (mut vod, mut walk) = (Vod::new(range), Walk::default());

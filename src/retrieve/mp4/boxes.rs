@@ -20,7 +20,7 @@ use mp4_atom::{Dinf, Dref, Elst, ElstEntry, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mv
 
 use super::layout::{Edit, Layout};
 use super::table::TrackTable;
-use crate::units::{CameraKey, TICKS_PER_SECOND, WallTime};
+use footage::units::{CameraKey, TICKS_PER_SECOND, WallTime};
 
 /// From the epoch of ISO/IEC 14496-12 (1904-01-01) to that of Unix.
 const EPOCH_1904_SECONDS: i64 = 2_082_844_800;

@@ -8,9 +8,9 @@
 use super::super::walk::{FragmentClock, WalkStep};
 use super::table::TrackTable;
 use crate::archive::PackRef;
-use crate::media::Sample;
-use crate::pack::{FragmentEntry, PackError, PackTable};
-use crate::units::{FragmentId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::media::Sample;
+use footage::pack::{FragmentEntry, PackError, PackTable};
+use footage::units::{FragmentId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Sample bytes of one fragment: where they lie in the clip and in their pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::media::Sample;
+use footage::media::Sample;
 
 /// Equal values in a row, counted: the entries of `stts` and `ctts` (ISO/IEC 14496-12 §8.6.1), as they are written.
 #[derive(Debug, Default)]

@@ -10,8 +10,8 @@ use super::table::TrackTable;
 use super::{Samples, boxes};
 use crate::archive::PackRef;
 use crate::index::{PackState, SegmentRow};
-use crate::pack::{FragmentEntry, PackTable};
-use crate::units::{PackId, TimeRange};
+use footage::pack::{FragmentEntry, PackTable};
+use footage::units::{PackId, TimeRange};
 
 /// Lays out packs whose rows share an instant with the range, as the index would give them.
 fn lay_out(packs: &[&Recording], range: TimeRange) -> Option<Layout> {

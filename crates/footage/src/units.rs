@@ -1,0 +1,532 @@
+//! Newtypes with their units: media ticks, wall-clock instants, identities.
+//!
+//! Invariant: arithmetic on time is checked; an overflow is `None`, never a wrapped value.
+//! Absent on purpose: no clock is read here, no I/O is done.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Ticks of the 90 kHz clock in one second (RFC 3551 §5, the clock rate of every RTP video payload).
+pub const TICKS_PER_SECOND: i64 = 90_000;
+
+/// A duration or a media time, in 1/90000 s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticks90k(pub i64);
+
+impl Ticks90k {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
+    /// A whole number of seconds; `None` on overflow.
+    pub fn from_seconds(seconds: i64) -> Option<Self> {
+        seconds.checked_mul(TICKS_PER_SECOND).map(Self)
+    }
+
+    /// A standard duration rounded down to the tick; saturates after three million years.
+    pub fn from_duration(d: std::time::Duration) -> Self {
+        let ticks = d.as_nanos().saturating_mul(9) / 100_000;
+        Self(i64::try_from(ticks).unwrap_or(i64::MAX))
+    }
+
+    /// As a standard duration, rounded down to the nanosecond; a negative value gives zero.
+    pub fn to_duration(self) -> std::time::Duration {
+        let ticks = u64::try_from(self.0).unwrap_or(0);
+        let per_second = TICKS_PER_SECOND as u64;
+        let nanos = (ticks % per_second) * 100_000 / 9;
+        std::time::Duration::new(ticks / per_second, nanos as u32)
+    }
+
+    /// As seconds, for people and playlists.
+    pub fn as_seconds_f64(self) -> f64 {
+        self.0 as f64 / TICKS_PER_SECOND as f64
+    }
+
+    /// Sum; `None` on overflow.
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// Difference; `None` on overflow.
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self)
+    }
+}
+
+/// An instant on the gateway's disciplined clock: 1/90000 s since the Unix epoch.
+///
+/// Shown as RFC 3339 UTC, parsed from RFC 3339 with any offset.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WallTime(pub i64);
+
+impl WallTime {
+    /// `self + by`; `None` on overflow.
+    pub fn checked_add(self, by: Ticks90k) -> Option<Self> {
+        self.0.checked_add(by.0).map(Self)
+    }
+
+    /// `self - by`; `None` on overflow.
+    pub fn checked_sub(self, by: Ticks90k) -> Option<Self> {
+        self.0.checked_sub(by.0).map(Self)
+    }
+
+    /// `self + by`, clamped to the representable range.
+    pub fn saturating_add(self, by: Ticks90k) -> Self {
+        Self(self.0.saturating_add(by.0))
+    }
+
+    /// `self - by`, clamped to the representable range.
+    pub fn saturating_sub(self, by: Ticks90k) -> Self {
+        Self(self.0.saturating_sub(by.0))
+    }
+
+    /// Time from `earlier` to `self`, negative when `earlier` is later; saturating.
+    pub fn since(self, earlier: Self) -> Ticks90k {
+        Ticks90k(self.0.saturating_sub(earlier.0))
+    }
+
+    /// From a calendar timestamp, rounded down to the tick.
+    pub fn from_timestamp(t: jiff::Timestamp) -> Self {
+        let ticks = t.as_nanosecond() * 9 / 100_000;
+        // jiff's range is years -9999..=9999: at most 3.2e11 s, 2.8e16 ticks.
+        Self(i64::try_from(ticks).unwrap_or(i64::MAX))
+    }
+
+    /// As a calendar timestamp, clamped to the years that RFC 3339 can write.
+    pub fn to_timestamp(self) -> jiff::Timestamp {
+        let nanos = i128::from(self.0) * 100_000 / 9;
+        jiff::Timestamp::from_nanosecond(nanos).unwrap_or(if self.0 < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        })
+    }
+
+    /// NTP timestamp format: seconds since 1900 in the high half, fraction in the low (RFC 5905 §6).
+    /// Era 0 and 1 are told apart by the reader, as the format does not carry the era.
+    pub fn to_ntp(self) -> u64 {
+        const UNIX_TO_NTP_SECONDS: i128 = 2_208_988_800;
+        let ticks = i128::from(self.0) + UNIX_TO_NTP_SECONDS * i128::from(TICKS_PER_SECOND);
+        // Rounded up, so that `from_ntp` (which rounds down) gives back the same tick.
+        let rate = i128::from(TICKS_PER_SECOND);
+        (((ticks << 32) + rate - 1) / rate) as u64
+    }
+
+    /// From an NTP timestamp (RFC 5905 §6), rounded down to the tick. Values with the top bit clear are
+    /// taken as era 1 (2036 to 2104), as RFC 4330 §3 advises.
+    pub fn from_ntp(ntp: u64) -> Self {
+        const UNIX_TO_NTP_SECONDS: i128 = 2_208_988_800;
+        let era = if ntp >> 63 == 0 { 1i128 << 64 } else { 0 };
+        let fixed = i128::from(ntp) + era;
+        let ticks = ((fixed * i128::from(TICKS_PER_SECOND)) >> 32) - UNIX_TO_NTP_SECONDS * i128::from(TICKS_PER_SECOND);
+        Self(ticks as i64)
+    }
+}
+
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.to_timestamp().round(jiff::Unit::Microsecond).unwrap_or_else(|_| self.to_timestamp());
+        write!(f, "{shown:.6}")
+    }
+}
+
+impl fmt::Debug for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text is not an RFC 3339 date and time.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a date and time with its offset, as in 2026-03-01T14:30:00Z (RFC 3339)")]
+pub struct BadWallTime(String);
+
+impl FromStr for WallTime {
+    type Err = BadWallTime;
+
+    fn from_str(s: &str) -> Result<Self, BadWallTime> {
+        let t: jiff::Timestamp = s.parse().map_err(|_| BadWallTime(s.chars().take(64).collect()))?;
+        // Rounded to the nearest tick, so that a displayed time parses back to itself.
+        let ticks = (t.as_nanosecond() * 9 + 50_000).div_euclid(100_000);
+        Ok(Self(i64::try_from(ticks).unwrap_or(i64::MAX)))
+    }
+}
+
+/// A half-open range of wall-clock time, `[start, end)`, never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimeRange {
+    start: WallTime,
+    end: WallTime,
+}
+
+impl TimeRange {
+    /// `None` unless `start < end`.
+    pub fn new(start: WallTime, end: WallTime) -> Option<Self> {
+        (start < end).then_some(Self { start, end })
+    }
+
+    /// First instant inside.
+    pub fn start(&self) -> WallTime {
+        self.start
+    }
+
+    /// First instant after.
+    pub fn end(&self) -> WallTime {
+        self.end
+    }
+
+    /// Length of the range.
+    pub fn duration(&self) -> Ticks90k {
+        self.end.since(self.start)
+    }
+
+    /// What both ranges share, if anything.
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        Self::new(self.start.max(other.start), self.end.min(other.end))
+    }
+}
+
+/// A name in a path, a file name or a URL is not usable.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{kind} {text:?} must be 1 to 64 characters of a-z, 0-9 and '-', and begin with a letter or digit")]
+pub struct BadName {
+    kind: &'static str,
+    text: String,
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(std::sync::Arc<str>);
+
+        impl $name {
+            /// The name as written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadName;
+
+            fn from_str(s: &str) -> Result<Self, BadName> {
+                let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+                let good = (1..=64).contains(&s.len())
+                    && s.bytes().all(|b| legal(b) || b == b'-')
+                    && s.bytes().next().is_some_and(legal);
+                if good {
+                    Ok(Self(s.into()))
+                } else {
+                    Err(BadName { kind: $kind, text: s.chars().take(80).collect() })
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name_type!(
+    /// A tenant: one town, or one service of it.
+    TenantId,
+    "tenant id"
+);
+name_type!(
+    /// A camera, unique inside its tenant.
+    CameraId,
+    "camera id"
+);
+
+name_type!(
+    /// A deduplication domain that several tenants share.
+    DomainId,
+    "deduplication domain"
+);
+
+name_type!(
+    /// A target of alarms.
+    AlarmTargetId,
+    "alarm id"
+);
+
+/// A camera and whose it is: the only way a camera is named outside its tenant's own scope.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CameraKey {
+    /// Owner.
+    pub tenant: TenantId,
+    /// The camera inside the tenant.
+    pub camera: CameraId,
+}
+
+impl fmt::Display for CameraKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.camera)
+    }
+}
+
+impl FromStr for CameraKey {
+    type Err = BadName;
+
+    fn from_str(s: &str) -> Result<Self, BadName> {
+        let (tenant, camera) = s
+            .split_once('/')
+            .ok_or_else(|| BadName { kind: "camera (written tenant/camera)", text: s.chars().take(80).collect() })?;
+        Ok(Self { tenant: tenant.parse()?, camera: camera.parse()? })
+    }
+}
+
+/// A text is not an identity of the wanted width in lowercase hexadecimal.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not an id: {1} lowercase hexadecimal digits are needed")]
+pub struct BadId(String, usize);
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $bytes]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadId;
+
+            fn from_str(s: &str) -> Result<Self, BadId> {
+                let bad = || BadId(s.chars().take(80).collect(), $bytes * 2);
+                let digit = |c: u8| match c {
+                    b'0'..=b'9' => Ok(c - b'0'),
+                    b'a'..=b'f' => Ok(c - b'a' + 10),
+                    _ => Err(bad()),
+                };
+                let text = s.as_bytes();
+                if text.len() != $bytes * 2 {
+                    return Err(bad());
+                }
+                let mut id = [0u8; $bytes];
+                for (byte, pair) in id.iter_mut().zip(text.chunks_exact(2)) {
+                    *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+                }
+                Ok(Self(id))
+            }
+        }
+    };
+}
+
+id_type!(
+    /// A pack: 48 bits of Unix milliseconds, then 80 random bits, so that ids sort by time of creation.
+    PackId,
+    16
+);
+id_type!(
+    /// A run, one uninterrupted RTSP session: built as a [`PackId`] is.
+    RunId,
+    16
+);
+id_type!(
+    /// A legal hold: built as a [`PackId`] is.
+    HoldId,
+    16
+);
+id_type!(
+    /// A fragment: keyed BLAKE3 of its sample bytes, the key being the deduplication domain's.
+    FragmentId,
+    32
+);
+
+id_type!(
+    /// A day key ([`crate::keys::vault`]): random, so that it tells neither whose nor of which day it is.
+    KeyId,
+    16
+);
+
+id_type!(
+    /// A store, by the id in its marker object (`store::identity`): random.
+    StoreUid,
+    16
+);
+id_type!(
+    /// A key that is kept outside the index, by a hash that tells nothing of it.
+    Fingerprint,
+    8
+);
+
+impl StoreUid {
+    /// A new id.
+    pub fn generate() -> Self {
+        Self(crate::platform::random())
+    }
+}
+
+id_type!(
+    /// One start of the machine: since then its monotonic clock counts.
+    BootId,
+    16
+);
+/// Encoded as their text.
+macro_rules! serde_as_text {
+    ($($name:ident),*) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+serde_as_text!(WallTime, PackId, HoldId, KeyId);
+
+fn time_ordered(at: WallTime) -> [u8; 16] {
+    let mut id: [u8; 16] = crate::platform::random();
+    id[..6].copy_from_slice(&millis_of(at));
+    id
+}
+
+fn millis_of(at: WallTime) -> [u8; 6] {
+    let millis = at.to_timestamp().as_millisecond().max(0) as u64;
+    let [_, _, bytes @ ..] = millis.to_be_bytes();
+    bytes
+}
+
+impl PackId {
+    /// A new id, unique by its random part, ordered by `at`.
+    pub fn generate(at: WallTime) -> Self {
+        Self(time_ordered(at))
+    }
+
+    /// The same id as one that the gateway of this rank wrote: where several write into one store, the last byte says
+    /// who did, and 72 random bits are left.
+    pub fn written_by(mut self, rank: u8) -> Self {
+        self.0[15] = rank;
+        self
+    }
+
+    /// The rank of the gateway that wrote it, in a store that several write into.
+    pub fn writer(&self) -> u8 {
+        self.0[15]
+    }
+
+    /// The least id of this instant and of all after it.
+    pub fn least_at(at: WallTime) -> Self {
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&millis_of(at));
+        Self(id)
+    }
+
+    /// When it was made, to the millisecond.
+    pub fn created(&self) -> WallTime {
+        let mut millis = [0u8; 8];
+        millis[2..].copy_from_slice(&self.0[..6]);
+        // 48 bits of milliseconds are 2.5e16 ticks at most.
+        WallTime(i64::from_be_bytes(millis) * (TICKS_PER_SECOND / 1_000))
+    }
+}
+
+impl HoldId {
+    /// A new id, unique by its random part, ordered by `at`.
+    pub fn generate(at: WallTime) -> Self {
+        Self(time_ordered(at))
+    }
+}
+
+impl KeyId {
+    /// A new id, unique because it is random.
+    pub fn generate() -> Self {
+        Self(crate::platform::random())
+    }
+}
+
+impl BootId {
+    /// A new id, unique because it is random.
+    pub fn generate() -> Self {
+        Self(crate::platform::random())
+    }
+}
+
+impl RunId {
+    /// A new id, unique by its random part, ordered by `at`.
+    pub fn generate(at: WallTime) -> Self {
+        Self(time_ordered(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn wall_time_displayed_then_parsed_is_identity_within_a_microsecond(ticks in 0i64..400_000_000_000_000) {
+            let t = WallTime(ticks);
+            let back: WallTime = t.to_string().parse().expect("its own display");
+            prop_assert!((back.0 - t.0).abs() <= 1, "{} against {}", back.0, t.0);
+        }
+
+        #[test]
+        fn ntp_and_back_is_identity(ticks in 0i64..380_000_000_000_000) {
+            prop_assert_eq!(WallTime::from_ntp(WallTime(ticks).to_ntp()), WallTime(ticks));
+        }
+
+        #[test]
+        fn id_displayed_then_parsed_is_identity(bytes: [u8; 16]) {
+            prop_assert_eq!(PackId(bytes).to_string().parse(), Ok(PackId(bytes)));
+        }
+    }
+
+    #[test]
+    fn names_that_could_leave_their_folder_are_refused() {
+        for bad in ["", ".", "..", "a/b", "A", "é", "-a", "a_b", "a b", &"a".repeat(65)] {
+            assert!(bad.parse::<CameraId>().is_err(), "{bad:?} was accepted");
+        }
+        assert!("place-mairie-2".parse::<CameraId>().is_ok());
+    }
+
+    #[test]
+    fn ids_sort_by_time_of_creation() {
+        let early = PackId::generate(WallTime(1_000 * TICKS_PER_SECOND));
+        let late = PackId::generate(WallTime(1_001 * TICKS_PER_SECOND));
+        assert!(early < late);
+        let least = PackId::least_at(WallTime(1_001 * TICKS_PER_SECOND));
+        assert!(early < least && least <= late);
+        assert_eq!(least.created(), WallTime(1_001 * TICKS_PER_SECOND));
+        assert_eq!((late.written_by(3).writer(), late.written_by(3).created()), (3, late.created()));
+    }
+}

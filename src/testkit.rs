@@ -1,3 +1,0 @@
-//! What the demonstration, the tests and the benchmark simulate.
-
-pub mod camera;
