@@ -1,4 +1,4 @@
-//! What stands between a crash and the next fragment: a thousand packs left open, mended and told to the index.
+//! What stands between a crash and the next fragment: a thousand packs left open, mended and entered in the index.
 //!
 //! ```text
 //! cargo bench --bench recovery                            1,000 cameras, each with two minutes in its open pack

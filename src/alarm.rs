@@ -107,7 +107,7 @@ impl Alarms {
         Self { disk: Some(disk), ..self }
     }
 
-    /// Runs until told to stop; what cannot be done now is done in a later turn.
+    /// Runs until it is stopped; what cannot be done now is done in a later turn.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut turns = tokio::time::interval(TURN);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the spool is asked first, so that nothing waits for an uplink that need not. A pack that moves from spool
 //! to store between two reads is found again. A pack is read as if it held all of its bytes, wherever they lie; one that
-//! was written anew since its table was read has another size, and is not read by the old table.
+//! was rewritten since its table was read has another size, and is not read by the old table.
 
 use std::fs::File;
 use std::ops::Range;
@@ -69,7 +69,7 @@ pub enum ReadError {
         source: object_store::Error,
     },
     /// It has other bytes than when its table was read: ask again.
-    #[error("pack {0} was written anew while it was read: ask again")]
+    #[error("pack {0} was rewritten while it was read: ask again")]
     WrittenAnew(PackId),
     /// The spool's disk failed.
     #[error("pack {pack}: {source}")]
@@ -117,7 +117,7 @@ enum Lies {
     Store,
 }
 
-/// So often is a pack looked at that is written anew meanwhile.
+/// So often is a pack looked at that is rewritten meanwhile.
 const LOOKS_MAX: usize = 3;
 
 impl Archive {
@@ -210,7 +210,7 @@ impl Archive {
     async fn keep(&self, pack: &PackRef, whole: Whole, at: u64) -> Result<Whole, ReadError> {
         let whole = is_of(pack, whole)?;
         self.tables.insert(pack.id, whole.clone()).await;
-        // Whoever forgets counts before it removes: one of both sees the other.
+        // Forgetting counts before it removes: one of the two sees the other.
         if self.forgotten() != at {
             self.tables.invalidate(&pack.id).await;
         }
@@ -300,7 +300,7 @@ impl Archive {
         })
     }
 
-    /// Ranges of an object that has this size; one of another size was written anew.
+    /// Ranges of an object that has this size; one of another size was rewritten.
     fn stream_object(
         &self,
         pack: PackRef,
@@ -378,7 +378,7 @@ impl Archive {
         Ok(self.whole(pack).await?.encrypted.map(|encrypted| encrypted.day().clone()))
     }
 
-    /// The pack was written anew: what is known of its table is no longer true.
+    /// The pack was rewritten: what is known of its table is no longer true.
     pub async fn forget_table(&self, pack: PackId) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.tables.invalidate(&pack).await;

@@ -1,4 +1,4 @@
-//! The command line: what can be asked, and what the exit code says.
+//! The command line: commands, options, exit codes.
 //!
 //! Results go to standard output, everything else to standard error.
 
@@ -45,40 +45,40 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// A command of `vigie`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Record the configured cameras and serve their footage, until SIGTERM or SIGINT; SIGHUP reloads
     Run(ConfigArg),
     /// Show what the running gateway does: cameras, disk, stores
     Status(Status),
-    /// Show what is wrong, acknowledge it, try a target of alarms
+    /// Show alarms, acknowledge them, send a test to a target
     Alarms(alarms::Alarms),
-    /// Have the running gateway take over its configuration: cameras, tenants, tokens, retention, caps, alarms
+    /// Make the running gateway read its configuration again: cameras, tenants, tokens, retention, caps, alarms
     Reload(ConfigArg),
-    /// Show Vigie at work: a simulated camera, a local store, a page to open
+    /// Run a demonstration: a simulated camera, a local store, a page to open
     Demo(Demo),
-    /// Read a configuration, say what is wrong with it, and size the disks that it needs
+    /// Check a configuration, and estimate the disk space that it needs
     CheckConfig(CheckConfig),
-    /// Look at a camera: what it offers and sends, what is odd about it, the lines for the configuration
+    /// Test a camera: what it offers and sends, what is odd about it, the lines for the configuration
     Probe(probe::Probe),
     /// Write footage of one camera to an MP4 file
     Export(Export),
-    /// List cameras, or what there is of one of them
+    /// List cameras, or the footage and gaps of one camera
     Ls(Ls),
-    /// Set the index against the store, and report every difference
+    /// Compare the index with the store and report differences
     Fsck(Fsck),
-    /// Say what each tenant's footage takes, and what references save
+    /// Show the storage that each tenant uses, and what deduplication saves
     Stats(ConfigArg),
-    /// Make the index anew from the packs alone
+    /// Rebuild the index from the packs alone
     RebuildIndex(ConfigArg),
-    /// Look after the keys of encrypted stores
+    /// Manage the keys of encrypted stores
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Show which stores the gateway knows, and put another in the place of one
+    /// List the known stores, or replace one
     #[command(subcommand)]
     Store(store::StoreCommand),
-    /// Show a shorter retention before it takes effect, and confirm it
+    /// Show what a shorter retention will destroy, and confirm it
     #[command(subcommand)]
     Retention(retention::Retention),
     /// Write man pages and shell completions, for a package
@@ -175,7 +175,7 @@ pub(crate) struct Fsck {
     /// Read every byte of footage and check it against its fragment's id
     #[arg(long)]
     pub(crate) read_data: bool,
-    /// Mend what is damaged from copies first, and make a gap of what nobody has any more; the gateway must be stopped
+    /// Repair damaged footage from copies; what has no copy becomes a gap. Stop the gateway first
     #[arg(long, requires = "read_data")]
     pub(crate) repair: bool,
 }

@@ -67,7 +67,7 @@ const OPENING_AT_ONCE: usize = 64;
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Below the data directory: the certificates of cameras that were pinned at first use.
 const CERTIFICATES_DIR: &str = "camera-certificates";
-/// What a thread of recorders waits at its end, for cameras to be told that their sessions are over.
+/// What a thread of recorders waits at its end, for the TEARDOWN of its sessions.
 const TEARDOWN_TIME: Duration = Duration::from_millis(200);
 
 /// Why the gateway did not start.
@@ -92,7 +92,7 @@ pub enum GatewayError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The tenants cannot be told apart.
+    /// The tenants cannot be distinguished.
     #[error(transparent)]
     Access(#[from] http::TokenMissing),
     /// The gateway's secret.
@@ -113,7 +113,7 @@ pub enum GatewayError {
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// It was told to stop before it recorded anything.
+    /// It was stopped before it recorded anything.
     #[error("stopped before recording began")]
     Stopped,
     /// A running gateway cannot take this over.
@@ -366,7 +366,7 @@ fn start_upkeep(
     let zone = config.time_zone.clone();
     let rehoster = Rehoster::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), zone);
     let free_bytes = Arc::new(move || disk.free_bytes_within(reserve_bytes, spool_max));
-    let storage = retention::sweep::Storage::new(packs.clone(), free_bytes)
+    let storage = retention::storage::Storage::new(packs.clone(), free_bytes)
         .with_rehoster(rehoster)
         .unless(Arc::new(move |pack| {
             if !known.may_delete(&pack.camera, pack.id) {

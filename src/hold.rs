@@ -309,7 +309,7 @@ impl Holds {
         Ok(HoldState { hold, protected: coverage.present, copied: coverage.copied, absent })
     }
 
-    /// Copies what holds cover until told to stop.
+    /// Copies what holds cover until it is stopped.
     pub async fn run(self, stop: CancellationToken) {
         let copying = async {
             loop {

@@ -7,7 +7,7 @@
 //!                                                             │                     │
 //!                                                             └────── index ←───────┘ receipts
 //! HTTP ← retrieve (timeline, MP4, HLS, snapshot) ← index + packs (spool first, then store)
-//! retention, hold, scrub, fsck, rebuild: set the index and the store against each other
+//! retention, hold, scrub, fsck, rebuild: compare the index with the store, and act on it
 //! ```
 
 pub mod alarm;

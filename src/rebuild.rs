@@ -1,4 +1,4 @@
-//! Makes the index anew from the packs alone.
+//! Rebuilds the index from the packs alone.
 //!
 //! Invariant: the index that is there is not written to and not replaced before the new one is whole; it is kept beside
 //! it. What cannot be read is reported and left out. A pack of the store costs one request, or two where its fragment table
@@ -7,7 +7,7 @@
 //! What packs do not tell comes from the old index where that can be read (`index::carry`): events, the register of
 //! destructions, gaps that no footage follows, that a hold was released, holds without footage, and which footage is damaged
 //! beyond repair. What nobody tells
-//! is found again: condemned packs are condemned anew by the next sweep, and a run whose first packs are gone begins with
+//! is found again: condemned packs are condemned again by the next sweep, and a run whose first packs are gone begins with
 //! the first that is left.
 //! Absent on purpose: anything that needs a running gateway; the caller holds its lock.
 
@@ -35,7 +35,7 @@ pub mod walk;
 
 /// Packs whose tables are read at a time.
 const TABLES_AT_ONCE: usize = 16;
-/// Packs told to the index at a time.
+/// Packs written to the index at a time.
 const PACKS_PER_WRITE: usize = 128;
 
 /// Why there is no new index; the old one is as it was.
@@ -167,7 +167,7 @@ enum Read {
     Pack {
         state: PackState,
         changes: Vec<Change>,
-        /// Where bytes of it lie, to be told when every pack is known.
+        /// Where bytes of it lie, written when every pack is known.
         refers: Option<Box<Change>>,
         end: RunEnd,
     },

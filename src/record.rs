@@ -91,7 +91,7 @@ impl Recorder {
         Self { gateway: Some(gateway), ..self }
     }
 
-    /// Records until told to stop; then what is begun is finished and the gap is opened.
+    /// Records until it is stopped; then what is begun is finished and the gap is opened.
     pub async fn run(mut self, stop: CancellationToken) {
         let span = info_span!("record", camera = %self.camera);
         async {

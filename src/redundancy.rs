@@ -159,7 +159,7 @@ impl Redundancy {
         !self.0.store.is_foreign(camera, pack) || self.0.polled.load(Ordering::Relaxed)
     }
 
-    /// Looks at the interval of the configuration until told to stop.
+    /// Looks at the interval of the configuration until it is stopped.
     pub async fn run(self, stop: CancellationToken) {
         let polls = self.0.cameras.iter().filter_map(|camera| self.0.store.shared(camera)).map(|shared| shared.poll);
         let Some(interval) = polls.min() else { return };
@@ -460,7 +460,7 @@ impl Redundancy {
         let pack = PackRef { id, camera: camera.clone(), state: PackState::Stored };
         let table = match self.0.packs.table_for_once(&pack, listed.bytes).await {
             Ok(table) => table,
-            // Deleted, or written anew, since it was listed: the next look tells.
+            // Deleted, or rewritten, since it was listed: the next look tells.
             Err(ReadError::NotFound(_) | ReadError::WrittenAnew(_)) => return Ok(None),
             Err(error @ ReadError::Pack(_)) => {
                 self.leave_out(camera, id, listed.bytes, &error).await?;
@@ -505,7 +505,7 @@ impl Redundancy {
         left_out.insert(pack, bytes) != Some(bytes)
     }
 
-    /// It is told once, in the log and as an event.
+    /// It is reported once, in the log and as an event.
     async fn leave_out(
         &self,
         camera: &CameraKey,

@@ -23,6 +23,7 @@ mod alarms;
 pub mod confirm;
 pub mod rehost;
 pub mod steady_clock;
+pub mod storage;
 pub mod sweep;
 #[cfg(test)]
 mod tests;

@@ -35,7 +35,7 @@ mod places;
 
 pub use pass::LOST_IN_A_ROW_MAX;
 
-/// So often is a pack looked at that moves or is written anew meanwhile; then the next pass has it.
+/// So often is a pack looked at that moves or is rewritten meanwhile; then the next pass has it.
 const LOOKS_MAX: usize = 3;
 
 /// Why a pack could not be checked or mended: it is tried again.
@@ -122,7 +122,7 @@ impl Scrubber {
             if checked.as_ref().is_ok_and(|checked| checked.damages.is_empty()) {
                 return self.sound(&row, &pack).await;
             }
-            // Nobody sends it, deletes it or writes it anew from here on. It may have been done meanwhile.
+            // Nobody sends it, deletes it or rewrites it from here on. It may have been done meanwhile.
             let _busy = self.spool.lock_pack(id).await;
             if self.index.any_pack(id).await?.as_ref() != Some(&row) {
                 continue;

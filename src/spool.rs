@@ -125,7 +125,7 @@ struct Inner {
     /// Packs that need not wait their turn any more, and since when by the monotonic clock.
     free: Mutex<HashMap<PackId, Duration>>,
     closing: CancellationToken,
-    /// Shared while a pack is sent to the store, taken whole while one is written anew.
+    /// Shared while a pack is sent to the store, taken whole while one is rewritten.
     sending: RwLock<()>,
     /// From reading a fragment's last picture to its being on the disk.
     delays: Mutex<Delays>,
@@ -152,7 +152,7 @@ pub struct Growing {
     header: PackHeader,
     path: PathBuf,
     state: Mutex<State>,
-    /// Held from taking what the index shall learn until it has learned it: a flush that is told after the seal would
+    /// Held from taking what the index shall learn until it has learned it: a flush that is written after the seal would
     /// set a whole pack's rows back.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// The key that it is encrypted under; held, so that it is not destroyed before the index knows that the pack needs it.
@@ -251,7 +251,7 @@ impl Growing {
         changes
     }
 
-    /// Held while what the index shall learn is taken and told.
+    /// Held while what the index shall learn is taken and written.
     pub(crate) async fn turn(&self) -> Turn<'_, ()> {
         self.turn.lock().await
     }

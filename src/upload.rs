@@ -270,7 +270,7 @@ impl Uploader {
             Health::Away => Fact::StoreAway { store },
             Health::Refused => Fact::StoreRefused { store },
             Health::Lies => Fact::StoreLies { store },
-            // Whoever watches over the stores says why.
+            // The watch over the stores reports why.
             Health::NotKnown => return,
         };
         let words = fact.words(Language::English);

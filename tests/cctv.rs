@@ -63,7 +63,7 @@ async fn first_span(gateway: &Gateway, key: &CameraKey) -> TimeRange {
             tick.tick().await;
             let gaps = gateway.footage().index.gaps(key, all).await.unwrap();
             let spans = gateway.footage().index.spans(key, all).await.unwrap();
-            // The gap is told at once, the last fragment before it with the next flush.
+            // The gap is written at once, the last fragment before it with the next flush.
             if let (Some(gap), Some(&span)) = (gaps.first(), spans.first())
                 && span.end() == gap.start
             {

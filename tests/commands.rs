@@ -213,7 +213,7 @@ impl Site {
             rows.gaps.extend(index.gaps(camera, everything).await.unwrap());
             rows.runs.extend(index.runs(camera, 1_000).await.unwrap());
             let events = index.events(&camera.tenant, None, 0, 1_000).await.unwrap();
-            // That the store is new is said once by whoever opens it, and lost with the index.
+            // That the store is new is said once at its opening, and lost with the index.
             let events = events.into_iter().filter(|event| event.kind() != "store_new");
             rows.events.extend(events.map(|event| (event.id, event.kind().to_owned())));
         }
@@ -344,7 +344,7 @@ async fn keys_are_shown_and_replaced_without_a_byte_of_footage_rewritten() {
     assert!(shown.contains("(tenant key)") && shown.contains("master key: "), "{shown}{err}");
     for arguments in [&["keys", "rotate-tenant", "town"][..], &["keys", "rotate-master"]] {
         let (code, out, err) = site.vigie(arguments).await;
-        assert!(code == 0 && out.contains("wrapped anew"), "{out}{err}");
+        assert!(code == 0 && out.contains("wrapped again"), "{out}{err}");
         sound(arguments[1]).await;
     }
     let (_, now, _) = site.vigie(&["keys", "show"]).await;
@@ -484,7 +484,7 @@ async fn a_damaged_index_is_replaced_and_kept() {
     std::fs::write(&path, "no database at all").unwrap();
     let (code, out, err) = site.vigie(&["rebuild-index"]).await;
     assert_eq!(code, 0, "{out}{err}");
-    assert!(out.contains("begin anew: the index is damaged"), "{out}");
+    assert!(out.contains("start empty: the index is damaged"), "{out}");
     assert_eq!(site.rows().await, before);
     let kept = out.lines().find_map(|line| line.strip_prefix("the old index is kept as ")).unwrap();
     assert_eq!(std::fs::read(kept).unwrap(), b"no database at all");
@@ -534,7 +534,7 @@ async fn an_index_in_use_is_not_rebuilt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_is_the_clip_byte_for_byte_beside_whoever_records() {
+async fn an_export_is_the_clip_byte_for_byte_while_the_gateway_records() {
     let site = Site::recorded().await;
     let opened = site.open().await;
     let footage = Footage::new(opened.index, opened.packs, opened.clock);

@@ -298,9 +298,9 @@ async fn who_continues_gets_the_clip_begun_and_who_begins_gets_all_there_is() {
     let rest = gateway.get(&path, &[(header::RANGE, "bytes=1000-"), (header::IF_RANGE, &etag)]).await;
     assert_eq!(rest.status(), StatusCode::PARTIAL_CONTENT);
     assert_eq!(rest.bytes().await.unwrap(), begun[1000..]);
-    let anew = gateway.get(&path, &[(header::RANGE, "bytes=0-")]).await;
-    assert_ne!(text(anew.headers(), &header::ETAG), etag);
-    assert!(anew.bytes().await.unwrap().len() > begun.len());
+    let renewed = gateway.get(&path, &[(header::RANGE, "bytes=0-")]).await;
+    assert_ne!(text(renewed.headers(), &header::ETAG), etag);
+    assert!(renewed.bytes().await.unwrap().len() > begun.len());
 }
 
 #[tokio::test]

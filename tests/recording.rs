@@ -545,7 +545,7 @@ async fn wrong_credentials_are_said_and_never_shown() {
         camera.credentials = Some(("operator".to_owned(), secret.to_owned()));
     })
     .await;
-    until("the refusal to be told", async || {
+    until("the refusal to be reported", async || {
         let events = town.index().events(&key("locked").tenant, None, 0, 100).await.unwrap();
         events.iter().any(|event| event.event.fact == Fact::ConnectionLost { cause: GapCause::Unauthorized })
     })

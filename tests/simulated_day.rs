@@ -21,7 +21,7 @@ use vigie::archive::Archive;
 use vigie::gateway::continuity;
 use vigie::index::{CameraRow, Change, Index};
 use vigie::record::{PackLimits, Recorder, RecordingContext};
-use vigie::retention::{Policy, sweep};
+use vigie::retention::{Policy, storage, sweep};
 use vigie::seal::Sealer;
 use vigie::spool::Spool;
 use vigie::status::StatusBoard;
@@ -99,7 +99,7 @@ impl Day {
         assert_eq!(on_disk.len(), paths.len(), "a file that is no pack, or a pack twice");
         let rows = self.index.packs_after(None, 100_000).await.unwrap();
         let known: BTreeSet<PackId> = rows.iter().map(|row| row.id).collect();
-        // A pack that began within the last second is not told yet.
+        // A pack that began within the last second is not in the index yet.
         assert!(on_disk.difference(&known).count() <= 2, "orphans: {:?}", on_disk.difference(&known));
         assert!(known.is_subset(&on_disk), "rows without bytes: {:?}", known.difference(&on_disk));
         for row in &rows {
@@ -179,7 +179,7 @@ async fn a_day_keeps_exactly_what_the_policy_says_and_every_hole_has_its_cause()
     }
     let (flush, ends) = (spool.clone(), stop.clone());
     let flusher = tokio::spawn(async move { flush.flush_until(Duration::from_secs(1), ends).await });
-    let storage = sweep::Storage::new(Archive::new(spool.clone(), store), Arc::new(|| Ok(u64::MAX)));
+    let storage = storage::Storage::new(Archive::new(spool.clone(), store), Arc::new(|| Ok(u64::MAX)));
     let minute = Duration::from_secs(60);
     let policy = Policy {
         interval: minute,

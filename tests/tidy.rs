@@ -179,6 +179,28 @@ fn nothing_is_left_for_later() {
     expect_none(broken, "what is not done is an issue, not a comment");
 }
 
+/// Lines with one of these words, each as a whole word.
+fn lines_with(words: &[&str], dirs: &[&str]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for file in dirs.iter().flat_map(|dir| files(dir)).filter(|f| !f.ends_with(".h264")) {
+        for (line, text) in numbered(&read(&file)) {
+            let lower = text.to_lowercase();
+            if lower.split(|c: char| !c.is_alphanumeric()).any(|word| words.contains(&word)) {
+                broken.push(format!("{file}:{line}: {}", text.trim()));
+            }
+        }
+    }
+    broken
+}
+
+#[test]
+fn words_are_those_that_a_reader_would_search_for() {
+    // In two halves, so that this file does not hold them.
+    let idioms = [concat!("an", "ew"), concat!("am", "id"), concat!("who", "ever"), concat!("there", "upon")];
+    let broken = lines_with(&idioms, &["src", "crates", "tests", "benches", "docs", "config", "systemd"]);
+    expect_none(broken, "plain technical English: say it with a term of the field");
+}
+
 #[test]
 fn tests_wait_for_events_and_not_for_time() {
     let words = [concat!("thread::", "sleep"), concat!("time::", "sleep")];

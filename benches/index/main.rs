@@ -28,7 +28,8 @@ use tokio::time::Instant;
 use vigie::archive::{PackRef, ReadError};
 use vigie::index::{Change, Index};
 use vigie::retention::Policy;
-use vigie::retention::sweep::{Storage, Sweeper};
+use vigie::retention::storage::Storage;
+use vigie::retention::sweep::Sweeper;
 
 use recording::{PACK, Recording};
 

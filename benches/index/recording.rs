@@ -203,7 +203,7 @@ impl Recording {
         calls.collect()
     }
 
-    /// The gateway was told to stop: packs that grow are stored, runs end.
+    /// The gateway was stopped: packs that grow are stored, runs end.
     pub(crate) async fn stop(&mut self, index: &Index) -> Result<(), Failure> {
         let end = self.end();
         let mut changes = Vec::new();

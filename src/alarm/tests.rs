@@ -208,7 +208,7 @@ async fn an_alarm_that_gets_worse_is_a_new_one_to_its_targets_and_keeps_its_seve
     let open = index.open_alarms().await.unwrap();
     assert_eq!((open.len(), open[0].acknowledged, open[0].severity), (1, None, Severity::Critical));
     assert!(index.notices().await.unwrap().is_empty());
-    // Who is told of critical alarms alone is told of its end, though it was a warning by then.
+    // A target of critical alarms alone learns of its end, though it was a warning by then.
     index.write(vec![Change::Alarm(sent)]).await.unwrap();
     raise(Fact::StoreAway { store: store() }).await;
     raise(Fact::StoreKnown { store: store() }).await;

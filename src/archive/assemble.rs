@@ -120,7 +120,7 @@ impl Archive {
         Ok(runs.boxed())
     }
 
-    /// Sample bytes of fragments of a host. What it says of each must be what the reference says: whoever wrote either, no
+    /// Sample bytes of fragments of a host. What it says of each must be what the reference says: otherwise no
     /// other footage is handed out.
     fn of_host(
         &self,

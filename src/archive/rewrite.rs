@@ -1,4 +1,4 @@
-//! A pack's file anew, with its bytes at other places.
+//! Rewrites a pack's file, with its bytes at other places.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -23,7 +23,7 @@ pub(crate) enum Keys {
     /// What was recorded under the lost key plays as before where its store is not encrypted, but can never be checked again, and
     /// objects of encrypted stores can never be found again.
     GiveUpGatewayKey(ConfigArg),
-    /// Give a tenant a new key, and wrap its day keys by that; no footage is written anew
+    /// Give a tenant a new key, and wrap its day keys by that; no footage is rewritten
     RotateTenant {
         /// Which tenant
         tenant: TenantId,
@@ -87,7 +87,7 @@ fn rotate_master(args: &ConfigArg) -> Result<(), Failure> {
 }
 
 fn reported(Rotated { wrapped, destroyed }: Rotated) -> Result<(), Failure> {
-    show::print(&format!("{wrapped} keys are wrapped anew, {destroyed} former keys are destroyed\n"))
+    show::print(&format!("{wrapped} keys are wrapped again, {destroyed} former keys are destroyed\n"))
 }
 
 fn shown(vault: &Vault) -> Result<(), Failure> {

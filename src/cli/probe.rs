@@ -100,7 +100,7 @@ pub(super) async fn run(args: Probe) -> Result<(), Failure> {
     };
     let written = std::io::stdout().lock().write_all(report.to_string().as_bytes());
     written.map_err(Failure::failed)?;
-    // The camera is told that the session is over before the process ends.
+    // The camera gets its TEARDOWN before the process ends.
     drop(session);
     tokio::time::sleep(Duration::from_millis(200)).await;
     Ok(())

@@ -1,4 +1,4 @@
-//! `vigie rebuild-index`: the index anew from the packs, while no gateway runs.
+//! `vigie rebuild-index`: rebuilds the index from the packs, while no gateway runs.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -56,7 +56,7 @@ fn say(Unreadable { what, why }: Unreadable) {
 fn summary(report: &RebuildReport) -> String {
     let RebuildReport { stored, waiting, growing, foreign, .. } = report;
     let mut text = format!(
-        "index made anew: {stored} packs in the store, {waiting} waiting in the spool, {growing} to be sealed at the next start\n"
+        "index rebuilt: {stored} packs in the store, {waiting} waiting in the spool, {growing} to be sealed at the next start\n"
     );
     // Writing to a String cannot fail.
     if *foreign > 0 {
@@ -66,8 +66,8 @@ fn summary(report: &RebuildReport) -> String {
         let _ = writeln!(text, "camera {camera} is known from its packs only: its name and place are lost");
     }
     let _ = match &report.history {
-        None => writeln!(text, "events and the register of destructions begin anew: there was no old index"),
-        Some(Err(e)) => writeln!(text, "events and the register of destructions begin anew: {e}"),
+        None => writeln!(text, "events and the register of destructions start empty: there was no old index"),
+        Some(Err(e)) => writeln!(text, "events and the register of destructions start empty: {e}"),
         Some(Ok(carried)) => {
             let (events, deletions, gaps) = (carried.events, carried.deletions, carried.gaps);
             let cut = carried.cut_off.as_ref().map_or_else(String::new, |e| format!("; not all of them: {e}"));

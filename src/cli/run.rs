@@ -25,7 +25,7 @@ const START_TURN: Duration = Duration::from_secs(5);
 /// How much more time.
 const START_EXTENSION_MICROS: u32 = 60_000_000;
 
-/// Records and serves until told to stop.
+/// Records and serves until it is stopped.
 pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
     // First of all: before it has a handler, a SIGHUP ends the process.
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
@@ -112,7 +112,7 @@ async fn reload_when_told(args: &ConfigArg, gateway: &mut Gateway, hangup: &mut 
             tracing::error!("the configuration was not taken over: {}", why.replace('\n', "; "));
         }
         if let Some(asked) = asked {
-            // Whoever asked may have gone.
+            // The asking task may have gone.
             let _ = asked.send(outcome);
         }
     }

@@ -38,7 +38,7 @@ pub struct AlarmTarget {
 pub enum AlarmWay {
     /// A POST of JSON.
     Webhook {
-        /// Where: many services take whoever knows the address for a sender.
+        /// Where. For many services, to know the address is the right to send.
         url: SecretString,
         /// Presented as `Authorization: Bearer`.
         token: Option<SecretString>,

@@ -238,7 +238,7 @@ fn days_or_hours(section: &Section<'_>, name: &str, least: u64) -> Option<Durati
     Some(Duration::from_secs(hours * 3_600))
 }
 
-/// What tenants are read amid.
+/// What the tables of tenants refer to.
 struct TenantContext<'a> {
     default: Retention,
     margin: Duration,

@@ -14,7 +14,7 @@ use super::section::Section;
 /// Longest secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
 
-/// What a configuration is read amid; a seam, so that tests need no environment of their own.
+/// The environment of a configuration; a seam, so that tests need no environment of their own.
 pub struct Surroundings<'a> {
     /// Looks up an environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,

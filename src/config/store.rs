@@ -19,7 +19,7 @@ pub struct StoreConfig {
     pub s3: S3,
     /// Which of the packs that wait goes first.
     pub order: SendOrder,
-    /// Packs are encrypted before they leave the gateway's process, and named so that nothing is told by it.
+    /// Packs are encrypted before they leave the gateway's process, and their names reveal nothing.
     pub encrypt: bool,
     /// What is read back of a pack that was sent.
     pub verify: Verify,

@@ -34,7 +34,7 @@ const STORE_NOT_KNOWN: &str = "store_not_known";
 
 /// The rule for an event; `None` where it concerns no alarm.
 ///
-/// All events that raise alarms of one kind have the same readers: who was told that it began may be told that it ended.
+/// All events that raise alarms of one kind have the same readers: those who learn of its beginning may learn of its end.
 pub fn of(fact: &Fact) -> Option<Rule> {
     use Effect::{Begins, Ends, Happened};
     let rule = |kinds: &[&'static str], effect, subject: &str| {

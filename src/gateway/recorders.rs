@@ -26,7 +26,7 @@ use footage::media::GapCause;
 use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 use rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 
-/// Recorders on their way to a thread; whoever starts more waits.
+/// Recorders on their way to a thread; to start more waits.
 const JOBS_MAX: usize = 64;
 
 /// A recorder for a thread.

@@ -39,7 +39,7 @@ enum Mode {
     Loopback(TenantId),
 }
 
-/// These tenants cannot be told apart.
+/// These tenants cannot be distinguished.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "tenant {0} has no access token: set one (only a gateway with a single tenant on a loopback address may do without)"

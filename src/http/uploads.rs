@@ -11,7 +11,7 @@ use super::problem::{Problem, ProblemKind};
 use crate::retrieve::{Footage, RetrieveError};
 use crate::spool::SpoolError;
 
-/// A week: whoever wants more wants the backlog.
+/// A week: to ask for more is to ask for the backlog.
 const HOURS_MAX: i64 = 7 * 24;
 
 /// Which footage to send first.

@@ -58,7 +58,7 @@ pub struct NoticeRow {
 /// A change of alarms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AlarmChange {
-    /// It lasts from now on, or lasts still. One that gets worse is a new one to targets, whoever acknowledged it.
+    /// It lasts from now on, or lasts still. One that gets worse is a new one to targets, acknowledged or not.
     Raise {
         /// What is wrong.
         kind: &'static str,

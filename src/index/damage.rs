@@ -91,7 +91,7 @@ pub fn all_lost(index: &Path) -> Result<Vec<(PackId, Lost)>, IndexError> {
     packs.into_iter().map(|pack| Ok((pack, lost_of(&db, pack)?))).collect()
 }
 
-/// Notes what of a pack is lost, in place of what was noted; the gaps of it go, new ones are told by the caller.
+/// Notes what of a pack is lost, in place of what was noted; the gaps of it go, the caller writes new ones.
 pub(super) fn note(db: &Connection, pack: i64, lost: &[Range<u32>]) -> Result<(), IndexError> {
     exec(db, "DELETE FROM damage WHERE pack = ?1", [pack])?;
     for range in lost {

@@ -85,7 +85,7 @@ pub struct Rows {
     pub pack: PackRow,
     /// Its segments.
     pub segments: Vec<SegmentRow>,
-    /// Gaps that travel in it. A pack that stays for a hold tells of none: they are told by the packs that it was copied
+    /// Gaps that travel in it. A pack that stays for a hold brings none: they come from the packs that it was copied
     /// from, for as long as the camera's timeline has those.
     pub gaps: Vec<Gap>,
     /// The hold that it stays for.

@@ -2,7 +2,8 @@
 
 use super::write::commit;
 use super::*;
-use crate::event::Fact;
+use crate::event::{Event, Fact};
+use footage::units::{BootId, CameraKey, PackId, RunId, TimeRange, WallTime};
 
 const SECOND: i64 = 90_000;
 

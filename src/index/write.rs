@@ -104,7 +104,7 @@ pub(super) fn commit(
     committed
 }
 
-/// What is done on the strength of an acknowledgement and cannot be found again: whoever deletes an object has seen its
+/// What is done on the strength of an acknowledgement and cannot be found again: an object is deleted after the acknowledgement of its
 /// condemnation; a pack leaves the spool, where recovery looks, once its row says that it is sealed; who placed a hold
 /// relies on it.
 fn outlives_power_cut(change: &Change) -> bool {

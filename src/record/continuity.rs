@@ -63,7 +63,7 @@ impl Continuity {
 
     /// Footage may not begin before this.
     pub fn not_before(&self) -> Option<WallTime> {
-        // A gap that a run closes has some length, or its row could not be told from an open one.
+        // A gap that a run closes has some length, or its row would look like an open one.
         match self.open {
             Some((start, _)) => Some(WallTime(start.0.saturating_add(1))),
             None => self.last_end,

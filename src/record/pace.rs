@@ -7,7 +7,7 @@
 //! a backlog that arrives faster than it was filmed. So lateness counts once pictures have come at that lateness or
 //! more for [`CONFIRM_TICKS`]; after a silence, once a backlog would have begun to drain.
 //!
-//! Where the line moves, the samples are spaced anew: what is recorded plays at the speed at which it was filmed.
+//! Where the line moves, the samples are spaced again: what is recorded plays at the speed at which it was filmed.
 //!
 //! Invariant: decode times grow, and each fragment begins where the one before it ends.
 //! Absent on purpose: wall-clock time, and the camera's own clock, which places nothing.
@@ -87,7 +87,7 @@ pub(super) struct Pace {
     line: Option<i64>,
     held: Vec<Fragment>,
     held_bytes: usize,
-    /// The part of the line that the samples were spaced anew by.
+    /// The part of the line that the samples were spaced again by.
     moved: i64,
     arrived: Option<i64>,
     /// The last distances between arrivals.

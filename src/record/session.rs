@@ -229,7 +229,7 @@ impl<'a> Recording<'a> {
             if !self.run.wall.has_stepped(unit.received) {
                 return Ok(());
             }
-            // The two clocks are read one after the other, and whoever reads can be held up in between.
+            // The two clocks are read one after the other, and the thread can be held up in between.
             let now = self.shared.clock.read();
             if self.run.wall.has_stepped(now) {
                 let by = Ticks90k(now.base().0 - self.run.wall.base().0).as_seconds_f64();
@@ -242,7 +242,7 @@ impl<'a> Recording<'a> {
             return self.clock_stepped().await;
         }
         if unit.received.mono.saturating_sub(since) > STEP_WITHIN {
-            let detail = "the gateway's clock was set, and no random access point came to begin anew with".to_owned();
+            let detail = "the gateway's clock was set, and no random access point came to begin again with".to_owned();
             return Err(SourceError { cause: GapCause::ClockStep, detail });
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Before a pack goes in which bytes of others lie: they get them.
 //!
-//! The pack that stays longest of those that refer to it is written anew with the bytes that it needs, and the others
+//! The pack that stays longest of those that refer to it is rewritten with the bytes that it needs, and the others
 //! refer to that one. So bytes are held only by packs that may have them, and what nobody refers to goes with the host.
 //!
 //! ```text
@@ -67,7 +67,7 @@ impl Rehoster {
     ///
     /// # Errors
     /// When it has to stay for now. Bytes that are damaged beyond use are no reason: they are lost to the packs that refer to
-    /// them, which is told in the log and by `fsck`.
+    /// them, which the log and `fsck` report.
     pub async fn rehost(&self, host: &PackRef) -> Result<(), RehostError> {
         footage::platform::turn().await;
         let _turn = self.turn.lock().await;
@@ -151,7 +151,7 @@ impl Rehoster {
         let bytes = self.packs.write_mended(pack, now, &mending, &key, &draft).await?;
         self.spool.replace(&pack.camera, pack.id, &draft).await?;
         self.packs.forget_table(pack.id).await;
-        info!(pack = %pack.id, camera = %pack.camera, bytes, "a pack was written anew: its host goes");
+        info!(pack = %pack.id, camera = %pack.camera, bytes, "a pack was rewritten: its host goes");
         Ok(bytes)
     }
 }

@@ -1,7 +1,7 @@
 //! The sweep: acts on a plan in an order that a crash may cut anywhere.
 //!
 //! ```text
-//! condemn the row (readers no longer see it) → wait the grace time → doom it → delete the object → forget the row,
+//! condemn the row (readers no longer see it) → wait the grace time → begin to delete → delete the object → forget the row,
 //! register it
 //! ```
 //!
@@ -16,7 +16,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use jiff::tz::Offset;
 use tokio::sync::watch;
@@ -24,16 +23,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::alarms::{self, Alarms};
-use super::rehost::Rehoster;
 use super::steady_clock::{Judgement, RetentionClock};
+use super::storage::Storage;
 use super::{CameraPacks, Inputs, Policy, RetentionPlan, deadline, due_until, max_of, plan};
-use crate::archive::{Archive, PackRef, ReadError};
+use crate::archive::{PackRef, ReadError};
 use crate::event::words::Language;
 use crate::event::{Event, Fact, Scope};
 use crate::index::clock::ClockFrame;
 use crate::index::{Change, Index, IndexError, Outcome, PackRow, Reason, SteadyClock};
 use footage::clock::{Clock, Reading};
-use footage::keys::vault::{Shown, Vault, VaultError};
+use footage::keys::vault::{Shown, VaultError};
 use footage::platform;
 use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
 
@@ -59,78 +58,6 @@ const FAILURES_PER_TENANT_MAX: u32 = 8;
 
 /// How long events and the register of destructions are kept: 13 months of at most 31 days.
 const EVENTS_KEPT: Ticks90k = Ticks90k(13 * 31 * 24 * 3_600 * TICKS_PER_SECOND);
-
-/// Why a pack must not go now, if there is a reason.
-pub type Objection = dyn Fn(&PackRef) -> Option<&'static str> + Send + Sync;
-
-/// Where packs lie, as far as the sweep must know.
-#[derive(Clone)]
-pub struct Storage {
-    /// Whether there are bytes of a pack anywhere; only the known stores may say that there are none.
-    pub is_there: Arc<dyn Fn(PackRef) -> BoxFuture<'static, Result<bool, ReadError>> + Send + Sync>,
-    /// Deletes a pack wherever it lies; one that is not there is gone.
-    pub delete: Arc<dyn Fn(PackRef) -> BoxFuture<'static, Result<(), ReadError>> + Send + Sync>,
-    /// Bytes free on the disk. May block.
-    pub free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>,
-    /// The keys that packs are encrypted under.
-    pub vault: Vault,
-}
-
-impl std::fmt::Debug for Storage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Storage")
-    }
-}
-
-impl Storage {
-    /// These packs, and the disk that they are on.
-    pub fn new(packs: Archive, free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>) -> Self {
-        let of_delete = packs.clone();
-        let delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
-            let packs = of_delete.clone();
-            Box::pin(async move { packs.delete(&pack).await })
-        };
-        let is_there = move |pack: PackRef| -> BoxFuture<'static, Result<bool, ReadError>> {
-            let packs = packs.clone();
-            Box::pin(async move { packs.is_there(&pack).await })
-        };
-        Self { is_there: Arc::new(is_there), delete: Arc::new(delete), free_bytes, vault: Vault::none() }
-    }
-
-    /// The same, but a pack goes only when this gives no reason against it.
-    pub fn unless(self, waits: Arc<Objection>) -> Self {
-        let delete = self.delete;
-        let delete_then = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
-            match waits(&pack) {
-                None => delete(pack),
-                Some(why) => {
-                    let wait = io::Error::other(why);
-                    Box::pin(std::future::ready(Err(ReadError::Io { pack: pack.id, source: wait })))
-                }
-            }
-        };
-        Self { delete: Arc::new(delete_then), ..self }
-    }
-
-    /// The same, but before a pack goes, those that refer to it get their bytes.
-    pub fn with_rehoster(self, rehoster: Rehoster) -> Self {
-        let delete = self.delete;
-        let rehost_then_delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
-            let (rehoster, delete) = (rehoster.clone(), Arc::clone(&delete));
-            Box::pin(async move {
-                let held = |e| ReadError::Io { pack: pack.id, source: io::Error::other(e) };
-                rehoster.rehost(&pack).await.map_err(held)?;
-                delete(pack).await
-            })
-        };
-        Self { delete: Arc::new(rehost_then_delete), ..self }
-    }
-
-    /// The same, with keys that go when what is encrypted under them is gone.
-    pub fn shredding(self, vault: Vault) -> Self {
-        Self { vault, ..self }
-    }
-}
 
 /// What was found of a pack that is to be destroyed.
 struct Found {
@@ -228,7 +155,7 @@ impl Sweeper {
         Self { changed: Some(changed), ..Self::new(index, clock, storage, policy) }
     }
 
-    /// Sweeps every interval until told to stop; a sweep that fails is tried again the next time.
+    /// Sweeps every interval until it is stopped; a sweep that fails is tried again the next time.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(self.policy.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -242,7 +169,7 @@ impl Sweeper {
         stop.run_until_cancelled(sweeps).await;
     }
 
-    /// One sweep, told in the log. True when there is more to do at once.
+    /// One sweep, and its line in the log. True when there is more to do at once.
     async fn sweep_and_report(&mut self) -> bool {
         match self.sweep().await {
             Ok(report) => {
@@ -329,7 +256,7 @@ impl Sweeper {
         Ok((now, frame))
     }
 
-    /// From the clock that was kept; without one, as with an index made anew, from the newest footage.
+    /// From the clock that was kept; without one, as with a rebuilt index, from the newest footage.
     async fn resume_time(&self) -> Result<RetentionClock, IndexError> {
         if let Some(kept) = self.index.steady_clock().await? {
             return Ok(RetentionClock::resume(self.opened, kept));
@@ -620,7 +547,7 @@ impl Sweeper {
         Ok(shredded)
     }
 
-    /// Runs work on key files off the runtime's threads; what fails is told in the log.
+    /// Runs work on key files off the runtime's threads; failures are logged.
     async fn of_vault<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use super::sweep::{Storage, Sweeper};
+use super::storage::Storage;
+use super::sweep::Sweeper;
 use super::*;
 use crate::archive::ReadError;
 use crate::event::Fact;

@@ -32,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(600);
 
 impl Scrubber {
-    /// Reads every pack of this store once in `every`, again and again, until told to stop.
+    /// Reads every pack of this store once in `every`, again and again, until it is stopped.
     pub async fn run(&self, store: StoreId, every: Duration, stop: CancellationToken) {
         let passes = async {
             loop {

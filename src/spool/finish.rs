@@ -122,7 +122,7 @@ impl Spool {
         };
         let file = rewrite(path, unsure_from).map_err(io)?;
         if scan.finished {
-            // By whoever wrote the table, who may have ended before it was flushed.
+            // The writer of the table may have ended before it was flushed.
             platform::sync_data(&file).map_err(io)?;
             return Ok(Some(table));
         }
@@ -138,7 +138,7 @@ impl Spool {
     }
 }
 
-/// Writes a file's own bytes over it again from there on. After a flush that failed, whoever asked for it, the kernel
+/// Writes a file's own bytes over it again from there on. After a flush that failed for anybody, the kernel
 /// may count pages as written that are not: a later flush would succeed without them.
 fn rewrite(path: &Path, from: u64) -> std::io::Result<File> {
     let mut file = File::options().read(true).write(true).open(path)?;
@@ -154,7 +154,7 @@ fn rewrite(path: &Path, from: u64) -> std::io::Result<File> {
     }
 }
 
-/// What the index must learn of a pack that is shorter than it was told: its rows afresh, and a gap for the rest.
+/// What the index must learn of a pack that is shorter than its rows: its rows afresh, and a gap for the rest.
 fn corrections(table: &PackTable, bytes: u64, reported: &Segments) -> Vec<Change> {
     let Some(rows) = rows_of(table, bytes) else { return Vec::new() };
     let afresh = changes_of(&rows);

@@ -1,5 +1,5 @@
 //! Packs that are on their way to the store, or being deleted: never both. An upload that ended after the deletion would
-//! leave an object that no row knows. Whoever deletes asks the sender to give up: it may be waiting for a slow uplink
+//! leave an object that no row knows. A deletion asks the sender to give up: it may be waiting for a slow uplink
 //! or its timetable, and footage has to go in time.
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ impl PackLock {
 }
 
 impl Spool {
-    /// As [`Spool::pack_locks`], to delete the pack: whoever sends it gives up before its next part.
+    /// As [`Spool::pack_locks`], to delete the pack: its sender gives up before its next part.
     pub(crate) async fn lock_to_delete(&self, pack: PackId) -> PackLock {
         if let Some(sender) = lock(&self.0.pack_locks.packs).get(&pack) {
             sender.cancel();

@@ -68,7 +68,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Where a pack that is written anew is drafted: on the spool's file system, under a name that is no pack's. What an
+    /// Where a pack that is rewritten is drafted: on the spool's file system, under a name that is no pack's. What an
     /// earlier attempt left there is removed.
     pub fn draft_path(&self, camera: &CameraKey, pack: PackId) -> Result<PathBuf, SpoolError> {
         let folder = self.folder(camera);
@@ -79,7 +79,7 @@ impl Spool {
     }
 }
 
-/// Removes what packs that were being written anew have left: footage that no row speaks of. Blocks.
+/// Removes what packs that were being rewritten have left: footage that no row speaks of. Blocks.
 pub(super) fn remove_drafts(dir: &Path) -> Result<(), SpoolError> {
     for tenant in entries(dir)? {
         for camera in entries(&tenant)? {

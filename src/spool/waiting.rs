@@ -1,4 +1,4 @@
-//! Whole packs that wait for their store: what wakes whoever sends them, and what goes first.
+//! Whole packs that wait for their store: what wakes their senders, and what goes first.
 //!
 //! Queue: packs that were asked for, bounded by [`ASKED_MAX`].
 
@@ -12,7 +12,7 @@ use super::{Spool, SpoolError, lock};
 use crate::store::StoreId;
 use footage::units::{CameraKey, PackId, TimeRange};
 
-/// Packs that may be asked for at a time; whoever asks for more learns how many were taken.
+/// Packs that may be asked for at a time; a request for more learns how many were taken.
 pub const ASKED_MAX: usize = 4_096;
 /// Packs that wait, read at a time.
 pub(crate) const WAITING_PAGE: u32 = 256;

@@ -32,7 +32,7 @@ pub(super) struct Bucket {
     /// The same, where uploads can be resumed.
     parts: Option<Arc<dyn MultipartStore>>,
     prefix: Path,
-    /// Whether new packs are named so that nothing is told by it.
+    /// Whether the names of new packs reveal nothing.
     opaque: bool,
     /// For such names. Where a gateway has no keys of encrypted packs there are none.
     names: Option<Names>,

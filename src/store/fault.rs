@@ -1,4 +1,4 @@
-//! An object store with somebody between: told of every call, who may delay it, refuse it, or change what comes of it.
+//! An object store with an observer between: it sees every call, may delay it, refuse it, or change what comes of it.
 //!
 //! ```text
 //! let store = Between::new(InMemory::new(), |call: &Call<'_>| match call.op {
@@ -8,7 +8,7 @@
 //! });
 //! ```
 //!
-//! Invariant: without a fault a call is the inner store's and nothing else. Absent on purpose: chance. Whoever decides
+//! Invariant: without a fault a call is the inner store's and nothing else. Absent on purpose: chance. The observer that decides
 //! draws its own lots, so that a seed can be printed.
 
 use std::fmt;

@@ -352,7 +352,7 @@ impl Bucket {
         };
         match put(mode).await {
             Ok(_) | Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(()),
-            // A store without conditional put: whoever wrote last is read back.
+            // A store without conditional put: the last writer is read back.
             Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => {
                 put(PutMode::Overwrite).await.map(drop).map_err(|e| self.not_there(e))
             }

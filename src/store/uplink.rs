@@ -1,7 +1,7 @@
 //! How fast bytes go to a store: a cap with a timetable, and who goes first.
 //!
 //! A sender pays before it sends: it waits until what was sent before it has had its time on the uplink, so a cap holds
-//! on average over a part of a pack (8 MiB). Whoever an operator waits for goes before the backlog, part by part.
+//! on average over a part of a pack (8 MiB). What an operator waits for goes before the backlog, part by part.
 //! Queue: its senders, as many as the drain starts; each waits for its turn, the asked-for ones first.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What is the same is stored once, whoever recorded it, and stays for exactly those who may have it.
+//! Equal fragments are stored once, whichever camera sent them, and stay for exactly those who may have it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
 

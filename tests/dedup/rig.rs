@@ -26,7 +26,7 @@ use vigie::index::dedup::Savings;
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
 use vigie::rebuild::Rebuild;
 use vigie::retention::rehost::Rehoster;
-use vigie::retention::{Policy, sweep};
+use vigie::retention::{Policy, storage, sweep};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::seal::{Sealer, Tasks};
@@ -295,7 +295,7 @@ impl Rig {
     }
 
     fn sweeper(&self) -> sweep::Sweeper {
-        let storage = sweep::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX)))
+        let storage = storage::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX)))
             .with_rehoster(self.rehoster())
             .shredding(self.keys.vault().clone());
         let policy = Policy {

@@ -42,7 +42,7 @@ async fn a_recording_goes_encrypted_to_s3_and_comes_back_to_a_player() {
     tokio::time::timeout(PATIENCE, stored).await.expect("two packs are in the store");
     running.stop().await;
 
-    // From the store alone, by a gateway that starts anew.
+    // From the store alone, by a gateway that has just started.
     std::fs::remove_dir_all(&config.spool_dir).unwrap();
     let opened = gateway::open(&config, false).await.unwrap();
     let objects: Vec<Listed> = opened.store.list().try_collect().await.unwrap();

@@ -320,7 +320,7 @@ async fn copying_that_was_cut_off_makes_the_same_packs_again() {
     let hold = holds.place(on_gate(10, 20, 10)).await.unwrap().hold;
     copied(&rig, &holds).await;
     let first: Vec<_> = rig.index.held_segments(&hold.camera, hold.facts.id, between(0, 120)).await.unwrap();
-    // As if nothing had been told of it.
+    // As if it had never been mentioned.
     rig.index.write(vec![Change::Forget { pack: first[0].pack }]).await.unwrap();
     assert_eq!(seconds_held(&rig, hold.facts.id).await, []);
     copied(&rig, &holds).await;

@@ -1,4 +1,4 @@
-//! An index made anew from a bucket of ten thousand packs is the one that it replaces, row for row.
+//! A rebuilt index from a bucket of ten thousand packs is the one that it replaces, row for row.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
 

@@ -1,4 +1,4 @@
-//! What two gateways stored goes when its time is over, whoever is there to delete it, and nothing goes before.
+//! What two gateways stored goes when its time is over, whichever gateway runs, and nothing goes before.
 
 use std::time::Duration;
 

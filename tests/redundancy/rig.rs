@@ -23,7 +23,7 @@ use vigie::fsck::{Finding, Fsck};
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
 use vigie::redundancy::{Depth, Redundancy};
 use vigie::retention::rehost::Rehoster;
-use vigie::retention::{Policy, sweep};
+use vigie::retention::{Policy, storage, sweep};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::retrieve::timeline::{Timeline, timeline};
@@ -364,7 +364,7 @@ impl Side {
             let (index, spool, packs) = (self.index.clone(), self.spool.clone(), self.packs.clone());
             let zone = jiff::tz::TimeZone::UTC;
             let rehoster = Rehoster::new(index, spool, packs, self.keys.clone(), zone);
-            let storage = sweep::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX))).with_rehoster(rehoster);
+            let storage = storage::Storage::new(self.packs.clone(), Arc::new(|| Ok(u64::MAX))).with_rehoster(rehoster);
             let known = self.redundancy.clone();
             let storage = storage.unless(Arc::new(move |pack| {
                 (!known.may_delete(&pack.camera, pack.id)).then_some("another gateway wrote it")

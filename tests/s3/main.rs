@@ -262,7 +262,7 @@ async fn an_s3_server_that_dies_crawls_refuses_and_breaks_off_costs_no_picture()
     check_requests(&proxy.seen());
     judge(&server, &config).await;
     let text = log.text();
-    assert!(text.contains("packs wait in the spool"), "the outage is told");
+    assert!(text.contains("packs wait in the spool"), "the outage is reported");
     for secret in [seaweed::SECRET_KEY, seaweed::ACCESS_KEY] {
         assert!(!text.contains(secret), "a credential is in the log");
     }

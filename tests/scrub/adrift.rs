@@ -81,7 +81,7 @@ async fn a_reference_to_a_reference_is_read_and_mended_to_the_same_bytes() {
 #[tokio::test(start_paused = true)]
 async fn what_no_pack_has_any_more_is_a_gap_and_the_rest_is_shown() {
     let Damaged { rig, first, second, third, .. } = damaged(false).await;
-    // The end of the chain is gone: the first pack was destroyed, and nothing told the third.
+    // The end of the chain is gone: the first pack was destroyed, and the third does not know.
     std::fs::remove_file(file(&rig, FIRST, first)).unwrap();
     rig.packs.forget_table(first).await;
     let scrubber = scrubber(&rig);

@@ -117,11 +117,11 @@ async fn what_nobody_has_any_more_is_named_and_becomes_a_gap_up_to_the_next_rand
     assert_eq!(timeline(&rig, GATE).await, lost);
     assert!(matches!(scrubber.examine(pack).await.unwrap(), ScrubVerdict::Lost(_)), "it stays lost");
     assert_eq!(scrubber.examine(next).await.unwrap(), ScrubVerdict::Sound);
-    assert_eq!(events(&rig, "footage_lost").await.len(), 1, "and is told once");
+    assert_eq!(events(&rig, "footage_lost").await.len(), 1, "and is reported once");
     let said = rig.complaints().await;
     assert!(said.len() == 1 && said[0].contains("Damaged"), "{said:#?}");
 
-    // A clip has the rest, and an index made anew knows it too.
+    // A clip has the rest, and a rebuilt index knows it too.
     assert!(rig.clip(GATE).await.is_some());
     let rig = rig.rebuilt().await;
     assert_eq!(timeline(&rig, GATE).await, lost);

@@ -47,7 +47,7 @@ async fn a_store_that_is_not_there_is_looked_at_again_and_nothing_stays_given_up
     std::fs::rename(&store, &away).unwrap();
     run_for(&rig, DAY).await;
     let reported = events(&rig, "store_doubtful").await;
-    assert!(!reported.is_empty(), "somebody is told");
+    assert!(!reported.is_empty(), "it is reported");
     let (spans, _) = timeline(&rig, GATE).await;
     assert!(spans.len() >= 20, "most is not given up: {spans:?}");
     std::fs::rename(&away, &store).unwrap();

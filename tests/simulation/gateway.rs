@@ -23,7 +23,7 @@ use vigie::index::{CameraRow, Change, Index};
 use vigie::policy::utc_day;
 use vigie::record::{Recorder, RecordingContext};
 use vigie::retention::rehost::Rehoster;
-use vigie::retention::sweep;
+use vigie::retention::{storage, sweep};
 use vigie::scrub::Scrubber;
 use vigie::seal::Sealer;
 use vigie::spool::Spool;
@@ -140,7 +140,7 @@ fn params() -> Arc<Params> {
 }
 
 impl Gateway {
-    /// As `vigie run` starts. `recovered` is told when the spool and the index agree again.
+    /// As `vigie run` starts. `recovered` is notified when the spool and the index agree again.
     pub(crate) async fn start(
         site: &Site,
         life: u64,
@@ -211,7 +211,7 @@ impl Gateway {
             let (all, stop) = (store.ids().next().expect("a store"), stop_flushing.clone());
             scrubber = Some(tokio::spawn(async move { scrub.run(all, every, stop).await }));
         }
-        let storage = sweep::Storage::new(packs, Arc::new(move || spool.free_bytes(reserve_bytes)));
+        let storage = storage::Storage::new(packs, Arc::new(move || spool.free_bytes(reserve_bytes)));
         let storage = if plan.references { storage.with_rehoster(rehoster) } else { storage };
         let sweeper = sweep::Sweeper::new(index, clock, storage, plan.policy.clone());
         let sweeper = tokio::spawn(sweeper.run(stop_flushing.clone()));

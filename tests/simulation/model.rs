@@ -106,7 +106,7 @@ impl Source for ObservedSource {
     }
 }
 
-/// A fragment that the index has told of.
+/// A fragment that the index has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OwedFragment {
     pub(crate) id: FragmentId,

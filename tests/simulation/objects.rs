@@ -1,4 +1,4 @@
-//! The object store of a simulation: slow, away, cut off, or done and not told, as the plan says. Its objects outlive
+//! The object store of a simulation: slow, away, cut off, or done without an answer, as the plan says. Its objects outlive
 //! each crash of the gateway. As a local folder it lies on the simulated disk, and loses what that loses.
 
 use std::collections::BTreeMap;

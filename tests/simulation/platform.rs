@@ -413,7 +413,7 @@ impl Platform for SimPlatform {
     }
 
     fn after_work(&self) -> BoxFuture<'static, ()> {
-        // A commit may be done and not told; other work that has come to its end does not fail any more.
+        // A commit may be done without an answer; other work that has come to its end does not fail any more.
         let committed = self.inner().log.look();
         let this = self.clone();
         async move { this.work("work ends", committed).await }.boxed()

@@ -1,7 +1,7 @@
 //! What of the index would survive a power cut.
 //!
 //! SQLite in WAL mode with `synchronous=NORMAL` flushes its log before a checkpoint, its file after one, and otherwise
-//! when the index asks for it; what was appended to the log since may be cut anywhere. A log that begins anew does so
+//! when the index asks for it; what was appended to the log since may be cut anywhere. A log that restarts does so
 //! after a whole checkpoint. (https://www.sqlite.org/walformat.html: the log's header and frames, and the index of the
 //! log in shared memory, from which the count of valid and of checkpointed frames is read.)
 
@@ -120,7 +120,7 @@ impl Log {
     }
 
     fn put(&mut self, file: Option<&[u8]>, log: Option<&[u8]>) {
-        // Whoever opens it next counts the checkpointed frames from none again.
+        // The next to open it counts the checkpointed frames from none again.
         self.checkpointed = 0;
         for (path, bytes) in [(self.index.clone(), file), (beside(&self.index, "-wal"), log)] {
             match bytes {

@@ -151,7 +151,7 @@ async fn a_store_that_goes_away_and_comes_back_is_reported_once_each() {
         let kinds = events.into_iter().rev().map(|event| event.kind());
         kinds.filter(|kind| kind.starts_with("store_")).collect::<Vec<_>>()
     };
-    // It is told when the drain has looked at how it went.
+    // It is reported when the drain has seen the outcome.
     while reported().await.len() < 2 {
         tokio::time::advance(std::time::Duration::from_millis(100)).await;
     }

@@ -1,7 +1,7 @@
 //! The fleet's own process, and the handle that the benchmark has on it.
 //!
 //! One line of JSON answers each line of its standard input: `state`, or `hush`, after which nothing is sent. It ends
-//! when its standard input does, and so with whoever started it.
+//! when its standard input does, and so with its parent.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;

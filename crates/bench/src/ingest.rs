@@ -23,7 +23,7 @@ const PLAYING_WITHIN: Duration = Duration::from_secs(120);
 const WARM_UP: Duration = Duration::from_secs(3);
 /// Between the last picture sent and the end: what lies in sockets is read meanwhile.
 const SETTLE: Duration = Duration::from_secs(3);
-/// Until a recorder that was told to end has ended.
+/// For a recorder to end after the signal.
 const END_WITHIN: Duration = Duration::from_secs(120);
 
 /// How the gateway names its threads that record.
@@ -201,7 +201,7 @@ async fn observe(
     let mut after = Counters::read(&group, &mut fleet).await?;
     let memory_peak = group.memory_peak();
     if recorder == Recorder::Ffmpeg {
-        // It ends when its camera hangs up; told to, it waits for a packet first.
+        // It ends when its camera hangs up; after a signal, it waits for a packet first.
         drop(fleet);
     }
     let ended_after;

@@ -45,7 +45,7 @@ pub(super) struct Turn {
     pub(super) all_playing_after_s: f64,
     /// Of the gateway: its index knew of footage of each that was durable.
     pub(super) all_recorded_after_s: Option<f64>,
-    /// From being told to.
+    /// From the signal to stop.
     pub(super) ended_after_s: f64,
     pub(super) fleet_cpu_s_per_gb: f64,
     pub(super) fleet_late_max_ms: f64,
@@ -103,7 +103,7 @@ impl BenchReport {
         for (turn, recorded) in self.turns.iter().filter_map(|turn| Some((turn, turn.all_recorded_after_s?))) {
             table.push_str(&format!(
                 "every camera played {:.1} s after the start, footage of each was durable after {recorded:.1} s; ended {:.1} s \
-                 after being told to\n",
+                 after the signal\n",
                 turn.all_playing_after_s, turn.ended_after_s
             ));
         }

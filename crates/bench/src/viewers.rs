@@ -86,7 +86,7 @@ impl Handle {
     }
 }
 
-/// Follows a camera until told to stop.
+/// Follows a camera until it is stopped.
 async fn watch(gateway: SocketAddr, camera: usize, stop: CancellationToken) -> Seen {
     let mut seen = Seen::default();
     let base = format!("/api/cameras/{camera}/hls/");
@@ -147,7 +147,7 @@ fn segments(playlist: &str) -> Vec<Segment> {
     segments
 }
 
-/// One request on a connection that is kept, and opened anew after a failure.
+/// One request on a connection that is kept, and opened again after a failure.
 async fn get(
     connection: &mut Option<BufReader<TcpStream>>,
     gateway: SocketAddr,

@@ -227,7 +227,7 @@ impl Fragmenter {
         done
     }
 
-    /// Lets the run's time line go on where the timestamps jump. True when they stepped back, which is told from
+    /// Lets the run's time line go on where the timestamps jump. True when they stepped back, which differs from
     /// timestamps alone.
     fn follow(&mut self, au: &AccessUnit) -> bool {
         let ticks = au.timestamp.saturating_add(self.offset).saturating_sub(self.latest_pts);

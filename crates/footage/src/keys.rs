@@ -235,7 +235,7 @@ impl Keys {
         }
     }
 
-    /// Names of objects in stores where nothing may be told from them.
+    /// Names of objects in stores where they must reveal nothing.
     pub fn names(&self) -> names::Names {
         names::Names::new(&self.secret)
     }

@@ -61,7 +61,7 @@ pub trait Platform: Send + Sync {
     /// Work that may block waits for this before it begins.
     fn before_work(&self) -> BoxFuture<'static, ()>;
 
-    /// Work that may block is told as done after this.
+    /// Work that may block counts as done after this.
     fn after_work(&self) -> BoxFuture<'static, ()>;
 
     /// Others may get their turn here: see [`turn`].
@@ -180,7 +180,7 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
 }
 
 /// Folders below one root whose names are durable, as far as this process has seen to it: each is flushed into the one
-/// above once. Whoever made a folder may have ended before that.
+/// above once. The process that made a folder may have ended before that.
 #[derive(Debug, Default)]
 pub struct Folders(Mutex<HashSet<PathBuf>>);
 
@@ -226,7 +226,7 @@ pub fn remove_durably(path: &Path) -> io::Result<()> {
     sync_absence(path)
 }
 
-/// Makes it durable that there is no such file, whoever removed it, and the folders that became empty with it.
+/// Makes the absence of a file durable, and that of the folders that became empty with it.
 pub fn sync_absence(path: &Path) -> io::Result<()> {
     let above = path.ancestors().skip(1).find(|folder| folder.is_dir());
     above.map_or(Ok(()), sync_folder)

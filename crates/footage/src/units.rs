@@ -102,7 +102,7 @@ impl WallTime {
     }
 
     /// NTP timestamp format: seconds since 1900 in the high half, fraction in the low (RFC 5905 §6).
-    /// Era 0 and 1 are told apart by the reader, as the format does not carry the era.
+    /// Era 0 and 1 are distinguished by the reader, as the format does not carry the era.
     pub fn to_ntp(self) -> u64 {
         const UNIX_TO_NTP_SECONDS: i128 = 2_208_988_800;
         let ticks = i128::from(self.0) + UNIX_TO_NTP_SECONDS * i128::from(TICKS_PER_SECOND);

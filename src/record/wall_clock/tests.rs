@@ -369,7 +369,7 @@ fn filmed(stretches: &[Stretch], seed: i64) -> Vec<Shot> {
 fn stretch() -> impl Strategy<Value = Stretch> {
     let speed = prop_oneof![Just(1.0), (-2.0f64..2.0).prop_map(|exponent| 10f64.powf(exponent))];
     (speed, prop_oneof![Just(4), Just(12), Just(25), Just(30)], prop::option::of(1i64..6)).prop_map(
-        // A stall is told from a change of speed by timestamps that keep time.
+        // Timestamps that keep time tell a stall from a change of speed.
         |(speed, rate, stall)| (speed, rate, stall.filter(|_| speed == 1.0)),
     )
 }

@@ -263,9 +263,9 @@ fn a_window_that_restarts_numbers_above_all_before() {
 
     let mut later = recording.next_run(3_600_000);
     later.gop(4);
-    let anew = advance(&mut window, &[], &later);
-    assert!(anew[0].1 > last(&before).1 && anew[0].2 > last(&before).2);
-    assert!(anew.iter().all(|s| s.0.starts_with("2/")));
+    let renewed = advance(&mut window, &[], &later);
+    assert!(renewed[0].1 > last(&before).1 && renewed[0].2 > last(&before).2);
+    assert!(renewed.iter().all(|s| s.0.starts_with("2/")));
 }
 
 #[test]

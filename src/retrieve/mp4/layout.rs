@@ -1,6 +1,6 @@
 //! What a clip is made of: which fragments, in which place, and which of their pictures are shown.
 //!
-//! Media time of the clip: fragments one after the other, so gaps take no time. Sound is set against the picture anew
+//! Media time of the clip: fragments one after the other, so gaps take no time. Sound is aligned with the picture again
 //! after each gap, by moving the end of the last audio sample before it.
 //!
 //! Invariant: the first fragment begins with the random access point that the first picture shown is decoded from.

@@ -3,7 +3,7 @@
 //! A pack that says so of some of its fragments is a *reference pack*. Its file holds the first boxes, the boxes and
 //! samples of its own fragments, and the fragment table; of the others it holds their entries alone, each with the place
 //! of its bytes. Offsets in entries, and every range that readers speak of, are those of the pack as it would be if
-//! it held everything: so a reader of it need not know, and the pack may be written anew with other places (its host
+//! it held everything: so a reader of it need not know, and the pack may be rewritten with other places (its host
 //! goes) without a change to what refers to it.
 //!
 //! Invariants: a place names a pack and a fragment of it whose bytes lie in that pack; a reader finds the same

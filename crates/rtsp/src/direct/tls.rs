@@ -107,7 +107,7 @@ fn pinned(path: &Path) -> Result<Option<String>, TlsError> {
     }
 }
 
-/// Two sessions that begin at once pin one certificate: whoever comes second is refused if it saw another.
+/// Two sessions that begin at once pin one certificate: the second is refused if it saw another.
 fn pin(path: &Path, seen: &str) -> Result<(), TlsError> {
     let file = |source| TlsError::File { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {

@@ -139,7 +139,7 @@ pub(super) fn read(path: &Path) -> Result<KeyFile, VaultError> {
     if named { Ok(file) } else { Err(damaged(path, "it holds another key than its name says")) }
 }
 
-/// Writes a key file, or writes it anew: after a crash there is the old one or the new one, whole.
+/// Writes a key file, or rewrites it: after a crash there is the old one or the new one, whole.
 pub(super) fn write(path: &Path, file: &KeyFile) -> Result<(), VaultError> {
     let io = |source| VaultError::Io { path: path.to_owned(), source };
     let mut text = serde_json::to_vec_pretty(file).map_err(|e| io(e.into()))?;

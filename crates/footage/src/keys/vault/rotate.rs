@@ -1,4 +1,4 @@
-//! Replacing master and tenant keys: what they wrap is wrapped anew, no object is touched.
+//! Replacing master and tenant keys: what they wrap is wrapped again, no object is touched.
 //!
 //! Invariant: at each moment every key file opens with keys that are there; what was cut off is taken up by the next
 //! rotation.
@@ -14,7 +14,7 @@ use crate::units::TenantId;
 /// What a rotation did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotated {
-    /// Key files that were wrapped anew.
+    /// Key files that were wrapped again.
     pub wrapped: usize,
     /// Keys that were destroyed because nothing is wrapped by them any more.
     pub destroyed: usize,
@@ -44,9 +44,9 @@ impl Vault {
             };
             let before = inner.open_tenant(&mut state, of_tenant, above)?;
             let key = file.unwrap(&before.cipher).map_err(|e| not_authentic(path, e))?;
-            let mut anew = file.clone();
-            anew.under = over.id.to_string();
-            file::write(path, &anew.wrapping(&over.cipher, &key))?;
+            let mut rewrapped = file.clone();
+            rewrapped.under = over.id.to_string();
+            file::write(path, &rewrapped.wrapping(&over.cipher, &key))?;
             rotated.wrapped += 1;
         }
         for (path, file) in former {
@@ -77,9 +77,9 @@ impl Vault {
                 let over = inner.masters.iter().find(|master| master.id().to_string() == file.under);
                 let Some(over) = over else { continue };
                 let key = file.unwrap(over.cipher()).map_err(|e| not_authentic(&path, e))?;
-                let mut anew = file.clone();
-                anew.under = current.id().to_string();
-                file::write(&path, &anew.wrapping(current.cipher(), &key))?;
+                let mut rewrapped = file.clone();
+                rewrapped.under = current.id().to_string();
+                file::write(&path, &rewrapped.wrapping(current.cipher(), &key))?;
                 rotated.wrapped += 1;
             }
         }

@@ -211,7 +211,7 @@ fn a_day_key_that_cannot_be_used_gives_way_to_another_and_stays_where_it_is() {
         assert_eq!(*other.get_or_insert(now.id), now.id, "one other key is enough");
         let [(of, what)] = vault.take_troubles().try_into().unwrap();
         assert!(of == Some(town()) && what.contains(says), "{what}");
-        assert!(vault.take_troubles().is_empty(), "each is told once");
+        assert!(vault.take_troubles().is_empty(), "each is reported once");
         assert!(path.exists(), "the key that may come back was removed");
     }
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
