@@ -128,14 +128,17 @@ function length(ms) {
 
 // --- Live: the HLS playlist through Media Source Extensions ----------------------------------------------------------
 
-// The `codecs` parameter (RFC 6381) of an initialisation segment.
+// Where the content of a box with this name begins; -1 without one.
+function boxOf(init, name) {
+  for (let i = 4; i + 24 < init.length; i++) {
+    if ([...name].every((c, k) => init[i + k] === c.charCodeAt(0))) return i + 4;
+  }
+  return -1;
+}
+
+// The `codecs` parameter (RFC 6381) of the video of an initialisation segment.
 function codecsOf(init) {
-  const find = (name) => {
-    for (let i = 4; i + 24 < init.length; i++) {
-      if ([...name].every((c, k) => init[i + k] === c.charCodeAt(0))) return i + 4;
-    }
-    return -1;
-  };
+  const find = (name) => boxOf(init, name);
   const hex = (byte) => byte.toString(16).padStart(2, "0");
   const avc = find("avcC");
   if (avc > 0) return `${find("avc3") > 0 ? "avc3" : "avc1"}.${hex(init[avc + 1])}${hex(init[avc + 2])}${hex(init[avc + 3])}`;
@@ -149,6 +152,34 @@ function codecsOf(init) {
   while (constraints.length && constraints.at(-1) === 0) constraints.pop();
   const tier = init[hevc + 1] & 0x20 ? "H" : "L";
   return [`${find("hev1") > 0 ? "hev1" : "hvc1"}.${space}${init[hevc + 1] & 0x1f}`, flags.toString(16), `${tier}${init[hevc + 12]}`, ...constraints.map((b) => b.toString(16))].join(".");
+}
+
+// The same of its sound: null without any, "" where browsers have no decoder for it, as for G.711.
+function soundOf(init) {
+  if (boxOf(init, "soun") < 0) return null;
+  let at = boxOf(init, "esds") + 4;
+  if (at < 4) return "";
+  // ISO/IEC 14496-1 §7.2.6: ES_Descriptor, DecoderConfigDescriptor, DecoderSpecificInfo, each with a tag and a length.
+  const enter = (tag) => {
+    if (init[at++] !== tag) return false;
+    while (init[at++] & 0x80);
+    return true;
+  };
+  if (!enter(3)) return "";
+  at += 3;
+  if (!enter(4)) return "";
+  const type = init[at];
+  at += 13;
+  // ISO/IEC 14496-3 §1.6.2.1: the audio object type is the first five bits.
+  return type === 0x40 && enter(5) ? `mp4a.40.${init[at] >> 3}` : "";
+}
+
+// The camera has sound that this player was not made for, or has none any more: another player has to begin.
+class OtherTracks extends Error {
+  constructor(tracks) {
+    super("tracks");
+    this.tracks = tracks;
+  }
 }
 
 const independent = (playlist) => playlist.includes("#EXT-X-INDEPENDENT-SEGMENTS");
@@ -170,7 +201,9 @@ function parsePlaylist(text) {
 }
 
 class LivePlayer {
-  constructor() {
+  constructor(tracks = "all") {
+    this.tracks = tracks; // "video": its sound is left out
+    this.sound = null;
     this.stopped = new AbortController();
     this.last = -1;
     this.map = null;
@@ -180,16 +213,29 @@ class LivePlayer {
   }
 
   start() {
-    this.playlist = cameraPath("hls/live.m3u8");
+    this.playlist = cameraPath(`hls/live.m3u8?tracks=${this.tracks}`);
     if (!window.MediaSource) { // iPhone: its own player reads HLS
-      video.src = this.playlist;
-      video.play().catch(() => {});
+      this.startNative();
       return;
     }
     this.source = new MediaSource();
     video.src = URL.createObjectURL(this.source);
     this.source.addEventListener("sourceopen", () => this.run(), { once: true, signal: this.stopped.signal });
     video.play().catch(() => {});
+  }
+
+  async startNative() {
+    try {
+      const base = new URL(this.playlist, document.baseURI);
+      const segments = parsePlaylist(await (await ask(base, { signal: this.stopped.signal })).text());
+      const init = segments.length ? await this.bytes(new URL(segments.at(-1).map, base)) : null;
+      if (init && soundOf(init) === "") throw new OtherTracks("video");
+      video.src = this.playlist;
+      await video.play();
+    } catch (error) {
+      if (error instanceof OtherTracks) playLive(error.tracks);
+      else if (!this.stopped.signal.aborted && error.name !== "NotAllowedError") complain(error);
+    }
   }
 
   stop() {
@@ -208,6 +254,7 @@ class LivePlayer {
         this.waiting = false;
       } catch (error) {
         if (signal.aborted) return;
+        if (error instanceof OtherTracks) return playLive(error.tracks);
         if (error.name === "NotSupportedError") return complainOf("Ce navigateur ne lit pas le codage de cette caméra : téléchargez la séquence.");
         if (!this.waiting) complain(error instanceof Refused && error.status === 404 ? new Refused(404, "no-footage") : error);
         this.waiting = true;
@@ -224,7 +271,7 @@ class LivePlayer {
     const first = this.last < 0;
     this.delay = Math.max(...segments.map((s) => s.duration), 1) + LIVE_MARGIN_S;
     let fresh = segments.filter((s) => s.sequence > this.last);
-    // The playlist began anew: another gateway, say.
+    // The playlist began again: another gateway, say.
     if (segments.length && segments.at(-1).sequence < this.last) fresh = segments;
     if (first && independent(text)) {
       fresh = fresh.filter((_, i) => fresh.slice(i + 1).reduce((sum, s) => sum + s.duration, 0) < LIVE_BEGINS_S);
@@ -250,8 +297,13 @@ class LivePlayer {
 
   async initialise(url) {
     const init = await this.bytes(url);
-    const type = `video/mp4; codecs="${codecsOf(init)}"`;
+    const codecs = codecsOf(init), sound = soundOf(init);
+    const type = `video/mp4; codecs="${sound ? `${codecs},${sound}` : codecs}"`;
+    if (sound !== null && (sound === "" || !MediaSource.isTypeSupported(type))) throw new OtherTracks("video");
     if (!MediaSource.isTypeSupported(type)) throw new DOMException(type, "NotSupportedError");
+    // A source buffer keeps its number of tracks (Media Source Extensions, initialization segment received).
+    if (this.buffer && (sound === null) !== (this.sound === null)) throw new OtherTracks("all");
+    this.sound = sound;
     if (!this.buffer) {
       this.buffer = this.source.addSourceBuffer(type);
       this.buffer.mode = "sequence"; // one run after the other, whatever their decode times
@@ -350,7 +402,8 @@ async function play(player, mode) {
   const live = mode === "live";
   $("badge").textContent = live ? "Direct" : "Enregistrement";
   $("badge").dataset.mode = mode;
-  $("mode").textContent = live ? "En direct :" : "Enregistrement du";
+  const directly = player.tracks === "video" ? "En direct, sans le son (ce navigateur ne le lit pas) :" : "En direct :";
+  $("mode").textContent = live ? directly : "Enregistrement du";
   $("live").setAttribute("aria-pressed", String(live));
   video.muted = true;
   video.playbackRate = 1;
@@ -361,7 +414,7 @@ async function play(player, mode) {
   }
 }
 
-const playLive = () => play(new LivePlayer(), "live");
+const playLive = (tracks) => play(new LivePlayer(tracks), "live");
 
 // Plays on from an instant, clip after clip, up to what is live; with an end, that sequence alone.
 function playFrom(start, wanted) {

@@ -4,16 +4,63 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 
 use super::clip::{FOOTAGE_HOLES, holes_header, streamed};
-use super::params::{CameraPath, PackPath, RangeQuery, SegmentPath, StrictQuery};
+use super::params::{CameraPath, Instant, PackPath, SegmentPath, StrictQuery, range};
 use super::problem::Problem;
 use super::{IMMUTABLE, LIVE, Service};
-use crate::retrieve::hls;
+use crate::retrieve::hls::{self, Tracks};
 use crate::retrieve::mp4::CLIP_HOURS_MAX;
 
 /// RFC 8216 §4.
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
+
+/// Which tracks are handed out. A playlist names init and media segments with the same choice.
+#[derive(Clone, Copy, Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TracksWord {
+    /// Video, and sound where it is recorded.
+    #[default]
+    All,
+    /// Video alone, for players that cannot decode the sound: browsers know AAC and no G.711.
+    Video,
+}
+
+impl From<TracksWord> for Tracks {
+    fn from(word: TracksWord) -> Self {
+        match word {
+            TracksWord::All => Self::All,
+            TracksWord::Video => Self::Video,
+        }
+    }
+}
+
+/// Which tracks.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TracksQuery {
+    #[serde(default)]
+    #[param(inline)]
+    tracks: TracksWord,
+}
+
+/// Which range, and which tracks.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct VodQuery {
+    /// First instant, RFC 3339 with offset.
+    #[param(value_type = String, format = DateTime)]
+    start: Instant,
+    /// First instant after, RFC 3339 with offset.
+    #[param(value_type = String, format = DateTime)]
+    end: Instant,
+    #[serde(default)]
+    #[param(inline)]
+    tracks: TracksWord,
+}
 
 fn playlist(text: String) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static(PLAYLIST)), (header::CACHE_CONTROL, LIVE)], text).into_response()
@@ -22,17 +69,25 @@ fn playlist(text: String) -> Response {
 /// What is being recorded now, as an HLS playlist: ask again each second or two.
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/hls/live.m3u8", tag = "footage",
-    params(("camera" = String, Path, description = "Camera id")),
-    responses((status = OK, content_type = "application/vnd.apple.mpegurl", body = String), (status = NOT_FOUND))
+    params(("camera" = String, Path, description = "Camera id"), TracksQuery),
+    responses(
+        (status = OK, content_type = "application/vnd.apple.mpegurl", body = String),
+        (status = BAD_REQUEST), (status = NOT_FOUND)
+    )
 )]
-pub(super) async fn live(CameraPath(key): CameraPath, State(service): State<Service>) -> Result<Response, Problem> {
-    Ok(playlist(hls::live_playlist(service.footage(), &key).await?))
+pub(super) async fn live(
+    CameraPath(key): CameraPath,
+    StrictQuery(TracksQuery { tracks }): StrictQuery<TracksQuery>,
+    State(service): State<Service>,
+) -> Result<Response, Problem> {
+    let text = hls::live_playlist(service.footage(), &key).await?;
+    Ok(playlist(Tracks::from(tracks).of_playlist(text)))
 }
 
 /// A past time range as an HLS playlist, gaps as discontinuities.
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/hls/vod.m3u8", tag = "footage",
-    params(("camera" = String, Path, description = "Camera id"), RangeQuery),
+    params(("camera" = String, Path, description = "Camera id"), VodQuery),
     responses(
         (status = OK, content_type = "application/vnd.apple.mpegurl", body = String),
         (status = BAD_REQUEST), (status = NOT_FOUND), (status = GONE), (status = SERVICE_UNAVAILABLE)
@@ -40,12 +95,12 @@ pub(super) async fn live(CameraPath(key): CameraPath, State(service): State<Serv
 )]
 pub(super) async fn vod(
     CameraPath(key): CameraPath,
-    StrictQuery(between): StrictQuery<RangeQuery>,
+    StrictQuery(query): StrictQuery<VodQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
-    let range = between.range(CLIP_HOURS_MAX)?;
+    let range = range(query.start, query.end, CLIP_HOURS_MAX)?;
     let vod = hls::vod_playlist(service.footage(), &key, range).await?;
-    let mut response = playlist(vod.text);
+    let mut response = playlist(Tracks::from(query.tracks).of_playlist(vod.text));
     if let Some(holes) = holes_header(&vod.holes) {
         response.headers_mut().insert(FOOTAGE_HOLES, holes);
     }
@@ -58,26 +113,29 @@ pub(super) async fn vod(
     params(
         ("camera" = String, Path, description = "Camera id"),
         ("pack" = String, Path, description = "Pack id, from a playlist"),
+        TracksQuery,
     ),
-    responses((status = OK, content_type = "video/mp4", body = Vec<u8>), (status = NOT_FOUND))
+    responses((status = OK, content_type = "video/mp4", body = Vec<u8>), (status = BAD_REQUEST), (status = NOT_FOUND))
 )]
 pub(super) async fn init(
     CameraPath(key): CameraPath,
     PackPath(pack): PackPath,
+    StrictQuery(TracksQuery { tracks }): StrictQuery<TracksQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
-    let bytes = hls::init_segment(service.footage(), &key, pack).await?;
+    let bytes = hls::init_segment(service.footage(), &key, pack, tracks.into()).await?;
     let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4")), (header::CACHE_CONTROL, IMMUTABLE)];
     Ok((headers, Body::from(bytes)).into_response())
 }
 
-/// Fragments of a pack, byte for byte.
+/// Fragments of a pack, byte for byte; of video alone, the same samples at the same times.
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/hls/{pack}/{segment}", tag = "footage",
     params(
         ("camera" = String, Path, description = "Camera id"),
         ("pack" = String, Path, description = "Pack id, from a playlist"),
         ("segment" = String, Path, description = "First and last fragment", example = "12-15.m4s"),
+        TracksQuery,
     ),
     responses(
         (status = OK, content_type = "video/iso.segment", body = Vec<u8>),
@@ -87,10 +145,11 @@ pub(super) async fn init(
 pub(super) async fn segment(
     CameraPath(key): CameraPath,
     PackPath(pack): PackPath,
-    segment: SegmentPath,
+    SegmentPath { first, last }: SegmentPath,
+    StrictQuery(TracksQuery { tracks }): StrictQuery<TracksQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
-    let media = hls::media_segment(service.footage(), &key, pack, segment.first, segment.last).await?;
+    let media = hls::media_segment(service.footage(), &key, pack, first..=last, tracks.into()).await?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("video/iso.segment")),
         (header::CONTENT_LENGTH, HeaderValue::from(media.len)),

@@ -5,6 +5,8 @@
 //! pack alone is no discontinuity.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -15,7 +17,8 @@ use super::walk::{FootageOf, PackRows, Walk, WalkStep, for_each_pack};
 use super::{Footage, RetrieveError, exactly, within_hours_max};
 use crate::archive::{PackRef, ReadError};
 use crate::index::PackState;
-use footage::pack::{PackTable, reader};
+use footage::media::Params;
+use footage::pack::{FragmentEntry, PackError, PackTable, reader};
 use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 mod cut;
@@ -159,10 +162,56 @@ fn date_time(at: WallTime) -> String {
     format!("{:.3}", at.to_timestamp())
 }
 
+/// Which tracks of the footage are handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tracks {
+    /// Those that are stored: video, and sound where it is recorded.
+    #[default]
+    All,
+    /// Video alone, for players that cannot decode the sound (G.711 in a browser).
+    Video,
+}
+
+impl Tracks {
+    /// What follows each URI of a playlist, so that what it names has the same tracks.
+    const VIDEO_QUERY: &str = "?tracks=video";
+
+    /// The same playlist, of these tracks.
+    pub fn of_playlist(self, text: String) -> String {
+        if self == Self::All {
+            return text;
+        }
+        let mut out = String::with_capacity(text.len() * 2);
+        for line in text.lines() {
+            match line.strip_prefix("#EXT-X-MAP:URI=\"").and_then(|rest| rest.strip_suffix('"')) {
+                Some(uri) => {
+                    let _ = writeln!(out, "#EXT-X-MAP:URI=\"{uri}{}\"", Self::VIDEO_QUERY);
+                }
+                None if line.starts_with('#') => {
+                    let _ = writeln!(out, "{line}");
+                }
+                None => {
+                    let _ = writeln!(out, "{line}{}", Self::VIDEO_QUERY);
+                }
+            }
+        }
+        out
+    }
+}
+
 /// A pack's initialisation segment.
-pub async fn init_segment(footage: &Footage, camera: &CameraKey, pack: PackId) -> Result<Bytes, RetrieveError> {
+pub async fn init_segment(
+    footage: &Footage,
+    camera: &CameraKey,
+    pack: PackId,
+    tracks: Tracks,
+) -> Result<Bytes, RetrieveError> {
     let (_, table) = pack_of(footage, camera, pack).await?;
-    Ok(reader::init_segment(&table.header.params))
+    let params = &table.header.params;
+    if tracks == Tracks::Video && params.audio.is_some() {
+        return Ok(reader::init_segment(&Params { video: params.video.clone(), audio: None }));
+    }
+    Ok(reader::init_segment(params))
 }
 
 /// Bytes with their exact length.
@@ -173,42 +222,75 @@ pub struct Sized {
     pub body: BoxStream<'static, Result<Bytes, RetrieveError>>,
 }
 
-/// Fragments `first..=last` of a pack, byte for byte as they lie in it.
+impl Sized {
+    fn of(parts: Vec<Bytes>) -> Self {
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        Self { len, body: futures::stream::iter(parts.into_iter().map(Ok)).boxed() }
+    }
+}
+
+/// Fragments `first..=last` of a pack, byte for byte as they lie in it; of video alone, the same samples at the same times.
 ///
 /// # Errors
 /// [`ReadError::NotFound`] for a pack that this camera does not have, [`RetrieveError::Invalid`] for fragments that the
-/// pack does not have.
+/// pack does not have, or for more video alone than is put together at a time.
 pub async fn media_segment(
     footage: &Footage,
     camera: &CameraKey,
     pack: PackId,
-    first: u32,
-    last: u32,
+    fragments: RangeInclusive<u32>,
+    tracks: Tracks,
 ) -> Result<Sized, RetrieveError> {
     let (pack, table) = pack_of(footage, camera, pack).await?;
-    let fragment = |index: u32| table.fragments.get(index as usize);
-    let numbers: Vec<u32> = (first..=last).take(table.fragments.len()).collect();
-    let (Some(first), Some(last), true) = (fragment(first), fragment(last), first <= last) else {
+    let (from, to) = (*fragments.start() as usize, *fragments.end() as usize);
+    let Some([first, ..]) = table.fragments.get(from..=to) else {
         return Err(RetrieveError::Invalid(format!(
-            "pack {} has no fragments {first} to {last}: it has {}, counted from 0",
+            "pack {} has no fragments {from} to {to}: it has {}, counted from 0",
             pack.id,
             table.fragments.len()
         )));
     };
+    let entries = &table.fragments[from..=to];
+    let last = entries.last().unwrap_or(first);
     let range = first.offset..last.end();
     let len = range.end - range.start;
-    if !footage.compares || len > CHECKED_BYTES_MAX || pack.state == PackState::Open {
+    let without_sound = tracks == Tracks::Video && entries.iter().any(|entry| !entry.audio.is_empty());
+    if without_sound && len > CHECKED_BYTES_MAX {
+        return Err(RetrieveError::Invalid(format!(
+            "fragments {from} to {to} without their sound: {len} bytes, at most {CHECKED_BYTES_MAX} at a time; ask for fewer"
+        )));
+    }
+    let compares = footage.compares && pack.state != PackState::Open;
+    if !without_sound && (!compares || len > CHECKED_BYTES_MAX) {
         return Ok(Sized { len, body: exactly(&footage.packs, pack, vec![range]) });
     }
     // A few seconds: read and compared before they are sent, so that damage is an answer and no broken body.
-    let entries = numbers.iter().filter_map(|n| table.fragments.get(*n as usize)).cloned().collect();
-    match footage.packs.checked_bytes(&pack, entries, range).await {
-        Ok(bytes) => Ok(Sized { len, body: futures::stream::once(async move { Ok(bytes) }).boxed() }),
+    let to_compare = if compares { entries.to_vec() } else { Vec::new() };
+    match footage.packs.checked_bytes(&pack, to_compare, range).await {
+        Ok(bytes) if without_sound => Ok(Sized::of(video_alone(*fragments.start(), entries, &bytes)?)),
+        Ok(bytes) => Ok(Sized::of(vec![bytes])),
         Err(error) => {
             let wall = TimeRange::new(first.stamp.wall_start, last.wall_end());
             Err(unreadable(footage, &pack, wall, error).await)
         }
     }
+}
+
+/// These fragments without their sound, from their bytes with it.
+fn video_alone(number: u32, entries: &[Arc<FragmentEntry>], bytes: &Bytes) -> Result<Vec<Bytes>, RetrieveError> {
+    let begin = entries.first().map_or(0, |entry| entry.offset);
+    let mut parts = Vec::with_capacity(2 * entries.len());
+    for (number, entry) in (number..).zip(entries) {
+        let from = (entry.data_offset() - begin) as usize;
+        let samples = from..from + entry.video_bytes() as usize;
+        if samples.end > bytes.len() {
+            let what = "its video samples lie behind its end".to_owned();
+            return Err(RetrieveError::Read(PackError::Malformed { offset: entry.offset, what }.into()));
+        }
+        parts.push(reader::video_header(number, entry));
+        parts.push(bytes.slice(samples));
+    }
+    Ok(parts)
 }
 
 /// A media segment that is larger, which no playlist names, is not held in memory.
@@ -219,7 +301,7 @@ async fn pack_of(
     footage: &Footage,
     camera: &CameraKey,
     pack: PackId,
-) -> Result<(PackRef, std::sync::Arc<PackTable>), RetrieveError> {
+) -> Result<(PackRef, Arc<PackTable>), RetrieveError> {
     if let Some(live) = footage.packs.live(camera).filter(|(live, _)| live.id == pack) {
         return Ok(live);
     }

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use tokio::sync::mpsc;
 use vigie::archive::readable::Unreadable;
 use vigie::archive::{Archive, ReadError};
-use vigie::retrieve::hls::{media_segment, vod_playlist};
+use vigie::retrieve::hls::{Tracks, media_segment, vod_playlist};
 use vigie::retrieve::holes::Looks;
 use vigie::retrieve::mp4::Clip;
 use vigie::retrieve::{Footage, RetrieveError, snapshot};
@@ -177,9 +177,9 @@ async fn a_snapshot_and_a_segment_of_a_damaged_fragment_say_what_it_is() {
     let answer = snapshot::snapshot(&footage, &key(GATE), at(4)).await.unwrap_err();
     assert!(matches!(answer, RetrieveError::Lost { .. }), "{answer}");
     assert_eq!(named.try_recv(), Ok(pack));
-    let answer = media_segment(&footage, &key(GATE), pack, 4, 5).await.map(|_| ()).unwrap_err();
+    let answer = media_segment(&footage, &key(GATE), pack, 4..=5, Tracks::All).await.map(|_| ()).unwrap_err();
     assert!(matches!(answer, RetrieveError::Lost { .. }), "{answer}");
-    assert!(media_segment(&footage, &key(GATE), pack, 2, 3).await.is_ok());
+    assert!(media_segment(&footage, &key(GATE), pack, 2..=3, Tracks::All).await.is_ok());
 }
 
 #[tokio::test]

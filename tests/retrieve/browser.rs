@@ -1,4 +1,5 @@
-//! A clip of ten minutes in a real browser: it plays, and seeks by asking for ranges.
+//! Footage in a real browser: a clip of ten minutes plays, and seeks by asking for ranges; the page shows a camera live, with
+//! its sound or without.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,8 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use footage::media::Fragment;
+use bytes::Bytes;
+use footage::media::{AudioParams, Fragment};
 use footage::units::Ticks90k;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -86,10 +88,14 @@ async fn note_range(starts: Starts, request: Request, next: Next) -> axum::respo
     next.run(request).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_browser_seeks_to_the_middle_and_the_end_of_ten_minutes_by_ranges() {
-    let rig = ten_minutes().await;
-    let clip = Clip::new(&rig.footage, &rig.camera, between(0, SECONDS * 1_000)).await.expect("footage");
+/// What a page said, and the ranges that it asked for.
+struct Browsed {
+    said: Value,
+    starts: Vec<u64>,
+}
+
+/// Opens `page` of a gateway with this footage, and waits for what it says.
+async fn browse(rig: &Rig, page: String, query: &str) -> Browsed {
     let (said, mut saying) = mpsc::channel::<Value>(1);
     let starts = Starts::default();
     let noted = starts.clone();
@@ -99,16 +105,14 @@ async fn a_browser_seeks_to_the_middle_and_the_end_of_ten_minutes_by_ranges() {
     let hear = move |Json(what): Json<Value>| async move {
         let _ = said.send(what).await;
     };
-    let page: Router = router(service)
+    let pages: Router = router(service)
         .layer(from_fn(move |request, next| note_range(noted.clone(), request, next)))
-        .route("/page", get(|| async { Html(PAGE) }))
+        .route("/page", get(|| async { Html(page) }))
         .route("/said", post(hear));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    tokio::spawn(serve(listener, page, ServeLimits::default(), std::future::pending()));
+    tokio::spawn(serve(listener, pages, ServeLimits::default(), std::future::pending()));
 
-    let asked = format!("/api/cameras/gate/clip.mp4?start={}&end={}", at(0), at(SECONDS * 1_000));
-    let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("clip", &asked).finish();
     let browser = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());
     let profile = rig.dir.path().join("browser");
     let _browser = Command::new(browser)
@@ -121,7 +125,66 @@ async fn a_browser_seeks_to_the_middle_and_the_end_of_ten_minutes_by_ranges() {
         .kill_on_drop(true)
         .spawn()
         .expect("chromium is installed");
-    let saw = tokio::time::timeout(PATIENCE, saying.recv()).await.expect("the browser is done").expect("it says so");
+    let said = tokio::time::timeout(PATIENCE, saying.recv()).await.expect("the browser is done").expect("it says so");
+    let starts = std::mem::take(&mut *starts.lock().expect("nothing panics with it"));
+    Browsed { said, starts }
+}
+
+/// The gateway's own page; says what its player shows once that plays, or what it complains of.
+fn own_page() -> String {
+    const WATCH: &str = r#"<script type="module">
+const say = (what) => fetch("/said", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(what) });
+const video = document.getElementById("video"), alert = document.getElementById("alert"), mode = document.getElementById("mode");
+const look = setInterval(() => {
+  const playing = video.currentTime > 0 && video.webkitVideoDecodedByteCount > 0 && video.videoWidth > 0;
+  const sound = video.webkitAudioDecodedByteCount > 0 || mode.textContent.includes("sans le son");
+  if (!(playing && sound) && alert.hidden) return;
+  clearInterval(look);
+  say({ alert: alert.hidden ? null : alert.textContent, width: video.videoWidth, mode: mode.textContent, sound: video.webkitAudioDecodedByteCount });
+}, 100);
+</script></body>"#;
+    include_str!("../../ui/index.html").replace("</body>", WATCH)
+}
+
+async fn live_with_sound(entry: Option<Bytes>) -> Value {
+    let mut rig = Rig::new().await;
+    let mut fragments = encode("-map 0:v -map 1:a -t 12 -c:v libx264 -g 50 -bf 0 -preset veryfast -c:a aac").fragments;
+    if let Some(sample_entry) = entry {
+        let mut params = (*fragments[0].params).clone();
+        params.audio = Some(AudioParams { clock_rate: 8_000, sample_entry, rfc6381: None });
+        let params = Arc::new(params);
+        fragments.iter_mut().for_each(|fragment| fragment.params = params.clone());
+    }
+    let _growing = rig.open(at(50_000), &fragments).await;
+    rig.flush().await;
+    browse(&rig, own_page(), "").await.said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_a_camera_live_with_its_sound_where_the_browser_decodes_it() {
+    let said = live_with_sound(None).await;
+    assert_eq!(said["alert"], Value::Null, "{said}");
+    assert_eq!(said["mode"], "En direct :", "{said}");
+    assert!(said["sound"].as_u64().is_some_and(|bytes| bytes > 0), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_a_camera_live_whose_sound_no_browser_decodes() {
+    // AudioSampleEntry (ISO/IEC 14496-12 §12.2.3): G.711 A-law, one channel, 8 kHz.
+    let mut entry = vec![0, 0, 0, 36];
+    entry.extend_from_slice(b"alaw\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\x01\0\x10\0\0\0\0\x1f\x40\0\0");
+    let said = live_with_sound(Some(entry.into())).await;
+    assert_eq!((&said["alert"], &said["sound"]), (&Value::Null, &Value::from(0)), "{said}");
+    assert!(said["mode"].as_str().is_some_and(|mode| mode.contains("sans le son")), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_seeks_to_the_middle_and_the_end_of_ten_minutes_by_ranges() {
+    let rig = ten_minutes().await;
+    let clip = Clip::new(&rig.footage, &rig.camera, between(0, SECONDS * 1_000)).await.expect("footage");
+    let asked = format!("/api/cameras/gate/clip.mp4?start={}&end={}", at(0), at(SECONDS * 1_000));
+    let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("clip", &asked).finish();
+    let Browsed { said: saw, starts } = browse(&rig, PAGE.to_owned(), &query).await;
 
     assert_eq!(saw["error"], Value::Null, "{saw}");
     let within = |name: &str, expect: Range<f64>| {
@@ -135,7 +198,6 @@ async fn a_browser_seeks_to_the_middle_and_the_end_of_ten_minutes_by_ranges() {
     within("back", 59.949..59.991);
     within("late", 598.959..599.001);
     within("ended", 599.9..600.001);
-    let starts = starts.lock().expect("nothing panics with it");
     let asked_in = |part: Range<f64>| starts.iter().any(|&start| part.contains(&(start as f64 / clip.len() as f64)));
     assert!(asked_in(0.3..0.6) && asked_in(0.9..1.0), "ranges from {starts:?} of {} bytes", clip.len());
 }

@@ -1,15 +1,18 @@
 use std::path::{Path, PathBuf};
 
+use footage::media::Fragment;
 use footage::units::PackId;
 use futures::TryStreamExt;
 use vigie::archive::ReadError;
 use vigie::retrieve::RetrieveError;
-use vigie::retrieve::hls::{init_segment, live_playlist, media_segment, vod_playlist};
+use vigie::retrieve::hls::{Tracks, init_segment, live_playlist, media_segment, vod_playlist};
 
-use super::real::{encode, pictures, pictures_despite, run};
+use super::real::{encode, pictures, pictures_despite, run, run_despite};
 use super::rig::{Rig, at, between};
 
 const H264: &str = "-map 0:v -t 12 -c:v libx264 -g 50 -bf 0 -preset veryfast";
+
+const VIDEO_ALONE: &str = "?tracks=video";
 
 /// What ffmpeg says of an initialisation segment in the middle of a stream; it goes on with the first.
 const SECOND_MOOV: &str = "Found duplicated MOOV Atom";
@@ -21,24 +24,29 @@ async fn download(rig: &Rig, playlist: &str, name: &str) -> PathBuf {
     for line in playlist.lines() {
         let map = line.strip_prefix("#EXT-X-MAP:URI=\"").and_then(|l| l.strip_suffix('"'));
         let Some(uri) = map.or((!line.starts_with('#')).then_some(line)) else { continue };
-        let file = dir.join(uri);
+        // ffmpeg takes a query for a part of the file's name.
+        let file = dir.join(uri.trim_end_matches(VIDEO_ALONE));
         std::fs::create_dir_all(file.parent().expect("a pack's folder")).expect("a folder");
         std::fs::write(file, fetch(rig, uri).await).expect("room on the disk");
     }
     let file = dir.join("index.m3u8");
-    std::fs::write(&file, playlist).expect("room on the disk");
+    std::fs::write(&file, playlist.replace(VIDEO_ALONE, "")).expect("room on the disk");
     file
 }
 
 async fn fetch(rig: &Rig, uri: &str) -> Vec<u8> {
     let (pack, name) = uri.split_once('/').expect("pack and name");
     let pack: PackId = pack.parse().expect("an id");
+    let (name, tracks) = match name.strip_suffix(VIDEO_ALONE) {
+        Some(name) => (name, Tracks::Video),
+        None => (name, Tracks::All),
+    };
     if name == "init.mp4" {
-        return init_segment(&rig.footage, &rig.camera, pack).await.expect("a pack").to_vec();
+        return init_segment(&rig.footage, &rig.camera, pack, tracks).await.expect("a pack").to_vec();
     }
     let (first, last) = name.strip_suffix(".m4s").and_then(|n| n.split_once('-')).expect("fragments");
     let (first, last) = (first.parse().expect("a number"), last.parse().expect("a number"));
-    let segment = media_segment(&rig.footage, &rig.camera, pack, first, last).await.expect("a segment");
+    let segment = media_segment(&rig.footage, &rig.camera, pack, first..=last, tracks).await.expect("a segment");
     let bytes = segment.body.try_collect::<Vec<_>>().await.expect("the pack is there").concat();
     assert_eq!(bytes.len() as u64, segment.len);
     bytes
@@ -82,6 +90,55 @@ async fn a_vod_of_h265_plays_every_picture() {
 #[tokio::test]
 async fn a_vod_with_sound_plays_every_picture() {
     check_vod("-map 0:v -map 1:a -t 12 -c:v libx264 -g 50 -bf 0 -preset veryfast -c:a aac").await;
+}
+
+/// Kind, time and length of each packet, in the order of the file.
+fn packets(file: &Path) -> String {
+    let entries = "packet=codec_type,pts,dts,duration,size";
+    run_despite("ffprobe", &["-show_entries", entries, "-of", "csv=p=0", text(file)], &[SECOND_MOOV])
+}
+
+#[tokio::test]
+async fn a_camera_with_sound_can_be_played_without_it() {
+    let mut rig = Rig::new().await;
+    let real = encode("-map 0:v -map 1:a -t 12 -c:v libx264 -g 50 -bf 2 -preset veryfast -c:a aac");
+    let half = real.fragments.len() / 2;
+    rig.record(at(0), &real.fragments[..half]).await;
+    let growing = rig.open(at(0), &real.fragments[half..]).await;
+    rig.flush().await;
+    let vod = vod_playlist(&rig.footage, &rig.camera, between(0, 12_000)).await.expect("footage").text;
+    let live = live_playlist(&rig.footage, &rig.camera).await.expect("live");
+    for (name, playlist) in [("vod", vod), ("live", format!("{live}#EXT-X-ENDLIST\n"))] {
+        assert_eq!(Tracks::All.of_playlist(playlist.clone()), playlist);
+        let whole = download(&rig, &playlist, &format!("{name}-all")).await;
+        let alone = download(&rig, &Tracks::Video.of_playlist(playlist), &format!("{name}-video")).await;
+        assert_eq!(pictures_despite(text(&alone), &[SECOND_MOOV]), pictures(text(&real.file)), "{name}");
+        let of_video = |packets: String| -> Vec<String> {
+            packets.lines().filter(|line| line.starts_with("video")).map(str::to_owned).collect()
+        };
+        let (with, without) = (packets(&whole), packets(&alone));
+        assert!(with.contains("audio") && !without.contains("audio"), "{name}: {without}");
+        assert_eq!(of_video(without), of_video(with), "{name}");
+    }
+    rig.seal(growing).await;
+}
+
+#[tokio::test]
+async fn more_video_alone_than_is_put_together_at_a_time_is_refused_and_with_its_sound_it_is_streamed() {
+    let mut rig = Rig::new().await;
+    let mut real = encode("-map 0:v -map 1:a -t 12 -c:v libx264 -g 50 -bf 0 -preset veryfast -c:a aac").fragments;
+    real.truncate(3);
+    let large = |fragment: &mut Fragment| {
+        fragment.payload.splice(..fragment.video[0].size as usize, vec![7; 30 << 20]);
+        fragment.video[0].size = 30 << 20;
+    };
+    real.iter_mut().for_each(large);
+    rig.record(at(0), &real).await;
+    rig.settle().await;
+    let ask = |tracks| media_segment(&rig.footage, &rig.camera, PackId([1; 16]), 0..=2, tracks);
+    assert!(ask(Tracks::All).await.is_ok());
+    let refused = ask(Tracks::Video).await.map(|_| ()).expect_err("90 MiB");
+    assert!(matches!(&refused, RetrieveError::Invalid(why) if why.contains("ask for fewer")), "{refused}");
 }
 
 #[tokio::test]
@@ -165,13 +222,14 @@ async fn segments_of_another_camera_or_beyond_the_pack_are_refused() {
     rig.settle().await;
     let pack = PackId([1; 16]);
     let other = "town/other".parse().expect("a good name");
-    let refused = async |camera, first, last| match media_segment(&rig.footage, camera, pack, first, last).await {
-        Ok(_) => panic!("a segment of {camera} from {first} to {last}"),
-        Err(e) => e,
-    };
+    let refused =
+        async |camera, first, last| match media_segment(&rig.footage, camera, pack, first..=last, Tracks::All).await {
+            Ok(_) => panic!("a segment of {camera} from {first} to {last}"),
+            Err(e) => e,
+        };
     assert!(matches!(refused(&other, 0, 0).await, RetrieveError::Read(ReadError::NotFound(_))));
     assert!(matches!(refused(&rig.camera, 0, 12).await, RetrieveError::Invalid(_)));
     assert!(matches!(refused(&rig.camera, 5, 4).await, RetrieveError::Invalid(_)));
     assert!(matches!(refused(&rig.camera, u32::MAX, u32::MAX).await, RetrieveError::Invalid(_)));
-    assert!(init_segment(&rig.footage, &other, pack).await.is_err());
+    assert!(init_segment(&rig.footage, &other, pack, Tracks::All).await.is_err());
 }

@@ -53,7 +53,7 @@ pub struct PackHeader {
 }
 
 /// A legal hold on a stretch of one camera's footage. Each pack that it keeps tells all of it, so that the index can be
-/// made anew with its holds.
+/// rebuilt with its holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldFacts {
     /// Its id.
@@ -127,6 +127,11 @@ impl FragmentEntry {
     /// First sample byte.
     pub fn data_offset(&self) -> u64 {
         self.offset + u64::from(self.header_bytes)
+    }
+
+    /// Bytes of its video samples, which lie before those of the sound.
+    pub fn video_bytes(&self) -> u32 {
+        self.video.iter().map(|sample| sample.size).sum()
     }
 
     /// First instant after it.

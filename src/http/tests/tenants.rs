@@ -42,6 +42,7 @@ fn query(operation: &Value) -> String {
         ("after", "0"),
         ("after_hold", HOLD),
         ("limit", "10"),
+        ("tracks", "video"),
         ("run", "000102030405060708090a0b0c0d0e0f"),
     ];
     let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
@@ -144,7 +145,7 @@ async fn no_route_shows_a_tenant_what_is_another_s() {
         let answer = ask(&gateway, "south", &route, path).await;
         let of_north = ["/api/cameras/{camera}", "/api/holds/{hold}", "/api/alarms/{alarm}"];
         if of_north.iter().any(|start| route.described.starts_with(start)) {
-            // As for a camera or a hold that does not exist at all: not even that it exists is told.
+            // As for a camera or a hold that does not exist at all: the answer does not reveal that it exists.
             let other = |text: &str| {
                 let alarms = [format!("alarms/{ALARM}"), format!("alarms/{NO_ALARM}")];
                 let said = [format!("alarm {ALARM}"), format!("alarm {NO_ALARM}")];

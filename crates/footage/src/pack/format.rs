@@ -146,7 +146,7 @@ fn track_defaults(track_id: u32, default_sample_flags: u32) -> Trex {
     }
 }
 
-/// One track. Its sample entry goes in as it is: the typed `stsd` of the MP4 crate would decode and write it anew.
+/// One track. Its sample entry goes in as it is: the typed `stsd` of the MP4 crate would decode and write it again.
 fn put_trak(out: &mut Vec<u8>, tkhd: Tkhd, timescale: u32, handler: &[u8; 4], sample_entry: &[u8]) {
     put_box(out, b"trak", |out| {
         put_atom(out, &Tkhd { enabled: true, in_movie: true, ..tkhd });
@@ -241,15 +241,7 @@ pub(super) fn fragment_header(out: &mut Vec<u8>, pack: PackId, index: u32, entry
         put_u32(out, 0);
         put_entry(out, &Before::default(), entry);
     });
-    // Flags 24: a consistent, small offset from the real time of what is shown (§8.16.5).
-    put_full_box(out, b"prft", 1 << 24 | 24, |out| {
-        put_u32(out, VIDEO_TRACK);
-        out.extend_from_slice(&entry.stamp.wall_start.to_ntp().to_be_bytes());
-        out.extend_from_slice(&entry.decode_time.0.to_be_bytes());
-    });
-    put_moof(out, index, entry);
-    put_u32(out, entry.data_bytes + 8);
-    out.extend_from_slice(b"mdat");
+    put_media_boxes(out, index, entry, &entry.audio, entry.data_bytes);
 
     let header_bytes = out.len() as u32;
     out[RECORD_LENGTH..RECORD_PREFIX_BYTES].copy_from_slice(&header_bytes.to_be_bytes());
@@ -257,25 +249,42 @@ pub(super) fn fragment_header(out: &mut Vec<u8>, pack: PackId, index: u32, entry
     out[UUID_HEAD..RECORD_LENGTH].copy_from_slice(&check);
 }
 
+/// Appends the boxes before a fragment's video samples where they go without its sound: they are the first in the file.
+pub(super) fn put_video_header(out: &mut Vec<u8>, index: u32, entry: &FragmentEntry) {
+    put_media_boxes(out, index, entry, &[], entry.video_bytes());
+}
+
+/// Appends `prft`, `moof` and the head of `mdat`.
+fn put_media_boxes(out: &mut Vec<u8>, index: u32, entry: &FragmentEntry, audio: &[Sample], data_bytes: u32) {
+    // Flags 24: a consistent, small offset from the real time of what is shown (§8.16.5).
+    put_full_box(out, b"prft", 1 << 24 | 24, |out| {
+        put_u32(out, VIDEO_TRACK);
+        out.extend_from_slice(&entry.stamp.wall_start.to_ntp().to_be_bytes());
+        out.extend_from_slice(&entry.decode_time.0.to_be_bytes());
+    });
+    put_moof(out, index, entry, audio);
+    put_u32(out, data_bytes + 8);
+    out.extend_from_slice(b"mdat");
+}
+
 /// Binds a fragment's boxes to its pack and to its place in it.
 fn fragment_check(pack: PackId, index: u32, header: &[u8]) -> [u8; CHECK_BYTES] {
     check(&[&pack.0, &index.to_be_bytes(), &header[..UUID_HEAD], &header[RECORD_LENGTH..]])
 }
 
-fn put_moof(out: &mut Vec<u8>, index: u32, entry: &FragmentEntry) {
+fn put_moof(out: &mut Vec<u8>, index: u32, entry: &FragmentEntry, audio: &[Sample]) {
     let start = out.len();
     let mut data_offsets = [0; 2];
     put_box(out, b"moof", |out| {
         put_full_box(out, b"mfhd", 0, |out| put_u32(out, index + 1));
         let first = entry.random_access.then_some(SYNC);
         data_offsets[0] = put_traf(out, VIDEO_TRACK, entry.decode_time.0, NON_SYNC, first, &entry.video);
-        if !entry.audio.is_empty() {
-            data_offsets[1] = put_traf(out, AUDIO_TRACK, entry.audio_decode_time, SYNC, None, &entry.audio);
+        if !audio.is_empty() {
+            data_offsets[1] = put_traf(out, AUDIO_TRACK, entry.audio_decode_time, SYNC, None, audio);
         }
     });
     let video_data = (out.len() - start) as u32 + 8;
-    let video_bytes: u32 = entry.video.iter().map(|s| s.size).sum();
-    for (at, offset) in data_offsets.into_iter().zip([video_data, video_data + video_bytes]) {
+    for (at, offset) in data_offsets.into_iter().zip([video_data, video_data + entry.video_bytes()]) {
         if at > 0 {
             out[at..at + 4].copy_from_slice(&offset.to_be_bytes());
         }

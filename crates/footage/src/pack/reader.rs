@@ -313,6 +313,14 @@ pub fn init_segment(params: &Params) -> Bytes {
     out.into()
 }
 
+/// The boxes that stand before the `index`th fragment's video samples where its sound is left out: `prft`, `moof`, the head
+/// of `mdat`. Times and samples are as in the pack.
+pub fn video_header(index: u32, entry: &FragmentEntry) -> Bytes {
+    let mut out = Vec::with_capacity(entry.header_bytes as usize);
+    format::put_video_header(&mut out, index, entry);
+    out.into()
+}
+
 /// A local file that should be a pack, encrypted or not.
 struct PackFile {
     file: File,
