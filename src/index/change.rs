@@ -95,9 +95,9 @@ pub enum Change {
     RunClocks {
         /// Which run.
         run: RunId,
-        /// See [`RunRow::camera_clock_offset`].
+        /// See [`super::RunRow::camera_clock_offset`].
         camera_clock_offset: Option<Ticks90k>,
-        /// See [`RunRow::timeline_offset`].
+        /// See [`super::RunRow::timeline_offset`].
         timeline_offset: Ticks90k,
     },
     /// The session is over.
@@ -190,7 +190,7 @@ pub enum Change {
         reason: Reason,
     },
     /// The bytes of these condemned packs are destroyed from now on, but for packs that a hold covers and has not
-    /// copied: [`Index::deleting`] says which.
+    /// copied: [`super::Index::deleting`] says which.
     BeginDeleting {
         /// Which packs.
         packs: Vec<PackId>,
