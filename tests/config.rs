@@ -99,7 +99,7 @@ fn each_mistake_makes_one_error_at_its_line() {
         (5, r#"url = "s3://ab""#, "store.url", "names no bucket"),
         (5, r#"url = "s3:///x""#, "store.url", "names no bucket"),
         (5, r#"url = "s3://bucket:9000/x""#, "store.url", "endpoint"),
-        (5, r#"url = "s3://key:secret@bucket/x""#, "store.url", "secret_access_key_file"),
+        (5, r#"url = "s3://key:secret@bucket/x""#, "store.url", "secret_access_key"),
         (5, r#"url = "s3://bucket/x?region=a""#, "store.url", "`?`"),
         (5, r#"endpoint = "s3.example.org""#, "store.endpoint", "https://"),
         (5, r#"endpoint = "https://a:b@s3.example.org""#, "store.endpoint", "credentials"),
@@ -139,13 +139,13 @@ fn each_mistake_makes_one_error_at_its_line() {
         (14, r#"access_token = "short""#, "tenant.access_token", "openssl rand"),
         (14, r#"access_token = "0123456789 abcdef""#, "tenant.access_token", "openssl rand"),
         (14, r#"access_token = "fedcba9876543210""#, "tenant.access_token", "line 14 too"),
-        (14, r#"access_token_file = "token""#, "tenant.access_token_file", "absolute path"),
-        (14, r#"access_token_file = "/nowhere/token""#, "tenant.access_token_file", "cannot read /nowhere/token"),
-        (14, r#"access_token_file = "/dev/zero""#, "tenant.access_token_file", "not a file"),
-        (14, r#"access_token_env = "NOT_SET""#, "tenant.access_token_env", "NOT_SET is not set"),
-        (14, r#"access_token_env = "A B""#, "tenant.access_token_env", "not the name of an environment variable"),
-        (14, r#"access_token_credential = "mairie""#, "tenant.access_token_credential", "LoadCredential="),
-        (14, r#"access_token_credential = "../x""#, "tenant.access_token_credential", "not the name of a systemd"),
+        (14, r#"access_token = { file = "token" }"#, "tenant.access_token", "absolute path"),
+        (14, r#"access_token = { file = "/nowhere/token" }"#, "tenant.access_token", "cannot read /nowhere/token"),
+        (14, r#"access_token = { file = "/dev/zero" }"#, "tenant.access_token", "not a file"),
+        (14, r#"access_token = { env = "NOT_SET" }"#, "tenant.access_token", "NOT_SET is not set"),
+        (14, r#"access_token = { env = "A B" }"#, "tenant.access_token", "not the name of an environment variable"),
+        (14, r#"access_token = { credential = "mairie" }"#, "tenant.access_token", "LoadCredential="),
+        (14, r#"access_token = { credential = "../x" }"#, "tenant.access_token", "not the name of a systemd"),
         (14, r#"name = "Mairie""#, "tenant.access_token", "several tenants"),
         (15, "retention = { max_days = 7, min_days = 7 }", "tenant.retention.min_days", "below the maximum"),
         (15, "retention = { max_days = 3, max_hours = 72 }", "tenant.retention.max_hours", "one too many"),
@@ -166,8 +166,8 @@ fn each_mistake_makes_one_error_at_its_line() {
         (19, r#"url = "rtsp://192.0.2.1:0/a""#, "tenant.camera.url", "port 0"),
         (19, r#"url = "rtsp://192.0.2.1:99999/a""#, "tenant.camera.url", "not a URL"),
         (19, r#"url = "rtsp://192.0.2.1/a#b""#, "tenant.camera.url", "%23"),
-        (19, r#"url = "rtsp://admin:12345@192.0.2.1/a""#, "tenant.camera.url", "username and password_file"),
-        (19, r#"url = "rtsp://admin@192.0.2.1/a""#, "tenant.camera.url", "username and password_file"),
+        (19, r#"url = "rtsp://admin:12345@192.0.2.1/a""#, "tenant.camera.url", "username and password"),
+        (19, r#"url = "rtsp://admin@192.0.2.1/a""#, "tenant.camera.url", "username and password"),
         (22, "transport = \"tls\"\nplace = \"x\"", "tenant.camera.transport", "udp"),
         (22, "tls_trust = \"first_use\"\nplace = \"x\"", "tenant.camera.tls_trust", "rtsps://"),
         (22, "tls_ca_file = \"/a.pem\"\nplace = \"x\"", "tenant.camera.tls_ca_file", "rtsps://"),
@@ -319,9 +319,9 @@ impl Secrets {
 
 const WAYS: [&str; 4] = [
     "access_token = \"correct-horse-battery\"",
-    "access_token_file = \"DIR/secret\"",
-    "access_token_env = \"TOKEN\"",
-    "access_token_credential = \"secret\"",
+    "access_token = { file = \"DIR/secret\" }",
+    "access_token = { env = \"TOKEN\" }",
+    "access_token = { credential = \"secret\" }",
 ];
 
 #[test]
@@ -338,15 +338,24 @@ fn secret_is_the_same_in_each_of_four_ways() {
 }
 
 #[test]
-fn two_ways_at_once_are_refused() {
+fn a_place_that_is_none_or_that_are_two_is_refused() {
     let secrets = Secrets::new(SECRET.as_bytes(), 0o640);
-    for (i, first) in WAYS.iter().enumerate() {
-        for second in &WAYS[i + 1..] {
-            let error = secrets.parse(&format!("{first}\n{second}"), false).expect_err("two ways");
-            let ConfigError::Invalid { problems, .. } = error else { panic!("{error}") };
-            assert_eq!(problems.len(), 1, "{problems:?}");
-            assert!(problems[0].message.contains("one too many"), "{problems:?}");
-        }
+    for (value, part) in [
+        (r#"{ file = "DIR/secret", env = "TOKEN" }"#, "one place too many"),
+        (r#"{ env = "TOKEN", credential = "secret" }"#, "one place too many"),
+        ("{ }", "one of { file = "),
+        (r#"{ path = "DIR/secret" }"#, "one of { file = "),
+        (r#"{ file = "DIR/secret", mode = "0640" }"#, "no such key"),
+        ("{ file = 7 }", "needs a text in quotes"),
+        (r#"{ file = "" }"#, "is empty"),
+        (r#"["DIR/secret"]"#, "needs a text in quotes"),
+        ("7", "needs a text in quotes"),
+    ] {
+        let error = secrets.parse(&format!("access_token = {value}"), false).expect_err(value);
+        let ConfigError::Invalid { problems, .. } = error else { panic!("{error}") };
+        assert_eq!(problems.len(), 1, "{value}: {problems:?}");
+        assert!(problems[0].key.starts_with("tenant.access_token") && problems[0].line == 14, "{problems:?}");
+        assert!(problems[0].message.contains(part), "{value}: {problems:?}");
     }
 }
 
@@ -375,7 +384,7 @@ fn files_that_hold_no_secret_are_refused() {
     for (content, part) in cases {
         let error = Secrets::new(content, 0o640).parse(WAYS[1], false).expect_err(part);
         assert!(error.to_string().contains(part), "{error}");
-        assert!(error.to_string().contains(":14: tenant.access_token_file: "), "{error}");
+        assert!(error.to_string().contains(":14: tenant.access_token: "), "{error}");
     }
 }
 

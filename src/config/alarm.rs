@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::civil::Time;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::build::{identity, path, seconds, sets_secret};
+use super::build::{identity, path, seconds};
 use super::secret::secret;
 use super::*;
 use crate::event::Severity;
@@ -148,7 +148,7 @@ fn way(section: &Section<'_>, around: &Surroundings<'_>) -> Option<AlarmWay> {
             None
         }
         (None, None) => {
-            if !sets_secret(section, "webhook") && !section.has("smtp_host") {
+            if !section.has("webhook") && !section.has("smtp_host") {
                 section
                     .refuse("webhook", "is missing: add webhook = \"https://…\", or smtp_host, mail_from and mail_to");
             }

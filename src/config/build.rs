@@ -266,8 +266,9 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
         let token = secret(&section, "access_token", context.around);
         match (&token, token_wanted) {
             (Some(token), _) => check_token(&section, "access_token", token, &mut tokens),
-            (None, Some(reason)) if !sets_secret(&section, "access_token") => {
-                let advice = "set access_token_file to a file that holds the output of `openssl rand -hex 24`";
+            (None, Some(reason)) if !section.has("access_token") => {
+                let advice =
+                    "write access_token = { file = \"…\" }, a file that holds the output of `openssl rand -hex 24`";
                 section.refuse("access_token", format!("is missing, and {reason}: {advice}"));
             }
             (None, _) => {}
@@ -290,27 +291,20 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
     tenants
 }
 
-/// The file sets the secret, whether or not it could be read.
-pub(super) fn sets_secret(section: &Section<'_>, name: &str) -> bool {
-    ["", "_file", "_env", "_credential"].iter().any(|suffix| section.has(&format!("{name}{suffix}")))
-}
-
 fn check_token(section: &Section<'_>, name: &str, token: &SecretString, lines: &mut HashMap<String, usize>) {
-    let suffix = ["", "_file", "_env", "_credential"].into_iter().find(|s| section.has(&format!("{name}{s}")));
-    let key = format!("{name}{}", suffix.unwrap_or_default());
     let token = token.expose_secret();
     if token.chars().count() < TOKEN_CHARS_MIN {
         section.refuse(
-            &key,
+            name,
             format!("is shorter than {TOKEN_CHARS_MIN} characters: make one with `openssl rand -hex 24`"),
         );
     } else if !token.bytes().all(|b| b.is_ascii_graphic()) {
         section.refuse(
-            &key,
+            name,
             "holds a space or a letter outside ASCII, which HTTP cannot carry: use `openssl rand -hex 24`",
         );
-    } else if let Some(line) = lines.insert(token.to_owned(), section.line_of(&key)) {
-        section.refuse(&key, format!("is the token of line {line} too: a token says which tenant asks, make another"));
+    } else if let Some(line) = lines.insert(token.to_owned(), section.line_of(name)) {
+        section.refuse(name, format!("is the token of line {line} too: a token says which tenant asks, make another"));
     }
 }
 
@@ -369,7 +363,7 @@ fn camera(
     let tls = camera_tls(section, url.as_ref());
     let username = section.text("username");
     let password = secret(section, "password", context.around);
-    if username.is_none() && !section.has("username") && sets_secret(section, "password") {
+    if username.is_none() && !section.has("username") && section.has("password") {
         section.refuse("username", "is missing: a password goes with a user name");
     }
     let transport = section.choice("transport", &[("tcp", Transport::Tcp), ("udp", Transport::Udp)]);
@@ -427,7 +421,7 @@ fn camera_url(section: &Section<'_>, text: &str) -> Option<Url> {
     };
     let wrong = match url.scheme() {
         _ if !url.username().is_empty() || url.password().is_some() => {
-            "holds credentials: take them out, and set username and password_file"
+            "holds credentials: take them out, and set username and password = { file = \"…\" }"
         }
         "rtspu" | "rtsph" => "is no scheme that is spoken: write rtsp:// (UDP: transport = \"udp\") or rtsps:// (TLS)",
         "rtsp" | "rtsps" if url.host_str().is_none_or(str::is_empty) => "names no host: write rtsp://host[:port]/path",
@@ -440,7 +434,7 @@ fn camera_url(section: &Section<'_>, text: &str) -> Option<Url> {
             if ["password=", "passwd=", "pwd="].iter().any(|word| seen.contains(word)) {
                 section.warn(
                     "url",
-                    "seems to hold a password, which logs will show: if the camera can, use username and password_file",
+                    "seems to hold a password, which logs will show: if the camera can, use username and password = { file = \"…\" }",
                 );
             }
             return Some(url);

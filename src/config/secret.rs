@@ -29,39 +29,31 @@ impl Surroundings<'static> {
     }
 }
 
-/// Reads the secret that `name`, `{name}_file`, `{name}_env` or `{name}_credential` gives; `None` when none of them is
-/// set, or when the one that is set is refused.
+/// Reads a secret: `name = "…"`, or where it lies: `{ file = "…" }`, `{ env = "…" }`, `{ credential = "…" }`. `None` when it
+/// is not set, or refused.
 pub(super) fn secret(section: &Section<'_>, name: &str, around: &Surroundings<'_>) -> Option<SecretString> {
-    let keys = [name.to_owned(), format!("{name}_file"), format!("{name}_env"), format!("{name}_credential")];
     let problems_before = section.report().problem_count();
-    let values = keys.each_ref().map(|key| section.text(key));
-    if let [_, second, ..] = keys.iter().filter(|k| section.has(k)).collect::<Vec<_>>()[..] {
-        section.refuse(second, format!("is one too many: keep one of {}", keys.join(", ")));
-    }
+    let (place, text) = section.text_or_place(name, &["file", "env", "credential"])?;
     if section.report().problem_count() > problems_before {
         return None;
     }
-    let [inline, file, variable, credential] = values;
-    let (key, found) = if let Some(text) = inline {
-        if around.world_readable {
-            let advice =
-                format!("every user of this machine can read it here: chmod 640 this file, or use {name}_file");
-            section.warn(name, advice);
+    let found = match place {
+        Some("file") => from_file(section, name, Path::new(&text)),
+        Some("env") => from_variable(&text, around),
+        Some(_) => from_credential(section, name, &text, around),
+        None => {
+            if around.world_readable {
+                let advice =
+                    "every user of this machine can read it here: chmod 640 this file, or write { file = \"…\" }";
+                section.warn(name, advice);
+            }
+            Ok(text)
         }
-        (&keys[0], Ok(text))
-    } else if let Some(path) = file {
-        (&keys[1], from_file(section, &keys[1], Path::new(&path)))
-    } else if let Some(variable) = variable {
-        (&keys[2], from_variable(&variable, around))
-    } else if let Some(credential) = credential {
-        (&keys[3], from_credential(section, &keys[3], &credential, around))
-    } else {
-        return None;
     };
     match found.and_then(one_line) {
         Ok(secret) => Some(SecretString::from(secret)),
         Err(message) => {
-            section.refuse(key, message);
+            section.refuse(name, message);
             None
         }
     }
@@ -114,8 +106,7 @@ fn from_credential(section: &Section<'_>, key: &str, name: &str, around: &Surrou
             "is not the name of a systemd credential: write the part before the colon of LoadCredential=".into()
         );
     }
-    let folder = (around.variable)("CREDENTIALS_DIRECTORY").ok_or(
-        "there is no $CREDENTIALS_DIRECTORY: add LoadCredential= to the unit, or use the key that ends in _file",
-    )?;
+    let folder = (around.variable)("CREDENTIALS_DIRECTORY")
+        .ok_or("there is no $CREDENTIALS_DIRECTORY: add LoadCredential= to the unit, or write { file = \"…\" }")?;
     from_file(section, key, &Path::new(&folder).join(name))
 }

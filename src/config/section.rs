@@ -141,6 +141,31 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// A text, or an inline table with a text under one of `places`, which is named then: `{ file = "…" }`.
+    pub(super) fn text_or_place(&self, key: &str, places: &[&'static str]) -> Option<(Option<&'static str>, String)> {
+        let Some(DeValue::Table(_)) = self.value(key) else {
+            return self.text(key).map(|text| (None, text));
+        };
+        let table = self.table(key);
+        let chosen = places.iter().copied().filter(|place| table.has(place)).collect::<Vec<_>>();
+        let forms = || places.iter().map(|place| format!("{{ {place} = \"…\" }}")).collect::<Vec<_>>().join(", ");
+        match chosen[..] {
+            [place] => {
+                let text = table.text(place);
+                table.close();
+                text.map(|text| (Some(place), text))
+            }
+            [] => {
+                self.refuse(key, format!("needs a text in quotes, or one of {}", forms()));
+                None
+            }
+            [..] => {
+                self.refuse(key, format!("has one place too many: keep one of {}", forms()));
+                None
+            }
+        }
+    }
+
     /// One of several words, each for a value; the first where the key is not set, or refused.
     pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> T {
         let text = self.text(key);

@@ -336,7 +336,8 @@ fn store_url(section: &Section<'_>, text: &str) -> Option<Url> {
         return None;
     };
     let wrong = if !url.username().is_empty() || url.password().is_some() {
-        "holds credentials: take them out, and set access_key_id_file and secret_access_key_file".to_owned()
+        "holds credentials: take them out, and set access_key_id and secret_access_key, each to { file = \"…\" }"
+            .to_owned()
     } else if url.query().is_some() || url.fragment().is_some() {
         format!("holds a `?` or `#` part, which a store has not: {FORMS}")
     } else {
@@ -371,7 +372,7 @@ fn is_bucket_name(name: &str) -> bool {
 fn endpoint(section: &Section<'_>, text: &str) -> Option<Url> {
     let wrong = match Url::parse(text) {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            "holds credentials: take them out, and set access_key_id_file and secret_access_key_file"
+            "holds credentials: take them out, and set access_key_id and secret_access_key, each to { file = \"…\" }"
         }
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => return Some(url),
         _ => "is not a web address: write https://s3.example.org, or http://host:port on a network of your own",

@@ -342,7 +342,7 @@ async fn a_trial_by_the_command_reaches_the_target_and_a_target_that_does_not_an
     let refused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let text = format!(
         "[[tenant]]\nid = \"town\"\n[[tenant.camera]]\nid = \"c\"\nplace = \"x\"\nurl = \"rtsp://192.0.2.1/\"\n\
-         [[alarm]]\nid = \"good\"\nwebhook_file = \"{}\"\n[[alarm]]\nid = \"bad\"\nwebhook = \"http://{refused}/word-of-mouth\"\n",
+         [[alarm]]\nid = \"good\"\nwebhook = {{ file = \"{}\" }}\n[[alarm]]\nid = \"bad\"\nwebhook = \"http://{refused}/word-of-mouth\"\n",
         url.display()
     );
     std::fs::write(&config, text).unwrap();

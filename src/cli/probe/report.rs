@@ -111,7 +111,7 @@ impl Report<'_> {
         ];
         if let Some(username) = self.username {
             lines.push(format!("username = {}", quoted(username)));
-            lines.push("password_file = \"/etc/vigie/camera-1.password\"".to_owned());
+            lines.push("password = { file = \"/etc/vigie/camera-1.password\" }".to_owned());
         }
         if self.udp {
             lines.push("transport = \"udp\"".to_owned());
