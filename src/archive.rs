@@ -15,9 +15,10 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use moka::future::Cache;
 
-use crate::index::PackState;
+use crate::index::{IndexError, PackState};
 use crate::spool::{Growing, Spool, SpoolError};
-use crate::store::Store;
+use crate::store::{Store, request_kind};
+use footage::failure::{Failure, Kind};
 use footage::keys::DomainKey;
 use footage::keys::vault::{DayKey, Vault};
 use footage::pack::encrypted::Encrypted;
@@ -71,6 +72,9 @@ pub enum ReadError {
     /// It has other bytes than when its table was read: ask again.
     #[error("pack {0} was rewritten while it was read: ask again")]
     WrittenAnew(PackId),
+    /// The index did not answer.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// The spool's disk failed.
     #[error("pack {pack}: {source}")]
     Io {
@@ -79,6 +83,19 @@ pub enum ReadError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl Failure for ReadError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) => Kind::NotFound,
+            Self::Pack(error) => error.kind(),
+            Self::Store { source, .. } => request_kind(source),
+            Self::WrittenAnew(_) => Kind::Retry,
+            Self::Index(error) => error.kind(),
+            Self::Io { source, .. } => Failure::kind(source),
+        }
+    }
 }
 
 /// All packs; cheap to clone.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use footage::failure::Kind;
 use footage::units::{CameraKey, TimeRange};
 use vigie::config::{Config, ConfigError, Loaded};
 
@@ -31,7 +32,12 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done
   1   failed; standard error says why
-  2   the command line is wrong
+  2   the command line, or what it asks for, is wrong
+  65  footage, index or a key file is damaged
+  66  what was asked for is not there
+  74  no room: a disk or a share is full
+  75  does not answer now: the same again, later, may work
+  77  credentials, permissions or keys are refused or missing
   78  the configuration is wrong; each mistake is on standard error with its line";
 
 /// Video-surveillance storage gateway: RTSP cameras in, footage out.
@@ -194,24 +200,44 @@ pub(crate) enum Failure {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// An error of the library.
+    #[error("{1}")]
+    Of(Kind, String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
 }
 
 impl Failure {
-    /// Anything that an error says.
-    fn failed(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
+    /// What an error says, and what it means.
+    fn failed(error: impl footage::failure::Failure) -> Self {
+        Self::Of(error.kind(), error.to_string())
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Of(kind, _) => ExitCode::from(exit_code(*kind)),
             Self::Failed(_) => ExitCode::FAILURE,
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) => ExitCode::from(USAGE),
             // EX_CONFIG of sysexits.h.
             Self::Config(_) => ExitCode::from(78),
         }
+    }
+}
+
+/// The command line is wrong, as clap exits too.
+const USAGE: u8 = 2;
+
+/// As sysexits.h has them.
+fn exit_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Invalid => USAGE,
+        Kind::Corrupt => 65,
+        Kind::NotFound => 66,
+        Kind::Full => 74,
+        Kind::Retry => 75,
+        Kind::Denied => 77,
+        Kind::Conflict | Kind::Internal => 1,
     }
 }
 

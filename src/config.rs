@@ -25,6 +25,7 @@ pub use self::store::{Cap, DEFAULT_STORE, SendOrder, SharedStore, StoreChoice, S
 use crate::policy::{Cadence, CameraPolicy};
 pub use rtsp::Transport;
 
+use footage::failure::{Failure, Kind};
 use footage::units::{CameraId, CameraKey, DomainId, TenantId, Ticks90k};
 
 mod alarm;
@@ -367,6 +368,15 @@ pub enum ConfigError {
         /// By line.
         problems: Vec<ConfigProblem>,
     },
+}
+
+impl Failure for ConfigError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unreadable { source, .. } => Failure::kind(source),
+            Self::TooLong { .. } | Self::Invalid { .. } => Kind::Invalid,
+        }
+    }
 }
 
 fn lines(file: &str, problems: &[ConfigProblem]) -> String {

@@ -21,8 +21,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tracing::{info, warn};
 
@@ -30,6 +31,7 @@ use crate::archive::{Archive, PackRef, ReadError};
 use crate::index::of_pack::{claim, place_changes};
 use crate::index::{Change, Index, IndexError, PackState};
 use crate::spool::{Spool, SpoolError};
+use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::pack::reference::{Host, Place};
 use footage::pack::{PackError, PackTable, reader};
@@ -74,6 +76,19 @@ pub enum DedupError {
     CutOff(#[from] tokio::task::JoinError),
 }
 
+impl Failure for DedupError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Index(error) => error.kind(),
+            Self::Read(error) => error.kind(),
+            Self::Pack(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+            Self::Io { source, .. } => Failure::kind(source),
+            Self::CutOff(_) => Kind::Internal,
+        }
+    }
+}
+
 /// A pack that was compared. The next pack of its domain waits until this is dropped, or [`Dedup::remember`] takes it.
 #[derive(Debug)]
 pub struct Compared {
@@ -105,7 +120,7 @@ impl Dedup {
     }
 
     fn turn(&self, camera: &CameraKey) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns.lock();
         turns.entry(*self.keys.domain(&camera.tenant).as_bytes()).or_default().clone()
     }
 
@@ -146,7 +161,7 @@ impl Dedup {
     /// The index has learned of a pack that was compared: the next one may find it.
     pub fn remember(&self, compared: Compared) {
         let Compared { own, table, .. } = &compared;
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).add(own, table);
+        self.recent.lock().add(own, table);
     }
 
     /// For each fragment, where its bytes are already.
@@ -187,7 +202,7 @@ impl Dedup {
 
     /// Packs that may hold fragments of this one, the likeliest first.
     async fn candidates(&self, table: &PackTable, own: &Host) -> Result<Vec<Arc<Host>>, IndexError> {
-        let mut candidates = self.recent.lock().unwrap_or_else(PoisonError::into_inner).holders(table, own);
+        let mut candidates = self.recent.lock().holders(table, own);
         let hooked = self.index.packs_hooked(table.hooks()).await?;
         candidates.extend(hooked.into_iter().map(|row| Arc::new(Host { pack: row.id, camera: row.camera })));
         for host in candidates.clone() {

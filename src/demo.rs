@@ -10,6 +10,7 @@ use crate::config::{
     Transport,
 };
 use crate::gateway::{Gateway, GatewayError};
+use footage::failure::{Failure, Kind};
 use footage::units::{CameraId, TenantId};
 use testkit::camera::{self, Server};
 
@@ -31,6 +32,17 @@ pub enum DemoError {
     /// The data folder.
     #[error("{0} is not an absolute path")]
     DataDir(String),
+}
+
+impl Failure for DemoError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Gateway(error) => error.kind(),
+            Self::Camera(error) => Failure::kind(error),
+            Self::Film(error) => error.kind(),
+            Self::DataDir(_) => Kind::Invalid,
+        }
+    }
 }
 
 /// A running demonstration.

@@ -13,7 +13,8 @@ use crate::archive::Archive;
 use crate::archive::check::Scratch;
 use crate::index::{Index, IndexError, PackState};
 use crate::spool::{Spool, SpoolError};
-use crate::store::Store;
+use crate::store::{Store, request_kind};
+use footage::failure::{Failure, Kind};
 use footage::media::GapCause;
 use footage::units::{CameraKey, PackId, TimeRange, WallTime};
 
@@ -43,6 +44,17 @@ pub enum FsckError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl Failure for FsckError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Index(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+            Self::Store(error) => request_kind(error),
+            Self::Scratch { source, .. } => Failure::kind(source),
+        }
+    }
 }
 
 /// Something that should not be so.

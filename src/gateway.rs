@@ -45,6 +45,7 @@ use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
 use crate::store::identity::Identified;
 use crate::store::{Store, StoreError};
+use footage::failure::{Failure, Kind};
 use footage::keys::KeysError;
 use footage::keys::vault::VaultError;
 use footage::keys::vault::master::BadMasterKey;
@@ -122,6 +123,23 @@ pub enum GatewayError {
     /// The scrub.
     #[error(transparent)]
     Scrub(#[from] crate::scrub::ScrubError),
+}
+
+impl Failure for GatewayError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Io { source, .. } | Self::Listen { source, .. } => Failure::kind(source),
+            Self::InUse(_) | Self::NeedsRestart(_) => Kind::Conflict,
+            Self::Access(_) | Self::Master(_) => Kind::Invalid,
+            Self::Keys(error) => error.kind(),
+            Self::Vault(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Index(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+            Self::Stopped => Kind::Retry,
+            Self::Scrub(error) => error.kind(),
+        }
+    }
 }
 
 /// A running gateway.

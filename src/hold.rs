@@ -12,10 +12,11 @@
 //! Absent on purpose: who may place a hold (`http` decides), and footage that is damaged: it is left out, and said.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -25,13 +26,15 @@ use crate::event::{Actor, Event, Fact};
 use crate::index::hold::HoldRow;
 use crate::index::{Change, Index, IndexError, Outcome, PackRow};
 use crate::retention::deadline;
-use crate::spool::{Spool, SpoolError};
+use crate::spool::{Spool, SpoolError, blocking};
 use footage::clock::Clock;
+use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::media::GapCause;
 use footage::pack::{HoldFacts, PackError};
-use footage::platform;
-use footage::units::{CameraKey, HoldId, PackId, TenantId, Ticks90k, TimeRange, WallTime};
+use footage::units::{
+    CameraKey, HoldId, PackId, TICKS_PER_DAY, TICKS_PER_SECOND, TenantId, Ticks90k, TimeRange, WallTime,
+};
 
 mod copy;
 
@@ -46,11 +49,9 @@ const HOLD_DAYS_MAX: i64 = 3_660;
 /// Packs looked up at a time.
 const PAGE: u32 = 64;
 /// Footage this recent may not be in the index yet.
-const NOT_FLUSHED_MAX: Ticks90k = Ticks90k(30 * footage::units::TICKS_PER_SECOND);
+const NOT_FLUSHED_MAX: Ticks90k = Ticks90k(30 * TICKS_PER_SECOND);
 /// How often footage is looked for that came into a hold's range since.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
-
-const DAY: i64 = 86_400 * footage::units::TICKS_PER_SECOND;
 
 /// Why a hold was not placed, not found, or not copied.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ pub enum HoldError {
     NoRoom(TenantId),
     /// The disk does not say how much is free: it is tried again.
     #[error("the disk does not say how much is free: {0}")]
-    Disk(std::io::Error),
+    Disk(SpoolError),
     /// The tenant has no such hold.
     #[error("no hold {0}")]
     NoHold(HoldId),
@@ -84,6 +85,21 @@ pub enum HoldError {
     /// The copy could not be written: it is tried again.
     #[error(transparent)]
     Pack(#[from] PackError),
+}
+
+impl Failure for HoldError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid(_) => Kind::Invalid,
+            Self::NoCamera(_) | Self::NoHold(_) => Kind::NotFound,
+            Self::NoRoom(_) => Kind::Full,
+            Self::Disk(error) => error.kind(),
+            Self::Index(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+            Self::Read(error) => error.kind(),
+            Self::Pack(error) => error.kind(),
+        }
+    }
 }
 
 /// What is asked.
@@ -160,7 +176,7 @@ struct Inner {
 #[derive(Clone)]
 pub struct Disk {
     /// Bytes that are free. May block.
-    pub free_bytes: Arc<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
+    pub free_bytes: Arc<dyn Fn() -> Result<u64, SpoolError> + Send + Sync>,
     /// Kept for recording.
     pub reserve_bytes: u64,
     /// What the reserve leaves is shared by so many.
@@ -349,7 +365,7 @@ impl Holds {
     /// True when the pack is done with.
     async fn copy_or_report(&self, hold: &HoldRow, pack: &PackRow) -> bool {
         let id = hold.facts.id;
-        let reported = || self.0.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let reported = || self.0.reported.lock();
         match self.copy_one(hold, pack).await {
             Ok(()) => {
                 reported().remove(&id);
@@ -407,8 +423,7 @@ impl Holds {
     async fn leave_room(&self, camera: &CameraKey, bytes: u64) -> Result<(), HoldError> {
         let Some(disk) = self.0.disk.clone() else { return Ok(()) };
         let ask = disk.free_bytes.clone();
-        let free = platform::spawn_blocking(move || ask()).await;
-        let free = free.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(HoldError::Disk)?;
+        let free = blocking(move || ask()).await.map_err(HoldError::Disk)?;
         let by_tenant = self.0.index.held_bytes().await?;
         let held = by_tenant.iter().map(|(_, bytes)| bytes).sum();
         let own = by_tenant.iter().find(|(tenant, _)| *tenant == camera.tenant).map_or(0, |(_, bytes)| *bytes);
@@ -455,7 +470,7 @@ fn checked(request: Request, now: WallTime, zone: &TimeZone) -> Result<Request, 
         return Err("a hold says who asks for it (requester) and why (reason)".to_owned());
     }
     let Request { range, until, .. } = request;
-    if range.duration().0 > RANGE_DAYS_MAX * DAY {
+    if range.duration().0 > RANGE_DAYS_MAX * TICKS_PER_DAY {
         return Err(format!("one hold covers at most {RANGE_DAYS_MAX} days: place several"));
     }
     if until <= now {
@@ -466,7 +481,7 @@ fn checked(request: Request, now: WallTime, zone: &TimeZone) -> Result<Request, 
             "the hold would be over before the footage that it covers is: keep it at least until its end".into()
         );
     }
-    if until.since(now).0 > HOLD_DAYS_MAX * DAY || range.end().since(now).0 > HOLD_DAYS_MAX * DAY {
+    if until.since(now).0 > HOLD_DAYS_MAX * TICKS_PER_DAY || range.end().since(now).0 > HOLD_DAYS_MAX * TICKS_PER_DAY {
         return Err(format!("a hold lasts at most {} years: place another when it ends", HOLD_DAYS_MAX / 366));
     }
     // Beyond a month only for an enquiry or an investigation (Code de la sécurité intérieure, L252-5).

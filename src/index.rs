@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use footage::failure::{Failure, Kind};
 use footage::platform;
 use footage::units::Ticks90k;
 
@@ -96,6 +97,29 @@ pub enum IndexError {
     /// The gateway is shutting down, or a batch was cut off by a failure that the log tells.
     #[error("the index writer has stopped")]
     Stopped,
+}
+
+impl Failure for IndexError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Sqlite(error) => sqlite_kind(error),
+            Self::Corrupt(_) => Kind::Corrupt,
+            Self::Newer { .. } | Self::Older { .. } | Self::Refused(_) => Kind::Conflict,
+            Self::Missing(_) | Self::Unknown(_) => Kind::NotFound,
+            Self::Migration(_) | Self::ReadOnly => Kind::Internal,
+            Self::Stopped => Kind::Retry,
+        }
+    }
+}
+
+fn sqlite_kind(error: &rusqlite::Error) -> Kind {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull, PermissionDenied, ReadOnly};
+    match error.sqlite_error_code() {
+        Some(DiskFull) => Kind::Full,
+        Some(PermissionDenied | ReadOnly) => Kind::Denied,
+        Some(DatabaseBusy | DatabaseLocked) => Kind::Retry,
+        _ => Kind::Internal,
+    }
 }
 
 impl From<rusqlite::Error> for IndexError {

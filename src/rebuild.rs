@@ -23,8 +23,9 @@ use crate::index::damage::{Lost, all_lost};
 use crate::index::of_pack::{changes_of, place_changes, rows_of, rows_without};
 use crate::index::{CameraRow, Change, Index, IndexError, PackState, snapshot};
 use crate::spool::{Spool, SpoolError};
-use crate::store::Store;
+use crate::store::{Store, request_kind};
 use footage::clock::Clock;
+use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::media::GapCause;
 use footage::pack::PackTable;
@@ -58,6 +59,17 @@ pub enum RebuildError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl Failure for RebuildError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Index(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+            Self::Store(error) => request_kind(error),
+            Self::Io { source, .. } => Failure::kind(source),
+        }
+    }
 }
 
 /// What to build from.

@@ -11,11 +11,12 @@
 //! of one day of one camera in memory.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -26,12 +27,13 @@ use crate::event::{Event, Fact};
 use crate::index::of_pack::{changes_of, place_changes, rows_of};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::spool::{Spool, SpoolError};
-use crate::store::{Listed, Store};
+use crate::store::{Listed, Store, request_kind};
 use footage::clock::Clock;
+use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::pack::writer::PackWriter;
 use footage::pack::{PackHeader, PackTable};
-use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, PackId, TICKS_PER_DAY, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 mod cover;
 
@@ -55,7 +57,7 @@ const LOOKS_TO_A_DAY: u64 = 10;
 const LOOKS_TO_ALL: u64 = 120;
 /// Otherwise this much, and what a gateway may wait before it stores a pack.
 const RECENT: Duration = Duration::from_secs(20 * 60);
-const DAY: Ticks90k = Ticks90k(86_400 * TICKS_PER_SECOND);
+const DAY: Ticks90k = Ticks90k(TICKS_PER_DAY);
 /// Another gateway's clock may be ahead by so much.
 const AHEAD_MAX: Ticks90k = Ticks90k(3_600 * TICKS_PER_SECOND);
 
@@ -74,6 +76,17 @@ pub enum RedundancyError {
     /// What is left of a pack could not be put in its place.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+}
+
+impl Failure for RedundancyError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Index(error) => error.kind(),
+            Self::Store(error) => request_kind(error),
+            Self::Read(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+        }
+    }
 }
 
 /// What a look found.
@@ -184,7 +197,7 @@ impl Redundancy {
     /// One look at every camera. False when one of them failed.
     pub async fn poll_all(&self, depth: Depth) -> bool {
         let mut good = self.look_once(depth).await;
-        if good && !lock(&self.0.postponed).is_empty() {
+        if good && !self.0.postponed.lock().is_empty() {
             good = self.look_once(depth).await;
         }
         if good && depth == Depth::All {
@@ -210,7 +223,7 @@ impl Redundancy {
         let waiting = self.0.index.sealed_packs(camera, WAITING_MAX).await?;
         let polled = self.look_through(camera, depth, &shared, waiting.first()).await;
         if polled.as_ref().map_or(true, |polled| polled.late > 0) {
-            let mut patient_since = lock(&self.0.patient_since);
+            let mut patient_since = self.0.patient_since.lock();
             patient_since.insert(camera.clone(), began);
         }
         let polled = polled?;
@@ -295,7 +308,7 @@ impl Redundancy {
         waiting: Vec<PackRow>,
     ) -> Result<(), RedundancyError> {
         let patient_since = {
-            let patient_since = lock(&self.0.patient_since);
+            let patient_since = self.0.patient_since.lock();
             patient_since.get(camera).copied().unwrap_or(looked_at)
         };
         let patience = Ticks90k::from_duration(shared.wait * u32::from(shared.rank));
@@ -421,7 +434,7 @@ impl Redundancy {
 
     /// An error in the log and an event, once for a camera.
     async fn alarm(&self, camera: &CameraKey, fact: Fact) -> Result<(), RedundancyError> {
-        if !lock(&self.0.alarmed).insert((camera.clone(), fact.kind())) {
+        if !self.0.alarmed.lock().insert((camera.clone(), fact.kind())) {
             return Ok(());
         }
         error!(%camera, "{}", fact.words(Language::English));
@@ -488,17 +501,17 @@ impl Redundancy {
     async fn postpone(&self, table: &PackTable) -> Result<bool, RedundancyError> {
         let hosts = table.hosts().iter().map(|host| host.pack).collect();
         let knows_all = self.0.index.unknown_packs(hosts).await?.is_empty();
-        let mut postponed = lock(&self.0.postponed);
+        let mut postponed = self.0.postponed.lock();
         let seen = postponed.remove(&table.header.pack);
         Ok(!knows_all && !seen && postponed.len() < UNREADABLE_MAX && postponed.insert(table.header.pack))
     }
 
     fn is_left_out(&self, pack: PackId, bytes: u64) -> bool {
-        lock(&self.0.left_out).get(&pack) == Some(&bytes)
+        self.0.left_out.lock().get(&pack) == Some(&bytes)
     }
 
     fn remember(&self, pack: PackId, bytes: u64) -> bool {
-        let mut left_out = lock(&self.0.left_out);
+        let mut left_out = self.0.left_out.lock();
         if left_out.len() >= UNREADABLE_MAX {
             return false;
         }
@@ -521,11 +534,6 @@ impl Redundancy {
         let event = Change::Event(Event::of_camera(self.0.clock.wall(), camera, unusable));
         Ok(self.0.index.write(vec![event]).await?)
     }
-}
-
-/// Locks even after a panic elsewhere: every critical section here leaves its data whole at each step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The least ids from this instant on, one for each day (UTC).

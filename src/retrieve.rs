@@ -14,6 +14,7 @@ use crate::archive::readable::Unreadable;
 use crate::archive::{Archive, PackRef, ReadError};
 use crate::index::{Index, IndexError};
 use footage::clock::Clock;
+use footage::failure::{Failure, Kind};
 use footage::pack::PackError;
 use footage::units::{CameraKey, FragmentId, PackId, TICKS_PER_SECOND, TimeRange};
 
@@ -127,6 +128,21 @@ pub enum RetrieveError {
     /// No decoder for snapshots, or it failed.
     #[error("snapshot: {0}")]
     Decoder(String),
+}
+
+impl Failure for RetrieveError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoCamera(_) | Self::NoFootage { .. } => Kind::NotFound,
+            // Its key may come back.
+            Self::Lost { holes, .. } if holes.iter().any(|hole| hole.why == Unreadable::NoKey) => Kind::Denied,
+            Self::Lost { .. } => Kind::Corrupt,
+            Self::Invalid(_) => Kind::Invalid,
+            Self::Index(error) => error.kind(),
+            Self::Read(error) => error.kind(),
+            Self::PictureTooLarge { .. } | Self::Decoder(_) => Kind::Internal,
+        }
+    }
 }
 
 impl RetrieveError {

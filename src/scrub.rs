@@ -26,6 +26,7 @@ use crate::spool::{Spool, SpoolError};
 use crate::store::Store;
 use crate::store::identity::NotKnown;
 use footage::clock::Clock;
+use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::units::PackId;
 
@@ -64,6 +65,19 @@ pub enum ScrubError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl Failure for ScrubError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Index(error) => error.kind(),
+            Self::Read(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+            Self::NotKnown(error) => error.kind(),
+            Self::NoKey(_) => Kind::Denied,
+            Self::Scratch { source, .. } => Failure::kind(source),
+        }
+    }
 }
 
 /// What a look at a pack came to.

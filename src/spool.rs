@@ -16,9 +16,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{MutexGuard as Turn, Notify, RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -45,11 +46,13 @@ mod waiting;
 
 pub use durability::Delays;
 pub(crate) use finish::Finished;
+pub(crate) use finish::blocking;
 
 pub use waiting::ASKED_MAX;
 pub(crate) use waiting::WAITING_PAGE;
 
 use crate::index::of_pack::Segments;
+use footage::failure::{Failure, Kind};
 
 /// Packs that may wait to be sealed.
 const SEALS_QUEUED_MAX: usize = 1024;
@@ -86,6 +89,20 @@ pub enum SpoolError {
     /// The key to encrypt a pack under could not be had.
     #[error(transparent)]
     Key(#[from] VaultError),
+}
+
+impl Failure for SpoolError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Pack(error) => error.kind(),
+            Self::Io { source, .. } => Failure::kind(source),
+            Self::FlushFailed(_) => Kind::Internal,
+            Self::Busy | Self::Stopped => Kind::Retry,
+            Self::Store(error) => error.kind(),
+            Self::Index(error) => error.kind(),
+            Self::Key(error) => error.kind(),
+        }
+    }
 }
 
 impl SpoolError {
@@ -141,11 +158,6 @@ struct Disk {
     device: u64,
 }
 
-/// Locks even after a panic elsewhere: every critical section here leaves its data whole at each step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A pack that grows: the recorder appends, the flusher makes durable, readers see what is written.
 #[derive(Debug)]
 pub struct Growing {
@@ -195,7 +207,7 @@ impl Growing {
 
     /// Writes a fragment. `changes` become part of the index together with the fragment, once it is flushed.
     pub fn append(&self, fragment: &Fragment, stamp: Stamp, changes: Vec<Change>) -> Result<Size, SpoolError> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.failed {
             return Err(SpoolError::FlushFailed(self.header.pack));
         }
@@ -215,14 +227,14 @@ impl Growing {
 
     /// What the index shall learn with the next flush.
     pub fn note(&self, changes: Vec<Change>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.pending.extend(changes);
         state.dirty = true;
     }
 
     /// All that is written so far.
     pub fn table(&self) -> Option<Arc<PackTable>> {
-        let State { writer, table, .. } = &mut *lock(&self.state);
+        let State { writer, table, .. } = &mut *self.state.lock();
         if let (None, Some(writer)) = (&table, writer) {
             *table = Some(Arc::new(writer.table().clone()));
         }
@@ -258,7 +270,7 @@ impl Growing {
 
     /// The flush, or the index after it, failed: these changes wait for the next one.
     pub(crate) fn give_back(&self, changes: Vec<Change>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let newer = std::mem::replace(&mut state.pending, changes);
         state.pending.extend(newer);
         state.dirty = true;
@@ -314,7 +326,7 @@ impl Spool {
         // Set before: the spool was started twice, and holds the folder already.
         let _ = self.0.disk.set(disk);
         let (seals, queue) = mpsc::channel(SEALS_QUEUED_MAX);
-        *lock(&self.0.seals) = Some(seals);
+        *self.0.seals.lock() = Some(seals);
         Ok(queue)
     }
 
@@ -408,31 +420,31 @@ impl Spool {
             day,
             header,
         });
-        lock(&self.0.growing).insert(pack.header.pack, pack.clone());
-        lock(&self.0.live).insert(pack.header.camera.clone(), pack.header.pack);
+        self.0.growing.lock().insert(pack.header.pack, pack.clone());
+        self.0.live.lock().insert(pack.header.camera.clone(), pack.header.pack);
         Ok(pack)
     }
 
     /// The pack is complete: it is queued to be sealed ([`crate::seal`]).
     pub async fn seal(&self, pack: Arc<Growing>) -> Result<(), SpoolError> {
-        let queue = lock(&self.0.seals).clone().ok_or(SpoolError::Stopped)?;
+        let queue = self.0.seals.lock().clone().ok_or(SpoolError::Stopped)?;
         queue.send(pack).await.map_err(|_| SpoolError::Stopped)
     }
 
     /// The pack that grows now for this camera.
     pub fn live(&self, camera: &CameraKey) -> Option<Arc<Growing>> {
-        let pack = *lock(&self.0.live).get(camera)?;
+        let pack = *self.0.live.lock().get(camera)?;
         self.growing(pack)
     }
 
     /// A pack that is not sealed yet.
     pub fn growing(&self, pack: PackId) -> Option<Arc<Growing>> {
-        lock(&self.0.growing).get(&pack).cloned()
+        self.0.growing.lock().get(&pack).cloned()
     }
 
     /// The pack is what its file says from here on: the index knows it as sealed, or it is left to the next start.
     pub(crate) fn no_longer_grows(&self, pack: PackId) {
-        lock(&self.0.growing).remove(&pack);
+        self.0.growing.lock().remove(&pack);
     }
 
     /// Files of the spool that may hold this pack, the likeliest first.
@@ -447,7 +459,7 @@ impl Spool {
 
     /// No further pack can be sealed; what is queued still is.
     pub fn close(&self) {
-        lock(&self.0.seals).take();
+        self.0.seals.lock().take();
         self.0.closing.cancel();
     }
 }

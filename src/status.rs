@@ -4,8 +4,9 @@
 //! Absent on purpose: history. What happened is in the index, as gaps and events.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
 use footage::media::{GapCause, Oddity, OddityCounts, VideoCodec, VideoParams};
@@ -144,19 +145,19 @@ pub struct StatusBoard {
 impl StatusBoard {
     /// The camera's own slot, made at the first call.
     pub fn slot(&self, key: &CameraKey) -> StatusSlot {
-        let mut cameras = self.cameras.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cameras = self.cameras.write();
         cameras.entry(key.clone()).or_default().clone()
     }
 
     /// What every camera does now.
     pub fn all(&self) -> Vec<(CameraKey, CameraStatus)> {
-        let cameras = self.cameras.read().unwrap_or_else(PoisonError::into_inner);
+        let cameras = self.cameras.read();
         cameras.iter().map(|(key, slot)| (key.clone(), slot.lock().clone())).collect()
     }
 
     /// Nothing records the camera any more.
     pub fn remove(&self, key: &CameraKey) {
-        self.cameras.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.cameras.write().remove(key);
     }
 
     /// What the camera does now; `None` when nothing records it.
@@ -166,7 +167,7 @@ impl StatusBoard {
 
     /// The camera's slot; `None` when nothing records it.
     pub fn find(&self, key: &CameraKey) -> Option<StatusSlot> {
-        self.cameras.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.cameras.read().get(key).cloned()
     }
 }
 
@@ -198,7 +199,7 @@ impl StatusSlot {
 
     // A panic inside `change` leaves plain values, each of them valid: poisoning says nothing here.
     fn lock(&self) -> MutexGuard<'_, CameraStatus> {
-        self.0.status.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.status.lock()
     }
 }
 

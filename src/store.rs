@@ -9,18 +9,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{Error as ObjectError, ObjectStore};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::config::{Config, S3, SendOrder, SharedStore, StoreChoice, StoreConfig};
 use footage::clock::{Clock, SystemClock};
+use footage::failure::{Failure, Kind};
 use footage::keys::names::Names;
 use footage::platform::{self, Folders};
 use footage::units::{CameraKey, Fingerprint, PackId, StoreUid, WallTime};
@@ -94,6 +96,34 @@ pub enum StoreError {
         /// Bytes that the store shows.
         got: u64,
     },
+}
+
+impl Failure for StoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unusable { .. } => Kind::Invalid,
+            Self::Request(error) => request_kind(error),
+            Self::Io { source, .. } => Failure::kind(source),
+            Self::NotKnown(error) => error.kind(),
+            Self::GivenUp => Kind::Conflict,
+            Self::BytesDiffer { .. } | Self::SizeDiffers { .. } => Kind::Corrupt,
+        }
+    }
+}
+
+/// What a failed request to an object store means.
+pub fn request_kind(error: &ObjectError) -> Kind {
+    match error {
+        ObjectError::NotFound { .. } => Kind::NotFound,
+        ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. } => Kind::Denied,
+        ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. } => Kind::Conflict,
+        ObjectError::InvalidPath { .. } | ObjectError::NotSupported { .. } | ObjectError::NotImplemented { .. } => {
+            Kind::Invalid
+        }
+        ObjectError::Generic { source, .. } => source.downcast_ref::<NotKnown>().map_or(Kind::Retry, Failure::kind),
+        // The network, or the server.
+        _ => Kind::Retry,
+    }
 }
 
 impl StoreError {
@@ -230,7 +260,7 @@ impl Store {
 
     /// Packs of these cameras may lie in stores of these names too, which the configuration does not name.
     pub fn expect_elsewhere(&self, gone: HashMap<CameraKey, Vec<String>>) {
-        *self.0.gone.lock().unwrap_or_else(PoisonError::into_inner) = gone;
+        *self.0.gone.lock() = gone;
     }
 
     /// Looks whether a store is the known one, and gives it a marker where it is used for the first time. The caller
@@ -276,7 +306,7 @@ impl Store {
     }
 
     fn ensure_configured(&self, camera: &CameraKey) -> Result<(), NotKnown> {
-        let gone = self.0.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = self.0.gone.lock();
         match gone.get(camera).and_then(|names| names.first()) {
             Some(store) => Err(NotKnown::NotConfigured { store: store.clone(), camera: camera.to_string() }),
             None => Ok(()),

@@ -563,7 +563,7 @@ async fn an_export_is_the_clip_byte_for_byte_while_the_gateway_records() {
     assert_eq!(std::fs::read(&out_file).unwrap(), parts.concat());
     std::fs::remove_file(&out_file).unwrap();
     let wrong = [
-        (export("2026-03-03T12:00:07Z", "2026-03-03T12:00:09Z"), 1, "no footage"),
+        (export("2026-03-03T12:00:07Z", "2026-03-03T12:00:09Z"), 66, "no footage"),
         (export("2026-03-03T12:00:09Z", "2026-03-03T12:00:07Z"), 2, "must be before"),
         (export("2026-03-03T12:00:00Z", "2026-03-05T12:00:00Z"), 2, "at most 25 hours"),
         (export("yesterday", "2026-03-05T12:00:00Z"), 2, "--start"),
@@ -574,7 +574,7 @@ async fn an_export_is_the_clip_byte_for_byte_while_the_gateway_records() {
     }
     std::fs::remove_file(site.object(1)).unwrap();
     let (code, _, err) = run(export("2026-03-03T12:00:01Z", "2026-03-03T12:00:05Z")).await;
-    assert!(code == 1 && err.contains("is missing or damaged (packs: 1)"), "{code} {err}");
+    assert!(code == 65 && err.contains("is missing or damaged (packs: 1)"), "{code} {err}");
     assert_eq!(std::fs::read_dir(out_file.parent().unwrap()).unwrap().count(), 0, "nothing is left of a failure");
 }
 
@@ -599,7 +599,7 @@ async fn ls_shows_cameras_and_what_there_is_of_one_in_local_time() {
         ]
     );
     let (code, _, err) = site.vigie(&["ls", "--camera", "town/nobody"]).await;
-    assert!(code == 1 && err.contains("no camera town/nobody"), "{code} {err}");
+    assert!(code == 66 && err.contains("no camera town/nobody"), "{code} {err}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ async fn a_camera_is_looked_at_with_a_password_that_is_never_on_the_command_line
     assert!(lines.iter().all(|line| printed.contains(line)), "{printed}");
 
     let (code, printed) = probe(&with_password, "another").await;
-    assert_eq!(code, Some(1), "{printed}");
+    assert_eq!(code, Some(77), "{printed}");
     assert!(printed.contains("check username and password"), "{printed}");
 
     let inside = url.replace("rtsp://", "rtsp://viewer:secret@");

@@ -43,7 +43,8 @@ const PROBLEMS = {
   "unavailable": "Les images ne sont pas accessibles pour le moment : réessayez plus tard.",
   "no-picture": "L’image n’a pas pu être décodée.",
   "timed-out": "La réponse a pris trop de temps : réessayez.",
-  "damaged": "Cet enregistrement est endommagé.",
+  "footage-lost": "Cet enregistrement est perdu ou endommagé.",
+  "no-room": "La passerelle n’a plus de place.",
 };
 
 const state = {

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use vigie::archive::{PackRef, ReadError};
 use vigie::index::{Change, Index};
 use vigie::retention::Policy;
-use vigie::retention::storage::Storage;
+use vigie::retention::storage::{DeleteError, Storage};
 use vigie::retention::sweep::Sweeper;
 
 use recording::{PACK, Recording};
@@ -247,7 +247,7 @@ async fn sweep(
     };
     let now = recording.end();
     let margin = policy.margin();
-    let delete = |_: PackRef| -> BoxFuture<'static, Result<(), ReadError>> { Box::pin(future::ready(Ok(()))) };
+    let delete = |_: PackRef| -> BoxFuture<'static, Result<(), DeleteError>> { Box::pin(future::ready(Ok(()))) };
     let is_there = |_: PackRef| -> BoxFuture<'static, Result<bool, ReadError>> { Box::pin(future::ready(Ok(true))) };
     let storage = Storage {
         is_there: Arc::new(is_there),

@@ -144,8 +144,7 @@ impl Archive {
         match error {
             ReadError::NotFound(_) if self.is_foreign(&pack.camera, pack.id) => Ok(Unreadable::Destroyed),
             ReadError::NotFound(id) => {
-                let row = self.spool.index().any_pack(id).await;
-                let row = row.map_err(|e| ReadError::Io { pack: id, source: std::io::Error::other(e) })?;
+                let row = self.spool.index().any_pack(id).await?;
                 if row.is_none_or(|row| row.state == PackState::Condemned) {
                     return Ok(Unreadable::Destroyed);
                 }

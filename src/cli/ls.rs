@@ -1,6 +1,7 @@
 //! `vigie ls`: what there is, beside a gateway that may be running.
 
-use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange};
+use footage::failure::Kind;
+use footage::units::{CameraKey, TICKS_PER_DAY, Ticks90k, TimeRange};
 use jiff::tz::TimeZone;
 use vigie::gateway::{self, Opened};
 use vigie::index::clock::MisdatedRun;
@@ -8,7 +9,7 @@ use vigie::index::{CameraRow, GapRow};
 
 use super::{Failure, Ls, range, show};
 
-const DAY: Ticks90k = Ticks90k(24 * 3_600 * TICKS_PER_SECOND);
+const DAY: Ticks90k = Ticks90k(TICKS_PER_DAY);
 
 /// Prints the cameras, or one of them.
 pub(super) async fn run(args: Ls) -> Result<(), Failure> {
@@ -44,7 +45,8 @@ async fn one_camera(
 ) -> Result<String, Failure> {
     let index = &opened.index;
     let camera = index.camera(key).await.map_err(Failure::failed)?;
-    let camera = camera.ok_or_else(|| Failure::Failed(format!("no camera {key}: `vigie ls` lists them")))?;
+    let camera =
+        camera.ok_or_else(|| Failure::Of(Kind::NotFound, format!("no camera {key}: `vigie ls` lists them")))?;
     let mut text = format!("{key}  {}  {}\n", camera.name, camera.place);
     let extent = index.extent(key).await.map_err(Failure::failed)?;
     let Some(range) = asked.or_else(|| extent.and_then(|extent| last_day(opened, extent))) else {

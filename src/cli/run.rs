@@ -56,7 +56,7 @@ pub(super) async fn run(args: ConfigArg) -> Result<(), Failure> {
         never = watchdog.turn(None) => match never {},
     }
     if stopped.is_finished() {
-        return stopped.await.map_err(Failure::failed)?.map_err(Failure::failed);
+        return stopped.await.map_err(|e| Failure::Failed(e.to_string()))?.map_err(Failure::failed);
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use jiff::civil::DateTime;
 use jiff::tz::AmbiguousOffset;
 
 use super::Config;
+use footage::failure::{Failure, Kind};
 use footage::units::WallTime;
 
 /// A text names no instant, or two.
@@ -18,6 +19,12 @@ pub enum BadLocalTime {
     /// The clocks went back over it.
     #[error("{0} happened twice, the clocks went back over it: write the offset, as in 2026-03-01T14:30:00+01:00")]
     Repeated(DateTime),
+}
+
+impl Failure for BadLocalTime {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
 }
 
 impl Config {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Actor, Event, Fact, Scope};
+use footage::failure::{Failure, Kind};
 use footage::units::{CameraId, CameraKey, TenantId, WallTime};
 
 /// Version of the encoding: it grows when a field changes its meaning or goes.
@@ -17,6 +18,15 @@ pub enum BadEvent {
     /// It is no event.
     #[error("an event is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
+}
+
+impl Failure for BadEvent {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Newer(_) => Kind::Conflict,
+            Self::Malformed(_) => Kind::Corrupt,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::civil::Date;
+use parking_lot::Mutex;
 use parking_lot::RwLock;
 use tracing::{error, info, warn};
 
@@ -65,7 +66,7 @@ impl Policies {
 }
 
 /// A camera that used another store so long ago has no packs there any more, but for holds.
-const STORE_USED_MAX: Ticks90k = Ticks90k(33 * 86_400 * footage::units::TICKS_PER_SECOND);
+const STORE_USED_MAX: Ticks90k = Ticks90k(33 * footage::units::TICKS_PER_DAY);
 
 /// Where the index lies.
 pub fn index_path(config: &Config) -> PathBuf {
@@ -326,14 +327,14 @@ impl Beside {
 
     /// Whether a store of this name was used before.
     pub(super) fn knows(&self, store: &str) -> bool {
-        let companion = self.0.companion.lock().unwrap_or_else(PoisonError::into_inner);
+        let companion = self.0.companion.lock();
         companion.stores.contains_key(store)
     }
 
     /// Another generation: an index that lacks it is an older one.
     pub(super) async fn next_generation(&self, index: &Index) -> Result<(), GatewayError> {
         let generation = {
-            let mut companion = self.0.companion.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut companion = self.0.companion.lock();
             companion.generation += 1;
             companion.generation
         };
@@ -344,7 +345,7 @@ impl Beside {
 
     /// The index is closed in order: its log is in the file.
     pub(super) async fn closed(&self) {
-        self.0.companion.lock().unwrap_or_else(PoisonError::into_inner).running = false;
+        self.0.companion.lock().running = false;
         if let Err(error) = self.save().await {
             warn!(%error, "the end of this run could not be kept: the next start checks the index");
         }
@@ -353,7 +354,7 @@ impl Beside {
     async fn save(&self) -> Result<(), GatewayError> {
         let this = self.clone();
         let saved = platform::spawn_blocking(move || {
-            let companion = this.0.companion.lock().unwrap_or_else(PoisonError::into_inner);
+            let companion = this.0.companion.lock();
             companion.save(&this.0.path)
         });
         let saved = saved.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
@@ -383,7 +384,7 @@ impl Beside {
             opened.index.write(vec![identify, event]).await?;
         }
         let is_new = {
-            let mut companion = self.0.companion.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut companion = self.0.companion.lock();
             companion.stores.insert(name, uid.to_string()) != Some(uid.to_string())
         };
         if is_new {

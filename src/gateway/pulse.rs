@@ -1,11 +1,12 @@
 //! Whether the recording threads turn: each beats once a second from within its own runtime, so that a thread which is
 //! stuck in one camera's bytes, in the disk or in a lock falls silent. The service manager hears of it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use footage::clock::Clock;
+use parking_lot::Mutex;
 
 /// From beat to beat.
 const EVERY: Duration = Duration::from_secs(1);
@@ -36,7 +37,7 @@ impl Pulse {
     pub(super) fn thread(&self, name: &str) -> impl Future<Output = ()> + Send + use<> {
         let (at, clock) = (Arc::new(AtomicU64::new(milliseconds(&*self.clock))), self.clock.clone());
         let beat = Beat { thread: name.to_owned(), at: at.clone() };
-        self.beats.lock().unwrap_or_else(PoisonError::into_inner).push(beat);
+        self.beats.lock().push(beat);
         async move {
             loop {
                 at.store(milliseconds(&*clock), Ordering::Relaxed);
@@ -48,7 +49,7 @@ impl Pulse {
     /// The first thread that is stuck, and for how long.
     pub fn stuck(&self) -> Option<(String, Duration)> {
         let now = milliseconds(&*self.clock);
-        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        let beats = self.beats.lock();
         let silent = |beat: &Beat| Duration::from_millis(now.saturating_sub(beat.at.load(Ordering::Relaxed)));
         let stuck = beats.iter().find(|beat| silent(beat) > STUCK_AFTER)?;
         Some((stuck.thread.clone(), silent(stuck)))

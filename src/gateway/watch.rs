@@ -5,9 +5,10 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -65,8 +66,8 @@ impl CatchingUp {
         left.remove(&store) && left.is_empty()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<StoreId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashSet<StoreId>> {
+        self.0.lock()
     }
 }
 
@@ -142,7 +143,7 @@ impl StoreWatch {
 
     async fn report(&self, store: StoreId, e: &Unidentified, trouble: &mut Option<(&'static str, Instant)>) {
         let kind = match e {
-            Unidentified::NotKnown(not_known) => not_known.kind(),
+            Unidentified::NotKnown(not_known) => not_known.event_kind(),
             Unidentified::Index(_) | Unidentified::Beside(_) => "store_not_identified",
         };
         let is_new = trouble.is_none_or(|(before, _)| before != kind);
@@ -245,7 +246,7 @@ impl OwnWatch {
                 _ = keys.tick() => self.keys(&mut missing).await,
                 _ = repeat.tick() => {
                     if let Some(trouble) = self.opened.keys.trouble() {
-                        error!(kind = trouble.kind(), "{trouble}");
+                        error!(kind = trouble.event_kind(), "{trouble}");
                     }
                 }
             }

@@ -169,13 +169,9 @@ impl From<HoldError> for Problem {
             }
             HoldError::NoHold(id) => Self::new(ProblemKind::NoHold, format!("no hold {id}: GET /api/holds lists them")),
             HoldError::Index(error) => error.into(),
-            error @ (HoldError::NoRoom(_)
-            | HoldError::Disk(_)
-            | HoldError::Spool(_)
-            | HoldError::Read(_)
-            | HoldError::Pack(_)) => {
-                tracing::error!(%error, "a hold failed");
-                Self::new(ProblemKind::Internal, "the gateway failed at a hold: see its log")
+            HoldError::NoRoom(_) => Self::of(&error, error.to_string()),
+            HoldError::Disk(_) | HoldError::Spool(_) | HoldError::Read(_) | HoldError::Pack(_) => {
+                Self::of(&error, "the gateway failed at a hold: see its log")
             }
         }
     }

@@ -8,9 +8,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::archive::ReadError;
-use crate::archive::readable::Unreadable;
 use crate::index::IndexError;
 use crate::retrieve::RetrieveError;
+use footage::failure::{Failure, Kind};
 
 /// RFC 9457 §6.1.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -32,8 +32,9 @@ pub(super) enum ProblemKind {
     BodyTooLarge,
     RangeNotSatisfiable,
     ForeignHost,
-    Damaged,
     Lost,
+    NoRoom,
+    Conflict,
     Internal,
     NoPicture,
     Unavailable,
@@ -42,15 +43,28 @@ pub(super) enum ProblemKind {
     TooMany(u32),
 }
 
+/// The status of a failure below HTTP. What the operator has to see to is no fault of the client's: 503, try again.
+fn status_of(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Corrupt => StatusCode::GONE,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Retry | Kind::Denied => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Full => StatusCode::INSUFFICIENT_STORAGE,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
 impl ProblemKind {
     fn facts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid"),
+            Self::InvalidRequest => (status_of(Kind::Invalid), "invalid-request", "The request is not valid"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Credentials are needed"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
-            Self::NoCamera => (StatusCode::NOT_FOUND, "no-camera", "There is no such camera"),
-            Self::NoFootage => (StatusCode::NOT_FOUND, "no-footage", "There is no footage at that time"),
-            Self::NoHold => (StatusCode::NOT_FOUND, "no-hold", "There is no such hold"),
+            Self::NotFound => (status_of(Kind::NotFound), "not-found", "There is nothing here"),
+            Self::NoCamera => (status_of(Kind::NotFound), "no-camera", "There is no such camera"),
+            Self::NoFootage => (status_of(Kind::NotFound), "no-footage", "There is no footage at that time"),
+            Self::NoHold => (status_of(Kind::NotFound), "no-hold", "There is no such hold"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here")
             }
@@ -62,11 +76,12 @@ impl ProblemKind {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies beyond the end")
             }
             Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, "foreign-host", "The host name is not accepted"),
-            Self::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The footage is damaged"),
-            Self::Lost => (StatusCode::GONE, "footage-lost", "The footage is missing or damaged"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed"),
-            Self::NoPicture => (StatusCode::INTERNAL_SERVER_ERROR, "no-picture", "No picture could be decoded"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The footage cannot be read now"),
+            Self::Lost => (status_of(Kind::Corrupt), "footage-lost", "The footage is missing or damaged"),
+            Self::Internal => (status_of(Kind::Internal), "internal", "The gateway failed"),
+            Self::NoRoom => (status_of(Kind::Full), "no-room", "The gateway has no room"),
+            Self::Conflict => (status_of(Kind::Conflict), "conflict", "Something else is in the way"),
+            Self::NoPicture => (status_of(Kind::Internal), "no-picture", "No picture could be decoded"),
+            Self::Unavailable => (status_of(Kind::Retry), "unavailable", "The footage cannot be read now"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many requests"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "The answer took too long"),
         }
@@ -87,6 +102,15 @@ impl ProblemKind {
 pub(super) struct Problem {
     kind: ProblemKind,
     detail: String,
+    /// What the log says of it.
+    cause: Option<Cause>,
+}
+
+/// What lies behind a problem: for the log alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cause {
+    kind: Kind,
+    error: String,
 }
 
 /// A problem as RFC 9457 §3.1 has it.
@@ -110,7 +134,26 @@ pub(super) struct ProblemDetails {
 
 impl Problem {
     pub(super) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: shortened(&detail.into()) }
+        Self { kind, detail: shortened(&detail.into()), cause: None }
+    }
+
+    /// Of a failure below HTTP: its kind chooses the problem, and the log gets its text, not the client.
+    pub(super) fn of(error: &impl Failure, detail: impl Into<String>) -> Self {
+        let problem = match error.kind() {
+            Kind::Invalid => ProblemKind::InvalidRequest,
+            Kind::NotFound => ProblemKind::NotFound,
+            Kind::Corrupt => ProblemKind::Lost,
+            Kind::Conflict => ProblemKind::Conflict,
+            Kind::Retry | Kind::Denied => ProblemKind::Unavailable,
+            Kind::Full => ProblemKind::NoRoom,
+            Kind::Internal => ProblemKind::Internal,
+        };
+        Self::new(problem, detail).because(error)
+    }
+
+    /// The same, with what the log says of it.
+    fn because(self, error: &impl Failure) -> Self {
+        Self { cause: Some(Cause { kind: error.kind(), error: error.to_string() }), ..self }
     }
 
     /// More than is granted; more is after this time.
@@ -126,7 +169,7 @@ impl Problem {
 
     /// Gives a response that carries a problem its body; leaves any other as it is.
     pub(super) fn render(mut response: Response, instance: &str) -> Response {
-        let Some(Self { kind, detail }) = response.extensions_mut().remove::<Self>() else {
+        let Some(Self { kind, detail, .. }) = response.extensions_mut().remove::<Self>() else {
             return response;
         };
         let (status, slug, title) = kind.facts();
@@ -151,6 +194,9 @@ fn shortened(text: &str) -> String {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        if let Some(Cause { kind, error }) = &self.cause {
+            footage::failure::log(*kind, error, "a request failed");
+        }
         let mut response = self.kind.facts().0.into_response();
         if let Some(seconds) = self.kind.retry_after_s() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -180,8 +226,6 @@ impl From<&RetrieveError> for Problem {
                 ),
             ),
             RetrieveError::Lost { camera, range, holes } => {
-                let packs = holes.len();
-                tracing::error!(%camera, packs, "all that is recorded of a time range is missing or damaged");
                 let why: std::collections::BTreeSet<_> = holes.iter().map(|hole| hole.why.as_str()).collect();
                 let why = why.into_iter().collect::<Vec<_>>().join(", ");
                 let detail = format!(
@@ -191,20 +235,15 @@ impl From<&RetrieveError> for Problem {
                     range.start(),
                     range.end()
                 );
-                // Its key may come back.
-                let lacks_key = holes.iter().any(|hole| hole.why == Unreadable::NoKey);
-                Self::new(if lacks_key { ProblemKind::Unavailable } else { ProblemKind::Lost }, detail)
+                Self::of(error, detail)
             }
             RetrieveError::Invalid(what) => Self::invalid(what),
             RetrieveError::Index(error) => error.into(),
             RetrieveError::Read(error) => error.into(),
-            error @ RetrieveError::PictureTooLarge { .. } => Self::new(ProblemKind::NoPicture, error.to_string()),
-            RetrieveError::Decoder(what) => {
-                tracing::error!(error = %what, "snapshot failed");
-                Self::new(
-                    ProblemKind::NoPicture,
-                    "the footage is there, its picture could not be decoded: see the gateway's log",
-                )
+            RetrieveError::PictureTooLarge { .. } => Self::new(ProblemKind::NoPicture, error.to_string()),
+            RetrieveError::Decoder(_) => {
+                let detail = "the footage is there, its picture could not be decoded: see the gateway's log";
+                Self::new(ProblemKind::NoPicture, detail).because(error)
             }
         }
     }
@@ -212,35 +251,30 @@ impl From<&RetrieveError> for Problem {
 
 impl From<&IndexError> for Problem {
     fn from(error: &IndexError) -> Self {
-        tracing::error!(%error, "index failed");
         match error {
-            IndexError::Stopped => {
-                Self::new(ProblemKind::Unavailable, "the gateway is stopping: try again in a moment")
-            }
-            _ => Self::new(ProblemKind::Internal, "the index could not be read: see the gateway's log"),
+            IndexError::Stopped => Self::of(error, "the gateway is stopping: try again in a moment"),
+            _ => Self::new(ProblemKind::Internal, "the index could not be read: see the gateway's log").because(error),
         }
     }
 }
 
 impl From<&ReadError> for Problem {
     fn from(error: &ReadError) -> Self {
-        tracing::error!(%error, "footage could not be read");
         match error {
             ReadError::NotFound(pack) => {
                 let detail = format!("pack {pack} is not there: it was destroyed since it was named, or is missing");
-                Self::new(ProblemKind::NoFootage, detail)
+                Self::new(ProblemKind::NoFootage, detail).because(error)
             }
-            ReadError::Pack(_) => {
-                Self::new(ProblemKind::Damaged, "the footage on record is damaged: `vigie fsck` tells how far")
+            ReadError::Pack(_) => Self::of(error, "the footage on record cannot be read: `vigie fsck` tells how far"),
+            ReadError::Store { .. } => {
+                let detail = "the object store does not answer: recording goes on, try again later";
+                Self::new(ProblemKind::Unavailable, detail).because(error)
             }
-            ReadError::Store { .. } => Self::new(
-                ProblemKind::Unavailable,
-                "the object store does not answer: recording goes on, try again later",
-            ),
-            ReadError::WrittenAnew(_) => {
-                Self::new(ProblemKind::Unavailable, "the footage was moved while it was read: ask again")
+            ReadError::WrittenAnew(_) => Self::of(error, "the footage was moved while it was read: ask again"),
+            ReadError::Index(error) => error.into(),
+            ReadError::Io { .. } => {
+                Self::new(ProblemKind::Internal, "the gateway's disk failed to read: see its log").because(error)
             }
-            ReadError::Io { .. } => Self::new(ProblemKind::Internal, "the gateway's disk failed to read: see its log"),
         }
     }
 }
@@ -277,10 +311,12 @@ mod tests {
         let io = || std::io::Error::other(secret);
         let pack = PackId([7; 16]);
         let store = || object_store::Error::Generic { store: "S3", source: secret.into() };
-        let cases: [(RetrieveError, u16); 6] = [
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let cases: [(RetrieveError, u16); 7] = [
+            (ReadError::Pack(PackError::Io { pack, source: full() }).into(), 507),
             (ReadError::Io { pack, source: io() }.into(), 500),
             (ReadError::Store { pack, source: store() }.into(), 503),
-            (ReadError::Pack(PackError::Malformed { offset: 3, what: secret.into() }).into(), 500),
+            (ReadError::Pack(PackError::Malformed { offset: 3, what: secret.into() }).into(), 410),
             (ReadError::Pack(PackError::Io { pack, source: io() }).into(), 500),
             (IndexError::Corrupt(secret.into()).into(), 500),
             (RetrieveError::Decoder(secret.into()), 500),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::{Event, Fact};
 use footage::media::Gap;
-use footage::units::{CameraKey, PackId, RunId, TICKS_PER_SECOND, TimeRange, WallTime};
+use footage::units::{CameraKey, PackId, RunId, TICKS_PER_DAY, TimeRange, WallTime};
 
 /// Rows that one [`Change::ForgetEventsBefore`] removes at most from each table.
 const FORGOTTEN_ROWS_MAX: u32 = 20_000;
@@ -400,7 +400,7 @@ impl Pack {
         let reason = find(db, "SELECT reason FROM pack WHERE id = ?1", [self.id], |row| row.get::<_, Option<u8>>(0))?;
         let reason = reason.flatten().and_then(Reason::from_code);
         let reason = reason.ok_or_else(|| IndexError::Refused("a pack was destroyed that was not condemned".into()))?;
-        let day = self.start.div_euclid(86_400 * TICKS_PER_SECOND);
+        let day = self.start.div_euclid(TICKS_PER_DAY);
         let sql = "INSERT INTO deletion (camera, day, reason, outcome, start, until, packs, bytes, first_at, last_at)
                    VALUES (?1, ?2, ?3, ?8, ?4, ?5, 1, ?6, ?7, ?7)
                    ON CONFLICT DO UPDATE SET start = min(start, ?4), until = max(until, ?5), packs = packs + 1,

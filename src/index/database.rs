@@ -1,9 +1,10 @@
 //! The SQLite file: opening, migrating, and the pool of readers.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 use tokio::sync::Semaphore;
@@ -119,10 +120,10 @@ impl Readers {
         blocking(move || {
             // Held here and not by the caller, which may be dropped while the read goes on.
             let _slot = slot;
-            let kept = pool.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let kept = pool.idle.lock().pop();
             let connection = kept.map_or_else(|| open_reader(&pool.path), Ok)?;
             let result = work(&connection)?;
-            pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            pool.idle.lock().push(connection);
             Ok(result)
         })
         .await

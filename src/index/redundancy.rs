@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::query::{PACKS, one, pack_row, rows};
 use super::{Index, IndexError, PackRow};
-use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, PackId, TICKS_PER_DAY, Ticks90k, TimeRange, WallTime};
 
 impl Index {
     /// Those of these packs that the index does not know, in any state.
@@ -49,8 +49,7 @@ impl Index {
         rank: u8,
         day: PackId,
     ) -> Result<Vec<PackId>, IndexError> {
-        const DAY: i64 = 86_400 * TICKS_PER_SECOND;
-        let end = PackId::least_at(WallTime((day.created().0.div_euclid(DAY) + 1) * DAY));
+        let end = PackId::least_at(WallTime((day.created().0.div_euclid(TICKS_PER_DAY) + 1) * TICKS_PER_DAY));
         self.of_camera(key, move |db, camera| {
             let sql =
                 "SELECT pack FROM pack WHERE pack >= ?1 AND pack < ?2 AND camera = ?3 AND state = 2 AND hold IS NULL

@@ -63,7 +63,7 @@ pub(super) fn take(file: &Path) -> io::Result<Vec<Confirmed>> {
         Err(e) => return Err(e),
     };
     let confirmed = if meta.len() > FILE_BYTES_MAX {
-        Err(io::Error::other(format!("{} has {} bytes", file.display(), meta.len())))
+        Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} has {} bytes", file.display(), meta.len())))
     } else {
         Ok(serde_json::from_slice::<Vec<Confirmed>>(&std::fs::read(file)?)?)
     };

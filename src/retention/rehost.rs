@@ -22,6 +22,7 @@ use crate::archive::{Archive, PackRef, ReadError};
 use crate::index::of_pack::{claim, place_changes};
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::spool::{Spool, SpoolError};
+use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::pack::PackTable;
 use footage::pack::reference::{Host, Place};
@@ -42,6 +43,17 @@ pub enum RehostError {
     /// A pack that refers to it is being sealed.
     #[error("pack {0} is not whole yet")]
     Growing(footage::units::PackId),
+}
+
+impl Failure for RehostError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Index(error) => error.kind(),
+            Self::Read(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+            Self::Growing(_) => Kind::Retry,
+        }
+    }
 }
 
 /// Gives their bytes to packs whose host goes.

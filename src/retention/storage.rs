@@ -1,13 +1,49 @@
 //! Where packs lie, as far as the sweep must know, and what has to happen before one goes.
 
-use std::io;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use super::rehost::Rehoster;
+use super::rehost::{RehostError, Rehoster};
 use crate::archive::{Archive, PackRef, ReadError};
+use crate::spool::SpoolError;
+use footage::failure::{Failure, Kind};
 use footage::keys::vault::Vault;
+use footage::units::PackId;
+
+/// Why a pack was not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// Spool or store.
+    #[error(transparent)]
+    Archive(#[from] ReadError),
+    /// Something has to happen first.
+    #[error("pack {pack}: {why}")]
+    Waits {
+        /// Which pack.
+        pack: PackId,
+        /// What.
+        why: &'static str,
+    },
+    /// Packs that refer to it did not get its bytes.
+    #[error("pack {pack}: {source}")]
+    Rehost {
+        /// Which pack.
+        pack: PackId,
+        /// Why.
+        source: Box<RehostError>,
+    },
+}
+
+impl Failure for DeleteError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Archive(error) => error.kind(),
+            Self::Waits { .. } => Kind::Retry,
+            Self::Rehost { source, .. } => source.kind(),
+        }
+    }
+}
 
 /// Why a pack must not go now, if there is a reason.
 pub type Objection = dyn Fn(&PackRef) -> Option<&'static str> + Send + Sync;
@@ -18,9 +54,9 @@ pub struct Storage {
     /// Whether there are bytes of a pack anywhere; only the known stores may say that there are none.
     pub is_there: Arc<dyn Fn(PackRef) -> BoxFuture<'static, Result<bool, ReadError>> + Send + Sync>,
     /// Deletes a pack wherever it lies; one that is not there is gone.
-    pub delete: Arc<dyn Fn(PackRef) -> BoxFuture<'static, Result<(), ReadError>> + Send + Sync>,
+    pub delete: Arc<dyn Fn(PackRef) -> BoxFuture<'static, Result<(), DeleteError>> + Send + Sync>,
     /// Bytes free on the disk. May block.
-    pub free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>,
+    pub free_bytes: Arc<dyn Fn() -> Result<u64, SpoolError> + Send + Sync>,
     /// The keys that packs are encrypted under.
     pub vault: Vault,
 }
@@ -33,11 +69,11 @@ impl std::fmt::Debug for Storage {
 
 impl Storage {
     /// These packs, and the disk that they are on.
-    pub fn new(packs: Archive, free_bytes: Arc<dyn Fn() -> io::Result<u64> + Send + Sync>) -> Self {
+    pub fn new(packs: Archive, free_bytes: Arc<dyn Fn() -> Result<u64, SpoolError> + Send + Sync>) -> Self {
         let of_delete = packs.clone();
-        let delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
+        let delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), DeleteError>> {
             let packs = of_delete.clone();
-            Box::pin(async move { packs.delete(&pack).await })
+            Box::pin(async move { Ok(packs.delete(&pack).await?) })
         };
         let is_there = move |pack: PackRef| -> BoxFuture<'static, Result<bool, ReadError>> {
             let packs = packs.clone();
@@ -49,13 +85,10 @@ impl Storage {
     /// The same, but a pack goes only when this gives no reason against it.
     pub fn unless(self, waits: Arc<Objection>) -> Self {
         let delete = self.delete;
-        let delete_then = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
+        let delete_then = move |pack: PackRef| -> BoxFuture<'static, Result<(), DeleteError>> {
             match waits(&pack) {
                 None => delete(pack),
-                Some(why) => {
-                    let wait = io::Error::other(why);
-                    Box::pin(std::future::ready(Err(ReadError::Io { pack: pack.id, source: wait })))
-                }
+                Some(why) => Box::pin(std::future::ready(Err(DeleteError::Waits { pack: pack.id, why }))),
             }
         };
         Self { delete: Arc::new(delete_then), ..self }
@@ -64,11 +97,11 @@ impl Storage {
     /// The same, but before a pack goes, those that refer to it get their bytes.
     pub fn with_rehoster(self, rehoster: Rehoster) -> Self {
         let delete = self.delete;
-        let rehost_then_delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), ReadError>> {
+        let rehost_then_delete = move |pack: PackRef| -> BoxFuture<'static, Result<(), DeleteError>> {
             let (rehoster, delete) = (rehoster.clone(), Arc::clone(&delete));
             Box::pin(async move {
-                let held = |e| ReadError::Io { pack: pack.id, source: io::Error::other(e) };
-                rehoster.rehost(&pack).await.map_err(held)?;
+                let failed = |source| DeleteError::Rehost { pack: pack.id, source: Box::new(source) };
+                rehoster.rehost(&pack).await.map_err(failed)?;
                 delete(pack).await
             })
         };

@@ -31,10 +31,11 @@ use crate::event::words::Language;
 use crate::event::{Event, Fact, Scope};
 use crate::index::clock::ClockFrame;
 use crate::index::{Change, Index, IndexError, Outcome, PackRow, Reason, SteadyClock};
+use crate::spool::blocking;
 use footage::clock::{Clock, Reading};
 use footage::keys::vault::{Shown, VaultError};
 use footage::platform;
-use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
+use footage::units::{CameraKey, PackId, TICKS_PER_DAY, TICKS_PER_SECOND, TenantId, Ticks90k, WallTime};
 
 /// Packs of a camera read at a time: a sweep that has more to do comes back for them.
 const PACKS_PER_CAMERA: u32 = 64;
@@ -57,7 +58,7 @@ const DELETIONS_PER_WRITE: usize = 64;
 const FAILURES_PER_TENANT_MAX: u32 = 8;
 
 /// How long events and the register of destructions are kept: 13 months of at most 31 days.
-const EVENTS_KEPT: Ticks90k = Ticks90k(13 * 31 * 24 * 3_600 * TICKS_PER_SECOND);
+const EVENTS_KEPT: Ticks90k = Ticks90k(13 * 31 * TICKS_PER_DAY);
 
 /// What was found of a pack that is to be destroyed.
 struct Found {
@@ -288,8 +289,7 @@ impl Sweeper {
     /// Without an answer nothing is destroyed early; what expires goes on expiring.
     async fn free_bytes(&self) -> u64 {
         let ask = Arc::clone(&self.storage.free_bytes);
-        let answer = platform::spawn_blocking(move || ask()).await.unwrap_or_else(|e| Err(io::Error::other(e)));
-        answer.unwrap_or_else(|error| {
+        blocking(move || ask()).await.unwrap_or_else(|error| {
             error!(%error, "the disk does not say how much is free: its reserve is not kept");
             u64::MAX
         })
@@ -444,7 +444,7 @@ impl Sweeper {
         let (id, camera) = (pack.id, pack.camera.clone());
         let deleted = match found {
             Ok(found) => (self.storage.delete)(pack).await.map(|()| found.outcome),
-            Err(e) => Err(e),
+            Err(e) => Err(e.into()),
         };
         match deleted {
             Ok(outcome) => Ok((id, self.clock.wall(), outcome)),

@@ -341,7 +341,7 @@ impl World {
                 if !fail {
                     store.lock().unwrap().remove(&pack.id);
                 }
-                let result = if fail { Err(ReadError::NotFound(pack.id)) } else { Ok(()) };
+                let result = if fail { Err(ReadError::NotFound(pack.id).into()) } else { Ok(()) };
                 Box::pin(std::future::ready(result))
             }),
             free_bytes: Arc::new(move || Ok(free.load(Ordering::SeqCst))),

@@ -7,7 +7,7 @@ use super::{Footage, RetrieveError};
 use crate::index::clock::MisdatedRun;
 use crate::index::{GapRow, SEGMENT_DURATION_MAX};
 use footage::media::GapCause;
-use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, TICKS_PER_DAY, Ticks90k, TimeRange, WallTime};
 
 /// Longest range, in days: a month of retention and its margins.
 pub const TIMELINE_DAYS_MAX: i64 = 32;
@@ -39,7 +39,7 @@ pub async fn timeline(
     range: TimeRange,
     resolution: Ticks90k,
 ) -> Result<Timeline, RetrieveError> {
-    if range.duration().0 > TIMELINE_DAYS_MAX * 86_400 * TICKS_PER_SECOND {
+    if range.duration().0 > TIMELINE_DAYS_MAX * TICKS_PER_DAY {
         return Err(RetrieveError::Invalid(format!(
             "a timeline covers at most {TIMELINE_DAYS_MAX} days: ask for a shorter range, or several one after the other"
         )));
@@ -123,6 +123,7 @@ fn until(span: &TimeRange, end: WallTime) -> TimeRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use footage::units::TICKS_PER_SECOND;
     use proptest::prelude::*;
 
     /// Whole seconds since the epoch.

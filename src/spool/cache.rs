@@ -24,12 +24,12 @@ impl Spool {
     /// As [`Spool::free_bytes`], with a bound on what the spool holds: what it has above that counts as missing on the
     /// disk, so that cached packs go, then those beyond their guaranteed minimum, oldest first; inside the minimum
     /// recording goes on, with an alarm, for as long as the disk has room.
-    pub fn free_bytes_within(&self, reserve_bytes: u64, spool_bytes_max: Option<u64>) -> io::Result<u64> {
+    pub fn free_bytes_within(&self, reserve_bytes: u64, spool_bytes_max: Option<u64>) -> Result<u64, SpoolError> {
         let free = self.free_bytes(reserve_bytes)?;
         let Some(max) = spool_bytes_max else { return Ok(free) };
-        let mut used = used_bytes(self.dir()).map_err(io::Error::other)?;
+        let mut used = used_bytes(self.dir())?;
         if used > max {
-            for (_, path, bytes) in cached(self.dir()).map_err(io::Error::other)? {
+            for (_, path, bytes) in cached(self.dir())? {
                 if used <= max {
                     break;
                 }
@@ -44,14 +44,14 @@ impl Spool {
     }
 
     /// Bytes that may still be written, after cached packs made room for what is missing to `reserve_bytes`. Blocks.
-    pub fn free_bytes(&self, reserve_bytes: u64) -> io::Result<u64> {
+    pub fn free_bytes(&self, reserve_bytes: u64) -> Result<u64, SpoolError> {
         let dir = self.dir();
-        let free = platform::free_bytes(dir)?;
+        let free = platform::free_bytes(dir).map_err(|source| SpoolError::Io { path: dir.to_owned(), source })?;
         if free >= reserve_bytes {
             return Ok(free);
         }
         let (mut freed, mut packs) = (0u64, 0u64);
-        for (_, path, bytes) in cached(dir).map_err(io::Error::other)? {
+        for (_, path, bytes) in cached(dir)? {
             if free.saturating_add(freed) >= reserve_bytes {
                 break;
             }
@@ -63,7 +63,7 @@ impl Spool {
         if packs > 0 {
             info!(packs, freed_bytes = freed, "cached packs made room");
         }
-        platform::free_bytes(dir)
+        platform::free_bytes(dir).map_err(|source| SpoolError::Io { path: dir.to_owned(), source })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
-use super::{Growing, Spool, SpoolError, lock};
+use super::{Growing, Spool, SpoolError};
 use crate::index::Change;
 use crate::index::of_pack::{Segments, changes_of, rows_of};
 use footage::media::{Gap, GapCause};
@@ -38,7 +38,7 @@ impl Spool {
     }
 
     fn finish(&self, pack: &Growing) -> Result<(Option<u64>, Vec<Change>), SpoolError> {
-        let mut state = lock(&pack.state);
+        let mut state = pack.state.lock();
         let (id, camera) = (pack.header.pack, &pack.header.camera);
         let io = |source| SpoolError::Io { path: pack.path.clone(), source };
         if let Some(writer) = state.writer.take() {
@@ -186,7 +186,7 @@ fn write_failed(camera: &CameraKey, start: WallTime, end: WallTime) -> Change {
 }
 
 /// Runs file work off the runtime's threads.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
 ) -> Result<T, SpoolError> {
     platform::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Stopped))

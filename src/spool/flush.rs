@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::{Delays, Growing, Spool, lock};
+use super::{Delays, Growing, Spool};
 use crate::index::Change;
 use footage::platform;
 
@@ -42,7 +42,7 @@ impl Spool {
     /// Flushes every pack that grew, then tells the index, both as a group.
     pub async fn flush(&self) {
         let (grown, files): (Vec<_>, Vec<Flush>) = {
-            let growing = lock(&self.0.growing);
+            let growing = self.0.growing.lock();
             growing.values().filter_map(flush_of).unzip()
         };
         if grown.is_empty() {
@@ -63,7 +63,7 @@ impl Spool {
                 Ok(()) => durable.push(FlushedPack { pack, changes, turn }),
                 Err(e) => {
                     error!(pack = %pack.header.pack, camera = %pack.header.camera, error = %e, "flush failed: the pack is closed");
-                    lock(&pack.state).failed = true;
+                    pack.state.lock().failed = true;
                     pack.give_back(changes);
                 }
             }
@@ -80,13 +80,13 @@ impl Spool {
     /// These fragments are on the disk now.
     pub(super) fn became_durable(&self, received: &[Duration]) {
         let now = self.0.clock.read().mono;
-        let mut delays = lock(&self.0.delays);
+        let mut delays = self.0.delays.lock();
         received.iter().for_each(|&at| delays.add(now.saturating_sub(at)));
     }
 
     /// How long fragments that a later picture ended waited so far, from reading their last picture to being on the disk.
     pub fn delays(&self) -> Delays {
-        lock(&self.0.delays).clone()
+        self.0.delays.lock().clone()
     }
 
     /// Flushes files: together where they are many on one file system. Where that fails, each file says for itself
@@ -123,7 +123,7 @@ impl Spool {
 /// What is to be flushed of a pack, unless it is being sealed.
 fn flush_of(pack: &Arc<Growing>) -> Option<(FlushedPack, Flush)> {
     let turn = pack.turn.clone().try_lock_owned().ok()?;
-    let mut state = lock(&pack.state);
+    let mut state = pack.state.lock();
     if !state.dirty || state.failed {
         return None;
     }

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Spool, lock};
+use super::Spool;
 use footage::platform;
 use footage::units::PackId;
 
@@ -38,7 +39,7 @@ impl PackLock {
 impl Spool {
     /// As [`Spool::pack_locks`], to delete the pack: its sender gives up before its next part.
     pub(crate) async fn lock_to_delete(&self, pack: PackId) -> PackLock {
-        if let Some(sender) = lock(&self.0.pack_locks.packs).get(&pack) {
+        if let Some(sender) = self.0.pack_locks.packs.lock().get(&pack) {
             sender.cancel();
         }
         self.lock_pack(pack).await
@@ -50,7 +51,7 @@ impl Spool {
         let all = self.0.pack_locks.clone();
         loop {
             let freed = all.freed.notified();
-            if let Entry::Vacant(free) = lock(&all.packs).entry(pack) {
+            if let Entry::Vacant(free) = all.packs.lock().entry(pack) {
                 let given_up = free.insert(CancellationToken::new()).clone();
                 return PackLock { all: all.clone(), pack, given_up };
             }
@@ -61,7 +62,7 @@ impl Spool {
 
 impl Drop for PackLock {
     fn drop(&mut self) {
-        lock(&self.all.packs).remove(&self.pack);
+        self.all.packs.lock().remove(&self.pack);
         self.all.freed.notify_waiters();
     }
 }

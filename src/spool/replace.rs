@@ -34,8 +34,7 @@ impl Spool {
             })
             .await;
         }
-        let put = self.0.store.put_pack(camera, pack, file).await;
-        put.map_err(|e| SpoolError::Io { path: file.to_owned(), source: std::io::Error::other(e) })?;
+        self.0.store.put_pack(camera, pack, file).await?;
         // A copy of the former file would be read before the store's: after a power cut, too.
         blocking(move || {
             [from, whole, cached].iter().try_for_each(|path| remove_if_there(path))?;

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::finish::blocking;
 use super::replace::remove_if_there;
-use super::{Spool, SpoolError, lock};
+use super::{Spool, SpoolError};
 use crate::config::SharedStore;
 use crate::index::{Change, IndexError, PackRow, PackState};
 use footage::pack::PackTable;
@@ -32,7 +32,7 @@ impl Spool {
         let Some(shared) = self.0.store.shared(camera) else { return false };
         let (now, fresh) = (self.0.clock.read(), fresh(shared));
         let is_fresh = now.wall.since(end) <= Ticks90k::from_duration(fresh);
-        let is_free = || lock(&self.0.free).get(&pack).is_some_and(|at| now.mono.saturating_sub(*at) <= fresh);
+        let is_free = || self.0.free.lock().get(&pack).is_some_and(|at| now.mono.saturating_sub(*at) <= fresh);
         let goes = (shared.rank == 0 && is_fresh) || is_free();
         !goes
     }
@@ -40,7 +40,7 @@ impl Spool {
     /// Nobody else stored all of these packs' footage: they may be sent now.
     pub fn free_to_go(&self, camera: &CameraKey, packs: impl IntoIterator<Item = PackId>) {
         let now = self.0.clock.read().mono;
-        let mut free = lock(&self.0.free);
+        let mut free = self.0.free.lock();
         free.retain(|_, at| now.saturating_sub(*at) <= FRESH_MAX);
         let mut any = false;
         free.extend(packs.into_iter().inspect(|_| any = true).map(|pack| (pack, now)));

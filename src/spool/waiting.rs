@@ -8,7 +8,7 @@ use tokio::sync::{Notify, RwLockReadGuard};
 
 use super::finish::blocking;
 use super::recover::entries;
-use super::{Spool, SpoolError, lock};
+use super::{Spool, SpoolError};
 use crate::store::StoreId;
 use footage::units::{CameraKey, PackId, TimeRange};
 
@@ -45,7 +45,7 @@ impl Spool {
             let within = |pack: &&crate::index::PackRow| {
                 pack.camera == *camera && pack.start < range.end() && pack.end > range.start()
             };
-            let mut asked = lock(&self.0.asked);
+            let mut asked = self.0.asked.lock();
             for pack in page.iter().filter(within).take(ASKED_MAX.saturating_sub(asked.len())) {
                 let pack = (camera.clone(), pack.id);
                 if !asked.contains(&pack) {
@@ -63,12 +63,12 @@ impl Spool {
 
     /// Takes what was asked for.
     pub(crate) fn take_asked(&self) -> Vec<(CameraKey, PackId)> {
-        lock(&self.0.asked).drain(..).collect()
+        self.0.asked.lock().drain(..).collect()
     }
 
     /// Waits until something is asked for.
     pub(crate) async fn asked_for_more(&self) {
-        if lock(&self.0.asked).is_empty() {
+        if self.0.asked.lock().is_empty() {
             self.0.asked_more.notified().await;
         }
     }

@@ -9,15 +9,16 @@
 //! an unmounted disk, an empty bucket and an answer of something between are errors.
 //! Absent on purpose: what to do about it. The gateway reports, and looks again.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use object_store::{Error, GetOptions, PutMode, PutOptions, PutPayload};
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
 use super::s3::without_secrets;
+use footage::failure::{Failure, Kind};
 use footage::units::{Fingerprint, StoreUid};
 
 /// Name of the marker under the prefix.
@@ -128,9 +129,21 @@ pub enum NotKnown {
     },
 }
 
+impl Failure for NotKnown {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotYet { .. } | Self::Away { .. } | Self::New { .. } => Kind::Retry,
+            Self::Refused { .. } | Self::OtherKey { .. } => Kind::Denied,
+            Self::NoMarker { .. } => Kind::NotFound,
+            Self::Other { .. } | Self::Unreadable { .. } => Kind::Conflict,
+            Self::NotConfigured { .. } => Kind::Invalid,
+        }
+    }
+}
+
 impl NotKnown {
     /// The kind of event.
-    pub fn kind(&self) -> &'static str {
+    pub fn event_kind(&self) -> &'static str {
         match self {
             Self::NotYet { .. } | Self::New { .. } => "store_not_identified",
             Self::Away { .. } => "store_unreachable",
@@ -204,7 +217,7 @@ struct Expected {
 
 impl Identity {
     fn lock(&self) -> MutexGuard<'_, Option<Expected>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(super) fn expect(&self, want: Option<StoreUid>, key: Option<Fingerprint>) {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
@@ -15,6 +15,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use parking_lot::Mutex;
 
 /// The directory.
 pub(super) struct LocalFolder {
@@ -30,7 +31,7 @@ impl LocalFolder {
 
     fn inner(&self) -> Result<Arc<LocalFileSystem>> {
         let now = std::fs::canonicalize(&self.root).map_err(|e| missing(&self.root, e))?;
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.opened.lock();
         if let Some((at, store)) = opened.as_ref()
             && *at == now
         {

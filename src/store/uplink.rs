@@ -4,10 +4,11 @@
 //! on average over a part of a pack (8 MiB). What an operator waits for goes before the backlog, part by part.
 //! Queue: its senders, as many as the drain starts; each waits for its turn, the asked-for ones first.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use parking_lot::Mutex;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -105,7 +106,7 @@ impl Uplink {
     fn take(&self, bytes: u64, lane: Lane) -> Turn {
         let now = self.clock.read().mono;
         let rate = self.bits_per_s();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if lane == Lane::Backlog && state.asked > 0 {
             return Turn::Behind;
         }
@@ -133,14 +134,14 @@ struct Waiting<'a>(&'a Uplink);
 
 impl<'a> Waiting<'a> {
     fn in_front(uplink: &'a Uplink) -> Self {
-        uplink.state.lock().unwrap_or_else(PoisonError::into_inner).asked += 1;
+        uplink.state.lock().asked += 1;
         Self(uplink)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).asked -= 1;
+        self.0.state.lock().asked -= 1;
         self.0.changed.notify_waiters();
     }
 }
@@ -238,12 +239,12 @@ mod tests {
             async move {
                 for _ in 0..3 {
                     uplink.pay(MIB, lane).await;
-                    order.lock().unwrap().push(name);
+                    order.lock().push(name);
                 }
             }
         };
         tokio::join!(send("backlog", Lane::Backlog), send("backlog", Lane::Backlog), send("asked", Lane::Requested));
-        let order = order.lock().unwrap();
+        let order = order.lock();
         assert!(order[..3].iter().filter(|name| **name == "asked").count() >= 2, "{order:?}");
         assert_eq!(order.len(), 9);
     }

@@ -9,13 +9,13 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Mutex;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{MultipartId, PutPayload};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -188,7 +188,7 @@ impl Upload<'_> {
         let id = self.parts.put_part(self.object, &running.id, part, PutPayload::from(data)).await?;
         let done = line(&Done { part, id: id.content_id.clone() });
         let noted = {
-            let note = running.note.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let note = running.note.lock();
             platform::write_all(&note, &done)
         };
         // Only a later interruption would miss it.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 
 use self::vault::{DayKey, Vault, VaultError};
+use crate::failure::{Failure, Kind};
 use crate::units::{CameraKey, DomainId, Fingerprint, FragmentId, TenantId, WallTime};
 
 /// The day of the key for a pack that this camera begins at this instant; `None` where its packs are not encrypted. See
@@ -79,9 +80,19 @@ pub enum KeysError {
     },
 }
 
+impl Failure for KeysError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Io { source, .. } => Failure::kind(source),
+            Self::Missing { .. } | Self::Other { .. } | Self::Permissions { .. } => Kind::Denied,
+            Self::WrongLength { .. } => Kind::Corrupt,
+        }
+    }
+}
+
 impl KeysError {
     /// The kind of event.
-    pub fn kind(&self) -> &'static str {
+    pub fn event_kind(&self) -> &'static str {
         match self {
             Self::Io { .. } => "key_unreadable",
             Self::Missing { .. } => "key_missing",
@@ -155,7 +166,10 @@ impl Keys {
         let io = |source| KeysError::Io { path: path.to_owned(), source };
         let beside = path.with_extension("substitute.key");
         if load(&beside)?.is_none() {
-            return Err(io(std::io::Error::other(format!("there is no substitute {}", beside.display()))));
+            return Err(io(std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                format!("there is no substitute {}", beside.display()),
+            )));
         }
         if path.exists() {
             std::fs::rename(path, path.with_extension("former.key")).map_err(io)?;

@@ -4,6 +4,7 @@
 //! [`platform`] and [`clock`] alone, which tests replace; nothing here opens a connection.
 
 pub mod clock;
+pub mod failure;
 pub mod fragment;
 pub mod keys;
 pub mod media;

@@ -24,6 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use self::reference::Place;
+use crate::failure::{Failure, Kind};
 use crate::keys::vault::VaultError;
 use crate::media::{Gap, Params, Sample};
 use crate::units::{CameraKey, FragmentId, HoldId, PackId, RunId, Ticks90k, TimeRange, WallTime};
@@ -243,4 +244,15 @@ pub enum PackError {
         /// Which invariant.
         what: &'static str,
     },
+}
+
+impl Failure for PackError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Io { source, .. } => Failure::kind(source),
+            Self::Key { source, .. } => source.kind(),
+            Self::Malformed { .. } | Self::Corrupt { .. } => Kind::Corrupt,
+            Self::Refused { .. } => Kind::Internal,
+        }
+    }
 }

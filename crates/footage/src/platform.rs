@@ -10,9 +10,10 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use rand::distr::{Distribution, StandardUniform};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -190,7 +191,7 @@ const FOLDERS_MAX: usize = 16_384;
 impl Folders {
     /// Creates the folder, which lies below `root`, where it is missing, and makes its way from there durable.
     pub fn ensure(&self, root: &Path, folder: &Path) -> io::Result<()> {
-        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.0.lock();
         if known().contains(folder) && folder.is_dir() {
             return Ok(());
         }

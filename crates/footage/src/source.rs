@@ -11,6 +11,7 @@ use futures::Stream;
 use futures::future::BoxFuture;
 
 use crate::clock::Reading;
+use crate::failure::{Failure, Kind};
 use crate::media::{AccessUnit, GapCause, OddityCounts, Params};
 use crate::units::WallTime;
 
@@ -22,6 +23,26 @@ pub struct SourceError {
     pub cause: GapCause,
     /// One line for people: what happened, and what to do where that is known. Never a credential.
     pub detail: String,
+}
+
+impl Failure for SourceError {
+    fn kind(&self) -> Kind {
+        match self.cause {
+            GapCause::Unauthorized => Kind::Denied,
+            GapCause::UnsupportedMedia | GapCause::ProtocolError => Kind::Invalid,
+            GapCause::DiskFull => Kind::Full,
+            GapCause::WriteFailed | GapCause::Corrupt => Kind::Internal,
+            GapCause::GatewayStopped
+            | GapCause::GatewayCrashed
+            | GapCause::ConnectFailed
+            | GapCause::SetupTimeout
+            | GapCause::Silent
+            | GapCause::Disconnected
+            | GapCause::PacketLoss
+            | GapCause::ClockStep
+            | GapCause::Reconfigured => Kind::Retry,
+        }
+    }
 }
 
 /// What a session yields.

@@ -3,11 +3,15 @@
 //! Invariant: arithmetic on time is checked; an overflow is `None`, never a wrapped value.
 //! Absent on purpose: no clock is read here, no I/O is done.
 
+use crate::failure::{Failure, Kind};
 use std::fmt;
 use std::str::FromStr;
 
 /// Ticks of the 90 kHz clock in one second (RFC 3551 §5, the clock rate of every RTP video payload).
 pub const TICKS_PER_SECOND: i64 = 90_000;
+
+/// Ticks of 24 hours.
+pub const TICKS_PER_DAY: i64 = 24 * 3_600 * TICKS_PER_SECOND;
 
 /// A duration or a media time, in 1/90000 s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,6 +144,12 @@ impl fmt::Debug for WallTime {
 #[error("{0:?} is not a date and time with its offset, as in 2026-03-01T14:30:00Z (RFC 3339)")]
 pub struct BadWallTime(String);
 
+impl Failure for BadWallTime {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+}
+
 impl FromStr for WallTime {
     type Err = BadWallTime;
 
@@ -191,6 +201,12 @@ impl TimeRange {
 pub struct BadName {
     kind: &'static str,
     text: String,
+}
+
+impl Failure for BadName {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
 }
 
 macro_rules! name_type {
@@ -301,6 +317,12 @@ impl FromStr for CameraKey {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0:?} is not an id: {1} lowercase hexadecimal digits are needed")]
 pub struct BadId(String, usize);
+
+impl Failure for BadId {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+}
 
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {

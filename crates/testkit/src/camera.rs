@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -180,10 +181,6 @@ pub struct Live {
     log: Mutex<Vec<Sent>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Live {
     fn new(camera: SimulatedCamera) -> Self {
         Self {
@@ -199,7 +196,7 @@ impl Live {
 
     /// Changes what is wrong with it, for sessions that are open and those that come.
     pub fn set(&self, change: impl FnOnce(&mut CameraFaults)) {
-        let mut faults = lock(&self.faults);
+        let mut faults = self.faults.lock();
         change(&mut faults);
         if std::mem::take(&mut faults.close) {
             self.closings.fetch_add(1, Ordering::Relaxed);
@@ -213,7 +210,7 @@ impl Live {
 
     /// What it has sent so far.
     pub fn sent(&self) -> Vec<Sent> {
-        lock(&self.log).clone()
+        self.log.lock().clone()
     }
 
     /// Sessions that were played so far.
@@ -274,7 +271,7 @@ async fn accept(listener: TcpListener, cameras: HashMap<String, Arc<Live>>, stop
         };
         match accepted {
             // Whom it wants is not known yet: only a host that refuses for all its cameras can hang up at once.
-            Ok(_) if cameras.values().all(|live| lock(&live.faults).refuse) => {}
+            Ok(_) if cameras.values().all(|live| live.faults.lock().refuse) => {}
             Ok((connection, _)) => {
                 sessions.spawn(session::serve(connection, cameras.clone()));
             }

@@ -10,13 +10,14 @@ mod camera;
 mod tests;
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
+use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use footage::clock::Clock;
@@ -149,14 +150,9 @@ impl Tape {
     }
 }
 
-/// A panic of a script leaves the tape as it was before the event: going on is safe.
-fn lock(tape: &Mutex<Tape>) -> MutexGuard<'_, Tape> {
-    tape.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Source for ReplaySource {
     fn open(&self) -> BoxFuture<'_, Result<Session, SourceError>> {
-        let opened = lock(&self.tape).open().map(|(start, params)| {
+        let opened = self.tape.lock().open().map(|(start, params)| {
             let items = Playback {
                 tape: self.tape.clone(),
                 clock: self.clock.clone(),
@@ -240,7 +236,7 @@ impl Stream for Playback {
             if this.ended {
                 return Poll::Ready(None);
             }
-            let next = lock(&this.tape).peek().map(|event| event.at);
+            let next = this.tape.lock().peek().map(|event| event.at);
             let Some(at) = next else {
                 this.ended = true;
                 continue;
@@ -258,7 +254,7 @@ impl Stream for Playback {
                 let error = this.silent();
                 return Poll::Ready(Some(Err(error)));
             }
-            let taken = lock(&this.tape).take();
+            let taken = this.tape.lock().take();
             return Poll::Ready(taken.map(|what| this.item(at, what)));
         }
     }

@@ -8,7 +8,7 @@
 //! Invariant: what is listed was written whole before and does not change any more.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::super::walk::Walk;
 use super::super::{Footage, RetrieveError};
@@ -18,6 +18,7 @@ use crate::archive::PackRef;
 use crate::index::SegmentRow;
 use footage::pack::PackTable;
 use footage::units::{CameraKey, PackId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use parking_lot::Mutex;
 
 const fn millis(ms: i64) -> Ticks90k {
     Ticks90k(ms * TICKS_PER_SECOND / 1000)
@@ -160,7 +161,7 @@ impl LiveWindows {
         newest: WallTime,
         grown: Option<LiveTail>,
     ) -> Option<String> {
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.0.lock();
         let window = windows.entry(camera.clone()).or_default();
         window.advance(segments, newest);
         let playlist = window.playlist();
@@ -170,7 +171,7 @@ impl LiveWindows {
 
     /// What was last said, when nothing has grown since.
     fn said(&self, camera: &CameraKey, grown: LiveTail) -> Option<String> {
-        let windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let windows = self.0.lock();
         let (then, playlist) = windows.get(camera)?.said.as_ref()?;
         (*then == grown).then(|| playlist.clone())
     }

@@ -6,6 +6,7 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use secrecy::{ExposeSecret, SecretBox};
 
+use crate::failure::{Failure, Kind};
 use crate::platform;
 
 /// Bytes of a nonce.
@@ -29,6 +30,12 @@ pub fn new_key() -> SecretKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not encrypted by this key, or damaged")]
 pub struct NotAuthentic;
+
+impl Failure for NotAuthentic {
+    fn kind(&self) -> Kind {
+        Kind::Corrupt
+    }
+}
 
 /// A key that is ready to encrypt and to decrypt.
 pub struct Cipher(LessSafeKey);

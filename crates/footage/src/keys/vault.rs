@@ -18,14 +18,16 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::civil::Date;
+use parking_lot::{Mutex, MutexGuard};
 use tracing::error;
 
 use self::file::{KeyFile, KeyFileKind};
 use self::master::{Master, MasterId};
 use super::aead::{Cipher, NotAuthentic, WRAPPED_BYTES, new_key};
+use crate::failure::{Failure, Kind};
 use crate::platform;
 use crate::units::{KeyId, TenantId};
 
@@ -108,6 +110,21 @@ pub enum VaultError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl Failure for VaultError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Io { source, .. } => Failure::kind(source),
+            Self::Damaged { .. } => Kind::Corrupt,
+            Self::NoKeys
+            | Self::NoDayKey { .. }
+            | Self::NoTenantKey { .. }
+            | Self::OtherMaster { .. }
+            | Self::NoMaster { .. }
+            | Self::Permissions { .. } => Kind::Denied,
+        }
+    }
 }
 
 /// A tenant's key for footage that has to go by one day.
@@ -329,7 +346,7 @@ impl Vault {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// While this is held, no other process changes the folder.

@@ -1,9 +1,9 @@
 //! What sessions with one camera have shown, for those that follow. Forgotten when the gateway stops.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use http_auth::PasswordClient;
+use parking_lot::Mutex;
 
 /// Requests that keep a session alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +45,11 @@ pub(in super::super) struct Learnt {
 impl Learnt {
     /// A challenge that the camera took an answer to, for the first request of the next session.
     pub(super) fn keep_challenge(&self, challenge: PasswordClient) {
-        *self.challenge.lock().unwrap_or_else(PoisonError::into_inner) = Some(challenge);
+        *self.challenge.lock() = Some(challenge);
     }
 
     pub(super) fn take_challenge(&self) -> Option<PasswordClient> {
-        self.challenge.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.challenge.lock().take()
     }
 
     /// The camera closed the connection when this was asked.

@@ -10,7 +10,9 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
+
+use parking_lot::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 
 use super::session::{Handover, until_playing};
-use super::{Codec, ElementaryStream, SimulatedCamera, lock};
+use super::{Codec, ElementaryStream, SimulatedCamera};
 use sender::Sender;
 
 mod ring;
@@ -128,7 +130,7 @@ impl Fleet {
 
     /// What each camera sent so far.
     pub fn tallies(&self) -> Vec<FleetTally> {
-        self.shared.tallies.iter().map(|tally| *lock(tally)).collect()
+        self.shared.tallies.iter().map(|tally| *tally.lock()).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::quirk::Quirk;
 use super::rtp::{Channels, Lost, Outbox, Packetiser, delimiter, filler, sei_with_start_codes, unique_sei};
 use super::stream::{ElementaryStream, Kind, Unit, kind};
-use super::{CameraFaults, Live, Sent, lock, splitmix};
+use super::{CameraFaults, Live, Sent, splitmix};
 use footage::clock::{Clock, SystemClock};
 use footage::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
@@ -59,7 +59,7 @@ pub(super) struct Playing {
 impl Playing {
     pub(super) fn new(live: Arc<Live>, way: Way) -> Self {
         let session = live.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        let faults = lock(&live.faults).clone();
+        let faults = live.faults.lock().clone();
         let stream = live.camera.film(&faults).clone();
         // The next picture of the scene that is due.
         let (began, first_timestamp, count) = match live.camera.one_scene {
@@ -117,7 +117,7 @@ impl Playing {
 
     /// Sends one picture with all that is wrong with it; false ends the connection.
     pub(super) async fn send(&mut self, socket: &mut TcpStream) -> bool {
-        let faults = lock(&self.live.faults).take_once();
+        let faults = self.live.faults.lock().take_once();
         if faults.refuse || self.closings != self.live.closings.load(Ordering::Relaxed) {
             return false;
         }
@@ -192,7 +192,7 @@ impl Playing {
         self.packets.ssrc ^= foreign;
         if self.live.camera.log {
             let sent = self.sent(unit, &nals, &lost);
-            lock(&self.live.log).push(sent);
+            self.live.log.lock().push(sent);
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use super::description::description;
 use super::playing::{Playing, Way};
 use super::rtp::Channels;
-use super::{Live, RtspStep, lock};
+use super::{Live, RtspStep};
 
 const REALM: &str = "simulated camera";
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -121,7 +121,7 @@ impl CameraConnection {
         let Some(live) = self.cameras.get(name).cloned() else {
             return self.reply(request, StatusCode::NotFound, &[], "").await;
         };
-        let faults = lock(&live.faults).clone();
+        let faults = live.faults.lock().clone();
         if faults.refuse {
             return false;
         }

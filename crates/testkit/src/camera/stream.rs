@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use footage::failure::{self, Failure};
 
 /// Video coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,12 @@ pub enum StreamError {
     /// It cannot be decoded from its first picture on.
     #[error("the byte stream does not begin with parameter sets and a random access point")]
     NoRandomAccess,
+}
+
+impl Failure for StreamError {
+    fn kind(&self) -> failure::Kind {
+        failure::Kind::Invalid
+    }
 }
 
 /// One coded picture.

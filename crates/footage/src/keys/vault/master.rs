@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretString};
 
 use super::file::{check_permissions, create_folder, entries, write_whole};
 use super::{Cipher, VaultError, damaged};
+use crate::failure::{Failure, Kind};
 use crate::keys::aead::{SecretKey, new_key};
 
 /// What a master key is called in key files and messages: 64 bits that follow from it and tell nothing of it.
@@ -32,6 +33,12 @@ impl FromStr for MasterId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not a master key: it has 64 hexadecimal digits, as `openssl rand -hex 32` prints them")]
 pub struct BadMasterKey;
+
+impl Failure for BadMasterKey {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+}
 
 /// A master key.
 #[derive(Debug)]

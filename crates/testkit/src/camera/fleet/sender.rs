@@ -12,7 +12,7 @@ use rtsp_types::{Message, Method, ParseError, Response, StatusCode, Version, hea
 use super::super::rtp::{Channels, sender_report};
 use super::super::session::Handover;
 use super::ring::{Own, Ring};
-use super::{FleetPlan, FleetState, IMAGES_PER_SECOND, lock};
+use super::{FleetPlan, FleetState, IMAGES_PER_SECOND};
 use footage::clock::{Clock, SystemClock};
 
 const FRAME: Duration = Duration::from_millis(1_000 / IMAGES_PER_SECOND as u64);
@@ -92,7 +92,7 @@ impl Sender {
         let Some(tally) = self.shared.tallies.get(camera) else { return };
         let Ok(socket) = socket.into_std() else { return };
         let session = {
-            let mut tally = lock(tally);
+            let mut tally = tally.lock();
             tally.sessions += 1;
             tally.sessions
         };
@@ -133,7 +133,7 @@ impl Session {
         // large pictures do not all come at once.
         self.next = if nth == 0 { 1 + self.camera * 37 } else { nth + 1 } % ring.len();
         if self.rest.len() > ring.bytes_a_second() {
-            lock(&shared.tallies[self.camera]).left_out += 1;
+            shared.tallies[self.camera].lock().left_out += 1;
             return true;
         }
         let own = Own {
@@ -152,7 +152,7 @@ impl Session {
         if self.count % REPORT_EVERY == 1 {
             sent += self.report(clock, late);
         }
-        let mut tally = lock(&shared.tallies[self.camera]);
+        let mut tally = shared.tallies[self.camera].lock();
         tally.pictures += 1;
         tally.bytes += sent as u64;
         shared.bytes.fetch_add(sent as u64, Ordering::Relaxed);
