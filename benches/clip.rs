@@ -87,7 +87,7 @@ async fn record(dir: &Path) -> Footage {
     let file = dir.join("vigie.toml");
     let text = format!(
         "[data]\ndir = \"{0}\"\nspool_dir = \"{0}/spool\"\ndisk_reserve_mib = 64\n\
-         [store]\nurl = \"file://{0}/store\"\n[[tenant]]\nid = \"town\"\n\
+         [[store]]\nurl = \"file://{0}/store\"\n[[tenant]]\nid = \"town\"\n\
          [[tenant.camera]]\nid = \"square\"\nplace = \"Town\"\nurl = \"rtsp://127.0.0.1:9/\"\n",
         dir.display()
     );

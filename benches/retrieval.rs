@@ -131,7 +131,7 @@ impl Recording {
 fn configuration(dir: &Path, encrypt: bool) -> String {
     let mut text = format!(
         "[data]\ndir = \"{0}\"\nspool_dir = \"{0}/spool\"\ndisk_reserve_mib = 64\n\
-         [store]\nurl = \"file://{0}/store\"\nencrypt = {encrypt}\n\
+         [[store]]\nurl = \"file://{0}/store\"\nencrypt = {encrypt}\n\
          [http]\nlisten = \"127.0.0.1:0\"\n[[tenant]]\nid = \"town\"\n",
         dir.display()
     );

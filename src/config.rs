@@ -228,7 +228,7 @@ impl Default for Retention {
 }
 
 impl Config {
-    /// What `[store]` says.
+    /// What `[[store]]` says.
     pub fn default_store(&self) -> &StoreConfig {
         // A configuration that exists was validated: the default store is always there, and first.
         &self.stores[0]

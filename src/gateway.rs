@@ -501,7 +501,7 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
         (places(now) != places(then), "[data] dir or spool_dir"),
         (now.http_listen != then.http_listen, "[http] listen"),
         (now.check_played != then.check_played, "[http] check_played"),
-        (stores(now) != stores(then), "[store], but for its caps,"),
+        (stores(now) != stores(then), "a [[store]], but for its caps,"),
         (format!("{:?}", now.recording) != format!("{:?}", then.recording), "[recording]"),
         (now.time_zone != then.time_zone, "time_zone"),
         (

@@ -324,7 +324,7 @@ async fn keys_are_shown_and_replaced_without_a_byte_of_footage_rewritten() {
     let (code, _, err) = plain.vigie(&["keys", "show"]).await;
     assert!(code == 1 && err.contains("no store is encrypted"), "{err}");
 
-    let site = Site::configured("[store]\nencrypt = true\n").with_recording().await;
+    let site = Site::configured("[[store]]\nencrypt = true\n").with_recording().await;
     let store = site.config.data_dir.join("store");
     let objects = || {
         let folder =

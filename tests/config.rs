@@ -14,7 +14,7 @@ use vigie::config::{Config, ConfigError, ConfigProblem, Loaded, Surroundings};
 const SOUND: &str = r#"time_zone = "Europe/Paris"
 [data]
 dir = "/var/lib/vigie"
-[store]
+[[store]]
 url = "file:///srv/vigie"
 [http]
 listen = "127.0.0.1:8080"
@@ -105,6 +105,13 @@ fn each_mistake_makes_one_error_at_its_line() {
         (5, r#"endpoint = "https://a:b@s3.example.org""#, "store.endpoint", "credentials"),
         (5, r#"endpoint = "https://s3.example.org""#, "store.endpoint", "s3:// only"),
         (5, r#"path_style = "yes""#, "store.path_style", "true or false, without quotes"),
+        (4, "[store]", "store", "needs double brackets, [[store]]"),
+        (5, "shared = { }", "store.shared.rank", "is missing"),
+        (5, "shared = { rank = 1, wait_seconds = 1 }", "store.shared.wait_seconds", "wait_seconds must be"),
+        (5, "encrypt = true\nshared = { rank = 0 }", "store.encrypt", "cannot be shared"),
+        (5, "rank = 0", "store.rank", "no such key"),
+        (5, "name = \"\"\nurl = \"file:///srv/vigie\"", "store.name", "is empty"),
+        (5, "name = \"Cloud\"\nurl = \"file:///srv/vigie\"", "store.name", "is not a store's name"),
         (5, r#"access_key_id = "GK1""#, "store.access_key_id", "secret_access_key"),
         (7, r#"listen = "8080""#, "http.listen", "127.0.0.1:8080"),
         (7, r#"listen = "localhost:8080""#, "http.listen", "127.0.0.1:8080"),
@@ -129,8 +136,13 @@ fn each_mistake_makes_one_error_at_its_line() {
         (11, "max_days = 30\nmin_days = 30", "retention.min_days", "28 days in February"),
         (11, "max_days = 31\nmin_days = 28", "retention.min_days", "28 days in February"),
         (11, "max_days = 20\nmin_days = 20", "retention.min_days", "below the maximum"),
-        (11, "sweep_seconds = 0", "retention.sweep_seconds", "from 1 to 3600"),
-        (11, "grace_seconds = 100000", "retention.grace_seconds", "from 0 to 86400"),
+        (1, "sweep = { every_seconds = 0 }\ntime_zone = \"Europe/Paris\"", "sweep.every_seconds", "from 1 to 3600"),
+        (
+            1,
+            "sweep = { grace_seconds = 100000 }\ntime_zone = \"Europe/Paris\"",
+            "sweep.grace_seconds",
+            "from 0 to 86400",
+        ),
         (12, "[tenant]", "syntax", ""),
         (13, r#"id = "Mairie""#, "tenant.id", "a-z"),
         (13, r#"id = "../mairie""#, "tenant.id", "a-z"),
@@ -275,7 +287,7 @@ fn retention_is_inherited_key_by_key() {
 fn minimum_is_below_the_maximum_by_the_margin_exactly() {
     // 120 s of a pack, the grace time, four times the interval of the sweep and 120 s more make one hour.
     let with_grace = |grace: u64| {
-        let text = "[retention]\nmax_hours = 2\nmin_hours = 1\nsweep_seconds = 60\ngrace_seconds = ";
+        let text = "[retention]\nmax_hours = 2\nmin_hours = 1\n[sweep]\nevery_seconds = 60\ngrace_seconds = ";
         problems(&format!("{text}{grace}\n[[tenant]]\nid = \"a\"\n"))
     };
     assert_eq!(with_grace(3_600 - 120 - 240 - 120), []);
@@ -492,12 +504,39 @@ fn check_config_does_not_call_sound_what_cannot_be() {
         ("file:///nowhere", "holds the data directory"),
         ("file:///nowhere/vigie/keys/store", "lies in a directory that Vigie uses"),
     ] {
-        let (code, _, err) = check_config(format!("{base}[store]\nurl = \"{url}\"\n{tenant}{camera}").as_bytes());
+        let (code, _, err) = check_config(format!("{base}[[store]]\nurl = \"{url}\"\n{tenant}{camera}").as_bytes());
         assert!(code == Some(78) && err.contains(says), "{url}: {err}");
     }
-    let two = "[store]\nurl = \"s3://bucket/a\"\n[[stores]]\nname = \"cloud\"\nurl = \"s3://bucket/a/b\"\n";
+    let two = "[[store]]\nurl = \"s3://bucket/a\"\n[[store]]\nname = \"cloud\"\nurl = \"s3://bucket/a/b\"\n";
     let (code, _, err) = check_config(format!("{base}{two}{tenant}{camera}").as_bytes());
     assert!(code == Some(78) && err.contains("lie in one another"), "{err}");
+}
+
+#[test]
+fn the_store_without_a_name_is_the_default_wherever_it_stands() {
+    let text = |stores: &str| format!("{stores}[[tenant]]\nid = \"a\"\n");
+    let names = |stores: &str| {
+        let config = parse(&text(stores)).unwrap_or_else(|e| panic!("{e}")).config;
+        config.stores.iter().map(|store| (store.name.clone(), store.url.to_string())).collect::<Vec<_>>()
+    };
+    let named = |name: &str| format!("[[store]]\nname = \"{name}\"\nurl = \"file:///srv/{name}\"\n");
+    let expect = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, u)| ((*n).into(), (*u).into())).collect::<Vec<_>>();
+    let own = "file:///var/lib/vigie/store";
+    assert_eq!(names(""), expect(&[("default", own)]));
+    assert_eq!(names("[[store]]\n"), expect(&[("default", own)]));
+    assert_eq!(names(&named("a")), expect(&[("default", own), ("a", "file:///srv/a")]));
+    let three = format!("{}{}[[store]]\nurl = \"file:///srv/main\"\n", named("a"), named("b"));
+    let sorted = [("default", "file:///srv/main"), ("a", "file:///srv/a"), ("b", "file:///srv/b")];
+    assert_eq!(names(&three), expect(&sorted));
+    assert_eq!(names(&named("default")), expect(&[("default", "file:///srv/default")]));
+    for (stores, part) in [
+        ("[[store]]\n[[store]]\n".to_owned(), "is the name of line"),
+        (named("a") + &named("a"), "is the name of line"),
+        ("[[store]]\nname = \"x\"\n".to_owned(), "is missing: write file:///"),
+    ] {
+        let error = parse(&text(&stores)).expect_err(&stores);
+        assert!(error.to_string().contains(part), "{stores}: {error}");
+    }
 }
 
 #[test]

@@ -207,8 +207,8 @@ async fn each_camera_uses_its_store_and_earlier_packs_are_found_where_they_were(
     let data = dir.path().display();
     let text = |store: &str| {
         format!(
-            "[data]\ndir = \"{data}/data\"\n[store]\nurl = \"file://{data}/one\"\n\
-             [[stores]]\nname = \"two\"\nurl = \"file://{data}/two\"\n\
+            "[data]\ndir = \"{data}/data\"\n[[store]]\nurl = \"file://{data}/one\"\n\
+             [[store]]\nname = \"two\"\nurl = \"file://{data}/two\"\n\
              [[tenant]]\nid = \"saint-cyr\"\n[[tenant.camera]]\nid = \"mairie\"\nplace = \"here\"\n\
              url = \"rtsp://192.0.2.1/a\"\n{store}\n[[tenant.camera]]\nid = \"gare\"\nplace = \"there\"\n\
              url = \"rtsp://192.0.2.1/b\"\n"

@@ -31,7 +31,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
     let check_played = http_section.flag("check_played").unwrap_or(true);
     http_section.close();
     let is_shared = stores.iter().flatten().any(|store| store.shared.is_some());
-    let (retention, retention_default) = sweep(root.table("retention"), &recording, is_shared);
+    let (retention, retention_default) = sweep(&root, &recording, is_shared);
     let margin = Config::retention_margin(&recording, &retention, is_shared);
     let tenants = tenants(
         &root,
@@ -159,23 +159,26 @@ pub(super) fn seconds(section: &Section<'_>, key: &str, bounds: std::ops::RangeI
     section.count(key, bounds).map(Duration::from_secs)
 }
 
-fn sweep(section: Section<'_>, recording: &RecordingConfig, is_shared: bool) -> (Sweep, Retention) {
+/// `[sweep]`, how often and how long before the deadline, and `[retention]`, what the law says.
+fn sweep(root: &Section<'_>, recording: &RecordingConfig, is_shared: bool) -> (Sweep, Retention) {
+    let (section, of_law) = (root.table("sweep"), root.table("retention"));
     let default = Sweep::default();
     let problems_before = section.report().problem_count();
     let sweep = Sweep {
-        interval: seconds(&section, "sweep_seconds", 1..=3_600).unwrap_or(default.interval),
+        interval: seconds(&section, "every_seconds", 1..=3_600).unwrap_or(default.interval),
         grace: seconds(&section, "grace_seconds", 0..=86_400).unwrap_or(default.grace),
-        change: section.count("change_hours", 0..=720).map_or(default.change, |h| Duration::from_secs(h * 3_600)),
+        change: of_law.count("change_hours", 0..=720).map_or(default.change, |h| Duration::from_secs(h * 3_600)),
     };
     if is_shared && sweep.grace < sweep.interval {
         let advice =
-            "is shorter than sweep_seconds: in a shared store the other gateway would show what is deleted already";
+            "is shorter than every_seconds: in a shared store the other gateway would show what is deleted already";
         section.refuse("grace_seconds", advice);
     }
     let margin = Config::retention_margin(recording, &sweep, is_shared);
     let sound = section.report().problem_count() == problems_before;
-    let retention = retention(&section, Retention::default(), sound.then_some(margin));
+    let retention = retention(&of_law, Retention::default(), sound.then_some(margin));
     section.close();
+    of_law.close();
     (sweep, retention)
 }
 

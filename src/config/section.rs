@@ -109,6 +109,16 @@ impl<'a> Section<'a> {
         push_bounded(&self.report.warnings, warning);
     }
 
+    /// The key is known here, and not set.
+    pub(super) fn note(&self, key: &str) {
+        self.value(key);
+    }
+
+    /// True when the file sets the key to this text.
+    pub(super) fn is_text(&self, key: &str, text: &str) -> bool {
+        self.table.and_then(|t| t.get(key)).is_some_and(|v| v.get_ref().as_str() == Some(text))
+    }
+
     /// True when the file sets the key.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|t| t.contains_key(key))
@@ -253,6 +263,11 @@ impl<'a> Section<'a> {
             }
         };
         self.child(key, self.line_of(key), table)
+    }
+
+    /// One of the tables of an array that the file does not have; it reads as empty.
+    pub(super) fn absent_table(&self, key: &str) -> Section<'a> {
+        self.child(key, self.line, None)
     }
 
     /// The tables of an array of tables inside this one, in order.

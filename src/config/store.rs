@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use super::secret::secret;
 use super::*;
 
-/// Name of the store that `[store]` describes.
+/// Name of the store that `[[store]]` describes.
 pub const DEFAULT_STORE: &str = "default";
 
-/// `[store]`, or one of `[[stores]]`.
+/// `[[store]]`, or one of `[[store]]`.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// [`DEFAULT_STORE`] for `[store]`.
+    /// [`DEFAULT_STORE`] for `[[store]]`.
     pub name: String,
     /// `file:///…`, `s3://bucket/prefix`, or `memory:///` for trials.
     pub url: Url,
@@ -115,13 +115,18 @@ pub(super) fn stores(
     recording: &RecordingConfig,
     around: &Surroundings<'_>,
 ) -> Option<Vec<StoreConfig>> {
-    let mut sections = vec![(Some(DEFAULT_STORE.to_owned()), root.table("store"))];
-    sections.extend(root.tables("stores").into_iter().map(|section| (None, section)));
+    let mut sections = root.tables("store");
+    let is_default = |section: &Section<'_>| !section.has("name") || section.is_text("name", DEFAULT_STORE);
+    match sections.iter().position(is_default) {
+        // Stable, so that the others stay in their order.
+        Some(at) => sections[..=at].rotate_right(1),
+        None => sections.insert(0, root.absent_table("store")),
+    }
     let (mut names, mut places) = (HashMap::new(), HashMap::new());
     let mut stores = Some(Vec::new());
     let mut taken: Vec<(StoreConfig, usize)> = Vec::new();
-    for (name, section) in sections {
-        let name = name.or_else(|| store_name(&section)).filter(|name| {
+    for section in sections {
+        let name = store_name(&section).filter(|name| {
             let taken = names.insert(name.clone(), section.line_of("name"));
             if let Some(line) = taken {
                 section.refuse("name", format!("is the name of line {line} too: choose another"));
@@ -162,8 +167,12 @@ fn lie_in_one_another(a: &StoreConfig, b: &StoreConfig) -> bool {
     a.starts_with(&b) || b.starts_with(&a)
 }
 
+/// The one without a name is the default.
 fn store_name(section: &Section<'_>) -> Option<String> {
-    let name = section.required_text("name", "cloud")?;
+    let name = match section.text("name") {
+        None if section.has("name") => return None,
+        name => name.unwrap_or_else(|| DEFAULT_STORE.to_owned()),
+    };
     if name.len() <= 63 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
         return Some(name);
     }
@@ -233,28 +242,30 @@ fn store(
     let scrub_days = scrub_days.unwrap_or_else(|| scrub_days_default(&url));
     let encrypt = section.flag("encrypt").unwrap_or_else(|| encrypt_default(&url));
     if shared.is_some() && encrypt {
-        let key = if section.has("encrypt") { "encrypt" } else { "rank" };
+        let key = if section.has("encrypt") { "encrypt" } else { "shared" };
         let advice = "an encrypted store cannot be shared: each gateway has its own keys of packs; set encrypt = false";
         section.refuse(key, advice);
     }
     Some(StoreConfig { name: name?, url, s3, order, encrypt, verify, scrub_days, caps, shared })
 }
 
-/// `rank` and what goes with it.
-fn shared(section: &Section<'_>, recording: &RecordingConfig) -> Option<SharedStore> {
-    let rank = section.count("rank", 0..=9);
+/// `[store.shared]`.
+fn shared(of_store: &Section<'_>, recording: &RecordingConfig) -> Option<SharedStore> {
+    if !of_store.has("shared") {
+        of_store.note("shared");
+        return None;
+    }
+    let section = of_store.table("shared");
     let problems_before = section.report().problem_count();
     let default = SharedStore::of_rank(0);
+    let rank = section.count("rank", 0..=9);
+    if !section.has("rank") {
+        section.refuse("rank", "is missing: add rank = 0 on one of the gateways, 1 on the next");
+    }
     let poll = section.count("poll_seconds", 1..=3_600).map_or(default.poll, Duration::from_secs);
     let wait = section.count("wait_seconds", 1..=86_400).map_or(default.wait, Duration::from_secs);
-    let Some(rank) = rank else {
-        for key in ["poll_seconds", "wait_seconds"].into_iter().filter(|key| section.has(key)) {
-            section.refuse(key, "is for a store that other gateways write into too: set rank, or take it out");
-        }
-        return None;
-    };
     let least = recording.pack_duration_max + 2 * poll;
-    if rank > 0 && wait < least && section.report().problem_count() == problems_before {
+    if rank.is_some_and(|rank| rank > 0) && wait < least && section.report().problem_count() == problems_before {
         let key = if section.has("wait_seconds") { "wait_seconds" } else { "rank" };
         let advice = format!(
             "wait_seconds must be {} or more: a pack of pack_seconds_max has to be over, and two polls of poll_seconds",
@@ -262,7 +273,8 @@ fn shared(section: &Section<'_>, recording: &RecordingConfig) -> Option<SharedSt
         );
         section.refuse(key, advice);
     }
-    Some(SharedStore { rank: rank as u8, poll, wait })
+    section.close();
+    Some(SharedStore { rank: rank? as u8, poll, wait })
 }
 
 /// An S3 store is most often somebody else's.

@@ -118,7 +118,7 @@ pub enum NotKnown {
     },
     /// Packs may lie in a store that the configuration no longer names.
     #[error(
-        "store {store}, where packs of {camera} may lie, is not in the configuration: name it in [[stores]], or run \
+        "store {store}, where packs of {camera} may lie, is not in the configuration: name it in [[store]], or run \
          `vigie store forget {store}` if it is gone for good"
     )]
     NotConfigured {

@@ -47,7 +47,7 @@ impl Site {
     /// Writes the configuration: these cameras, and further lines of `[recording]`.
     fn configure(&self, cameras: &[&str], recording: &str) {
         let mut text = format!(
-            "[data]\ndir = \"{dir}\"\ndisk_reserve_mib = 64\n[store]\nurl = \"file://{dir}/store\"\n\
+            "[data]\ndir = \"{dir}\"\ndisk_reserve_mib = 64\n[[store]]\nurl = \"file://{dir}/store\"\n\
              [http]\nlisten = \"127.0.0.1:{port}\"\n[recording]\ntick_ms = 20\ndurability_ms = 200\n{recording}\n\
              [[tenant]]\nid = \"town\"\n",
             dir = self.dir.path().display(),
@@ -172,8 +172,8 @@ async fn a_running_gateway_is_shown_and_takes_over_another_configuration() {
     assert!(answers && text.contains("restarted: 0, untouched: 2"), "{text}");
     std::fs::write(site.config(), capped.replace("/store\"", "/elsewhere\"")).unwrap();
     let (answers, text) = site.vigie("reload", &[]).await;
-    assert!(!answers && text.contains("[store]") && text.contains("restart it; nothing was changed"), "{text}");
-    gateway.logs("[store], but for its caps").await;
+    assert!(!answers && text.contains("a [[store]]") && text.contains("restart it; nothing was changed"), "{text}");
+    gateway.logs("a [[store]], but for its caps").await;
 
     // What is wrong changes nothing, over HTTP and by signal, and the line is named.
     site.configure(&["hall"], "pack_seconds_max = \"long\"");

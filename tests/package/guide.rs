@@ -94,14 +94,15 @@ fn commands(script: &str) -> Vec<String> {
 /// and a further store are added.
 fn with_fragment(config: &str, fragment: &str) -> String {
     let heads: BTreeSet<&str> = fragment.lines().filter(|line| line.starts_with('[')).collect();
-    let adds = ["[[tenant.camera]]", "[[stores]]"];
+    let adds =
+        |line: &str| line == "[[tenant.camera]]" || (line == "[[store]]" && fragment.contains("[[store]]\nname = "));
     let replaces_tenant = heads.contains("[[tenant]]");
     let mut kept = String::new();
     let mut replaced = false;
     for line in config.lines() {
         if line.starts_with('[') {
             let of_tenant = line.trim_start_matches('[').starts_with("tenant");
-            replaced = (of_tenant && replaces_tenant) || (heads.contains(line) && !adds.contains(&line));
+            replaced = (of_tenant && replaces_tenant) || (heads.contains(line) && !adds(line));
         }
         if !replaced {
             kept.push_str(line);

@@ -46,7 +46,7 @@ impl Side {
         std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let text = format!(
             "[data]\ndir = \"{dir}\"\ndisk_reserve_mib = 64\n\
-             [store]\n{store}\nencrypt = false\nrank = {rank}\npoll_seconds = 1\nwait_seconds = 8\n\
+             [[store]]\n{store}\nencrypt = false\n[store.shared]\nrank = {rank}\npoll_seconds = 1\nwait_seconds = 8\n\
              [http]\nlisten = \"127.0.0.1:0\"\n\
              [recording]\npack_seconds_max = 5\ntick_ms = 20\ndurability_ms = 200\n\
              [[tenant]]\nid = \"town\"\n[[tenant.camera]]\nid = \"yard\"\nplace = \"the yard\"\nurl = \"{rtsp}\"\n",

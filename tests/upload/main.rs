@@ -210,7 +210,7 @@ async fn a_store_that_is_away_holds_up_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().display().to_string();
     let text = format!(
-        "[data]\ndir = \"{data}\"\n[store]\nurl = \"file://{data}/one\"\n[[stores]]\nname = \"two\"\nurl = \"file://{data}/two\"\n\
+        "[data]\ndir = \"{data}\"\n[[store]]\nurl = \"file://{data}/one\"\n[[store]]\nname = \"two\"\nurl = \"file://{data}/two\"\n\
          [[tenant]]\nid = \"town\"\n[[tenant.camera]]\nid = \"gate\"\nplace = \"here\"\nurl = \"rtsp://192.0.2.1/a\"\n\
          [[tenant.camera]]\nid = \"market\"\nplace = \"there\"\nurl = \"rtsp://192.0.2.1/b\"\nstore = \"two\"\n"
     );

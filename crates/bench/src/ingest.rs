@@ -320,7 +320,7 @@ fn gateway(args: &Ingest, dir: &Path, address: &str, cameras: usize) -> Result<C
     let data = dir.join("data");
     let config = dir.join("vigie.toml");
     let mut text = format!(
-        "[data]\ndir = {data:?}\nspool_dir = {:?}\ndisk_reserve_mib = 64\n[store]\nurl = \"file://{}\"\nencrypt = {}\n\
+        "[data]\ndir = {data:?}\nspool_dir = {:?}\ndisk_reserve_mib = 64\n[[store]]\nurl = \"file://{}\"\nencrypt = {}\n\
          [http]\nlisten = \"127.0.0.1:0\"\n\
          [recording]\ntick_ms = {}\nshards = {}\ndurability_ms = {}\npack_seconds_max = {}\n\
          [[tenant]]\nid = \"bench\"\n",
