@@ -11,7 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path as FilePath, PathBuf};
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{MultipartId, PutPayload};
@@ -88,14 +89,7 @@ impl Upload<'_> {
         if missing.len() < running.done.len() {
             info!(object = %self.object, parts = running.done.len(), missing = missing.len(), "an upload goes on");
         }
-        let sent: Result<Vec<_>, StoreError> = futures::stream::iter(missing)
-            .map(|part| {
-                let running = &running;
-                async move { Ok((part, self.send(running, part).await?)) }
-            })
-            .buffer_unordered(PARTS_IN_FLIGHT)
-            .try_collect()
-            .await;
+        let sent = self.send_all(&running, missing).await;
         let outcome = match sent {
             Ok(sent) => {
                 let mut parts = running.done;
@@ -178,6 +172,26 @@ impl Upload<'_> {
 
     fn part_count(&self) -> usize {
         self.bytes.div_ceil(PART_BYTES as u64) as usize
+    }
+
+    /// Sends these parts. Once one is refused no other is begun, but those in flight end: what they sent over a thin line
+    /// is noted, and not sent again.
+    async fn send_all(&self, running: &Running, parts: Vec<usize>) -> Result<Vec<(usize, PartId)>, StoreError> {
+        let mut to_send = parts.into_iter();
+        let mut in_flight = FuturesUnordered::new();
+        let mut sent = Vec::with_capacity(to_send.len());
+        let mut refused = None;
+        loop {
+            while refused.is_none() && in_flight.len() < PARTS_IN_FLIGHT {
+                let Some(part) = to_send.next() else { break };
+                in_flight.push(async move { (part, self.send(running, part).await) });
+            }
+            match in_flight.next().await {
+                Some((part, Ok(id))) => sent.push((part, id)),
+                Some((_, Err(e))) => refused = refused.or(Some(e)),
+                None => return refused.map_or(Ok(sent), Err),
+            }
+        }
     }
 
     async fn send(&self, running: &Running, part: usize) -> Result<PartId, StoreError> {
