@@ -25,14 +25,15 @@ use tracing::{info, warn};
 use self::deliver::Delivery;
 use self::notice::{Notice, due};
 use crate::config::AlarmTarget;
-use crate::event::alarm::{Effect, Rule, of, scope_of};
+use crate::event::alarm::{CERTIFICATE_ENDS, Effect, Rule, of, scope_of};
 use crate::event::{Event, Fact};
 use crate::index::alarm::{AlarmChange, NoticeRow};
 use crate::index::identity::Kind;
 use crate::index::{Change, Index, IndexError};
 use crate::metrics::Sources;
+use crate::status::{CameraState, CameraStatus};
 use footage::clock::Clock;
-use footage::units::AlarmTargetId;
+use footage::units::{AlarmTargetId, CameraKey, TICKS_PER_DAY, WallTime};
 
 pub mod deliver;
 pub mod notice;
@@ -46,8 +47,10 @@ const TURN: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_secs(5);
 /// Events read at a time.
 const EVENTS_AT_ONCE: u32 = 500;
-/// How often the disk is looked at.
-const DISK_EVERY: Duration = Duration::from_secs(60);
+/// How often the disk and the certificates are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// A certificate that ends to be valid within so much is an alarm.
+const CERTIFICATE_DAYS_MIN: i64 = 30;
 /// With fewer hours of recording left, and a store that is away, the disk is an alarm.
 const DISK_HOURS_MIN: f64 = 24.0;
 /// A store is away where the oldest pack has waited for so long.
@@ -63,8 +66,8 @@ pub struct Alarms {
     clock: Arc<dyn Clock>,
     time_zone: TimeZone,
     targets: watch::Receiver<Vec<AlarmTarget>>,
-    disk: Option<Sources>,
-    disk_looked: Option<Instant>,
+    watched: Option<Sources>,
+    looked: Option<Instant>,
     followed: Option<i64>,
     ways: HashMap<AlarmTargetId, Way>,
     sending: JoinSet<Sent>,
@@ -97,14 +100,14 @@ impl Alarms {
         time_zone: TimeZone,
         targets: watch::Receiver<Vec<AlarmTarget>>,
     ) -> Self {
-        let (disk, disk_looked, followed) = (None, None, None);
+        let (watched, looked, followed) = (None, None, None);
         let (ways, sending) = (HashMap::new(), JoinSet::new());
-        Self { index, clock, time_zone, targets, disk, disk_looked, followed, ways, sending }
+        Self { index, clock, time_zone, targets, watched, looked, followed, ways, sending }
     }
 
-    /// The same, which also watches the hours that are left on the disk.
-    pub fn watching(self, disk: Sources) -> Self {
-        Self { disk: Some(disk), ..self }
+    /// The same, which also watches the hours that are left on the disk, and the certificates of cameras.
+    pub fn watching(self, sources: Sources) -> Self {
+        Self { watched: Some(sources), ..self }
     }
 
     /// Runs until it is stopped; what cannot be done now is done in a later turn.
@@ -161,7 +164,7 @@ impl Alarms {
 
     async fn turn(&mut self) -> Result<(), IndexError> {
         self.follow().await?;
-        self.look_at_disk().await?;
+        self.look().await?;
         if self.ways.is_empty() {
             return Ok(());
         }
@@ -219,19 +222,28 @@ impl Alarms {
         Ok(kept.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes))
     }
 
-    async fn look_at_disk(&mut self) -> Result<(), IndexError> {
-        let Some(disk) = &self.disk else { return Ok(()) };
+    /// Looks at what no event says: the disk that fills, the certificates that run out.
+    async fn look(&mut self) -> Result<(), IndexError> {
+        let Some(watched) = &self.watched else { return Ok(()) };
         let now = Instant::now();
-        if self.disk_looked.is_some_and(|last| now.saturating_duration_since(last) < DISK_EVERY) {
+        if self.looked.is_some_and(|last| now.saturating_duration_since(last) < LOOK_EVERY) {
             return Ok(());
         }
-        self.disk_looked = Some(now);
-        let snapshot = disk.snapshot().await?;
+        self.looked = Some(now);
+        let snapshot = watched.snapshot().await?;
         let waits = snapshot.oldest_waiting_s() > WAITING_S_MAX;
         let open = self.index.open_alarms().await?;
-        let lasts = open.iter().any(|alarm| alarm.ended.is_none() && alarm.kind == "disk_hours_left");
-        let Some(fact) = disk_news(waits, snapshot.free_hours(), lasts) else { return Ok(()) };
-        self.index.write(vec![Change::Event(Event::of_gateway(self.clock.wall(), fact))]).await
+        let lasting = |kind: &'static str| open.iter().filter(move |alarm| alarm.ended.is_none() && alarm.kind == kind);
+        let lasts = lasting("disk_hours_left").next().is_some();
+        let disk = disk_news(waits, snapshot.free_hours(), lasts).map(|fact| Event::of_gateway(snapshot.at, fact));
+        let alarmed: HashSet<&CameraKey> =
+            lasting(CERTIFICATE_ENDS).filter_map(|alarm| alarm.event.scope.camera()).collect();
+        let certificates = snapshot.cameras.iter().filter_map(|(camera, status)| {
+            let fact = certificate_news(status, alarmed.contains(camera), snapshot.at)?;
+            Some(Event::of_camera(snapshot.at, camera, fact))
+        });
+        let changes: Vec<Change> = disk.into_iter().chain(certificates).map(Change::Event).collect();
+        if changes.is_empty() { Ok(()) } else { self.index.write(changes).await }
     }
 
     async fn sent(&mut self, sent: Sent) -> Result<(), IndexError> {
@@ -278,6 +290,17 @@ fn disk_news(waits: bool, hours: Option<f64>, lasts: bool) -> Option<Fact> {
         (true, Some(hours), false) if hours < DISK_HOURS_MIN => Some(Fact::DiskHoursLeft { hours: hours as u64 }),
         (false, _, true) => Some(Fact::DiskHoursLeftEnded),
         (true, Some(hours), true) if hours >= DISK_HOURS_MIN => Some(Fact::DiskHoursLeftEnded),
+        _ => None,
+    }
+}
+
+/// Whether a camera's certificate begins or ends to be an alarm. Only a session that plays says which certificate there is.
+fn certificate_news(status: &CameraStatus, lasts: bool, now: WallTime) -> Option<Fact> {
+    let plays = matches!(status.state, CameraState::Connected | CameraState::Recording);
+    let left = status.certificate_until.map(|until| until.since(now));
+    match left.filter(|left| left.0 < CERTIFICATE_DAYS_MIN * TICKS_PER_DAY) {
+        Some(left) if !lasts => Some(Fact::CertificateEnds { days: (left.0 / TICKS_PER_DAY).max(0) as u64 }),
+        None if lasts && plays => Some(Fact::CertificateRenewed),
         _ => None,
     }
 }

@@ -287,6 +287,10 @@ pub enum Fact {
     DiskHoursLeft { hours: u64 },
     /// What waits leaves the disk again, or there is room.
     DiskHoursLeftEnded,
+    /// A camera's certificate, or one above it, ends to be valid in so many days.
+    CertificateEnds { days: u64 },
+    /// A camera's certificate is valid for longer again.
+    CertificateRenewed,
     /// A target of alarms cannot be reached.
     AlarmNotDelivered { target: String },
     /// A target of alarms is reached again.
@@ -440,6 +444,8 @@ impl Fact {
             Self::DiskTooSmallEnded => ("disk_too_small_ended", Info, Operator),
             Self::DiskHoursLeft { .. } => ("disk_hours_left", Critical, Operator),
             Self::DiskHoursLeftEnded => ("disk_hours_left_ended", Info, Operator),
+            Self::CertificateEnds { .. } => ("certificate_ends", Warning, Everyone),
+            Self::CertificateRenewed => ("certificate_renewed", Info, Everyone),
             Self::AlarmNotDelivered { .. } => ("alarm_not_delivered", Warning, Operator),
             Self::AlarmDelivered { .. } => ("alarm_delivered", Info, Operator),
             Self::RetentionChange { .. } => ("retention_change", Warning, Everyone),

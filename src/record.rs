@@ -139,6 +139,7 @@ impl Recorder {
             status.video = Some((&params.video).into());
             status.also_offered = session.also_offered.clone();
             status.odd_setup = session.odd.clone();
+            status.certificate_until = session.certificate_until;
         });
         info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");
         let mut changes = self.clock_is(self.shared.clock.read());

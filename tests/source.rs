@@ -5,9 +5,10 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use footage::clock::SystemClock;
+use footage::clock::{Clock, SystemClock};
 use footage::media::{GapCause, VideoCodec};
 use footage::source::{Item, Source};
+use footage::units::{TICKS_PER_DAY, Ticks90k};
 use futures::StreamExt;
 use rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -18,6 +19,8 @@ use vigie::config::Transport;
 mod certificate;
 
 const PICTURES: usize = 50;
+/// For so long the server's certificate is valid.
+const CERTIFICATE_DAYS: i64 = 10;
 
 /// A server with one file of each coding, killed when dropped.
 struct Server {
@@ -31,13 +34,14 @@ impl Server {
         Self::start_over(false).await
     }
 
-    /// With `tls`, its certificate and key are in `tls.pem`, and another certificate in `other.pem`.
+    /// With `tls`, its certificate, for ten days, and key are in `tls.pem`, the authority's in `ca.pem`, and another
+    /// certificate in `other.pem`.
     async fn start_over(tls: bool) -> Self {
         let files = tempfile::tempdir().expect("a directory");
         if tls {
-            for name in ["tls", "other"] {
-                certificate::make(&files.path().join(name).with_extension("pem"), "IP:127.0.0.1");
-            }
+            let file = |name: &str| files.path().join(name);
+            certificate::make_signed(&file("ca.pem"), &file("tls.pem"), "IP:127.0.0.1", CERTIFICATE_DAYS);
+            certificate::make(&file("other.pem"), "IP:127.0.0.1");
         }
         for (coder, muxer, name) in [("libx264", "h264", "h264"), ("libx265", "hevc", "h265")] {
             film(coder, muxer, &files.path().join(name)).await;
@@ -216,11 +220,21 @@ async fn cameras_over_tls_are_recorded_when_their_certificate_convinces() {
     let server = Server::start_over(true).await;
     let file = |name: &str| server.files.path().join(name);
     let pinned = file("pins/camera.sha256");
-    // Its own certificate; the one that comes first, and that again.
-    let accepted =
-        [TlsTrust::CaFile(file("tls.pem")), TlsTrust::FirstUse(pinned.clone()), TlsTrust::FirstUse(pinned.clone())];
-    for trust in accepted {
+    // What its authority vouches for; its own certificate; the one that comes first, and that again.
+    let accepted = [
+        (TlsTrust::CaFile(file("ca.pem")), Some(CERTIFICATE_DAYS)),
+        (TlsTrust::CaFile(file("tls.pem")), None),
+        (TlsTrust::FirstUse(pinned.clone()), None),
+        (TlsTrust::FirstUse(pinned.clone()), None),
+    ];
+    for (trust, days) in accepted {
         let mut session = server.secure(trust.clone()).open().await.unwrap_or_else(|e| panic!("{trust:?}: {e}"));
+        let left = session.certificate_until.map(|until| until.since(SystemClock::default().wall()));
+        // Its end is known to the hour, and the films took their time to be made.
+        let expect = days.map(|days| Ticks90k(days * TICKS_PER_DAY));
+        let close =
+            left.zip(expect).is_some_and(|(left, expect)| left <= expect && left.0 > expect.0 - TICKS_PER_DAY / 2);
+        assert!(close || (left, expect) == (None, None), "{trust:?}: {left:?} in the place of {expect:?}");
         for _ in 0..10 {
             let item = session.items.next().await;
             assert!(matches!(item, Some(Ok(_))), "{trust:?}: {item:?}");

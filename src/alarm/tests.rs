@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use jiff::civil::time;
 
-use super::disk_news;
 use super::notice::{News, due};
+use super::{certificate_news, disk_news};
 use crate::config::{AlarmTarget, AlarmWay};
 use crate::event::words::Language;
 use crate::event::{Actor, Event, Fact, Scope, Severity};
 use crate::index::alarm::{AlarmChange, AlarmRow, NoticeRow};
 use crate::index::{Change, Index};
+use crate::status::{CameraState, CameraStatus};
 use footage::media::GapCause;
-use footage::units::{CameraKey, TICKS_PER_SECOND, WallTime};
+use footage::units::{CameraKey, TICKS_PER_DAY, TICKS_PER_SECOND, WallTime};
 
 fn at(second: i64) -> WallTime {
     WallTime((1_772_366_400 + second) * TICKS_PER_SECOND)
@@ -179,6 +180,30 @@ fn hours_of_the_disk_that_nobody_knows_change_nothing() {
     assert_eq!(disk_news(true, Some(5.0), true), None, "it lasts");
     assert_eq!(disk_news(true, Some(30.0), true), Some(Fact::DiskHoursLeftEnded));
     assert_eq!(disk_news(false, None, true), Some(Fact::DiskHoursLeftEnded));
+}
+
+/// A camera whose certificate ends to be valid after so many days.
+fn check_certificate(state: CameraState, days: Option<i64>, lasts: bool, expect: Option<Fact>) {
+    let certificate_until = days.map(|days| WallTime(at(0).0 + days * TICKS_PER_DAY));
+    let status = CameraStatus { state, certificate_until, ..CameraStatus::default() };
+    assert_eq!(certificate_news(&status, lasts, at(0)), expect, "{state:?} {days:?} {lasts}");
+}
+
+#[test]
+fn a_certificate_that_runs_out_is_an_alarm_until_a_session_shows_another() {
+    let (recording, gap) = (CameraState::Recording, CameraState::Gap(GapCause::Silent));
+    let ends = |days| Some(Fact::CertificateEnds { days });
+    check_certificate(recording, Some(30), false, None);
+    check_certificate(recording, Some(29), false, ends(29));
+    check_certificate(recording, Some(29), true, None);
+    check_certificate(recording, Some(-1), false, ends(0));
+    check_certificate(recording, Some(400), true, Some(Fact::CertificateRenewed));
+    check_certificate(recording, None, true, Some(Fact::CertificateRenewed));
+    check_certificate(recording, None, false, None);
+    // After a restart, or once it is refused: nobody knows that it was renewed.
+    check_certificate(CameraState::Starting, None, true, None);
+    check_certificate(gap, None, true, None);
+    check_certificate(gap, Some(29), false, ends(29));
 }
 
 /// An index with these alarms of a store, by their events.

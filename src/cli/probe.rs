@@ -96,6 +96,7 @@ pub(super) async fn run(args: Probe) -> Result<(), Failure> {
         params: &session.params,
         also_offered: &session.also_offered,
         odd: &session.odd,
+        certificate_until: session.certificate_until,
         observed: &observed,
     };
     let written = std::io::stdout().lock().write_all(report.to_string().as_bytes());

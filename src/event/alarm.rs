@@ -27,6 +27,8 @@ pub struct Rule {
 
 /// A camera is not recorded.
 pub const CAMERA_NOT_RECORDED: &str = "camera_not_recorded";
+/// A camera's certificate runs out.
+pub const CERTIFICATE_ENDS: &str = "certificate_ends";
 /// A store does not take or give packs. Tenants may read it.
 const STORE_AWAY: &str = "store_away";
 /// What answers is not the known store. The operator's alone.
@@ -45,7 +47,10 @@ pub fn of(fact: &Fact) -> Option<Rule> {
         Fact::ConnectionLost { cause: GapCause::GatewayStopped | GapCause::Reconfigured } => None,
         Fact::ConnectionLost { .. } | Fact::NotWritten { .. } => rule(&[CAMERA_NOT_RECORDED], Begins, ""),
         // A session that plays and sends nothing records nothing.
-        Fact::Recording | Fact::CameraRemoved { .. } => rule(&[CAMERA_NOT_RECORDED], Ends, ""),
+        Fact::Recording => rule(&[CAMERA_NOT_RECORDED], Ends, ""),
+        Fact::CameraRemoved { .. } => rule(&[CAMERA_NOT_RECORDED, CERTIFICATE_ENDS], Ends, ""),
+        Fact::CertificateEnds { .. } => rule(&[CERTIFICATE_ENDS], Begins, ""),
+        Fact::CertificateRenewed => rule(&[CERTIFICATE_ENDS], Ends, ""),
         Fact::StoreAway { store } | Fact::StoreRefused { store } | Fact::StoreLies { store } => {
             rule(&[STORE_AWAY], Begins, &named(store))
         }

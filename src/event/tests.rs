@@ -67,6 +67,8 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::DiskTooSmallEnded,
         Fact::DiskHoursLeft { hours: 5 },
         Fact::DiskHoursLeftEnded,
+        Fact::CertificateEnds { days: 12 },
+        Fact::CertificateRenewed,
         Fact::AlarmNotDelivered { target: MARK.to_owned() },
         Fact::AlarmDelivered { target: MARK.to_owned() },
         Fact::Upgraded { from: "0.1.0".to_owned(), to: "0.2.0".to_owned() },

@@ -304,6 +304,10 @@ fn english(fact: &Fact) -> String {
             "the store is away and the disk fills: about {hours} h of recording are left; bring the store back, or add disk"
         ),
         Fact::DiskHoursLeftEnded => "the disk does not fill any more".to_owned(),
+        Fact::CertificateEnds { days } => format!(
+            "the camera's certificate runs out in {days} days: renew it, or it is not recorded from its next session on"
+        ),
+        Fact::CertificateRenewed => "the camera's certificate is renewed".to_owned(),
         Fact::AlarmNotDelivered { target } => {
             format!("alarms do not reach {target}: check its address and password with `vigie alarms test`")
         }
@@ -515,6 +519,11 @@ fn french(fact: &Fact) -> String {
              stockage, ou ajoutez du disque"
         ),
         Fact::DiskHoursLeftEnded => "le disque ne se remplit plus".to_owned(),
+        Fact::CertificateEnds { days } => format!(
+            "le certificat de la caméra expire dans {days} jours : renouvelez-le, sinon elle ne sera plus enregistrée dès \
+             sa prochaine connexion"
+        ),
+        Fact::CertificateRenewed => "le certificat de la caméra est renouvelé".to_owned(),
         Fact::AlarmNotDelivered { target } => format!(
             "les alarmes n'arrivent pas à « {target} » : vérifiez son adresse et son mot de passe avec `vigie alarms test`"
         ),

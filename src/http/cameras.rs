@@ -210,6 +210,9 @@ pub(super) struct StatusView {
     /// What is odd about how the camera describes itself and answers; it is recorded all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     odd_setup: Vec<String>,
+    /// When the camera's certificate (RTSPS) ends to be valid, where that is within two years; none is accepted after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_until: Option<String>,
     /// What has been odd about its stream since the gateway started, and was recorded all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     oddities: Vec<OddityView>,
@@ -265,6 +268,7 @@ impl StatusView {
                 .map(|(at, by)| ClockStepView { at: at.to_string(), by_ms: milliseconds(by) }),
             also_offered: status.also_offered,
             odd_setup: status.odd_setup,
+            certificate_until: status.certificate_until.map(|at| at.to_string()),
             oddities: status.oddities.into_iter().map(OddityView::of).collect(),
         }
     }

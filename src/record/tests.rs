@@ -69,7 +69,7 @@ impl Source for Ending {
             Err(error)
         } else {
             let items = Box::pin(pictures.chain(futures::stream::iter([Err(error)])));
-            Ok(Session { params: params(), also_offered: Vec::new(), odd: Vec::new(), items })
+            Ok(Session { params: params(), also_offered: Vec::new(), odd: Vec::new(), certificate_until: None, items })
         };
         Box::pin(std::future::ready(opened))
     }

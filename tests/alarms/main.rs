@@ -27,6 +27,7 @@ use vigie::event::{Event, Fact, Scope};
 use vigie::index::{CameraRow, Change, Index};
 
 #[path = "../support/certificate.rs"]
+#[expect(dead_code, reason = "the tests of cameras need more of it")]
 mod certificate;
 
 /// How long a message may take to come before the test gives up.

@@ -71,6 +71,9 @@ pub struct Session {
     pub also_offered: Vec<String>,
     /// What is odd about how the camera describes itself and answers, for its page.
     pub odd: Vec<String>,
+    /// When the camera's certificate, or one above it, ends to be valid and the next session will be refused; `None`
+    /// without TLS, with a certificate whose dates do not matter, and where it is years from now.
+    pub certificate_until: Option<WallTime>,
     /// Its items.
     pub items: Pin<Box<dyn Stream<Item = Result<Item, SourceError>> + Send>>,
 }

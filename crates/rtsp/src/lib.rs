@@ -126,7 +126,7 @@ impl RtspSource {
             Ok(opened) => opened.map_err(|error| self.failures.of(&error))?,
             Err(_) => return Err(self.failures.no_answer(request)),
         };
-        let direct::Opened { mut reader, choice, odd } = opened;
+        let direct::Opened { mut reader, choice, odd, certificate_until } = opened;
         // The session is open once its sample description is known.
         let (first, video) = match reader.described() {
             Some(video) => (None, video),
@@ -141,7 +141,7 @@ impl RtspSource {
         let params = Arc::new(Params { video, audio: audio.map(|audio| audio.params) });
         let (clock, silence_max, failures) = (self.clock.clone(), self.config.silence_max, self.failures.clone());
         let items = MediaStream::new(Box::new(reader), first, params.clone(), clock, silence_max, failures);
-        Ok(Session { params, also_offered, odd, items: Box::pin(items) })
+        Ok(Session { params, also_offered, odd, certificate_until, items: Box::pin(items) })
     }
 
     /// Cheap cameras take few sessions at once, and some go on sending the old one's packets into the new one.

@@ -164,7 +164,13 @@ impl Source for ReplaySource {
                 alarm: Box::pin(sleep_until(start)),
                 ended: false,
             };
-            Session { params, also_offered: Vec::new(), odd: Vec::new(), items: Box::pin(items) }
+            Session {
+                params,
+                also_offered: Vec::new(),
+                odd: Vec::new(),
+                certificate_until: None,
+                items: Box::pin(items),
+            }
         });
         std::future::ready(opened).boxed()
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use footage::media::{Params, VideoCodec};
+use footage::units::WallTime;
 
 use super::observed::Observed;
 
@@ -29,6 +30,8 @@ pub(super) struct Report<'a> {
     pub(super) also_offered: &'a [String],
     /// What is odd about its description and its answers.
     pub(super) odd: &'a [String],
+    /// When its certificate ends to be valid, where that is within two years.
+    pub(super) certificate_until: Option<WallTime>,
     pub(super) observed: &'a Observed,
 }
 
@@ -140,6 +143,9 @@ impl Display for Report<'_> {
         self.also_offered.iter().try_for_each(|other| writeln!(f, "  {other}, which is not recorded"))?;
         writeln!(f, "sends")?;
         writeln!(f, "  opened in   {:.1} s", self.opened.as_secs_f64())?;
+        if let Some(until) = self.certificate_until {
+            writeln!(f, "  certificate valid until {until}")?;
+        }
         self.sent().iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         let section = |f: &mut Formatter<'_>, title: &str, lines: &[String]| {
             writeln!(f, "{title}")?;
@@ -158,7 +164,6 @@ impl Display for Report<'_> {
 mod tests {
     use footage::clock::Reading;
     use footage::media::{AccessUnit, Track, VideoParams};
-    use footage::units::WallTime;
 
     use super::*;
 
@@ -201,6 +206,7 @@ mod tests {
             params: &params(),
             also_offered: &["audio pcma/8000".to_owned()],
             odd,
+            certificate_until: Some(WallTime(0)),
             observed,
         };
         report.to_string()
@@ -217,7 +223,14 @@ mod tests {
     fn a_camera_is_described_in_figures_with_what_is_odd_and_the_lines_to_configure_it() {
         let mut regular = observed(20_000, 50, 1.0);
         regular.clock(WallTime(9_000), Reading { wall: WallTime(0), mono: Duration::ZERO });
-        let words = ["H.264 (avc1.4D0028), 1920x1080", "audio pcma/8000", "25.0 a second", "4.0 Mb/s", "every 2.0 s"];
+        let words = [
+            "H.264 (avc1.4D0028), 1920x1080",
+            "audio pcma/8000",
+            "25.0 a second",
+            "4.0 Mb/s",
+            "every 2.0 s",
+            "certificate valid until 1970",
+        ];
         check(&regular, &words, &["key frame interval", "clock:", "bit rate:", "times the time"]);
         check(&regular, &["0.1 s ahead", "a NUL", r#"url = "rtsp://192.0.2.10/a\"b""#, "username = \"viewer\""], &[]);
     }

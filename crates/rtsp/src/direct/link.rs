@@ -8,12 +8,12 @@ use std::task::{Context, Poll};
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 use tracing::info;
 use url::Url;
 
 use super::SetupError;
-use super::tls::{self, TlsTrust};
+use super::tls::{self, Secured, TlsTrust};
+use footage::units::WallTime;
 
 /// What the kernel shall keep of a camera while nobody reads, because the disk or the processor makes us wait: eight
 /// seconds of 4 Mb/s. It takes memory only then.
@@ -54,7 +54,7 @@ pub(in super::super) fn host(url: &Url) -> &str {
 #[derive(Debug)]
 pub(super) enum Link {
     Clear(TcpStream),
-    Secure(Box<TlsStream<TcpStream>>),
+    Secure(Box<Secured>),
 }
 
 impl Link {
@@ -78,7 +78,15 @@ impl Link {
     fn socket(&self) -> &TcpStream {
         match self {
             Self::Clear(stream) => stream,
-            Self::Secure(stream) => stream.get_ref().0,
+            Self::Secure(secured) => secured.stream.get_ref().0,
+        }
+    }
+
+    /// When the certificate that convinced ends to be valid, where that is near enough to matter.
+    pub(super) fn certificate_until(&self) -> Option<WallTime> {
+        match self {
+            Self::Clear(_) => None,
+            Self::Secure(secured) => secured.certificate_until,
         }
     }
 
@@ -93,7 +101,7 @@ impl AsyncRead for Link {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Clear(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Secure(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Secure(secured) => Pin::new(&mut secured.stream).poll_read(cx, buf),
         }
     }
 }
@@ -102,21 +110,21 @@ impl AsyncWrite for Link {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         match self.get_mut() {
             Self::Clear(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Secure(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Secure(secured) => Pin::new(&mut secured.stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Clear(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Secure(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Secure(secured) => Pin::new(&mut secured.stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Clear(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Secure(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
         }
     }
 }

@@ -25,6 +25,7 @@ use super::link::{host, is_secure, port};
 use super::tls::TlsError;
 use super::tracks::Tracks;
 use super::wire::WireError;
+use footage::units::WallTime;
 
 /// Redirects that are followed for one session.
 const REDIRECTS_MAX: usize = 5;
@@ -83,6 +84,8 @@ pub(in super::super) struct Opened {
     pub(in super::super) choice: Choice,
     /// What is odd about how it was opened, for people.
     pub(in super::super) odd: Vec<String>,
+    /// When the certificate that convinced ends to be valid.
+    pub(in super::super) certificate_until: Option<WallTime>,
 }
 
 /// Opens a session. `step` is given what is asked for.
@@ -171,8 +174,9 @@ async fn open_on(
     }
     step("PLAY");
     play(&mut connection, names.of_session(&control), &tracks).await?;
+    let certificate_until = connection.link.certificate_until();
     let reader = Reader::new(connection, tracks, &description, &choice, offers_get_parameter);
-    Ok(Opened { reader, choice, odd })
+    Ok(Opened { reader, choice, odd, certificate_until })
 }
 
 /// Sets a stream up by the first of its names that the camera knows; gives that, and what it says of the transport.

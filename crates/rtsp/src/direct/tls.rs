@@ -4,7 +4,8 @@
 //! pinned is never replaced here: the file has to be removed by a person.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::WebPkiServerVerifier;
@@ -17,6 +18,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::warn;
+
+use footage::units::{TICKS_PER_SECOND, WallTime};
+
+/// Certificates that are valid for longer than this have no end that matters yet.
+const WATCHED_HOURS: u64 = 2 * 365 * 24;
 
 /// Which certificates of a camera are accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,13 +59,21 @@ pub(in super::super) enum TlsError {
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
 
+/// A TLS session.
+#[derive(Debug)]
+pub(super) struct Secured {
+    pub(super) stream: TlsStream<TcpStream>,
+    /// When the chain that convinced ends to be valid, where that is within [`WATCHED_HOURS`].
+    pub(super) certificate_until: Option<WallTime>,
+}
+
 /// Makes a TLS session over a connection.
 pub(super) async fn connect(
     stream: TcpStream,
     host: &str,
     camera: &str,
     trust: &TlsTrust,
-) -> Result<TlsStream<TcpStream>, TlsError> {
+) -> Result<Secured, TlsError> {
     let pinned = match trust {
         TlsTrust::FirstUse(path) => pinned(path)?,
         TlsTrust::System | TlsTrust::CaFile(_) => None,
@@ -69,7 +83,7 @@ pub(super) async fn connect(
         .with_safe_default_protocol_versions()
         .map_err(|e| TlsError::Handshake(e.to_string()))?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
+        .with_custom_certificate_verifier(verifier.clone())
         .with_no_client_auth();
     let name = ServerName::try_from(host.to_owned()).map_err(|e| TlsError::Handshake(e.to_string()))?;
     let session = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
@@ -80,7 +94,7 @@ pub(super) async fn connect(
         warn!(camera, sha256 = seen, "the camera's certificate is accepted unseen, and pinned from now on");
         pin(path, &seen)?;
     }
-    Ok(session)
+    Ok(Secured { stream: session, certificate_until: verifier.certificate_until() })
 }
 
 fn refusal(error: &std::io::Error, trust: &TlsTrust, pinned: Option<&str>) -> TlsError {
@@ -132,7 +146,7 @@ fn pin(path: &Path, seen: &str) -> Result<(), TlsError> {
 #[derive(Debug)]
 enum Verifier {
     /// Chain, name and dates, or being one of `own`.
-    Roots { webpki: Arc<WebPkiServerVerifier>, own: Vec<CertificateDer<'static>> },
+    Roots { webpki: Arc<WebPkiServerVerifier>, own: Vec<CertificateDer<'static>>, until: OnceLock<UnixTime> },
     /// The fingerprint; any where there is none yet. Names and dates do not matter: cameras make their certificates
     /// themselves, and many have no clock when they do.
     Pinned(Option<String>),
@@ -159,7 +173,14 @@ impl Verifier {
             }
         };
         let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone()).build();
-        Ok(Self::Roots { webpki: webpki.map_err(|_| TlsError::NoRoots)?, own })
+        Ok(Self::Roots { webpki: webpki.map_err(|_| TlsError::NoRoots)?, own, until: OnceLock::new() })
+    }
+
+    /// When the chain that it accepted ends to be valid.
+    fn certificate_until(&self) -> Option<WallTime> {
+        let Self::Roots { until, .. } = self else { return None };
+        let seconds = i64::try_from(until.get()?.as_secs()).ok()?;
+        seconds.checked_mul(TICKS_PER_SECOND).map(WallTime)
     }
 }
 
@@ -174,7 +195,14 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         match self {
             Self::Roots { own, .. } if own.iter().any(|own| own == certificate) => Ok(ServerCertVerified::assertion()),
-            Self::Roots { webpki, .. } => webpki.verify_server_cert(certificate, intermediates, name, ocsp, now),
+            Self::Roots { webpki, until, .. } => {
+                let verify = |at| webpki.verify_server_cert(certificate, intermediates, name, ocsp, at);
+                let verified = verify(now)?;
+                if let Some(end) = end_of_validity(now, |at| verify(at).is_ok()) {
+                    let _ = until.set(end);
+                }
+                Ok(verified)
+            }
             Self::Pinned(None) => Ok(ServerCertVerified::assertion()),
             Self::Pinned(Some(pinned)) => {
                 let seen = fingerprint(certificate);
@@ -210,7 +238,43 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// The last full hour after `now` at which a chain that is valid now is still valid: up to the first date that runs out,
+/// of the camera's certificate or of one above it. `None`: later than [`WATCHED_HOURS`].
+fn end_of_validity(now: UnixTime, is_valid: impl Fn(UnixTime) -> bool) -> Option<UnixTime> {
+    let after = |hours: u64| UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs() + hours * 3_600));
+    let (mut valid, mut invalid) = (0, WATCHED_HOURS);
+    if is_valid(after(invalid)) {
+        return None;
+    }
+    while invalid - valid > 1 {
+        let middle = u64::midpoint(valid, invalid);
+        if is_valid(after(middle)) { valid = middle } else { invalid = middle }
+    }
+    Some(after(valid))
+}
+
 /// The fingerprint of a certificate that is not the one that was pinned.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Seen(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(valid_seconds: u64, expect: Option<u64>) {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let end = end_of_validity(at(1_000), |now| now.as_secs() <= 1_000 + valid_seconds);
+        assert_eq!(end.map(|end| end.as_secs()), expect.map(|hours| 1_000 + hours * 3_600), "{valid_seconds} s");
+    }
+
+    #[test]
+    fn the_end_of_validity_is_found_to_the_hour() {
+        check(0, Some(0));
+        check(3_599, Some(0));
+        check(3_600, Some(1));
+        check(10 * 86_400 + 60, Some(240));
+        check(WATCHED_HOURS * 3_600 - 1, Some(WATCHED_HOURS - 1));
+        check(WATCHED_HOURS * 3_600, None);
+    }
+}
