@@ -11,8 +11,9 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use footage::clock::{Clock, SystemClock};
+use footage::keys::Keys;
 use footage::media::GapCause;
-use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k};
+use footage::units::{CameraKey, TICKS_PER_DAY, TICKS_PER_SECOND, Ticks90k, WallTime};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -22,9 +23,13 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use vigie::alarm::Alarms;
-use vigie::config::{AlarmTarget, Config, Surroundings};
+use vigie::config::{AlarmTarget, Config, S3, Surroundings};
 use vigie::event::{Event, Fact, Scope};
 use vigie::index::{CameraRow, Change, Index};
+use vigie::metrics::Sources;
+use vigie::spool::Spool;
+use vigie::status::{CameraState, StatusBoard};
+use vigie::store::Store;
 
 #[path = "../support/certificate.rs"]
 #[expect(dead_code, reason = "the tests of cameras need more of it")]
@@ -49,6 +54,8 @@ fn targets(tables: &str) -> Vec<AlarmTarget> {
 struct Site {
     dir: tempfile::TempDir,
     index: Index,
+    /// What each camera does, of which the alarms look at some.
+    status: StatusBoard,
     stop: CancellationToken,
     running: Option<AbortOnDropHandle<()>>,
 }
@@ -68,7 +75,7 @@ impl Site {
             retention_min: Ticks90k::ZERO,
         };
         index.write(vec![Change::Configure(town.chain(named).map(camera).collect())]).await.unwrap();
-        Self { dir, index, stop: CancellationToken::new(), running: None }
+        Self { dir, index, status: StatusBoard::default(), stop: CancellationToken::new(), running: None }
     }
 
     /// Starts what sends alarms to these targets; what was there of it ends.
@@ -80,12 +87,29 @@ impl Site {
         self.stop = CancellationToken::new();
         let (sender, receiver) = watch::channel(targets);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let alarms = Alarms::new(self.index.clone(), clock, TimeZone::UTC, receiver);
+        let alarms =
+            Alarms::new(self.index.clone(), clock.clone(), TimeZone::UTC, receiver).watching(self.sources(clock));
         let stop = self.stop.clone();
         self.running = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let _sender = sender;
             alarms.run(stop).await;
         })));
+    }
+
+    fn sources(&self, clock: Arc<dyn Clock>) -> Sources {
+        let (spool, objects) = (self.dir.path().join("spool"), self.dir.path().join("store"));
+        [&spool, &objects].into_iter().for_each(|folder| std::fs::create_dir_all(folder).unwrap());
+        let store = Store::open(&url::Url::from_directory_path(&objects).unwrap(), &S3::default()).unwrap();
+        let spool = Spool::new(&spool, store, self.index.clone(), clock.clone(), Keys::from_secret([7; 32]));
+        Sources::new(self.index.clone(), spool, self.status.clone(), clock, 0)
+    }
+
+    /// A session of the camera plays, with a certificate that ends to be valid then.
+    fn plays(&self, camera: &str, certificate_until: Option<WallTime>) {
+        self.status.slot(&camera.parse().unwrap()).update(|status| {
+            status.enter(CameraState::Recording, SystemClock::default().wall());
+            status.certificate_until = certificate_until;
+        });
     }
 
     async fn happens(&self, scope: Scope, fact: Fact) {
@@ -330,6 +354,28 @@ async fn a_target_that_is_reached_again_after_a_restart_or_is_removed_is_no_alar
     site.send_to(targets(&alive)).await;
     webhook.next().await;
     until("none to be said not to be reached", async || not_delivered(&site).await == 0).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_runs_out_is_sent_to_its_tenant_and_its_renewal_too() {
+    let mut webhook = Webhook::answering(&[]).await;
+    let mut site = Site::new().await;
+    let target = format!("[[alarm]]\nid = \"town\"\ntenant = \"town\"\nwebhook = \"{}\"\n", webhook.url);
+    let in_days = |days| Some(SystemClock::default().wall().saturating_add(Ticks90k(days * TICKS_PER_DAY)));
+    site.plays("town/hall", in_days(10));
+    site.plays("town/c0", in_days(300));
+    site.plays("town/c1", None);
+    site.plays("other/marked-camera", in_days(1));
+    site.send_to(targets(&target)).await;
+    let body = webhook.next().await.2;
+    assert_eq!(kinds(&body), [("certificate_ends".to_owned(), "began".to_owned())]);
+    let text = body.to_string();
+    assert!(text.contains("\"hall\"") && text.contains("dans 9 jours") && !text.contains("marked"), "{text}");
+    until("what was sent to be kept", async || !site.index.notices().await.unwrap().is_empty()).await;
+    site.plays("town/hall", in_days(300));
+    // It is looked at when alarms start.
+    site.send_to(targets(&target)).await;
+    assert_eq!(kinds(&webhook.next().await.2), [("certificate_ends".to_owned(), "ended".to_owned())]);
 }
 
 #[tokio::test]
