@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use self::deliver::Delivery;
 use self::notice::{Notice, due};
 use crate::config::AlarmTarget;
-use crate::event::alarm::{CERTIFICATE_ENDS, Effect, Rule, of, scope_of};
+use crate::event::alarm::{CAMERA_NOT_RECORDED, CAMERA_UNSTEADY, CERTIFICATE_ENDS, Effect, Rule, of, scope_of};
 use crate::event::{Event, Fact};
 use crate::index::alarm::{AlarmChange, NoticeRow};
 use crate::index::identity::Kind;
@@ -33,7 +33,7 @@ use crate::index::{Change, Index, IndexError};
 use crate::metrics::Sources;
 use crate::status::{CameraState, CameraStatus};
 use footage::clock::Clock;
-use footage::units::{AlarmTargetId, CameraKey, TICKS_PER_DAY, WallTime};
+use footage::units::{AlarmTargetId, TICKS_PER_DAY, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 pub mod deliver;
 pub mod notice;
@@ -47,8 +47,12 @@ const TURN: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_secs(5);
 /// Events read at a time.
 const EVENTS_AT_ONCE: u32 = 500;
-/// How often the disk and the certificates are looked at.
+/// How often the disk, the cameras and their certificates are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// A camera that was cut off so often within [`CUTS_WITHIN`] is an alarm, however short each cut was: a target hears of no
+/// cut that is shorter than its `wait_seconds`.
+const CUTS_MAX: u64 = 6;
+const CUTS_WITHIN: Ticks90k = Ticks90k(3_600 * TICKS_PER_SECOND);
 /// A certificate that ends to be valid within so much is an alarm.
 const CERTIFICATE_DAYS_MIN: i64 = 30;
 /// With fewer hours of recording left, and a store that is away, the disk is an alarm.
@@ -222,7 +226,7 @@ impl Alarms {
         Ok(kept.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes))
     }
 
-    /// Looks at what no event says: the disk that fills, the certificates that run out.
+    /// Looks at what no single event says: the disk that fills, cameras that come and go, certificates that run out.
     async fn look(&mut self) -> Result<(), IndexError> {
         let Some(watched) = &self.watched else { return Ok(()) };
         let now = Instant::now();
@@ -236,13 +240,18 @@ impl Alarms {
         let lasting = |kind: &'static str| open.iter().filter(move |alarm| alarm.ended.is_none() && alarm.kind == kind);
         let lasts = lasting("disk_hours_left").next().is_some();
         let disk = disk_news(waits, snapshot.free_hours(), lasts).map(|fact| Event::of_gateway(snapshot.at, fact));
-        let alarmed: HashSet<&CameraKey> =
-            lasting(CERTIFICATE_ENDS).filter_map(|alarm| alarm.event.scope.camera()).collect();
-        let certificates = snapshot.cameras.iter().filter_map(|(camera, status)| {
-            let fact = certificate_news(status, alarmed.contains(camera), snapshot.at)?;
-            Some(Event::of_camera(snapshot.at, camera, fact))
+        let cuts = self.index.alarms_ended(CAMERA_NOT_RECORDED, snapshot.at.saturating_sub(CUTS_WITHIN)).await?;
+        let cameras = |kind| lasting(kind).filter_map(|alarm| alarm.event.scope.camera()).collect::<HashSet<_>>();
+        let (unsteady, running_out) = (cameras(CAMERA_UNSTEADY), cameras(CERTIFICATE_ENDS));
+        let of_cameras = snapshot.cameras.iter().flat_map(|(camera, status)| {
+            let cuts = cuts.get(camera).copied().unwrap_or_default();
+            let facts = [
+                cuts_news(cuts, unsteady.contains(camera)),
+                certificate_news(status, running_out.contains(camera), snapshot.at),
+            ];
+            facts.into_iter().flatten().map(|fact| Event::of_camera(snapshot.at, camera, fact))
         });
-        let changes: Vec<Change> = disk.into_iter().chain(certificates).map(Change::Event).collect();
+        let changes: Vec<Change> = disk.into_iter().chain(of_cameras).map(Change::Event).collect();
         if changes.is_empty() { Ok(()) } else { self.index.write(changes).await }
     }
 
@@ -290,6 +299,15 @@ fn disk_news(waits: bool, hours: Option<f64>, lasts: bool) -> Option<Fact> {
         (true, Some(hours), false) if hours < DISK_HOURS_MIN => Some(Fact::DiskHoursLeft { hours: hours as u64 }),
         (false, _, true) => Some(Fact::DiskHoursLeftEnded),
         (true, Some(hours), true) if hours >= DISK_HOURS_MIN => Some(Fact::DiskHoursLeftEnded),
+        _ => None,
+    }
+}
+
+/// Whether a camera that was cut off so often within an hour begins or ends to be an alarm.
+fn cuts_news(cuts: u64, lasts: bool) -> Option<Fact> {
+    match (cuts, lasts) {
+        (CUTS_MAX.., false) => Some(Fact::CameraUnsteady { cuts }),
+        (0 | 1, true) => Some(Fact::CameraSteady),
         _ => None,
     }
 }

@@ -287,6 +287,10 @@ pub enum Fact {
     DiskHoursLeft { hours: u64 },
     /// What waits leaves the disk again, or there is room.
     DiskHoursLeftEnded,
+    /// A camera was cut off so often within an hour, each time for a short while.
+    CameraUnsteady { cuts: u64 },
+    /// A camera has been recorded for an hour with one cut at most.
+    CameraSteady,
     /// A camera's certificate, or one above it, ends to be valid in so many days.
     CertificateEnds { days: u64 },
     /// A camera's certificate is valid for longer again.
@@ -444,6 +448,8 @@ impl Fact {
             Self::DiskTooSmallEnded => ("disk_too_small_ended", Info, Operator),
             Self::DiskHoursLeft { .. } => ("disk_hours_left", Critical, Operator),
             Self::DiskHoursLeftEnded => ("disk_hours_left_ended", Info, Operator),
+            Self::CameraUnsteady { .. } => ("camera_unsteady", Warning, Everyone),
+            Self::CameraSteady => ("camera_steady", Info, Everyone),
             Self::CertificateEnds { .. } => ("certificate_ends", Warning, Everyone),
             Self::CertificateRenewed => ("certificate_renewed", Info, Everyone),
             Self::AlarmNotDelivered { .. } => ("alarm_not_delivered", Warning, Operator),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::civil::time;
 
 use super::notice::{News, due};
-use super::{certificate_news, disk_news};
+use super::{certificate_news, cuts_news, disk_news};
 use crate::config::{AlarmTarget, AlarmWay};
 use crate::event::words::Language;
 use crate::event::{Actor, Event, Fact, Scope, Severity};
@@ -180,6 +180,15 @@ fn hours_of_the_disk_that_nobody_knows_change_nothing() {
     assert_eq!(disk_news(true, Some(5.0), true), None, "it lasts");
     assert_eq!(disk_news(true, Some(30.0), true), Some(Fact::DiskHoursLeftEnded));
     assert_eq!(disk_news(false, None, true), Some(Fact::DiskHoursLeftEnded));
+}
+
+#[test]
+fn a_camera_that_is_cut_off_again_and_again_is_an_alarm_until_it_is_not_for_an_hour() {
+    assert_eq!(cuts_news(5, false), None);
+    assert_eq!(cuts_news(6, false), Some(Fact::CameraUnsteady { cuts: 6 }));
+    assert_eq!((cuts_news(6, true), cuts_news(2, true)), (None, None));
+    assert_eq!(cuts_news(1, true), Some(Fact::CameraSteady));
+    assert_eq!(cuts_news(0, false), None);
 }
 
 /// A camera whose certificate ends to be valid after so many days.

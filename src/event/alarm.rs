@@ -27,6 +27,8 @@ pub struct Rule {
 
 /// A camera is not recorded.
 pub const CAMERA_NOT_RECORDED: &str = "camera_not_recorded";
+/// A camera is cut off again and again.
+pub const CAMERA_UNSTEADY: &str = "camera_unsteady";
 /// A camera's certificate runs out.
 pub const CERTIFICATE_ENDS: &str = "certificate_ends";
 /// A store does not take or give packs. Tenants may read it.
@@ -48,7 +50,9 @@ pub fn of(fact: &Fact) -> Option<Rule> {
         Fact::ConnectionLost { .. } | Fact::NotWritten { .. } => rule(&[CAMERA_NOT_RECORDED], Begins, ""),
         // A session that plays and sends nothing records nothing.
         Fact::Recording => rule(&[CAMERA_NOT_RECORDED], Ends, ""),
-        Fact::CameraRemoved { .. } => rule(&[CAMERA_NOT_RECORDED, CERTIFICATE_ENDS], Ends, ""),
+        Fact::CameraRemoved { .. } => rule(&[CAMERA_NOT_RECORDED, CAMERA_UNSTEADY, CERTIFICATE_ENDS], Ends, ""),
+        Fact::CameraUnsteady { .. } => rule(&[CAMERA_UNSTEADY], Begins, ""),
+        Fact::CameraSteady => rule(&[CAMERA_UNSTEADY], Ends, ""),
         Fact::CertificateEnds { .. } => rule(&[CERTIFICATE_ENDS], Begins, ""),
         Fact::CertificateRenewed => rule(&[CERTIFICATE_ENDS], Ends, ""),
         Fact::StoreAway { store } | Fact::StoreRefused { store } | Fact::StoreLies { store } => {

@@ -67,6 +67,8 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::DiskTooSmallEnded,
         Fact::DiskHoursLeft { hours: 5 },
         Fact::DiskHoursLeftEnded,
+        Fact::CameraUnsteady { cuts: 9 },
+        Fact::CameraSteady,
         Fact::CertificateEnds { days: 12 },
         Fact::CertificateRenewed,
         Fact::AlarmNotDelivered { target: MARK.to_owned() },

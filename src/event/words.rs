@@ -304,6 +304,10 @@ fn english(fact: &Fact) -> String {
             "the store is away and the disk fills: about {hours} h of recording are left; bring the store back, or add disk"
         ),
         Fact::DiskHoursLeftEnded => "the disk does not fill any more".to_owned(),
+        Fact::CameraUnsteady { cuts } => format!(
+            "the camera was cut off {cuts} times within an hour: check its power supply, its cable and the load of its network"
+        ),
+        Fact::CameraSteady => "the camera is hardly cut off any more".to_owned(),
         Fact::CertificateEnds { days } => format!(
             "the camera's certificate runs out in {days} days: renew it, or it is not recorded from its next session on"
         ),
@@ -519,6 +523,10 @@ fn french(fact: &Fact) -> String {
              stockage, ou ajoutez du disque"
         ),
         Fact::DiskHoursLeftEnded => "le disque ne se remplit plus".to_owned(),
+        Fact::CameraUnsteady { cuts } => format!(
+            "la caméra a été coupée {cuts} fois en une heure : vérifiez son alimentation, son câble et la charge de son réseau"
+        ),
+        Fact::CameraSteady => "la caméra n'est presque plus coupée".to_owned(),
         Fact::CertificateEnds { days } => format!(
             "le certificat de la caméra expire dans {days} jours : renouvelez-le, sinon elle ne sera plus enregistrée dès \
              sa prochaine connexion"

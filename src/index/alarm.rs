@@ -11,7 +11,7 @@ use super::apply::exec;
 use super::query::rows;
 use super::{Index, IndexError};
 use crate::event::{Actor, Event, Scope, Severity};
-use footage::units::{TenantId, WallTime};
+use footage::units::{CameraKey, TenantId, WallTime};
 
 /// Alarms read at a time.
 const ALARMS_MAX: u32 = 20_000;
@@ -145,6 +145,21 @@ impl Index {
         let tenant = tenant.to_string();
         let found = self.readers.read(move |db| lasting_first(db, OF_TENANT, &tenant, limit)).await?;
         Ok(found.into_iter().filter_map(AlarmRow::for_tenant).collect())
+    }
+
+    /// Of which cameras alarms of this kind have ended since an instant, and how often.
+    pub async fn alarms_ended(
+        &self,
+        kind: &'static str,
+        since: WallTime,
+    ) -> Result<HashMap<CameraKey, u64>, IndexError> {
+        let sql = "SELECT tenant, camera, count(*) FROM alarm WHERE kind = ?1 AND ended >= ?2 GROUP BY tenant, camera";
+        let count = |row: &Row<'_>| {
+            let key = format!("{}/{}", row.get::<_, String>(0)?, row.get::<_, String>(1)?);
+            Ok((key.parse::<CameraKey>().ok(), row.get::<_, i64>(2)?.unsigned_abs()))
+        };
+        let found = self.readers.read(move |db| rows(db, sql, params![kind, since.0], count)).await?;
+        Ok(found.into_iter().filter_map(|(camera, count)| Some((camera?, count))).collect())
     }
 
     /// One alarm. For the operator; a tenant's reader compares its scope.

@@ -379,6 +379,33 @@ async fn a_certificate_that_runs_out_is_sent_to_its_tenant_and_its_renewal_too()
 }
 
 #[tokio::test]
+async fn a_camera_whose_cuts_are_each_too_short_to_be_sent_is_sent_as_unsteady() {
+    let mut webhook = Webhook::answering(&[]).await;
+    let mut site = Site::new().await;
+    let target = format!("[[alarm]]\nid = \"duty\"\nwait_seconds = 600\nwebhook = \"{}\"\n", webhook.url);
+    site.plays("town/hall", None);
+    site.plays("town/c0", None);
+    site.send_to(targets(&target)).await;
+    site.follows().await;
+    for (name, cuts) in [("town/hall", 6), ("town/c0", 5)] {
+        for _ in 0..cuts {
+            site.happens(camera(name), Fact::ConnectionLost { cause: GapCause::Disconnected }).await;
+            site.happens(camera(name), Fact::Recording).await;
+        }
+    }
+    until("the cuts to be over", async || {
+        let known = site.index.all_alarms(100).await.unwrap();
+        known.iter().filter(|alarm| alarm.ended.is_some()).count() == 11
+    })
+    .await;
+    // They are counted when alarms start.
+    site.send_to(targets(&target)).await;
+    let body = webhook.next().await.2;
+    assert_eq!(kinds(&body), [("camera_unsteady".to_owned(), "began".to_owned())]);
+    assert!(body.to_string().contains("\"hall\""), "{body}");
+}
+
+#[tokio::test]
 async fn a_trial_by_the_command_reaches_the_target_and_a_target_that_does_not_answer_is_an_error() {
     let mut webhook = Webhook::answering(&[]).await;
     let site = Site::new().await;
