@@ -23,6 +23,7 @@ use super::share::Shares;
 use super::{REVALIDATED, Service};
 use crate::retrieve::holes::Hole;
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
+use crate::retrieve::timeline::{Missing, missing};
 use crate::retrieve::{Footage, FootageOf, RetrieveError};
 use footage::units::{CameraKey, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
@@ -60,6 +61,8 @@ pub(super) struct Clips {
 #[derive(Debug)]
 struct LaidOut {
     clip: Arc<Clip>,
+    /// What of the range has no footage; only known of the camera's timeline.
+    missing: Vec<Missing>,
     _memory: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
@@ -135,7 +138,12 @@ impl Clips {
             let memory = self.memory_for(&camera.tenant, &range).await?;
             let clip = Clip::of(footage, camera, of, range).await;
             let clip = clip.map_err(|error| NoLayout::Failed(Arc::new(error)))?;
-            Ok(Arc::new(LaidOut { clip, _memory: memory }))
+            let missing = match of {
+                FootageOf::Timeline => missing(footage, camera, range).await,
+                FootageOf::Run(_) | FootageOf::Hold(_) => Ok(Vec::new()),
+            };
+            let missing = missing.map_err(|error| NoLayout::Failed(Arc::new(error)))?;
+            Ok(Arc::new(LaidOut { clip, missing, _memory: memory }))
         };
         self.kept.try_get_with(key, layout).await.map_err(|why: Arc<NoLayout>| why.as_ref().clone().into())
     }
@@ -170,7 +178,9 @@ impl Clips {
 
 /// A time range as one MP4 file: `moov` first, exact length, byte ranges.
 ///
-/// The clip begins and ends at the frames asked for. Sample bytes are those the camera sent.
+/// The clip begins and ends at the frames asked for. Sample bytes are those the camera sent. What of the range has no
+/// footage takes no time in the clip: the header `footage-gaps` names it with its causes, and `footage-holes` what is on
+/// record and cannot be read.
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/clip.mp4", tag = "footage",
     params(
@@ -266,6 +276,9 @@ pub(super) async fn answer(
     if let Some(holes) = holes_header(clip.holes()) {
         headers.insert(FOOTAGE_HOLES, holes);
     }
+    if let Some(gaps) = gaps_header(&laid.missing) {
+        headers.insert(FOOTAGE_GAPS, gaps);
+    }
     if let Ok(disposition) = HeaderValue::try_from(format!("inline; filename=\"{}\"", file_name(key, clip.covers()))) {
         headers.insert(header::CONTENT_DISPOSITION, disposition);
     }
@@ -297,14 +310,31 @@ pub(super) fn streamed(
 /// What of the range is on record and left out: a list (RFC 9651) of time ranges with their causes.
 pub(super) const FOOTAGE_HOLES: HeaderName = HeaderName::from_static("footage-holes");
 
-/// Holes named in a header; of more, how many.
-const HOLES_NAMED_MAX: usize = 16;
+/// What of the range has no footage: a list (RFC 9651) of time ranges, with their causes where they are known.
+const FOOTAGE_GAPS: HeaderName = HeaderName::from_static("footage-gaps");
+
+/// Stretches named in a header; of more, how many.
+const NAMED_MAX: usize = 16;
 
 /// `"2026-03-01T12:00:00Z/2026-03-01T12:02:00Z";cause=missing, …`; `None` where nothing is left out.
 pub(super) fn holes_header(holes: &[Hole]) -> Option<HeaderValue> {
     let one = |hole: &Hole| format!("\"{}/{}\";cause={}", hole.range.start(), hole.range.end(), hole.why.as_str());
-    let mut named: Vec<String> = holes.iter().take(HOLES_NAMED_MAX).map(one).collect();
-    let more = holes.len().saturating_sub(named.len());
+    list(holes.iter().map(one))
+}
+
+/// The same for what has no footage.
+fn gaps_header(missing: &[Missing]) -> Option<HeaderValue> {
+    let one = |missing: &Missing| {
+        let cause = missing.cause.map_or(String::new(), |cause| format!(";cause={}", cause.as_str()));
+        format!("\"{}/{}\"{cause}", missing.range.start(), missing.range.end())
+    };
+    list(missing.iter().map(one))
+}
+
+/// The first members of a list (RFC 9651), and how many more there are; `None` where there is none.
+fn list(members: impl ExactSizeIterator<Item = String>) -> Option<HeaderValue> {
+    let more = members.len().saturating_sub(NAMED_MAX);
+    let mut named: Vec<String> = members.take(NAMED_MAX).collect();
     named.extend((more > 0).then(|| format!("more;count={more}")));
     (!named.is_empty()).then(|| HeaderValue::try_from(named.join(", ")).ok()).flatten()
 }

@@ -7,7 +7,7 @@ use super::{Footage, RetrieveError};
 use crate::index::clock::MisdatedRun;
 use crate::index::{GapRow, SEGMENT_DURATION_MAX};
 use footage::media::GapCause;
-use footage::units::{CameraKey, TICKS_PER_DAY, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, TICKS_PER_DAY, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Longest range, in days: a month of retention and its margins.
 pub const TIMELINE_DAYS_MAX: i64 = 32;
@@ -59,6 +59,47 @@ pub async fn timeline(
     let misdated = footage.index.misdated(camera).await?.into_iter().filter(is_asked);
     timeline.misdated = misdated.take(STRETCHES_MAX).collect();
     Ok(timeline)
+}
+
+/// A stretch without footage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// When.
+    pub range: TimeRange,
+    /// Why, where that is on record: not of what was destroyed, never recorded, or is not written yet.
+    pub cause: Option<GapCause>,
+}
+
+/// A stretch without footage and without a cause is one from here on: what is shorter lies between the clocks of two runs.
+const MISSING_MIN: Ticks90k = Ticks90k(TICKS_PER_SECOND);
+
+/// What of a range has no footage, and so is not in a clip of it, by its beginning.
+pub async fn missing(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Vec<Missing>, RetrieveError> {
+    let spans = footage.index.spans(camera, range).await?;
+    let gaps = footage.index.gaps(camera, range).await?;
+    Ok(missing_of(&spans, &gaps, range))
+}
+
+/// The same from index rows, both by start.
+fn missing_of(spans: &[TimeRange], gaps: &[GapRow], range: TimeRange) -> Vec<Missing> {
+    let within = |gap: GapRow| {
+        let end = gap.end.unwrap_or(range.end()).max(gap.start);
+        let range = TimeRange::new(gap.start, end)?.intersection(&range)?;
+        Some(Missing { range, cause: Some(gap.cause) })
+    };
+    let mut missing: Vec<Missing> = without_footage(gaps, spans).filter_map(within).collect();
+    let mut known: Vec<TimeRange> = spans.to_vec();
+    known.extend(missing.iter().map(|missing| missing.range));
+    known.sort_unstable_by_key(TimeRange::start);
+    let mut from = range.start();
+    let ends = known.iter().map(|known| (known.start(), known.end())).chain([(range.end(), range.end())]);
+    for (start, end) in ends {
+        let unknown = TimeRange::new(from, start.min(range.end())).filter(|left| left.duration() >= MISSING_MIN);
+        missing.extend(unknown.map(|range| Missing { range, cause: None }));
+        from = from.max(end);
+    }
+    missing.sort_unstable_by_key(|missing| missing.range.start());
+    missing
 }
 
 /// The answer from index rows, both by start.
@@ -123,7 +164,6 @@ fn until(span: &TimeRange, end: WallTime) -> TimeRange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use footage::units::TICKS_PER_SECOND;
     use proptest::prelude::*;
 
     /// Whole seconds since the epoch.
@@ -195,6 +235,32 @@ mod tests {
             (55, None, GapCause::ConnectFailed),
         ];
         assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn what_has_no_footage_is_named_with_its_cause_where_one_is_on_record() {
+        let rows = [
+            gap(8, Some(20), GapCause::GatewayCrashed),
+            gap(24, Some(25), GapCause::PacketLoss),
+            gap(50, None, GapCause::ConnectFailed),
+        ];
+        let spans = [range(0, 10), range(20, 30), range(35, 45)];
+        let seconds = |at: WallTime| at.0 / TICKS_PER_SECOND;
+        let got = |asked| {
+            let found = missing_of(&spans, &rows, asked).into_iter();
+            found.map(|m| (seconds(m.range.start()), seconds(m.range.end()), m.cause)).collect::<Vec<_>>()
+        };
+        let whole = [
+            (10, 20, Some(GapCause::GatewayCrashed)),
+            (24, 25, Some(GapCause::PacketLoss)),
+            (30, 35, None),
+            (45, 50, None),
+            (50, 60, Some(GapCause::ConnectFailed)),
+        ];
+        assert_eq!(got(range(0, 60)), whole);
+        assert_eq!(got(range(12, 33)), [(12, 20, whole[0].2), whole[1], (30, 33, None)]);
+        assert_eq!(got(range(36, 44)), []);
+        assert_eq!(missing_of(&[], &[], range(5, 6)), [Missing { range: range(5, 6), cause: None }]);
     }
 
     #[test]
