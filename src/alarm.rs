@@ -246,7 +246,7 @@ impl Alarms {
         let of_cameras = snapshot.cameras.iter().flat_map(|(camera, status)| {
             let cuts = cuts.get(camera).copied().unwrap_or_default();
             let facts = [
-                cuts_news(cuts, unsteady.contains(camera)),
+                cuts_news(status, cuts, unsteady.contains(camera)),
                 certificate_news(status, running_out.contains(camera), snapshot.at),
             ];
             facts.into_iter().flatten().map(|fact| Event::of_camera(snapshot.at, camera, fact))
@@ -303,22 +303,25 @@ fn disk_news(waits: bool, hours: Option<f64>, lasts: bool) -> Option<Fact> {
     }
 }
 
-/// Whether a camera that was cut off so often within an hour begins or ends to be an alarm.
-fn cuts_news(cuts: u64, lasts: bool) -> Option<Fact> {
+fn plays(status: &CameraStatus) -> bool {
+    matches!(status.state, CameraState::Connected | CameraState::Recording)
+}
+
+/// Whether a camera that was cut off so often within an hour begins or ends to be an alarm. One that is away is not steady.
+fn cuts_news(status: &CameraStatus, cuts: u64, lasts: bool) -> Option<Fact> {
     match (cuts, lasts) {
         (CUTS_MAX.., false) => Some(Fact::CameraUnsteady { cuts }),
-        (0 | 1, true) => Some(Fact::CameraSteady),
+        (0 | 1, true) if plays(status) => Some(Fact::CameraSteady),
         _ => None,
     }
 }
 
 /// Whether a camera's certificate begins or ends to be an alarm. Only a session that plays says which certificate there is.
 fn certificate_news(status: &CameraStatus, lasts: bool, now: WallTime) -> Option<Fact> {
-    let plays = matches!(status.state, CameraState::Connected | CameraState::Recording);
     let left = status.certificate_until.map(|until| until.since(now));
     match left.filter(|left| left.0 < CERTIFICATE_DAYS_MIN * TICKS_PER_DAY) {
         Some(left) if !lasts => Some(Fact::CertificateEnds { days: (left.0 / TICKS_PER_DAY).max(0) as u64 }),
-        None if lasts && plays => Some(Fact::CertificateRenewed),
+        None if lasts && plays(status) => Some(Fact::CertificateRenewed),
         _ => None,
     }
 }

@@ -184,11 +184,14 @@ fn hours_of_the_disk_that_nobody_knows_change_nothing() {
 
 #[test]
 fn a_camera_that_is_cut_off_again_and_again_is_an_alarm_until_it_is_not_for_an_hour() {
-    assert_eq!(cuts_news(5, false), None);
-    assert_eq!(cuts_news(6, false), Some(Fact::CameraUnsteady { cuts: 6 }));
-    assert_eq!((cuts_news(6, true), cuts_news(2, true)), (None, None));
-    assert_eq!(cuts_news(1, true), Some(Fact::CameraSteady));
-    assert_eq!(cuts_news(0, false), None);
+    let status = |state| CameraStatus { state, ..CameraStatus::default() };
+    let (plays, away) = (status(CameraState::Recording), status(CameraState::Gap(GapCause::Silent)));
+    assert_eq!(cuts_news(&plays, 5, false), None);
+    assert_eq!(cuts_news(&plays, 6, false), Some(Fact::CameraUnsteady { cuts: 6 }));
+    assert_eq!((cuts_news(&plays, 6, true), cuts_news(&plays, 2, true)), (None, None));
+    assert_eq!(cuts_news(&plays, 1, true), Some(Fact::CameraSteady));
+    assert_eq!(cuts_news(&away, 0, true), None, "it is away, and so not steady");
+    assert_eq!(cuts_news(&plays, 0, false), None);
 }
 
 /// A camera whose certificate ends to be valid after so many days.
