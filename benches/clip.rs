@@ -106,7 +106,8 @@ async fn record(dir: &Path) -> Footage {
         }
         for second in first..first + PACK_SECONDS {
             let (fragment, stamp) = fragment(&params, second);
-            pack.append(&fragment, stamp, Vec::new()).expect("a disk with room");
+            let room = spool.room(fragment.payload.len()).await;
+            pack.append(&fragment, stamp, Vec::new(), room).expect("a disk with room");
         }
         spool.seal(pack).await.expect("a disk with room");
     }

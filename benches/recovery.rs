@@ -84,7 +84,7 @@ fn configure(cameras: &[CameraKey]) -> Change {
     Change::Configure(cameras.iter().map(row).collect())
 }
 
-/// Records until the power goes: each pack is open, all of it flushed but the last fragment.
+/// Records until the power goes: each pack is open, and the index knows all of it but the last fragment.
 async fn leave_open(dir: &Path, cameras: &[CameraKey]) -> Result<(), Failure> {
     let (index, spool) = open(dir, "index.sqlite").await?;
     index.write(vec![configure(cameras)]).await?;
@@ -98,16 +98,21 @@ async fn leave_open(dir: &Path, cameras: &[CameraKey]) -> Result<(), Failure> {
         pack.note(vec![begin]);
         for second in 0..SECONDS - 1 {
             let (fragment, stamp) = fragment(&params, n, second);
-            pack.append(&fragment, stamp, Vec::new())?;
+            pack.append(&fragment, stamp, Vec::new(), spool.room(fragment.payload.len()).await)?;
+            if second % 30 == 29 {
+                spool.flush().await;
+            }
         }
         packs.push(pack);
     }
     spool.flush().await;
     for (n, pack) in packs.iter().enumerate() {
         let (fragment, stamp) = fragment(&params, n, SECONDS - 1);
-        pack.append(&fragment, stamp, Vec::new())?;
+        pack.append(&fragment, stamp, Vec::new(), spool.room(fragment.payload.len()).await)?;
     }
+    // The power goes between the flush and the index.
     index.close().await;
+    spool.flush().await;
     Ok(())
 }
 

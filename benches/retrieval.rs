@@ -113,7 +113,7 @@ impl Recording {
             }
             for second in first..self.seconds.min(first + PACK_SECONDS) {
                 let (fragment, stamp) = self.fragment(&params, noise, second);
-                pack.append(&fragment, stamp, Vec::new())?;
+                pack.append(&fragment, stamp, Vec::new(), spool.room(fragment.payload.len()).await)?;
             }
             spool.seal(pack).await?;
         }

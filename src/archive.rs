@@ -24,6 +24,7 @@ use footage::keys::vault::{DayKey, Vault};
 use footage::pack::encrypted::Encrypted;
 use footage::pack::reader::{self, TAIL_BYTES, Tail};
 use footage::pack::reference::{Host, Piece};
+use footage::pack::writer::HeldBytes;
 use footage::pack::{PackError, PackTable};
 use footage::platform;
 use footage::units::{CameraKey, PackId, TimeRange};
@@ -36,7 +37,7 @@ mod ranges;
 pub mod readable;
 pub mod rewrite;
 
-use ranges::{join, pick};
+use ranges::{LocalBytes, join, pick};
 
 /// Weight of cached fragment tables, in samples: about 200 MB at 12 bytes a sample and its share of the rest.
 const CACHED_SAMPLES_MAX: u64 = 12_000_000;
@@ -127,10 +128,10 @@ impl Whole {
 
 /// Where a pack's bytes are at this moment.
 enum Lies {
-    /// In a file that grows, or may have grown a moment ago: it holds all of its bytes.
-    Growing(Arc<File>),
+    /// In a file that grows, or may have grown a moment ago, and in memory: together all of its bytes.
+    Growing(LocalBytes, Option<Arc<Encrypted>>),
     /// In a file that is whole.
-    Local(Arc<File>),
+    Local(File),
     Store,
 }
 
@@ -308,13 +309,37 @@ impl Archive {
         }
     }
 
-    /// A file of the spool, or of a local store; else the store must have it.
-    async fn lies(&self, pack: &PackRef) -> Result<Lies, ReadError> {
-        Ok(match blocking(pack.id, self.opener(pack)).await? {
-            Some((file, true)) => Lies::Growing(Arc::new(file)),
-            Some((file, false)) => Lies::Local(Arc::new(file)),
-            None => Lies::Store,
+    /// A file of the spool, or of a local store; else the store must have it. Of a pack that grows, its bytes in `wanted`
+    /// are found.
+    async fn lies(&self, pack: &PackRef, wanted: Range<u64>) -> Result<Lies, ReadError> {
+        let (id, growing) = (pack.id, self.spool.growing(pack.id));
+        let (open_path, open, vault) = (self.spool.open_path(&pack.camera, id), self.opener(pack), self.spool.vault());
+        blocking(id, move || {
+            let io = |source| ReadError::Io { pack: id, source };
+            // What is held is looked at first: what it does not hold any more is in the file.
+            if let Some(held) = growing.and_then(|growing| growing.held(&wanted)) {
+                let HeldBytes { from, bytes, all, encrypted } = held;
+                let encrypted = encrypted.map(Arc::new);
+                if all {
+                    return Ok(Lies::Growing(LocalBytes::growing(None, from, bytes), encrypted));
+                }
+                match File::open(&open_path) {
+                    Ok(file) => return Ok(Lies::Growing(LocalBytes::growing(Some(file), from, bytes), encrypted)),
+                    // It is whole by now, and has another name.
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(io(e)),
+                }
+            }
+            Ok(match open()? {
+                Some((file, true)) => {
+                    let encrypted = encrypted::of_growing(id, &file, &vault)?;
+                    Lies::Growing(LocalBytes::in_file(file), encrypted)
+                }
+                Some((file, false)) => Lies::Local(file),
+                None => Lies::Store,
+            })
         })
+        .await
     }
 
     /// Ranges of an object that has this size; one of another size was rewritten.

@@ -59,6 +59,8 @@ pub struct Config {
     pub disk_reserve_bytes: u64,
     /// Bytes that whole packs in the spool may have, waiting and cached; none: as many as the disk holds.
     pub spool_bytes_max: Option<u64>,
+    /// Bytes of footage that may wait in memory to be written; none: a share of the machine's memory.
+    pub unwritten_bytes_max: Option<u64>,
     /// `[http] listen`.
     pub http_listen: SocketAddr,
     /// `[http] operator_token`: opens metrics, the status of all cameras and reloads. Without one they are open to this

@@ -105,6 +105,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
         data_dir: data_dir.to_owned(),
         disk_reserve_bytes: RESERVE_BYTES,
         spool_bytes_max: None,
+        unwritten_bytes_max: None,
         http_listen: listen,
         check_played: true,
         recording: RecordingConfig::default(),

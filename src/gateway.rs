@@ -508,6 +508,7 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
             (now.disk_reserve_bytes, now.spool_bytes_max) != (then.disk_reserve_bytes, then.spool_bytes_max),
             "[data] disk_reserve_mib or spool_mib_max",
         ),
+        (now.unwritten_bytes_max != then.unwritten_bytes_max, "[data] unwritten_mib_max"),
         (domains(now) != domains(then), "dedup_domain of a tenant"),
         (moved, "the store of a camera"),
         (store.is_shared() && keys(now) != keys(then), "the cameras of a shared store"),

@@ -18,7 +18,7 @@ use crate::index::{Index, IndexError};
 use crate::spool::Spool;
 use crate::status::{CameraState, CameraStatus, StatusBoard};
 use footage::clock::Clock;
-use footage::platform;
+use footage::platform::{self, Writing};
 use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 #[cfg(test)]
@@ -52,6 +52,10 @@ pub struct Snapshot {
     pub reserve_bytes: u64,
     /// From reception to durable: median, 99th percentile and longest, in seconds, since the start.
     pub durable_s: [f64; 3],
+    /// How the spool's disk is written.
+    pub writing: Writing,
+    /// Bytes that wait to be written, and how many may.
+    pub unwritten_bytes: (u64, u64),
 }
 
 impl Sources {
@@ -73,6 +77,8 @@ impl Sources {
             free_bytes: free.ok().and_then(Result::ok),
             reserve_bytes: self.reserve_bytes,
             durable_s: [delays.percentile(0.5), delays.percentile(0.99), delays.longest()].map(|d| d.as_secs_f64()),
+            writing: self.spool.writing(),
+            unwritten_bytes: self.spool.unwritten_bytes(),
         })
     }
 }
@@ -156,6 +162,9 @@ pub fn open_metrics(snapshot: &Snapshot, http: &HttpCounts) -> String {
     for (quantile, value) in ["0.5", "0.99", "1"].into_iter().zip(snapshot.durable_s) {
         durable.get_or_create(&[("quantile", quantile.to_owned())]).set(value);
     }
+    let writing = Family::<Label, Gauge>::default();
+    registry.register("disk_writing", "How the spool's disk is written: direct, uncached or buffered", writing.clone());
+    writing.get_or_create(&[("way", snapshot.writing.as_str().to_owned())]).set(1);
     let figures = &snapshot.figures;
     let gauges = [
         ("camera_clock_offset_seconds_max", "Largest difference of a camera's clock from the gateway's", clock_offset),
@@ -169,6 +178,8 @@ pub fn open_metrics(snapshot: &Snapshot, http: &HttpCounts) -> String {
         ("alarms", "Alarms that last", figures.alarms.active as f64),
         ("alarms_critical", "Critical alarms that last", figures.alarms.critical as f64),
         ("alarm_targets_not_reached", "Targets of alarms that are not reached", figures.alarms.not_delivered as f64),
+        ("unwritten_bytes", "Bytes of footage in memory that wait to be written", snapshot.unwritten_bytes.0 as f64),
+        ("unwritten_bytes_max", "Bytes that may wait: then reading stops", snapshot.unwritten_bytes.1 as f64),
         ("disk_reserve_bytes", "Bytes of the disk that are kept free", snapshot.reserve_bytes as f64),
     ];
     for (name, help, value) in gauges {

@@ -9,11 +9,12 @@
 //! Invariants: the index speaks of a fragment only after its bytes were flushed; a pack leaves the spool only by being
 //! renamed into the store, or after the store acknowledged it. A failed flush is never taken back by a later one that
 //! succeeds: what the kernel could not write may be gone, so the pack is closed and scanned.
-//! Queues: packs to seal, bounded by [`SEALS_QUEUED_MAX`]; past it the recorder waits, and its camera's TCP window
-//! with it.
+//! Queues: packs to seal, bounded by [`SEALS_QUEUED_MAX`], and footage that waits to be written, bounded by [`Budget`];
+//! past either the recorder waits, and its camera's TCP window with it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -22,18 +23,20 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{MutexGuard as Turn, Notify, RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::index::{Change, Index, IndexError, PackRow, PackState};
 use crate::store::{Store, StoreError, StoreId};
 use footage::clock::Clock;
 use footage::keys::vault::{DayKey, Vault, VaultError};
 use footage::keys::{DomainKey, Keys};
-use footage::media::Fragment;
-use footage::pack::writer::PackWriter;
+use footage::media::{Fragment, GapCause};
+use footage::pack::writer::{Buffers, HeldBytes, PackWriter};
 use footage::pack::{PackError, PackHeader, PackTable, Stamp};
-use footage::platform::{self, Folders};
+use footage::platform::{self, Folders, Writing};
 use footage::units::{CameraKey, PackId, Ticks90k, WallTime};
 
+mod budget;
 mod cache;
 mod durability;
 mod finish;
@@ -44,6 +47,8 @@ mod replace;
 mod turns;
 mod waiting;
 
+use budget::Budget;
+pub use budget::Room;
 pub use durability::Delays;
 pub(crate) use finish::Finished;
 pub(crate) use finish::blocking;
@@ -72,8 +77,13 @@ pub enum SpoolError {
         source: std::io::Error,
     },
     /// An earlier flush of this pack failed: seal it and open another.
-    #[error("pack {0} could not be flushed to disk")]
-    FlushFailed(PackId),
+    #[error("pack {pack} could not be written to the disk ({cause})")]
+    FlushFailed {
+        /// Which pack.
+        pack: PackId,
+        /// Of the gap that comes of it.
+        cause: GapCause,
+    },
     /// Packs are on their way to the store: a sealed one cannot be replaced now.
     #[error("packs are being sent to the store: a pack cannot be replaced meanwhile")]
     Busy,
@@ -96,7 +106,8 @@ impl Failure for SpoolError {
         match self {
             Self::Pack(error) => error.kind(),
             Self::Io { source, .. } => Failure::kind(source),
-            Self::FlushFailed(_) => Kind::Internal,
+            Self::FlushFailed { cause: GapCause::DiskFull, .. } => Kind::Full,
+            Self::FlushFailed { .. } => Kind::Internal,
             Self::Busy | Self::Stopped => Kind::Retry,
             Self::Store(error) => error.kind(),
             Self::Index(error) => error.kind(),
@@ -106,15 +117,23 @@ impl Failure for SpoolError {
 }
 
 impl SpoolError {
-    /// True when room on the disk is what is missing.
-    pub fn is_disk_full(&self) -> bool {
-        let source = match self {
+    /// Of the gap that comes of it.
+    pub fn gap_cause(&self) -> GapCause {
+        match self {
+            Self::FlushFailed { cause, .. } => *cause,
             Self::Pack(PackError::Io { source, .. })
             | Self::Io { source, .. }
-            | Self::Key(VaultError::Io { source, .. }) => source,
-            _ => return false,
-        };
-        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            | Self::Key(VaultError::Io { source, .. }) => gap_cause(source),
+            _ => GapCause::WriteFailed,
+        }
+    }
+}
+
+/// Of the gap that comes of this error of the disk.
+fn gap_cause(error: &std::io::Error) -> GapCause {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => GapCause::DiskFull,
+        _ => GapCause::WriteFailed,
     }
 }
 
@@ -148,6 +167,9 @@ struct Inner {
     delays: Mutex<Delays>,
     /// The spool's folder, held open so that a flush of its file system hears of every failure since. Set at the start.
     disk: OnceLock<Disk>,
+    /// Memory of growing packs, and how much may wait there to be written.
+    buffers: Buffers,
+    room: Budget,
 }
 
 /// A file system that can be flushed as a whole.
@@ -156,6 +178,8 @@ struct Disk {
     folder: File,
     /// Its number.
     device: u64,
+    /// How it is written.
+    writing: Writing,
 }
 
 /// A pack that grows: the recorder appends, the flusher makes durable, readers see what is written.
@@ -175,6 +199,8 @@ pub struct Growing {
 struct State {
     /// Taken by sealing.
     writer: Option<PackWriter>,
+    /// Room for what is not written yet.
+    room: Option<Room>,
     /// The table as somebody asked for it since the last fragment; the whole one when the writer is gone.
     table: Option<Arc<PackTable>>,
     segments: Segments,
@@ -186,8 +212,8 @@ struct State {
     dirty: bool,
     /// When the last pictures of the fragments that wait for a flush were received, on the monotonic clock.
     waiting: Vec<Duration>,
-    /// A flush failed.
-    failed: bool,
+    /// A flush failed, with the gap that comes of it.
+    failed: Option<GapCause>,
 }
 
 /// How large a growing pack is.
@@ -205,11 +231,18 @@ impl Growing {
         &self.header
     }
 
-    /// Writes a fragment. `changes` become part of the index together with the fragment, once it is flushed.
-    pub fn append(&self, fragment: &Fragment, stamp: Stamp, changes: Vec<Change>) -> Result<Size, SpoolError> {
+    /// Appends a fragment, which is written with the next flush; `room` is what [`Spool::room`] gave for it. `changes`
+    /// become part of the index together with the fragment, once it is flushed.
+    pub fn append(
+        &self,
+        fragment: &Fragment,
+        stamp: Stamp,
+        changes: Vec<Change>,
+        room: Room,
+    ) -> Result<Size, SpoolError> {
         let mut state = self.state.lock();
-        if state.failed {
-            return Err(SpoolError::FlushFailed(self.header.pack));
+        if let Some(cause) = state.failed {
+            return Err(SpoolError::FlushFailed { pack: self.header.pack, cause });
         }
         let writer = state.writer.as_mut().ok_or(SpoolError::Stopped)?;
         let entry = writer.append(fragment, stamp)?;
@@ -217,6 +250,10 @@ impl Growing {
         let first = writer.table().fragments.first().map_or(entry.decode_time, |f| f.decode_time);
         let end = entry.decode_time.0.saturating_add(fragment.duration.0);
         state.table = None;
+        match &mut state.room {
+            Some(taken) => taken.merge(room),
+            none => *none = Some(room),
+        }
         state.segments.push(&entry);
         state.pending.extend(changes);
         state.dirty = true;
@@ -239,6 +276,11 @@ impl Growing {
             *table = Some(Arc::new(writer.table().clone()));
         }
         table.clone()
+    }
+
+    /// What of these bytes only memory holds; `None` once all of them are in the file.
+    pub fn held(&self, range: &Range<u64>) -> Option<HeldBytes> {
+        self.state.lock().writer.as_ref().map(|writer| writer.held(range))
     }
 
     /// Index changes that are true once the file as it is now is flushed; `None` when there is nothing to flush.
@@ -314,15 +356,29 @@ impl Spool {
             sending: RwLock::default(),
             delays: Mutex::default(),
             disk: OnceLock::new(),
+            buffers: Buffers::default(),
+            room: Budget::default(),
         }))
+    }
+
+    /// So much footage may wait to be written; `None`: a share of the machine's memory. To be said before anything is
+    /// recorded.
+    pub fn holding_at_most(mut self, bytes: Option<u64>) -> Self {
+        let budget = bytes.map_or_else(Budget::default, Budget::new);
+        Arc::get_mut(&mut self.0).expect("it was just made, and nobody else has it").room = budget;
+        self
     }
 
     /// Opens the queue of packs that are complete; [`crate::seal`] takes them from it until [`Spool::close`].
     pub(crate) fn open_queue(&self) -> Result<mpsc::Receiver<Arc<Growing>>, SpoolError> {
         let dir = &self.0.dir;
         platform::create_folders(dir).map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
-        let opened = File::open(dir).and_then(|folder| Ok(Disk { device: folder.metadata()?.dev(), folder }));
+        let opened = File::open(dir).and_then(|folder| {
+            let (device, writing) = (folder.metadata()?.dev(), platform::best_writing(dir)?);
+            Ok(Disk { folder, device, writing })
+        });
         let disk = opened.map_err(|source| SpoolError::Io { path: dir.clone(), source })?;
+        info!(path = %dir.display(), writing = disk.writing.as_str(), "footage is written");
         // Set before: the spool was started twice, and holds the folder already.
         let _ = self.0.disk.set(disk);
         let (seals, queue) = mpsc::channel(SEALS_QUEUED_MAX);
@@ -340,6 +396,21 @@ impl Spool {
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
+    }
+
+    /// How the disk is written, found out at the start.
+    pub fn writing(&self) -> Writing {
+        self.0.disk.get().map_or(Writing::Buffered, |disk| disk.writing)
+    }
+
+    /// Room for a fragment of so many bytes until it is written: waits while too many others wait for the disk.
+    pub async fn room(&self, bytes: usize) -> Room {
+        self.0.room.take(bytes).await
+    }
+
+    /// Bytes that wait to be written, and how many may.
+    pub fn unwritten_bytes(&self) -> (u64, u64) {
+        self.0.room.taken_bytes()
     }
 
     /// Its folder.
@@ -388,7 +459,7 @@ impl Spool {
         self.0.store.as_written_here(camera, id)
     }
 
-    /// Begins a pack: the file is created and its first boxes written. It becomes the camera's live pack.
+    /// Begins a pack, whose file is created with the next flush. It becomes the camera's live pack.
     pub fn open_pack(&self, header: PackHeader) -> Result<Arc<Growing>, SpoolError> {
         let path = self.open_path(&header.camera, header.pack);
         let folder = self.folder(&header.camera);
@@ -396,25 +467,20 @@ impl Spool {
         // Before the file is made: its key is durable when the first byte under it is written.
         let day = self.0.keys.day_key_now(&header.camera, header.pack.created())?;
         let key = self.key(&header.camera);
-        let created = match &day {
-            Some(day) => PackWriter::create_encrypted(&path, header.clone(), key, day.clone()),
-            None => PackWriter::create(&path, header.clone(), key),
-        };
-        let writer = created.inspect_err(|_| {
-            // Nothing is in it yet; a later scan would find no fragment and drop it too.
-            let _ = platform::remove_file(&path);
-        })?;
+        let memory = (self.writing(), self.0.buffers.clone());
+        let writer = PackWriter::hold(&path, header.clone(), key, day.clone(), memory)?;
         let pack = Arc::new(Growing {
             path,
             state: Mutex::new(State {
                 writer: Some(writer),
+                room: None,
                 table: None,
                 segments: Segments::new(header.run, header.pack),
                 pending: Vec::new(),
                 announced: false,
                 dirty: false,
                 waiting: Vec::new(),
-                failed: false,
+                failed: None,
             }),
             turn: Arc::default(),
             day,

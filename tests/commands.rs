@@ -96,20 +96,22 @@ fn fragment(second: i64) -> Fragment {
 }
 
 /// A pack of these seconds; the gaps end where it begins.
-fn grow(spool: &Spool, camera: &CameraKey, n: u8, seconds: Range<i64>, gaps: &[Gap]) -> Arc<Growing> {
+async fn grow(spool: &Spool, camera: &CameraKey, n: u8, seconds: Range<i64>, gaps: &[Gap]) -> Arc<Growing> {
     let run = RunId([n; 16]);
     let params = fragment(0).params;
     let pack =
         spool.open_pack(PackHeader { pack: pack_id(n), camera: camera.clone(), run, params, hold: None }).unwrap();
     let mut changes = vec![Change::BeginRun { camera: camera.clone(), run, start: at(seconds.start) }];
     changes.extend(gaps.iter().map(|&gap| Change::PutGap { camera: camera.clone(), gap }));
-    write_second(&pack, seconds.start, gaps.to_vec(), changes);
-    seconds.skip(1).for_each(|second| write_second(&pack, second, Vec::new(), Vec::new()));
+    write_second(spool, &pack, seconds.start, gaps.to_vec(), changes).await;
+    for second in seconds.skip(1) {
+        write_second(spool, &pack, second, Vec::new(), Vec::new()).await;
+    }
     pack
 }
 
 /// One second of footage into a pack, by a camera whose clock is 50 ms ahead.
-fn write_second(pack: &Growing, second: i64, gaps: Vec<Gap>, changes: Vec<Change>) {
+async fn write_second(spool: &Spool, pack: &Growing, second: i64, gaps: Vec<Gap>, changes: Vec<Change>) {
     let offset = Ticks90k(4_500);
     let stamp = Stamp {
         wall_start: at(second),
@@ -117,7 +119,9 @@ fn write_second(pack: &Growing, second: i64, gaps: Vec<Gap>, changes: Vec<Change
         camera_time: Some(at(second).saturating_add(offset)),
         gaps,
     };
-    pack.append(&fragment(second), stamp, changes).unwrap();
+    let fragment = fragment(second);
+    let room = spool.room(fragment.payload.len()).await;
+    pack.append(&fragment, stamp, changes, room).unwrap();
 }
 
 /// A data folder, its configuration and what was recorded into it.
@@ -139,7 +143,7 @@ impl Site {
         let outage = Gap { start: at(6), end: at(16), cause: GapCause::Disconnected, lost_packets: 0 };
         for (n, seconds, gaps) in [(1, 0..6, vec![]), (2, 16..20, vec![outage])] {
             let end = at(seconds.end);
-            let pack = grow(&opened.spool, &key("town/gate"), n, seconds, &gaps);
+            let pack = grow(&opened.spool, &key("town/gate"), n, seconds, &gaps).await;
             opened.spool.flush().await;
             let run = pack.header().run;
             let clocks =
@@ -393,10 +397,12 @@ async fn fsck_takes_a_pack_that_grows_for_what_it_is() {
     let site = Site::recorded().await;
     let opened = site.open().await;
     let _tasks = Sealer::new(opened.spool.clone()).start().unwrap();
-    let pack = grow(&opened.spool, &key("town/gate"), 3, 20..24, &[]);
+    let pack = grow(&opened.spool, &key("town/gate"), 3, 20..24, &[]).await;
     opened.spool.flush().await;
-    // Written and not flushed: the index does not know of it yet.
-    write_second(&pack, 24, Vec::new(), Vec::new());
+    // Written, and the index does not know of it yet.
+    write_second(&opened.spool, &pack, 24, Vec::new(), Vec::new()).await;
+    opened.index.close().await;
+    opened.spool.flush().await;
     let (code, out, err) = site.vigie(&["fsck", "--read-data"]).await;
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("3 packs, 2 objects, 1 files in the spool"), "{out}");
@@ -411,7 +417,7 @@ async fn fsck_reads_packs_of_a_store_elsewhere_through_a_folder_that_it_removes(
     let spool = Spool::new(&site.config.spool_dir, store.clone(), index.clone(), clock, keys);
     let tasks = Sealer::new(spool.clone()).start().unwrap();
     let camera = key("town/gate");
-    spool.seal(grow(&spool, &camera, 1, 0..4, &[])).await.unwrap();
+    spool.seal(grow(&spool, &camera, 1, 0..4, &[]).await).await.unwrap();
     spool.close();
     tasks.join().await;
     // The spool may have been stopped before the store had it.
@@ -508,7 +514,7 @@ async fn rebuilding_takes_in_the_spool_and_cameras_that_no_configuration_names()
         let opened = site.open().await;
         let row = CameraRow { key: key("town/old"), ..gateway::camera_rows(&site.config).remove(0) };
         opened.index.write(vec![Change::Configure(vec![row])]).await.unwrap();
-        let _growing = grow(&opened.spool, &key("town/old"), 1, 0..6, &[]);
+        let _growing = grow(&opened.spool, &key("town/old"), 1, 0..6, &[]).await;
         opened.spool.flush().await;
         opened.index.close().await;
     }

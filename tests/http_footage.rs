@@ -176,7 +176,8 @@ impl Gateway {
                 camera_time: None,
                 gaps: Vec::new(),
             };
-            pack.append(fragment, stamp, Vec::new()).unwrap();
+            let room = self.spool.room(fragment.payload.len()).await;
+            pack.append(fragment, stamp, Vec::new(), room).unwrap();
         }
         self.spool.flush().await;
     }

@@ -23,11 +23,12 @@ const CAUSES = {
   packet_loss: "paquets perdus sur le réseau",
   clock_step: "saut de l’horloge de la passerelle",
   disk_full: "disque plein",
+  disk_slow: "disque trop lent",
   write_failed: "erreur d’écriture sur le disque",
   corrupt: "enregistrement endommagé",
   reconfigured: "caméra modifiée dans la configuration",
 };
-const GATEWAY_CAUSES = new Set(["gateway_stopped", "gateway_crashed", "clock_step", "disk_full", "write_failed", "corrupt", "reconfigured"]);
+const GATEWAY_CAUSES = new Set(["gateway_stopped", "gateway_crashed", "clock_step", "disk_full", "disk_slow", "write_failed", "corrupt", "reconfigured"]);
 const STATES = {
   removed: "retirée de la configuration",
   starting: "démarrage",

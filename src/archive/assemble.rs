@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     Arc, Archive, BoxStream, Bytes, Host, LOOKS_MAX, Lies, PackError, PackRef, PackState, Piece, Range, ReadError,
-    StreamExt, TryStreamExt, Whole, blocking, encrypted, short, whole_of,
+    StreamExt, TryStreamExt, Whole, blocking, encrypted, ranges::LocalBytes, short, whole_of,
 };
 use footage::pack::reference::Place;
 use footage::pack::{FragmentEntry, PackTable};
@@ -60,12 +60,9 @@ impl Archive {
     ) -> Result<BoxStream<'static, Result<Bytes, ReadError>>, ReadError> {
         let id = pack.id;
         let at = self.forgotten();
-        match self.lies(pack).await? {
-            Lies::Growing(file) => {
-                let (vault, handle) = (self.spool.vault(), file.clone());
-                let encrypted = blocking(id, move || encrypted::of_growing(id, &handle, &vault)).await?;
-                Ok(encrypted::stream_local(id, file, encrypted, ranges))
-            }
+        let hull = ranges.first().map_or(0, |first| first.start)..ranges.last().map_or(0, |last| last.end);
+        match self.lies(pack, hull).await? {
+            Lies::Growing(local, encrypted) => Ok(encrypted::stream_local(id, Arc::new(local), encrypted, ranges)),
             Lies::Local(file) => {
                 let file_bytes = file.metadata().map_err(|source| ReadError::Io { pack: id, source })?.len();
                 let known = self.tables.get(&id).await.filter(|whole| whole.file_bytes == file_bytes);
@@ -79,7 +76,8 @@ impl Archive {
                     }
                 };
                 let Whole { table, encrypted, .. } = whole;
-                let own = move |ranges| encrypted::stream_local(id, file.clone(), encrypted.clone(), ranges);
+                let local = Arc::new(LocalBytes::in_file(file));
+                let own = move |ranges| encrypted::stream_local(id, local.clone(), encrypted.clone(), ranges);
                 self.assemble(&table, ranges, own)
             }
             Lies::Store => {

@@ -1,6 +1,6 @@
 //! Bytes of encrypted packs: the records that hold what is wanted are read, opened in place, and handed on without a copy.
 
-use super::ranges::{JOIN_BYTES, READ_BYTES, SKIP_BYTES, read_at, stream_file};
+use super::ranges::{JOIN_BYTES, LocalBytes, READ_BYTES, SKIP_BYTES, stream_file};
 use super::{
     Arc, Archive, BoxStream, Bytes, Encrypted, File, PackId, PackRef, Range, ReadError, StreamExt, TryStreamExt, Vault,
     blocking, short,
@@ -30,20 +30,20 @@ pub(super) fn of_growing(pack: PackId, file: &File, vault: &Vault) -> Result<Opt
 /// Ranges of a local pack's plain bytes, encrypted or not.
 pub(super) fn stream_local(
     pack: PackId,
-    file: Arc<File>,
+    local: Arc<LocalBytes>,
     encrypted: Option<Arc<Encrypted>>,
     ranges: Vec<Range<u64>>,
 ) -> BoxStream<'static, Result<Bytes, ReadError>> {
-    let Some(encrypted) = encrypted else { return stream_file(pack, file, ranges) };
+    let Some(encrypted) = encrypted else { return stream_file(pack, local, ranges) };
     let groups = match groups(&encrypted, ranges, SKIP_BYTES, READ_BYTES) {
         Ok(groups) => groups,
         Err(e) => return futures::stream::iter([Err(e)]).boxed(),
     };
     futures::stream::iter(groups)
         .map(move |group| {
-            let (file, encrypted) = (file.clone(), encrypted.clone());
+            let (local, encrypted) = (local.clone(), encrypted.clone());
             blocking(pack, move || {
-                let read = read_at(&file, &group.file).map_err(|source| match source.kind() {
+                let read = local.read_at(&group.file).map_err(|source| match source.kind() {
                     std::io::ErrorKind::UnexpectedEof => short(group.file.start),
                     _ => ReadError::Io { pack, source },
                 })?;

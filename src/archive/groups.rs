@@ -70,9 +70,7 @@ impl Archive {
             })?;
         }
         let finish = move || {
-            let (id, file) = (writer.table().header.pack, writer.file());
-            let (table, _) = writer.finish()?;
-            platform::sync_data(&file).map_err(|source| ReadError::Io { pack: id, source })?;
+            let (table, _) = writer.finish_flushed()?;
             Ok(table)
         };
         blocking(pack.id, finish).await.map_err(own)

@@ -18,18 +18,55 @@ pub(super) const SKIP_BYTES: u64 = 16 * 1024;
 /// Ranges of a stored pack that lie closer together than this are fetched in one request: what is skipped costs less
 /// than another round trip.
 pub(super) const JOIN_BYTES: u64 = 256 * 1024;
-/// Reads ranges of a file, a bounded piece at a time, off the runtime's threads; the next piece is read while one is
-/// being sent.
+/// A pack's bytes on this machine: in its file, and those of a growing one that only memory holds.
+#[derive(Debug)]
+pub(super) struct LocalBytes {
+    /// `None` where no file was needed.
+    file: Option<File>,
+    /// Where in the file these will be, and they.
+    held: Option<(u64, Bytes)>,
+}
+
+impl LocalBytes {
+    /// All of them are in the file.
+    pub(super) fn in_file(file: File) -> Self {
+        Self { file: Some(file), held: None }
+    }
+
+    /// Those from `from` on are not in the file.
+    pub(super) fn growing(file: Option<File>, from: u64, held: Bytes) -> Self {
+        Self { file, held: Some((from, held)) }
+    }
+
+    /// Exactly these bytes.
+    pub(super) fn read_at(&self, range: &Range<u64>) -> std::io::Result<Bytes> {
+        let missing = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        let in_file = |range: &Range<u64>| self.file.as_ref().ok_or_else(missing).and_then(|file| read_at(file, range));
+        let Some((from, held)) = self.held.as_ref().filter(|(from, _)| range.end > *from) else {
+            return in_file(range);
+        };
+        let part = range.start.saturating_sub(*from) as usize..(range.end - from) as usize;
+        let part = Some(part).filter(|part| part.end <= held.len()).map(|part| held.slice(part)).ok_or_else(missing)?;
+        if range.start >= *from {
+            return Ok(part);
+        }
+        let older = in_file(&(range.start..*from))?;
+        Ok([older, part].concat().into())
+    }
+}
+
+/// Reads ranges of a pack's own bytes, a bounded piece at a time, off the runtime's threads; the next piece is read while
+/// one is being sent.
 pub(super) fn stream_file(
     pack: PackId,
-    file: Arc<File>,
+    local: Arc<LocalBytes>,
     ranges: Vec<Range<u64>>,
 ) -> BoxStream<'static, Result<Bytes, ReadError>> {
     futures::stream::iter(pieces(ranges))
         .map(move |(whole, wanted)| {
-            let file = file.clone();
+            let local = local.clone();
             blocking(pack, move || {
-                let read = read_at(&file, &whole).map_err(|source| match source.kind() {
+                let read = local.read_at(&whole).map_err(|source| match source.kind() {
                     std::io::ErrorKind::UnexpectedEof => short(whole.start),
                     _ => ReadError::Io { pack, source },
                 })?;
@@ -43,7 +80,7 @@ pub(super) fn stream_file(
 }
 
 /// Exactly these bytes, into memory that is not cleared first.
-pub(super) fn read_at(file: &File, range: &Range<u64>) -> std::io::Result<Bytes> {
+fn read_at(file: &File, range: &Range<u64>) -> std::io::Result<Bytes> {
     let want = (range.end - range.start) as usize;
     let mut buffer = Vec::with_capacity(want);
     while buffer.len() < want {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use footage::clock::{Clock, SystemClock};
+use footage::platform::{self, Writing};
 use footage::units::Ticks90k;
 use vigie::config::{Config, DEFAULT_STORE, Loaded, Retention, Tenant, Transport};
 use vigie::gateway;
@@ -32,6 +33,7 @@ pub(super) async fn run(args: &CheckConfig) -> Result<(), Failure> {
     text.push_str(&changes(&loaded.config).await);
     std::io::stdout().write_all(text.as_bytes()).map_err(failed)?;
     if args.probe {
+        probe_spool(&loaded.config).await?;
         probe(&loaded.config).await?;
     }
     match problems.len() {
@@ -105,6 +107,25 @@ async fn changes(config: &Config) -> String {
 }
 
 /// Asks each store for what Vigie needs of it; a store that is away or refuses is a failure.
+/// How the spool's disk is written: tried in its folder, or in the nearest above that is there.
+async fn probe_spool(config: &Config) -> Result<(), Failure> {
+    let spool = config.spool_dir.clone();
+    let tried = tokio::task::spawn_blocking(move || {
+        let folder = spool.ancestors().find(|folder| folder.is_dir()).unwrap_or(&spool);
+        platform::best_writing(folder).map_err(|e| Failure::Failed(format!("spool {}: {e}", folder.display())))
+    });
+    let writing = tried.await.map_err(|e| Failure::Failed(e.to_string()))??;
+    let meaning = match writing {
+        Writing::Direct => "footage goes past the page cache (O_DIRECT)",
+        Writing::Uncached => "the file system refuses O_DIRECT: footage leaves the page cache at once (RWF_DONTCACHE)",
+        Writing::Buffered => {
+            "neither O_DIRECT nor RWF_DONTCACHE is there: footage goes through the page cache, at about twice the cost"
+        }
+    };
+    let text = format!("spool {}:\n  {}: {meaning}\n", config.spool_dir.display(), writing.as_str());
+    std::io::stdout().write_all(text.as_bytes()).map_err(|e| Failure::Failed(format!("standard output: {e}")))
+}
+
 async fn probe(config: &Config) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let stores = Store::of_config(config, &clock, None).map_err(|e| Failure::Failed(e.to_string()))?;

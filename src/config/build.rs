@@ -15,10 +15,14 @@ const RETENTION_DAYS_MAX: u64 = 31;
 /// A token that can be guessed is no protection.
 const TOKEN_CHARS_MIN: usize = 16;
 
+/// Less could not hold the largest fragments.
+const UNWRITTEN_MIB_MIN: u64 = 64;
+
 /// `None` only after a problem was noted.
 pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> {
     let time_zone = time_zone(&root);
-    let Data { data_dir, spool_dir, disk_reserve_bytes, spool_bytes_max } = data(root.table("data"));
+    let Data { data_dir, spool_dir, disk_reserve_bytes, spool_bytes_max, unwritten_bytes_max } =
+        data(root.table("data"));
     let recording = recording(root.table("recording"));
     let stores = store::stores(&root, &data_dir, &spool_dir, &recording, around);
     let master_keys = master::master_keys(root.table("keys"), around);
@@ -46,6 +50,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         master_keys,
         disk_reserve_bytes,
         spool_bytes_max,
+        unwritten_bytes_max,
         http_listen,
         operator_token,
         check_played,
@@ -80,6 +85,7 @@ struct Data {
     spool_dir: PathBuf,
     disk_reserve_bytes: u64,
     spool_bytes_max: Option<u64>,
+    unwritten_bytes_max: Option<u64>,
 }
 
 fn data(section: Section<'_>) -> Data {
@@ -91,12 +97,14 @@ fn data(section: Section<'_>) -> Data {
     }
     let reserve_mib = section.count("disk_reserve_mib", 64..=100 << 20).unwrap_or(5_120);
     let spool_mib_max = section.count("spool_mib_max", 64..=1 << 40);
+    let unwritten_mib_max = section.count("unwritten_mib_max", UNWRITTEN_MIB_MIN..=1 << 20);
     section.close();
     Data {
         data_dir,
         spool_dir,
         disk_reserve_bytes: reserve_mib << 20,
         spool_bytes_max: spool_mib_max.map(|mib| mib << 20),
+        unwritten_bytes_max: unwritten_mib_max.map(|mib| mib << 20),
     }
 }
 

@@ -97,6 +97,10 @@ pub fn cause(cause: GapCause, language: Language) -> &'static str {
             "the gateway's disk is full: add disk or shorten the guaranteed minimum",
             "le disque de la passerelle est plein : ajoutez du disque ou réduisez la durée minimale garantie",
         ),
+        GapCause::DiskSlow => (
+            "the gateway's disk does not keep up with the cameras: see what else uses it, or spread the cameras over more disks",
+            "le disque de la passerelle ne suit pas les caméras : voyez ce qui l'occupe, ou répartissez les caméras sur plus de disques",
+        ),
         GapCause::WriteFailed => (
             "the gateway's disk fails to write: check the disk",
             "le disque de la passerelle n'écrit plus : vérifiez le disque",

@@ -100,6 +100,7 @@ fn assembled(
     policies: Policies,
 ) -> Opened {
     let spool = Spool::new(&config.spool_dir, store.clone(), index.clone(), clock.clone(), keys.clone());
+    let spool = spool.holding_at_most(config.unwritten_bytes_max);
     let packs = Archive::new(spool.clone(), store.clone());
     Opened { index, spool, store, packs, clock, keys, policies }
 }

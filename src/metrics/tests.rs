@@ -16,6 +16,8 @@ fn snapshot(states: &[(&str, CameraState)]) -> Snapshot {
         free_bytes: Some(10_000_000_000),
         reserve_bytes: 1_000_000_000,
         durable_s: [0.1, 0.2, 0.3],
+        writing: Writing::Direct,
+        unwritten_bytes: (4_096, 1 << 30),
     }
 }
 
@@ -42,6 +44,8 @@ fn metrics_have_their_values_and_name_no_tenant_and_no_camera() {
         "vigie_oldest_waiting_seconds 60.0",
         "vigie_scrub_read_bytes{store=\"archive\"} 7",
         "vigie_http_answers_total{class=\"4xx\"} 1",
+        "vigie_disk_writing{way=\"direct\"} 1",
+        "vigie_unwritten_bytes 4096.0",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -16,7 +16,7 @@ use super::wall_clock::{Placed, WallTimeline};
 use super::{RecordingContext, report};
 use crate::event::{Event, Fact};
 use crate::index::Change;
-use crate::spool::{Growing, Size, SpoolError};
+use crate::spool::{Growing, Room, Size, SpoolError};
 use crate::status::{CameraState, StatusSlot};
 use footage::clock::Reading;
 use footage::fragment::Fragmenter;
@@ -36,6 +36,8 @@ const STEP_WITHIN: Duration = Duration::from_secs(30);
 const JUMP_EVENT_EVERY: Duration = Duration::from_secs(600);
 /// The index hears of a camera's clock when it moved by this much.
 const CLOCK_NEWS_TICKS: i64 = TICKS_PER_SECOND / 20;
+/// A camera that was not read for a while drops pictures, or ends its session, up to so long after that.
+const DISK_BLAMED_FOR: Duration = Duration::from_secs(10);
 /// A camera clock that moves by more between two fragments has stepped.
 const CLOCK_STEP_TICKS: i64 = TICKS_PER_SECOND;
 
@@ -55,9 +57,23 @@ pub(super) struct Recording<'a> {
     continuity: &'a mut Continuity,
     oddities: &'a mut Oddities,
     run: Run,
-    /// The disk refused a fragment since the last one it took.
+    /// The disk refused a fragment since the last one it took, or footage was missed because it was slow.
     refused: Option<GapCause>,
+    disk_wait: DiskWait,
     jumps: Jumps,
+}
+
+/// Waits for the disk, during which nothing is read from the camera.
+#[derive(Debug, Default)]
+struct DiskWait {
+    /// What is missing up to then, on the monotonic clock, is missing because of it.
+    blamed_until: Option<Duration>,
+}
+
+impl DiskWait {
+    fn is_blamed(&self, at: Duration) -> bool {
+        self.blamed_until.is_some_and(|until| at <= until)
+    }
 }
 
 /// Jumps of the camera's timestamps.
@@ -118,7 +134,17 @@ impl<'a> Recording<'a> {
     ) -> Self {
         let now = shared.clock.read();
         let run = Run::new(now, params, continuity.not_before());
-        Self { shared, camera, status, continuity, oddities, run, refused: None, jumps: Jumps::default() }
+        Self {
+            shared,
+            camera,
+            status,
+            continuity,
+            oddities,
+            run,
+            refused: None,
+            disk_wait: DiskWait::default(),
+            jumps: Jumps::default(),
+        }
     }
 
     /// Records what the session yields until it ends or the gateway stops. What was received whole is in a pack then,
@@ -166,7 +192,20 @@ impl<'a> Recording<'a> {
         // Closing the connection first lets the camera free its session while the pack is finished.
         drop(items);
         self.end_run().await;
-        ended
+        match ended {
+            Ended::Failed(error) => Ended::Failed(self.blamed(error)),
+            ended => ended,
+        }
+    }
+
+    /// A camera that was not read gives up: that is not its fault.
+    fn blamed(&self, error: SourceError) -> SourceError {
+        let gave_up = matches!(error.cause, GapCause::Disconnected | GapCause::Silent | GapCause::ProtocolError);
+        if !gave_up || !self.disk_wait.is_blamed(self.shared.clock.read().mono) {
+            return error;
+        }
+        let detail = format!("the disk did not keep up, so the camera was not read: {}", error.detail);
+        SourceError { cause: GapCause::DiskSlow, detail }
     }
 
     fn event(&self, at: WallTime, fact: Fact) -> Change {
@@ -334,10 +373,28 @@ impl<'a> Recording<'a> {
             // Only after the disk refused: this GOP's beginning is missing, its rest cannot be decoded.
             return;
         }
-        if let Err(e) = self.append(&fragment, placed) {
+        let room = self.room(fragment.payload.len()).await;
+        if let Err(e) = self.append(&fragment, placed, room) {
             self.refused(&e, placed.wall_start).await;
         }
         self.run.fragmenter.recycle(fragment.payload);
+    }
+
+    /// Room for so many bytes until they are written. While there is none, nothing is read from the camera.
+    async fn room(&mut self, bytes: usize) -> Room {
+        let mut room = pin!(self.shared.spool.room(bytes));
+        if let Some(room) = room.as_mut().now_or_never() {
+            return room;
+        }
+        let began = self.shared.clock.read().mono;
+        let room = room.await;
+        let now = self.shared.clock.read().mono;
+        if !self.disk_wait.is_blamed(now) {
+            let waited_ms = now.saturating_sub(began).as_millis() as u64;
+            warn!(waited_ms, "the disk does not keep up: the camera is read more slowly");
+        }
+        self.disk_wait.blamed_until = Some(now + DISK_BLAMED_FOR);
+        room
     }
 
     async fn new_params(&mut self, params: &Arc<Params>) {
@@ -355,7 +412,7 @@ impl<'a> Recording<'a> {
         self.status.update(|status| status.video = Some(video.into()));
     }
 
-    fn append(&mut self, fragment: &Fragment, placed: Placed) -> Result<(), SpoolError> {
+    fn append(&mut self, fragment: &Fragment, placed: Placed, room: Room) -> Result<(), SpoolError> {
         let pack = match &self.run.pack {
             Some(pack) => pack.clone(),
             None => {
@@ -372,10 +429,16 @@ impl<'a> Recording<'a> {
         };
         // Kept until the fragment is written: a disk that refuses must not swallow a gap.
         let continuity = self.continuity.clone();
-        let ends_gap = continuity.cause().is_some();
         let gaps = self.gaps(fragment, &placed);
         let mut changes = self.changes(&placed, &gaps);
-        if ends_gap {
+        let missed = !fragment.losses.is_empty() && self.disk_wait.is_blamed(fragment.last_received.mono);
+        if missed && self.refused.is_none() {
+            let cause = GapCause::DiskSlow;
+            error!(%cause, "footage is being lost: the disk does not keep up");
+            changes.push(self.event(placed.wall_start, Fact::NotWritten { cause }));
+        }
+        let goes_on = self.refused == Some(GapCause::DiskSlow) && !missed;
+        if continuity.cause().is_some() || goes_on {
             changes.push(self.event(placed.wall_start, Fact::Recording));
         }
         let stamp = Stamp {
@@ -384,13 +447,17 @@ impl<'a> Recording<'a> {
             camera_time: placed.camera_time,
             gaps,
         };
-        match pack.append(fragment, stamp, changes) {
+        match pack.append(fragment, stamp, changes, room) {
             Ok(size) => self.run.size = size,
             Err(e) => {
                 *self.continuity = continuity;
                 return Err(e);
             }
         }
+        if self.refused.take().is_some() && !missed {
+            info!("the disk takes footage again");
+        }
+        self.refused = missed.then_some(GapCause::DiskSlow);
         self.recorded(fragment, &placed);
         Ok(())
     }
@@ -398,9 +465,11 @@ impl<'a> Recording<'a> {
     /// Gaps that end with this fragment or lie in it, oldest first.
     fn gaps(&mut self, fragment: &Fragment, placed: &Placed) -> Vec<Gap> {
         let mut gaps = self.continuity.resumed(placed.wall_start);
+        let blamed = self.disk_wait.is_blamed(fragment.last_received.mono);
+        let cause = if blamed { GapCause::DiskSlow } else { GapCause::PacketLoss };
         gaps.extend(fragment.losses.iter().map(|loss| {
             let (start, end) = placed.on_wall(loss);
-            Gap { start, end, cause: GapCause::PacketLoss, lost_packets: loss.lost_packets }
+            Gap { start, end, cause, lost_packets: loss.lost_packets }
         }));
         gaps
     }
@@ -457,9 +526,6 @@ impl<'a> Recording<'a> {
             run.noted_late = placed.fitted.late;
         }
         run.noted_following = run.wall.is_following();
-        if self.refused.take().is_some() {
-            info!("the disk takes footage again");
-        }
         let bytes = fragment.payload.len() as u64;
         self.status.update(|status| {
             status.enter(CameraState::Recording, placed.wall_start);
@@ -470,7 +536,7 @@ impl<'a> Recording<'a> {
 
     /// The disk did not take the fragment from this instant on: the pack is closed as it is, a gap opens.
     async fn refused(&mut self, error: &SpoolError, from: WallTime) {
-        let cause = if error.is_disk_full() { GapCause::DiskFull } else { GapCause::WriteFailed };
+        let cause = error.gap_cause();
         let now = self.shared.clock.wall();
         // Not from now on: the fragment was filmed before, and the next one may begin before now.
         let mut changes = self.continuity.stopped(from, cause);

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::*;
+use crate::index::CameraRow;
 use crate::status::StatusBoard;
 use crate::store::Store;
 use footage::clock::SimClock;
@@ -22,6 +23,8 @@ struct Ending {
     cause: GapCause,
     /// Pictures of each session, 25 a second.
     pictures: i64,
+    /// Packets are lost before this one.
+    loses_before: Option<i64>,
     clock: Arc<dyn Clock>,
     opened: Arc<Opened>,
 }
@@ -49,7 +52,7 @@ impl Source for Ending {
         self.opened.sessions.fetch_add(1, Ordering::SeqCst);
         self.opened.news.notify_waiters();
         let error = SourceError { cause: self.cause, detail: "as ever".to_owned() };
-        let clock = self.clock.clone();
+        let (clock, loses_before) = (self.clock.clone(), self.loses_before);
         let pictures = futures::stream::iter(0..self.pictures).then(move |n| {
             let clock = clock.clone();
             async move {
@@ -59,7 +62,7 @@ impl Source for Ending {
                     timestamp: n * 3_600,
                     data: Bytes::from_static(&[0, 0, 0, 2, 0x65, 0x88]),
                     random_access: n % 5 == 0,
-                    lost_packets: 0,
+                    lost_packets: u32::from(loses_before == Some(n)) * 3,
                     received: clock.read(),
                     new_params: None,
                 }))
@@ -77,28 +80,52 @@ impl Source for Ending {
 
 /// A recorder of this camera, running; gives when its sessions open.
 async fn recording(cause: GapCause, pictures: i64) -> (Arc<Opened>, StatusSlot, CancellationToken, tempfile::TempDir) {
+    let Rig { opened, slot, stop, dir, .. } = rig(cause, pictures, None, None).await;
+    (opened, slot, stop, dir)
+}
+
+struct Rig {
+    opened: Arc<Opened>,
+    slot: StatusSlot,
+    stop: CancellationToken,
+    dir: tempfile::TempDir,
+    spool: Spool,
+    index: Index,
+}
+
+async fn rig(cause: GapCause, pictures: i64, loses_before: Option<i64>, unwritten_bytes_max: Option<u64>) -> Rig {
     let dir = tempfile::tempdir().expect("a directory");
     let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(WallTime(1_700_000_000 * 90_000)));
     let index = Index::open(&dir.path().join("index.sqlite")).await.expect("an index");
+    let row = CameraRow {
+        key: "town/hall".parse().expect("a key"),
+        name: String::new(),
+        place: String::new(),
+        configured: true,
+        retention_max: footage::units::Ticks90k(i64::MAX / 2),
+        retention_min: footage::units::Ticks90k::ZERO,
+    };
+    index.write(vec![Change::Configure(vec![row])]).await.expect("an index");
     let url = url::Url::from_directory_path(dir.path().join("store")).expect("a path");
     let store = Store::open(&url, &crate::config::S3::default()).expect("a store");
     let keys = Keys::from_secret([5; 32]);
     let spool = Spool::new(&dir.path().join("spool"), store, index.clone(), clock.clone(), keys);
+    let spool = spool.holding_at_most(unwritten_bytes_max);
     let shared = RecordingContext {
-        spool,
-        index,
+        spool: spool.clone(),
+        index: index.clone(),
         clock: clock.clone(),
         limits: PackLimits { pack_bytes_max: 64 << 20, pack_duration_max: Duration::from_secs(120) },
         opening: Arc::new(Semaphore::new(1)),
     };
     let camera: CameraKey = "town/hall".parse().expect("a key");
     let (slot, opened) = (StatusBoard::default().slot(&camera), Arc::new(Opened::default()));
-    let source = Ending { cause, pictures, clock, opened: opened.clone() };
+    let source = Ending { cause, pictures, loses_before, clock, opened: opened.clone() };
     let continuity = Continuity::new(camera.clone(), None, None);
     let recorder = Recorder::new(shared, Box::new(source), slot.clone(), camera, continuity);
     let stop = CancellationToken::new();
     tokio::spawn(recorder.run(stop.clone()));
-    (opened, slot, stop, dir)
+    Rig { opened, slot, stop, dir, spool, index }
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,6 +165,31 @@ async fn short_sessions_that_recorded_do_not_lengthen_the_wait() {
         assert!(before.elapsed() <= Duration::from_secs(3), "session {sessions}: {:?}", before.elapsed());
     }
     stop.cancel();
+}
+
+/// Memory for one fragment, which is free again with a flush each five seconds.
+async fn check_slow_disk(ends: GapCause, loses_before: Option<i64>, expect: &[GapCause]) {
+    let Rig { opened, stop, spool, index, dir: _dir, .. } = rig(ends, 25, loses_before, Some(1)).await;
+    let camera: CameraKey = "town/hall".parse().expect("a key");
+    let everything = footage::units::TimeRange::new(WallTime(0), WallTime(i64::MAX)).expect("a range");
+    while opened.sessions.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(spool.unwritten_bytes().0 <= spool.unwritten_bytes().1);
+        spool.flush().await;
+    }
+    stop.cancel();
+    let gaps = index.gaps(&camera, everything).await.expect("an index");
+    assert_eq!(gaps.iter().map(|gap| gap.cause).collect::<Vec<_>>(), expect);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_camera_drops_while_the_disk_is_slow_is_a_gap_that_says_so() {
+    check_slow_disk(GapCause::ConnectFailed, Some(12), &[GapCause::DiskSlow, GapCause::ConnectFailed]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_that_hangs_up_while_the_disk_is_slow_is_a_gap_that_says_so() {
+    check_slow_disk(GapCause::Disconnected, None, &[GapCause::DiskSlow]).await;
 }
 
 fn params() -> Arc<Params> {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
-use super::{Growing, Spool, SpoolError};
+use super::replace::remove_if_there;
+use super::{Growing, Spool, SpoolError, State};
 use crate::index::Change;
 use crate::index::of_pack::{Segments, changes_of, rows_of};
 use footage::media::{Gap, GapCause};
@@ -45,44 +46,48 @@ impl Spool {
             state.table = Some(Arc::new(writer.table().clone()));
             if writer.table().fragments.is_empty() {
                 drop(writer);
-                platform::remove_file(&pack.path).map_err(io)?;
+                remove_if_there(&pack.path)?;
                 return Ok((None, Vec::new()));
             }
             // A pack whose flush failed may not be what was written to it: it is scanned below like one after a crash.
-            if !state.failed {
-                let file = writer.file();
-                let finished = writer.finish().map_err(SpoolError::from);
-                if let Err(e) = finished.and_then(|_| platform::sync_data(&file).map_err(io)) {
-                    state.failed = true;
+            if state.failed.is_none() {
+                if let Err(e) = writer.finish_flushed() {
+                    let e = SpoolError::from(e);
+                    state.failed = Some(e.gap_cause());
                     return Err(e);
                 }
                 self.became_durable(&std::mem::take(&mut state.waiting));
             }
+            state.room = None;
         }
         let whole = self.whole_path(camera, id);
         let path = [&pack.path, &whole].into_iter().find(|p| p.exists());
         let Some(path) = path else {
+            if let Some(cause) = state.failed {
+                // Its file could not be made.
+                return Ok((None, lost(pack, &mut state, cause)));
+            }
             // An earlier attempt got further than it heard: the pack is in the store.
             let gone_to = self.0.store.local_file(camera, id).unwrap_or_else(|| self.cache_path(camera, id));
             let bytes = std::fs::metadata(gone_to).map_err(io)?.len();
             return Ok((Some(bytes), pack.take_unflushed(&mut state, bytes)));
         };
-        if state.failed {
+        if let Some(cause) = state.failed {
             let Some(table) = self.mend(path, camera, 0)? else {
-                return Ok((None, lost(pack, &state.segments)));
+                return Ok((None, lost(pack, &mut state, cause)));
             };
             let before = state.table.take().map_or(0, |t| t.fragments.len());
             let bytes = std::fs::metadata(path).map_err(io)?.len();
             if table.fragments.len() < before {
-                error!(pack = %id, %camera, fragments = before - table.fragments.len(), "a disk that failed to flush lost fragments");
-                let ends =
-                    std::mem::take(&mut state.pending).into_iter().filter(|c| matches!(c, Change::EndRun { .. }));
-                state.pending = corrections(&table, bytes, &state.segments).into_iter().chain(ends).collect();
+                error!(pack = %id, %camera, fragments = before - table.fragments.len(), "a disk that failed to write lost fragments");
+                let still_true = still_true(&mut state);
+                state.pending = corrections(&table, bytes, &state.segments, cause);
+                state.pending.extend(still_true);
                 state.segments.take_changed();
                 state.announced = true;
             }
             state.table = Some(Arc::new(table));
-            state.failed = false;
+            state.failed = None;
         }
         let bytes = std::fs::metadata(path).map_err(io)?.len();
         if path != &whole {
@@ -130,10 +135,7 @@ impl Spool {
         if torn_bytes > 0 {
             info!(pack = %table.header.pack, %camera, torn_bytes, "cut a torn pack at its last whole fragment");
         }
-        let writer = PackWriter::resume(path, scan, key)?;
-        let file = writer.file();
-        writer.finish()?;
-        platform::sync_data(&file).map_err(io)?;
+        let (table, _) = PackWriter::resume(path, scan, key)?.finish_flushed()?;
         Ok(Some(table))
     }
 }
@@ -155,7 +157,7 @@ fn rewrite(path: &Path, from: u64) -> std::io::Result<File> {
 }
 
 /// What the index must learn of a pack that is shorter than its rows: its rows afresh, and a gap for the rest.
-fn corrections(table: &PackTable, bytes: u64, reported: &Segments) -> Vec<Change> {
+fn corrections(table: &PackTable, bytes: u64, reported: &Segments, cause: GapCause) -> Vec<Change> {
     let Some(rows) = rows_of(table, bytes) else { return Vec::new() };
     let afresh = changes_of(&rows);
     // It may not have heard of the pack at all: what is forgotten must be known.
@@ -164,25 +166,32 @@ fn corrections(table: &PackTable, bytes: u64, reported: &Segments) -> Vec<Change
     changes.push(Change::Forget { pack: table.header.pack });
     changes.extend(afresh);
     let end = reported.extent().map_or(rows.pack.end, |(_, end)| end);
-    changes.push(write_failed(&table.header.camera, rows.pack.end, end));
+    changes.push(gap(&table.header.camera, rows.pack.end, end, cause));
     changes
 }
 
 /// What the index must learn of a pack of which nothing is left.
-fn lost(pack: &Growing, reported: &Segments) -> Vec<Change> {
-    let Some((start, end)) = reported.extent() else { return Vec::new() };
+fn lost(pack: &Growing, state: &mut State, cause: GapCause) -> Vec<Change> {
+    let Some((start, end)) = state.segments.extent() else { return Vec::new() };
     let PackHeader { pack: id, camera, run, .. } = &pack.header;
-    vec![
+    let mut changes = vec![
         Change::BeginRun { camera: camera.clone(), run: *run, start },
         Change::OpenPack(pack.row(0, start, end)),
         Change::Forget { pack: *id },
-        write_failed(camera, start, end),
-    ]
+        gap(camera, start, end, cause),
+    ];
+    changes.extend(still_true(state).into_iter().filter(|change| matches!(change, Change::PutGap { .. })));
+    changes
 }
 
-fn write_failed(camera: &CameraKey, start: WallTime, end: WallTime) -> Change {
-    let gap = Gap { start, end, cause: GapCause::WriteFailed, lost_packets: 0 };
-    Change::PutGap { camera: camera.clone(), gap }
+/// Of what was to be learned with fragments that are lost: gaps that they ended, and the end of the run.
+fn still_true(state: &mut State) -> Vec<Change> {
+    let pending = std::mem::take(&mut state.pending);
+    pending.into_iter().filter(|c| matches!(c, Change::EndRun { .. } | Change::PutGap { .. })).collect()
+}
+
+fn gap(camera: &CameraKey, start: WallTime, end: WallTime, cause: GapCause) -> Change {
+    Change::PutGap { camera: camera.clone(), gap: Gap { start, end, cause, lost_packets: 0 } }
 }
 
 /// Runs file work off the runtime's threads.

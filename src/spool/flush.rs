@@ -1,7 +1,5 @@
-//! The group flush: what grew is made durable together, then the index hears of it.
+//! The group flush: what grew is written and made durable together, then the index hears of it.
 
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +7,17 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::{Delays, Growing, Spool};
+use super::{Delays, Disk, Growing, Room, Spool, gap_cause};
 use crate::index::Change;
+use footage::pack::writer::{HeldPart, PackWriter};
 use footage::platform;
 
 /// From so many packs on, a flush is one of the whole file system: a flush of each costs a commit of the file system's
 /// journal and of the disk's cache each.
 const FLUSHED_TOGETHER_FROM: usize = 8;
+/// Threads that write at a time: a disk is kept busy by a few.
+const WRITERS: usize = 4;
+
 /// A pack that grew, and what the index shall learn of it once it is flushed.
 struct FlushedPack {
     pack: Arc<Growing>,
@@ -25,45 +27,52 @@ struct FlushedPack {
 
 /// One growing pack's part of a group flush.
 struct Flush {
-    file: Arc<File>,
+    /// `None`: only the index has something to learn.
+    part: Option<HeldPart>,
     /// Its name is not durable yet: this folder is flushed too.
     new_in: Option<PathBuf>,
     waiting: Vec<Duration>,
+    /// Free again once it is written.
+    _room: Option<Room>,
 }
 
 impl Flush {
+    fn write(&self) -> std::io::Result<()> {
+        self.part.as_ref().map_or(Ok(()), HeldPart::write)
+    }
+
     fn sync(&self) -> std::io::Result<()> {
-        platform::sync_data(&self.file)?;
+        self.part.as_ref().map_or(Ok(()), HeldPart::sync)?;
         self.new_in.as_deref().map_or(Ok(()), platform::sync_folder)
     }
 }
 
 impl Spool {
-    /// Flushes every pack that grew, then tells the index, both as a group.
+    /// Writes and flushes every pack that grew, then tells the index, both as a group.
     pub async fn flush(&self) {
-        let (grown, files): (Vec<_>, Vec<Flush>) = {
+        let (grown, flushes): (Vec<_>, Vec<Flush>) = {
             let growing = self.0.growing.lock();
             growing.values().filter_map(flush_of).unzip()
         };
+        self.0.buffers.trim();
         if grown.is_empty() {
             return;
         }
-        let spool = self.clone();
-        let synced = platform::spawn_blocking(move || spool.sync(&files));
-        // Where the work was cut off, nobody knows which of them were flushed.
-        let cut_off = |e: tokio::task::JoinError| {
-            let error = e.to_string();
-            grown.iter().map(|_| Err(std::io::Error::other(error.clone()))).collect()
-        };
-        let synced = synced.await.unwrap_or_else(cut_off);
-        let mut durable = Vec::with_capacity(synced.len());
-        for (grown, outcome) in grown.into_iter().zip(synced) {
+        let flushed = self.write_and_sync(flushes).await;
+        let mut durable = Vec::with_capacity(flushed.len());
+        for (grown, outcome) in grown.into_iter().zip(flushed) {
             let FlushedPack { pack, changes, turn } = grown;
+            let mut state = pack.state.lock();
             match outcome {
-                Ok(()) => durable.push(FlushedPack { pack, changes, turn }),
+                Ok(()) => {
+                    state.writer.iter_mut().for_each(PackWriter::written);
+                    drop(state);
+                    durable.push(FlushedPack { pack, changes, turn });
+                }
                 Err(e) => {
-                    error!(pack = %pack.header.pack, camera = %pack.header.camera, error = %e, "flush failed: the pack is closed");
-                    pack.state.lock().failed = true;
+                    error!(pack = %pack.header.pack, camera = %pack.header.camera, error = %e, "a pack could not be written or flushed: it is closed");
+                    state.failed = Some(gap_cause(&e));
+                    drop(state);
                     pack.give_back(changes);
                 }
             }
@@ -75,6 +84,24 @@ impl Spool {
                 pack.give_back(changes);
             }
         }
+    }
+
+    /// Writes by several threads, then flushes.
+    async fn write_and_sync(&self, flushes: Vec<Flush>) -> Vec<std::io::Result<()>> {
+        let flushes = Arc::new(flushes);
+        let share = flushes.len().div_ceil(WRITERS);
+        let writers = (0..flushes.len()).step_by(share).map(|from| {
+            let (all, range) = (flushes.clone(), from..flushes.len().min(from + share));
+            let len = range.len();
+            (len, platform::spawn_blocking(move || all[range].iter().map(Flush::write).collect::<Vec<_>>()))
+        });
+        let mut written = Vec::with_capacity(flushes.len());
+        for (len, writer) in writers.collect::<Vec<_>>() {
+            written.extend(writer.await.unwrap_or_else(|e| cut_off(&e, len)));
+        }
+        let (spool, len) = (self.clone(), flushes.len());
+        let synced = platform::spawn_blocking(move || spool.sync(&flushes, written));
+        synced.await.unwrap_or_else(|e| cut_off(&e, len))
     }
 
     /// These fragments are on the disk now.
@@ -89,20 +116,29 @@ impl Spool {
         self.0.delays.lock().clone()
     }
 
-    /// Flushes files: together where they are many on one file system. Where that fails, each file says for itself
-    /// whether it is durable.
-    fn sync(&self, files: &[Flush]) -> Vec<std::io::Result<()>> {
-        let disk = self.0.disk.get().filter(|_| files.len() >= FLUSHED_TOGETHER_FROM);
-        let flushed = disk.filter(|disk| platform::sync_disk(&disk.folder).is_ok()).map(|disk| disk.device);
-        let sync = |flush: &Flush| {
-            let together = flushed.is_some_and(|device| flush.file.metadata().is_ok_and(|file| file.dev() == device));
+    /// Flushes what was written: together where that is much on one file system. Where that fails, each file says for
+    /// itself whether it is durable.
+    fn sync(&self, flushes: &[Flush], written: Vec<std::io::Result<()>>) -> Vec<std::io::Result<()>> {
+        let disk = self.0.disk.get().filter(|_| flushes.len() >= FLUSHED_TOGETHER_FROM);
+        let flushed = disk.filter(|disk| Self::sync_disk(disk, flushes).is_ok()).map(|disk| disk.device);
+        let sync = |(flush, written): (&Flush, std::io::Result<()>)| {
+            written?;
+            let together =
+                flush.part.as_ref().is_some_and(|part| flushed.is_some_and(|device| part.device() == Some(device)));
             if !together {
                 flush.sync()?;
             }
             self.became_durable(&flush.waiting);
             Ok(())
         };
-        files.iter().map(sync).collect()
+        flushes.iter().zip(written).map(sync).collect()
+    }
+
+    /// Flushes the file system, and one of the files: where nothing but blocks was written again, XFS's syncfs has nothing
+    /// to write and does not flush the device's own cache, which fdatasync does in any case.
+    fn sync_disk(disk: &Disk, flushes: &[Flush]) -> std::io::Result<()> {
+        platform::sync_disk(&disk.folder)?;
+        flushes.iter().find_map(|flush| flush.part.as_ref()).map_or(Ok(()), HeldPart::sync)
     }
 
     /// Flushes until stopped, then once more. A flush begins each half of `within`, which leaves the other half for it
@@ -120,17 +156,22 @@ impl Spool {
     }
 }
 
+/// The work was cut off: nobody knows which of them were written or flushed.
+fn cut_off(error: &tokio::task::JoinError, len: usize) -> Vec<std::io::Result<()>> {
+    (0..len).map(|_| Err(std::io::Error::other(error.to_string()))).collect()
+}
+
 /// What is to be flushed of a pack, unless it is being sealed.
 fn flush_of(pack: &Arc<Growing>) -> Option<(FlushedPack, Flush)> {
     let turn = pack.turn.clone().try_lock_owned().ok()?;
     let mut state = pack.state.lock();
-    if !state.dirty || state.failed {
+    if !state.dirty || state.failed.is_some() {
         return None;
     }
-    let writer = state.writer.as_ref()?;
-    let (file, bytes) = (writer.file(), writer.bytes());
+    let writer = state.writer.as_mut()?;
+    let (part, bytes) = (writer.take_unwritten(), writer.bytes());
     let new_in = pack.path.parent().filter(|_| !state.announced).map(Path::to_owned);
     let changes = pack.take_unflushed(&mut state, bytes);
-    let waiting = std::mem::take(&mut state.waiting);
-    Some((FlushedPack { pack: pack.clone(), changes, turn }, Flush { file, new_in, waiting }))
+    let (waiting, room) = (std::mem::take(&mut state.waiting), state.room.take());
+    Some((FlushedPack { pack: pack.clone(), changes, turn }, Flush { part, new_in, waiting, _room: room }))
 }

@@ -231,7 +231,9 @@ impl Rig {
                 gaps: std::mem::take(&mut gaps),
             };
             let reported = stamp.gaps.iter().map(|gap| Change::PutGap { camera: key(camera), gap: *gap }).collect();
-            pack.append(&second(n), stamp, reported).unwrap();
+            let fragment = second(n);
+            let room = self.spool.room(fragment.payload.len()).await;
+            pack.append(&fragment, stamp, reported, room).unwrap();
         }
         pack
     }

@@ -264,7 +264,8 @@ impl Side {
                 camera_time: None,
                 gaps: Vec::new(),
             };
-            pack.append(&fragment, stamp, Vec::new()).unwrap();
+            let room = self.spool.room(fragment.payload.len()).await;
+            pack.append(&fragment, stamp, Vec::new(), room).unwrap();
         }
         self.spool.seal(pack).await.unwrap();
         self.comes_to(id, PackState::Sealed).await;

@@ -179,7 +179,7 @@ async fn live_plays_what_is_written_and_follows_the_camera_from_pack_to_pack() {
     check_live(&rig, &playlist, "one", &source[..125]).await;
 
     // Not flushed: live shows it all the same.
-    rig.append(&pack, at(0), &first[5]);
+    rig.append(&pack, at(0), &first[5]).await;
     let playlist = live_playlist(&rig.footage, &rig.camera).await.expect("live");
     assert_eq!(segments(&playlist), 6, "{playlist}");
     check_live(&rig, &playlist, "two", &source[..150]).await;

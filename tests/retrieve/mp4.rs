@@ -98,7 +98,7 @@ async fn a_clip_of_a_pack_that_still_grows_shows_what_is_flushed() {
     rig.flush().await;
     let file = rig.dir.path().join("clip.mp4");
     let clip = rig.clip(between(1_000, 60_000), &file).await;
-    rig.append(&pack, at(0), &real.fragments[4]);
+    rig.append(&pack, at(0), &real.fragments[4]).await;
     rig.flush().await;
     assert_eq!(pictures(text(&file)), pictures(text(&real.file))[25..100]);
     let longer = rig.clip(between(1_000, 60_000), &file).await;

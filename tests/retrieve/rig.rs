@@ -94,19 +94,20 @@ impl Rig {
         }
         let pack = self.spool.open_pack(header).expect("a new pack");
         for fragment in fragments {
-            self.append(&pack, run_start, fragment);
+            self.append(&pack, run_start, fragment).await;
         }
         pack
     }
 
-    pub(crate) fn append(&self, pack: &Growing, run_start: WallTime, fragment: &Fragment) {
+    pub(crate) async fn append(&self, pack: &Growing, run_start: WallTime, fragment: &Fragment) {
         let stamp = Stamp {
             wall_start: run_start.saturating_add(fragment.decode_time),
             wall_duration: fragment.duration,
             camera_time: None,
             gaps: Vec::new(),
         };
-        pack.append(fragment, stamp, Vec::new()).expect("a good fragment");
+        let room = self.spool.room(fragment.payload.len()).await;
+        pack.append(fragment, stamp, Vec::new(), room).expect("a good fragment");
     }
 
     pub(crate) async fn flush(&self) {

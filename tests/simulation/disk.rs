@@ -161,7 +161,8 @@ impl Disk {
                 self.files.insert(inode, Flushed::default());
                 self.unsettled.push((Name::File(path.to_owned(), inode), false));
             }
-            FileOp::Write(file) => self.written(file)?,
+            FileOp::Write(file) => self.written_to_here(file)?,
+            FileOp::WriteAt { file, at, .. } => self.written(file, at as usize)?,
             FileOp::SetLen(file, _) => self.grown(file)?,
             FileOp::Sync(file) => self.flushed(file)?,
             FileOp::SyncFolder(folder) => self.settle_folder(folder),
@@ -194,11 +195,16 @@ impl Disk {
         Ok(())
     }
 
-    /// A write ended where the file stands, and began where it ended last or was set to.
-    fn written(&mut self, mut file: &File) -> io::Result<()> {
-        self.grown(file)?;
+    /// A write ended where the file stands.
+    fn written_to_here(&mut self, mut file: &File) -> io::Result<()> {
         let to = file.stream_position()? as usize;
-        let from = to - self.writes.min(to);
+        self.written(file, to - self.writes.min(to))
+    }
+
+    /// A write began at `from`.
+    fn written(&mut self, file: &File, from: usize) -> io::Result<()> {
+        self.grown(file)?;
+        let to = from + self.writes;
         if let Some(known) = self.files.get_mut(&file.metadata()?.ino()) {
             // A page that is written to again is dirty again.
             known.lost_pages.retain(|page| (page + 1) * PAGE_BYTES <= from || page * PAGE_BYTES >= to);

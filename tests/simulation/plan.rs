@@ -318,7 +318,7 @@ fn faults(local: bool, random: &mut SmallRng) -> PlatformFaults {
     const ONE: u32 = 1_000_000;
     let mut faults = PlatformFaults::default();
     for _ in 0..random.random_range(1..=3) {
-        match random.random_range(0..11) {
+        match random.random_range(0..12) {
             0 => faults.file_error = random.random_range(1_000..100_000),
             1 => faults.flush_error = random.random_range(10_000..300_000),
             2 => faults.short_write = random.random_range(10_000..500_000),
@@ -328,7 +328,8 @@ fn faults(local: bool, random: &mut SmallRng) -> PlatformFaults {
             6 => faults.store_error = if random.random_bool(0.4) { ONE } else { random.random_range(50_000..500_000) },
             7 => faults.store_error_after = random.random_range(50_000..500_000),
             8 => faults.store_slow = random.random_range(50_000..ONE),
-            9 if !local => faults.store_cut = random.random_range(50_000..300_000),
+            9 => faults.no_direct = if random.random_bool(0.5) { ONE } else { random.random_range(1_000..300_000) },
+            10 if !local => faults.store_cut = random.random_range(50_000..300_000),
             _ => faults.store_lags = random.random_range(50_000..500_000),
         }
     }

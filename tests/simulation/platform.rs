@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use footage::platform::{FileOp, Platform};
+use footage::platform::{BLOCK_BYTES, FileOp, Platform, Writing};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rand::rngs::SmallRng;
@@ -27,6 +27,8 @@ pub(crate) struct PlatformFaults {
     pub(crate) flush_error: u32,
     /// A write takes a part only.
     pub(crate) short_write: u32,
+    /// A write past the page cache is refused.
+    pub(crate) no_direct: u32,
     /// Bytes that may still be written on the disk.
     pub(crate) disk_room: Option<u64>,
     /// Work in a thread begins late, ends late.
@@ -67,6 +69,8 @@ struct Inner {
     wrong: Option<String>,
     /// One step in so many is followed by a look; 0: none.
     looks: u32,
+    /// How the disk is written.
+    writing: Writing,
 }
 
 /// Looks at everything that can be seen from outside, between two steps.
@@ -131,6 +135,7 @@ impl SimPlatform {
             order: None,
             wrong: None,
             looks: 0,
+            writing: if seed % 4 == 0 { Writing::Buffered } else { Writing::Direct },
         };
         Self(Arc::new((Mutex::new(inner), Notify::new(), OnceLock::new())))
     }
@@ -310,6 +315,10 @@ impl SimPlatform {
         }
         let fails = match op {
             FileOp::SyncedIndex(_) => false,
+            FileOp::WriteAt { writing: Writing::Direct, .. } if happens(&mut inner.random, inner.faults.no_direct) => {
+                inner.trace.note("no direct writing", b"", 0);
+                return Err(ErrorKind::InvalidInput.into());
+            }
             FileOp::Sync(file) => {
                 let fails = happens(&mut inner.random, inner.faults.flush_error);
                 if fails && inner.random.random_bool(0.5) {
@@ -344,6 +353,7 @@ fn shown<'a>(op: &FileOp<'a>) -> (&'static str, &'a [u8], u64) {
     match *op {
         FileOp::Create(path) => ("create", name(path), 0),
         FileOp::Write(file) => ("write", b"", bytes(file)),
+        FileOp::WriteAt { at, .. } => ("write at", b"", at),
         FileOp::SetLen(_, len) => ("cut", b"", len),
         FileOp::Sync(file) => ("flush", b"", bytes(file)),
         FileOp::SyncFolder(path) => ("flush folder", name(path), 0),
@@ -361,6 +371,9 @@ impl Platform for SimPlatform {
             return Err(off());
         }
         self.check_file(op)?;
+        if let FileOp::WriteAt { at, writing: Writing::Direct, .. } = op {
+            assert_eq!(at % BLOCK_BYTES as u64, 0, "a direct write begins with a block");
+        }
         self.inner().disk.before(op);
         Ok(())
     }
@@ -380,6 +393,10 @@ impl Platform for SimPlatform {
         } else {
             Err(off())
         }
+    }
+
+    fn writing(&self) -> Writing {
+        self.inner().writing
     }
 
     fn turn(&self) -> BoxFuture<'static, ()> {

@@ -1,30 +1,50 @@
-//! The floor: what any recorder must do, and nothing else. Sockets are drained each tick, and what they held is
-//! appended to a file for each camera.
+//! The floors: what any recorder must do, and nothing else. Sockets are drained each tick into memory; what they held is
+//! appended to a file for each camera, and made durable by one flush of the file system, as often as the gateway does.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use footage::platform::{self, BLOCK_BYTES, Writing};
+
+use tokio::time::Instant;
+
 use super::{Failure, Floor};
 
-/// More than a camera sends in a tick.
-const BUFFER_BYTES: usize = 1024 * 1024;
+/// Memory for each camera: far more than it sends from one flush to the next. Only what is used takes any.
+const BUFFER_BYTES: usize = 8 << 20;
+/// Blocks are set aside for so much of a file at a time.
+const RESERVED_BYTES: u64 = 4 << 20;
+
+/// One camera's socket and file, and what is not in the file yet.
+struct Drained {
+    socket: TcpStream,
+    file: File,
+    memory: Vec<u8>,
+    /// Where aligned memory begins.
+    from: usize,
+    len: usize,
+    /// Where that lies in the file.
+    at: u64,
+    reserved: u64,
+}
 
 /// Drains until it is killed.
 pub(super) fn run(args: &Floor) -> Result<(), Failure> {
-    let open = |camera: usize| {
-        let socket = play(args.address, camera)?;
-        let file = File::create(args.dir.join(format!("{camera}.rtp")))?;
-        socket.set_nonblocking(true)?;
-        Ok((socket, file))
-    };
-    let opened: std::io::Result<Vec<(TcpStream, File)>> = (0..args.cameras).map(open).collect();
+    let folder = File::open(&args.dir).map_err(Failure::failed)?;
+    let writing = args.writing.into();
+    let opened: std::io::Result<Vec<Drained>> = (0..args.cameras).map(|camera| open(args, camera, writing)).collect();
     let mut cameras = opened.map_err(Failure::failed)?;
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut flushed = Instant::now();
     loop {
-        for (socket, file) in &mut cameras {
-            drain(socket, file, &mut buffer).map_err(Failure::failed)?;
+        for camera in &mut cameras {
+            camera.drain().map_err(Failure::failed)?;
+        }
+        if flushed.elapsed() >= Duration::from_millis(args.durability_ms) / 2 {
+            flushed = Instant::now();
+            cameras.iter_mut().try_for_each(|camera| camera.write(writing)).map_err(Failure::failed)?;
+            platform::sync_disk(&folder).map_err(Failure::failed)?;
         }
         wait(Duration::from_millis(args.tick_ms));
     }
@@ -35,19 +55,50 @@ fn wait(tick: Duration) {
     std::thread::sleep(tick);
 }
 
-fn drain(socket: &mut TcpStream, file: &mut File, buffer: &mut [u8]) -> std::io::Result<()> {
-    loop {
-        match socket.read(buffer) {
-            Ok(0) => return Ok(()),
-            Ok(n) => {
-                file.write_all(&buffer[..n])?;
-                if n < buffer.len() {
-                    return Ok(());
-                }
+fn open(args: &Floor, camera: usize, writing: Writing) -> std::io::Result<Drained> {
+    let socket = play(args.address, camera)?;
+    socket.set_nonblocking(true)?;
+    let file = platform::create_new(&args.dir.join(format!("{camera}.rtp")))?;
+    platform::set_direct(&file, writing == Writing::Direct)?;
+    let memory = vec![0; BUFFER_BYTES + BLOCK_BYTES];
+    let from = memory.as_ptr().align_offset(BLOCK_BYTES);
+    Ok(Drained { socket, file, memory, from, len: 0, at: 0, reserved: 0 })
+}
+
+impl Drained {
+    fn drain(&mut self) -> std::io::Result<()> {
+        let room = &mut self.memory[self.from..self.from + BUFFER_BYTES];
+        while self.len < room.len() {
+            match self.socket.read(&mut room[self.len..]) {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.len += n,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(e),
             }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(e) => return Err(e),
         }
+        Ok(())
+    }
+
+    /// Whole blocks; the last one is kept, and written again with what follows.
+    fn write(&mut self, writing: Writing) -> std::io::Result<()> {
+        let whole = self.len.next_multiple_of(BLOCK_BYTES);
+        let end = self.at + whole as u64;
+        if self.reserved < end {
+            let bytes = RESERVED_BYTES.max(whole as u64);
+            platform::reserve(&self.file, self.at, bytes);
+            self.reserved = self.at + bytes;
+        }
+        let memory = &mut self.memory[self.from..];
+        memory[self.len..whole].fill(0);
+        let mut done = 0;
+        while done < whole {
+            done +=
+                platform::write_at(&self.file, &[IoSlice::new(&memory[done..whole])], self.at + done as u64, writing)?;
+        }
+        let kept = self.len / BLOCK_BYTES * BLOCK_BYTES;
+        memory.copy_within(kept..self.len, 0);
+        (self.at, self.len) = (self.at + kept as u64, self.len - kept);
+        Ok(())
     }
 }
 

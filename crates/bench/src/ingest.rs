@@ -37,6 +37,7 @@ pub(super) async fn run(args: Ingest) -> Result<(), Failure> {
         cores: std::thread::available_parallelism().map_or(0, usize::from),
         tick_ms: args.tick_ms,
         durability_ms: args.durability_ms,
+        machine: super::report::machine(&scratch.path),
         turns: Vec::new(),
     };
     let rounds = std::iter::repeat_n(&args.recorders, args.rounds.max(1)).flatten();
@@ -77,7 +78,7 @@ impl Place {
     fn create(args: &Ingest, recorder: Recorder, scratch: &Path) -> Result<Self, Failure> {
         let cameras = match recorder {
             Recorder::Ffmpeg => args.ffmpeg_cameras.min(args.cameras),
-            Recorder::Gateway | Recorder::Floor => args.cameras,
+            Recorder::Gateway | Recorder::Buffered | Recorder::Uncached | Recorder::Direct => args.cameras,
         };
         let name = format!("{recorder:?}").to_lowercase();
         let dir = scratch.join(&name);
@@ -93,7 +94,9 @@ impl Place {
     fn start(&self, args: &Ingest, recorder: Recorder, address: &str) -> Result<ProcessGroup, Failure> {
         let commands = match recorder {
             Recorder::Gateway => vec![gateway(args, &self.dir, address, self.cameras)?],
-            Recorder::Floor => vec![floor(args, &self.data, address, self.cameras)?],
+            Recorder::Buffered | Recorder::Uncached | Recorder::Direct => {
+                vec![floor(args, &self.name, &self.data, (address, self.cameras))?]
+            }
             Recorder::Ffmpeg => (0..self.cameras).map(|camera| ffmpeg(&self.data, address, camera)).collect(),
         };
         ProcessGroup::start(commands, &self.log)
@@ -244,7 +247,8 @@ async fn reported(args: &Ingest, recorder: Recorder, place: &Place, seen: Seen) 
         cpu_system_s_per_gb: cpu.system / gb,
         recording_cpu_s_per_gb: is_gateway.then(|| after.recording.since(before.recording).total() / gb),
         viewers: seen.viewers,
-        ratio_to_floor: None,
+        of_buffered: None,
+        of_direct: None,
         memory_steady_bytes: seen.memory.get(seen.memory.len() / 2).copied().unwrap_or(0),
         memory_peak_bytes: seen.memory_peak,
         disk_bytes_per_byte: count::disk_bytes(&place.data) as f64 / sent.bytes as f64,
@@ -349,10 +353,11 @@ fn gateway(args: &Ingest, dir: &Path, address: &str, cameras: usize) -> Result<C
     Ok(command)
 }
 
-fn floor(args: &Ingest, data: &Path, address: &str, cameras: usize) -> Result<Command, Failure> {
+fn floor(args: &Ingest, writing: &str, data: &Path, (address, cameras): (&str, usize)) -> Result<Command, Failure> {
     let mut command = Command::new(std::env::current_exe().map_err(Failure::failed)?);
     command.args(["floor", "--address", address, "--cameras", &cameras.to_string()]);
-    command.args(["--tick-ms", &args.tick_ms.to_string(), "--dir"]).arg(data);
+    command.args(["--tick-ms", &args.tick_ms.to_string(), "--durability-ms", &args.durability_ms.to_string()]);
+    command.args(["--writing", writing, "--dir"]).arg(data);
     Ok(command)
 }
 

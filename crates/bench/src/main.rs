@@ -1,7 +1,7 @@
 //! `vigie-bench`: what recording costs on this machine.
 //!
 //! `ingest` starts a fleet of simulated cameras in a process of its own and lets recorders take turns at it, each in
-//! processes of its own: the gateway; the floor, which drains the same sockets into files and parses nothing; ffmpeg,
+//! processes of its own: the gateway; the floors, which drain the same sockets into files and parse nothing; ffmpeg,
 //! one process a camera. Operators may watch meanwhile. The other subcommands are those processes.
 
 use std::io::{IsTerminal, Write};
@@ -51,8 +51,12 @@ enum Bench {
 enum Recorder {
     /// The gateway, everything on, into a local store
     Gateway,
-    /// Sockets drained each tick and appended to files, nothing parsed
-    Floor,
+    /// The floor through the page cache: sockets drained each tick and appended to files, nothing parsed
+    Buffered,
+    /// The same with RWF_DONTCACHE, where the kernel and the file system have it
+    Uncached,
+    /// The same with O_DIRECT
+    Direct,
     /// `ffmpeg -c copy -f segment`, one process a camera
     Ffmpeg,
 }
@@ -71,10 +75,10 @@ struct Ingest {
     /// Threads of the gateway that record; 0: one a core
     #[arg(long, default_value_t = 0)]
     shards: usize,
-    /// Sockets are drained this often, by the gateway and by the floor
+    /// Sockets are drained this often, by the gateway and by the floors
     #[arg(long, default_value_t = 100, value_name = "MS")]
     tick_ms: u64,
-    /// The gateway flushes this often
+    /// What is recorded is durable within this time, by the gateway and by the floors: all flush twice as often
     #[arg(long, default_value_t = 1_000, value_name = "MS")]
     durability_ms: u64,
     /// Length of the gateway's packs, in seconds
@@ -84,9 +88,9 @@ struct Ingest {
     #[arg(long)]
     encrypt: bool,
     /// What takes turns
-    #[arg(long, value_delimiter = ',', default_value = "gateway,floor")]
+    #[arg(long, value_delimiter = ',', default_value = "gateway,buffered,direct")]
     recorders: Vec<Recorder>,
-    /// How often they take turns; the ratio is to the median of the floor's turns
+    /// How often they take turns; ratios are to the median of a floor's turns
     #[arg(long, default_value_t = 1)]
     rounds: usize,
     /// Cameras of ffmpeg's turn, which takes some 50 MB of memory for each
@@ -130,8 +134,30 @@ struct Floor {
     cameras: usize,
     #[arg(long, default_value_t = 100)]
     tick_ms: u64,
+    #[arg(long, default_value_t = 1_000)]
+    durability_ms: u64,
+    #[arg(long, value_enum)]
+    writing: FloorWriting,
     #[arg(long)]
     dir: PathBuf,
+}
+
+/// How a floor writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FloorWriting {
+    Buffered,
+    Uncached,
+    Direct,
+}
+
+impl From<FloorWriting> for footage::platform::Writing {
+    fn from(writing: FloorWriting) -> Self {
+        match writing {
+            FloorWriting::Buffered => Self::Buffered,
+            FloorWriting::Uncached => Self::Uncached,
+            FloorWriting::Direct => Self::Direct,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! The figures, as a table and as JSON.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::viewers::Seen;
@@ -30,8 +32,10 @@ pub(super) struct Turn {
     pub(super) recording_cpu_s_per_gb: Option<f64>,
     /// What operators saw meanwhile.
     pub(super) viewers: Option<Seen>,
-    /// Of the floor in this run.
-    pub(super) ratio_to_floor: Option<f64>,
+    /// Of the floor through the page cache in this run.
+    pub(super) of_buffered: Option<f64>,
+    /// Of the floor with direct writing in this run.
+    pub(super) of_direct: Option<f64>,
     pub(super) memory_steady_bytes: u64,
     pub(super) memory_peak_bytes: u64,
     pub(super) disk_bytes_per_byte: f64,
@@ -58,21 +62,30 @@ pub(super) struct BenchReport {
     pub(super) cores: usize,
     pub(super) tick_ms: u64,
     pub(super) durability_ms: u64,
+    /// Kernel, and the file system and device that are written.
+    pub(super) machine: String,
     pub(super) turns: Vec<Turn>,
 }
 
 impl BenchReport {
-    /// Says of each turn what it cost against the floor.
+    /// Says of each turn what it cost against the floors.
     pub(super) fn compare(&mut self) {
-        let floors = self.turns.iter().filter(|turn| turn.recorder == "floor");
-        let mut floors: Vec<f64> = floors.map(|turn| turn.cpu_s_per_gb).collect();
-        floors.sort_unstable_by(f64::total_cmp);
-        // Of an even number, between the two in the middle: a recorder shall not be set beside the dearer floor.
-        let (below, above) = (floors.len().saturating_sub(1) / 2, floors.len() / 2);
-        let floor = floors.get(below).zip(floors.get(above)).map(|(below, above)| (below + above) / 2.0);
+        let (buffered, direct) = (self.median("buffered"), self.median("direct"));
         for turn in &mut self.turns {
-            turn.ratio_to_floor = floor.filter(|floor| *floor > 0.0).map(|floor| turn.cpu_s_per_gb / floor);
+            turn.of_buffered = buffered.map(|floor| turn.cpu_s_per_gb / floor);
+            turn.of_direct = direct.map(|floor| turn.cpu_s_per_gb / floor);
         }
+    }
+
+    /// CPU seconds a gigabyte of this recorder's turns.
+    fn median(&self, recorder: &str) -> Option<f64> {
+        let turns = self.turns.iter().filter(|turn| turn.recorder == recorder);
+        let mut costs: Vec<f64> = turns.map(|turn| turn.cpu_s_per_gb).collect();
+        costs.sort_unstable_by(f64::total_cmp);
+        // Of an even number, between the two in the middle: a recorder shall not be set beside the dearer floor.
+        let (below, above) = (costs.len().saturating_sub(1) / 2, costs.len() / 2);
+        let median = costs.get(below).zip(costs.get(above)).map(|(below, above)| (below + above) / 2.0);
+        median.filter(|median| *median > 0.0)
     }
 
     /// For people.
@@ -86,7 +99,8 @@ impl BenchReport {
             "user",
             "system",
             "recording",
-            "of floor",
+            "of buffered",
+            "of direct",
             "MB",
             "peak",
             "MB/camera",
@@ -94,12 +108,13 @@ impl BenchReport {
             "disk",
             "durable p50",
             "p99",
+            "max",
             "fleet s/GB",
             "late",
         ];
         let mut rows = vec![head.map(str::to_owned)];
         rows.extend(self.turns.iter().map(row));
-        let mut table = super::table(&rows);
+        let mut table = format!("{}\n{}", self.machine, super::table(&rows));
         for (turn, recorded) in self.turns.iter().filter_map(|turn| Some((turn, turn.all_recorded_after_s?))) {
             table.push_str(&format!(
                 "every camera played {:.1} s after the start, footage of each was durable after {recorded:.1} s; ended {:.1} s \
@@ -122,7 +137,7 @@ impl BenchReport {
     }
 }
 
-fn row(turn: &Turn) -> [String; 18] {
+fn row(turn: &Turn) -> [String; 20] {
     let mb = |bytes: u64| format!("{:.0}", bytes as f64 / 1e6);
     let of = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let ms = |value: fn(&Durable) -> f64| of(turn.durable.as_ref().map(|d| format!("{:.0} ms", value(d))));
@@ -135,7 +150,8 @@ fn row(turn: &Turn) -> [String; 18] {
         format!("{:.2}", turn.cpu_user_s_per_gb),
         format!("{:.2}", turn.cpu_system_s_per_gb),
         of(turn.recording_cpu_s_per_gb.map(|cost| format!("{cost:.2}"))),
-        of(turn.ratio_to_floor.map(|ratio| format!("{ratio:.2}"))),
+        of(turn.of_buffered.map(|ratio| format!("{ratio:.2}"))),
+        of(turn.of_direct.map(|ratio| format!("{ratio:.2}"))),
         mb(turn.memory_steady_bytes),
         mb(turn.memory_peak_bytes),
         format!("{:.2}", turn.memory_peak_bytes as f64 / 1e6 / turn.cameras as f64),
@@ -143,7 +159,24 @@ fn row(turn: &Turn) -> [String; 18] {
         format!("{:.4}", turn.disk_bytes_per_byte),
         ms(|d| d.p50_ms),
         ms(|d| d.p99_ms),
+        ms(|d| d.max_ms),
         format!("{:.2}", turn.fleet_cpu_s_per_gb),
         format!("{:.0} ms", turn.fleet_late_max_ms),
     ]
+}
+
+/// The kernel, and the file system and device of this folder (proc_pid_mountinfo(5)).
+pub(super) fn machine(folder: &Path) -> String {
+    let kernel = rustix::system::uname();
+    let kernel = kernel.release().to_string_lossy().into_owned();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let disk = mounts.lines().filter_map(|line| {
+        let (mount, device) = line.split_once(" - ")?;
+        let point = Path::new(mount.split(' ').nth(4)?);
+        let mut device = device.split(' ');
+        folder.starts_with(point).then_some((point, device.next()?, device.next()?))
+    });
+    let disk = disk.max_by_key(|(point, ..)| point.as_os_str().len());
+    let disk = disk.map_or_else(|| "an unknown disk".to_owned(), |(_, kind, device)| format!("{kind} on {device}"));
+    format!("Linux {kernel}, {disk}, page cache full of other files")
 }

@@ -178,11 +178,13 @@ pub enum GapCause {
     Corrupt = 15,
     /// The camera's configuration was changed while the gateway ran, or the camera was taken out of it.
     Reconfigured = 16,
+    /// Reading from the camera had stopped, because the disk did not keep up.
+    DiskSlow = 17,
 }
 
 impl GapCause {
     /// Every cause, for tables and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::GatewayStopped,
         Self::GatewayCrashed,
         Self::ConnectFailed,
@@ -198,6 +200,7 @@ impl GapCause {
         Self::WriteFailed,
         Self::Corrupt,
         Self::Reconfigured,
+        Self::DiskSlow,
     ];
 
     /// The number that packs and index rows hold.
@@ -228,6 +231,7 @@ impl GapCause {
             Self::WriteFailed => "write_failed",
             Self::Corrupt => "corrupt",
             Self::Reconfigured => "reconfigured",
+            Self::DiskSlow => "disk_slow",
         }
     }
 }

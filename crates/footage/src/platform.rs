@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use parking_lot::Mutex;
 use rand::distr::{Distribution, StandardUniform};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
 /// A change to the disk.
@@ -27,6 +29,15 @@ pub enum FileOp<'a> {
     Create(&'a Path),
     /// Bytes are written where the file stands.
     Write(&'a File),
+    /// Bytes are written at this place.
+    WriteAt {
+        /// Into which file.
+        file: &'a File,
+        /// From which byte on.
+        at: u64,
+        /// On which way to the disk.
+        writing: Writing,
+    },
     /// A file is cut or lengthened.
     SetLen(&'a File, u64),
     /// A file's bytes and length are flushed.
@@ -48,6 +59,35 @@ pub enum FileOp<'a> {
     SyncedIndex(&'a Path),
 }
 
+/// On which way what is written reaches the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// Past the page cache (`O_DIRECT`, open(2)): memory, place and length are multiples of [`BLOCK_BYTES`].
+    Direct,
+    /// Through the page cache, which forgets it at once (`RWF_DONTCACHE`, since Linux 6.14).
+    Uncached,
+    /// Through the page cache.
+    Buffered,
+}
+
+impl Writing {
+    /// The word for it in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Uncached => "uncached",
+            Self::Buffered => "buffered",
+        }
+    }
+}
+
+/// What direct writing counts in: the page, which is a multiple of every block size in use.
+pub const BLOCK_BYTES: usize = 4096;
+/// Slices that one write takes (`IOV_MAX`, writev(2)).
+const SLICES_MAX: usize = 1024;
+/// `RWF_DONTCACHE` of linux/fs.h.
+const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
+
 /// What a simulation puts in the machine's place.
 pub trait Platform: Send + Sync {
     /// The change is about to be made; an error refuses it.
@@ -64,6 +104,11 @@ pub trait Platform: Send + Sync {
 
     /// Work that may block counts as done after this.
     fn after_work(&self) -> BoxFuture<'static, ()>;
+
+    /// The best that the disk offers.
+    fn writing(&self) -> Writing {
+        Writing::Buffered
+    }
 
     /// Others may get their turn here: see [`turn`].
     fn turn(&self) -> BoxFuture<'static, ()> {
@@ -101,6 +146,71 @@ fn change<T>(op: FileOp<'_>, real: impl FnOnce() -> io::Result<T>) -> io::Result
 /// Creates a file that must not exist, to be read and written.
 pub fn create_new(path: &Path) -> io::Result<File> {
     change(FileOp::Create(path), || File::options().read(true).write(true).create_new(true).open(path))
+}
+
+/// Says that the file is written directly from here on ([`Writing::Direct`]), or not any more.
+pub fn set_direct(file: &File, direct: bool) -> io::Result<()> {
+    if simulated().is_some() {
+        return Ok(());
+    }
+    let mut flags = rustix::fs::fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, direct);
+    Ok(rustix::fs::fcntl_setfl(file, flags)?)
+}
+
+/// The best way to the disk that the file system of this folder and the kernel offer, found out by trying: what a file
+/// system says of itself is not always so.
+pub fn best_writing(folder: &Path) -> io::Result<Writing> {
+    if let Some(platform) = simulated() {
+        return Ok(platform.writing());
+    }
+    let path = folder.join(format!(".writing-{}", std::process::id()));
+    let tries = |file: &File, writing| {
+        let memory = vec![0; 2 * BLOCK_BYTES];
+        let from = memory.as_ptr().align_offset(BLOCK_BYTES);
+        set_direct(file, writing == Writing::Direct)?;
+        write_at(file, &[IoSlice::new(&memory[from..from + BLOCK_BYTES])], 0, writing)
+    };
+    let file = create_new(&path)?;
+    let mut best = Ok(Writing::Buffered);
+    for writing in [Writing::Direct, Writing::Uncached] {
+        match tries(&file, writing) {
+            Ok(_) => {
+                best = Ok(writing);
+                break;
+            }
+            Err(e) if is_unsupported(&e) => {}
+            Err(e) => {
+                best = Err(e);
+                break;
+            }
+        }
+    }
+    remove_file(&path)?;
+    best
+}
+
+/// Whether this error says that the file system or the kernel does not write in this way.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+/// Writes at a place of the file (pwritev2(2)), and says how many bytes were taken.
+pub fn write_at(file: &File, slices: &[IoSlice<'_>], at: u64, writing: Writing) -> io::Result<usize> {
+    let slices = &slices[..slices.len().min(SLICES_MAX)];
+    let Some(platform) = simulated() else {
+        return Ok(match writing {
+            Writing::Direct | Writing::Buffered => rustix::io::pwritev(file, slices, at),
+            Writing::Uncached => rustix::io::pwritev2(file, slices, at, DONTCACHE),
+        }?);
+    };
+    let op = FileOp::WriteAt { file, at, writing };
+    platform.before(&op)?;
+    let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+    let taken = platform.takes(file, all.len())?;
+    file.write_all_at(&all[..taken], at)?;
+    platform.after(&op)?;
+    Ok(taken)
 }
 
 /// As [`Write::write_vectored`].

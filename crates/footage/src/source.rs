@@ -40,7 +40,8 @@ impl Failure for SourceError {
             | GapCause::Disconnected
             | GapCause::PacketLoss
             | GapCause::ClockStep
-            | GapCause::Reconfigured => Kind::Retry,
+            | GapCause::Reconfigured
+            | GapCause::DiskSlow => Kind::Retry,
         }
     }
 }

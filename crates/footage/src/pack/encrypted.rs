@@ -126,6 +126,14 @@ impl Encryptor {
         self.file_bytes
     }
 
+    /// How the pack is encrypted up to the last record kept.
+    pub fn so_far(&self) -> Encrypted {
+        let (cipher, day) = (self.cipher.clone(), self.day.clone());
+        let mut encrypted = Encrypted { cipher, day, head: self.head, starts: vec![0], whole: false };
+        self.lengths.iter().for_each(|&length| encrypted.push(length));
+        encrypted
+    }
+
     /// Appends records that hold these bytes to `out`. They count once [`Encryptor::keep`] says that they were written; until
     /// then the next records follow them, and [`Encryptor::drop_offered`] takes all of them back.
     ///

@@ -2,50 +2,61 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{IoSlice, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::encrypted::Encryptor;
+use self::held::Held;
+use self::written::Written;
+use super::encrypted::{Encrypted, Encryptor};
 use super::reader::Scan;
 use super::{FragmentEntry, PackError, PackHeader, PackTable, Stamp, format};
 use crate::keys::DomainKey;
 use crate::keys::vault::DayKey;
 use crate::media::Fragment;
-use crate::platform;
+use crate::platform::{self, Writing};
 
-/// Blocks of the disk are set aside for so much of a pack at a time.
-const RESERVED_BYTES: u64 = 4 * 1024 * 1024;
+mod held;
+mod written;
+
+pub use held::{Buffers, HeldPart};
+
 /// Bytes of memory that a thread keeps for encryption.
 const SEALING_BYTES_KEPT: usize = 4 << 20;
 
 thread_local! {
-    /// What is encrypted goes through here on its way to the file: one for each thread, where one for each pack would double
-    /// what a camera costs.
+    /// What is encrypted goes through here: one for each thread, where one for each pack would double what a camera costs.
     static SEALING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A pack that grows. Dropping it leaves the file as it is: recovery finds every whole fragment.
 #[derive(Debug)]
 pub struct PackWriter {
-    file: Arc<File>,
+    out: Out,
     key: DomainKey,
     table: PackTable,
     encryptor: Option<Encryptor>,
     /// Reused from fragment to fragment.
     boxes: Vec<u8>,
-    /// Up to here blocks of the disk are set aside; `None`: the file system cannot.
-    reserved: Option<u64>,
-    /// Something half written may lie behind the last whole fragment.
-    torn: bool,
+}
+
+/// Where fragments go.
+#[derive(Debug)]
+enum Out {
+    /// Into the file, one by one.
+    Written(Written),
+    /// Into memory, until they are taken to be written together.
+    Held(Held),
 }
 
 impl PackWriter {
-    /// Creates the file (it must not exist) and writes everything before the first fragment.
+    /// Creates the file (it must not exist) and writes everything before the first fragment. Each fragment is written as
+    /// it is appended.
     pub fn create(path: &Path, header: PackHeader, key: DomainKey) -> Result<Self, PackError> {
-        Self::create_in(path, header, key, None)
+        Self::create_written(path, header, key, None)
     }
 
     /// The same, encrypted ([`super::encrypted`]) under this key.
@@ -55,39 +66,36 @@ impl PackWriter {
         key: DomainKey,
         day: Arc<DayKey>,
     ) -> Result<Self, PackError> {
-        Self::create_in(path, header, key, Some(Encryptor::new(day)))
+        Self::create_written(path, header, key, Some(day))
     }
 
-    fn create_in(
+    fn create_written(
         path: &Path,
         header: PackHeader,
         key: DomainKey,
-        mut encryptor: Option<Encryptor>,
+        day: Option<Arc<DayKey>>,
     ) -> Result<Self, PackError> {
         let pack = header.pack;
-        let refused = |what| PackError::Refused { pack, what };
-        let entries = [Some(&header.params.video.sample_entry), header.params.audio.as_ref().map(|a| &a.sample_entry)];
-        if !entries.into_iter().flatten().all(|entry| format::is_one_box(entry)) {
-            return Err(refused("a sample entry must be one box"));
-        }
-        let init = format::init(&header);
-        if init.len() > format::HEADER_BYTES_MAX {
-            return Err(refused("its sample descriptions are larger than a pack's header may be"));
-        }
-        let table = PackTable { header, init_bytes: init.len() as u32, fragments: Vec::new() };
-        let first = match &mut encryptor {
-            None => init,
-            Some(encryptor) => {
-                let mut first = encryptor.head().to_vec();
-                encryptor.encrypt(&init, &mut first).map_err(refused)?;
-                encryptor.keep();
-                first
-            }
-        };
+        let (first, begun) = Begun::new(header, day)?;
         let io = |source| PackError::Io { pack, source };
         let file = platform::create_new(path).map_err(io)?;
         platform::write_all(&file, &first).map_err(io)?;
-        Ok(Self { file: Arc::new(file), key, table, encryptor, boxes: Vec::new(), reserved: Some(0), torn: false })
+        Ok(begun.writer(Out::Written(Written::new(file)), key))
+    }
+
+    /// Begins a pack that is held in memory: [`PackWriter::take_unwritten`] gives what is to be written of it, from the
+    /// creation of the file (it must not exist) on. Encrypted under `day`, if there is one. Nothing here waits for the disk.
+    pub fn hold(
+        path: &Path,
+        header: PackHeader,
+        key: DomainKey,
+        day: Option<Arc<DayKey>>,
+        (writing, buffers): (Writing, Buffers),
+    ) -> Result<Self, PackError> {
+        let (first, begun) = Begun::new(header, day)?;
+        let mut held = Held::new(path.to_owned(), writing, buffers);
+        held.push(&first);
+        Ok(begun.writer(Out::Held(held), key))
     }
 
     /// Goes on with a torn pack: what follows its last whole fragment is cut off.
@@ -104,11 +112,12 @@ impl PackWriter {
         let mut file = File::options().read(true).write(true).open(path).map_err(io)?;
         platform::set_len(&file, scan.whole_bytes).map_err(io)?;
         file.seek(SeekFrom::Start(scan.whole_bytes)).map_err(io)?;
-        Ok(Self { file: Arc::new(file), key, table, encryptor, boxes: Vec::new(), reserved: Some(0), torn: false })
+        let out = Out::Written(Written::new(file));
+        Ok(Self { out, key, table, encryptor, boxes: Vec::new() })
     }
 
-    /// Appends a fragment with one vectored write; a failed write is undone by truncation, at the latest before the
-    /// next one.
+    /// Appends a fragment. Where it is written at once, that is one vectored write, and a failed one is undone by
+    /// truncation, at the latest before the next one.
     pub fn append(&mut self, fragment: &Fragment, stamp: Stamp) -> Result<Arc<FragmentEntry>, PackError> {
         let pack = self.table.header.pack;
         let refused = |what| PackError::Refused { pack, what };
@@ -148,53 +157,25 @@ impl PackWriter {
         Ok(entry)
     }
 
-    /// Writes behind the last whole fragment, all or nothing; `last` says that the pack is whole then.
+    /// Appends to what follows the last whole fragment, all or nothing; `last` says that the pack is whole then.
     fn write(&mut self, boxes: &[u8], payload: &[u8], last: bool) -> Result<(), PackError> {
-        let pack = self.table.header.pack;
-        if self.torn {
-            self.undo()?;
-        }
-        self.reserve((boxes.len() + payload.len()) as u64);
-        let written = match &mut self.encryptor {
-            None => write_all_vectored(&self.file, boxes, payload),
-            Some(encryptor) => {
-                let refused = |what| PackError::Refused { pack, what };
-                write_encrypted(&self.file, encryptor, [boxes, payload], last).map_err(refused)?
-            }
+        let (pack, end) = (self.table.header.pack, self.bytes());
+        let refused = |what| PackError::Refused { pack, what };
+        let Some(encryptor) = &mut self.encryptor else {
+            return self.out.write(end, [boxes, payload]).map_err(|source| PackError::Io { pack, source });
         };
-        match written {
+        let out = &mut self.out;
+        let write = |encrypted: &[u8]| out.write(end, [encrypted, &[]]);
+        match encrypt(encryptor, [boxes, payload], last, write).map_err(refused)? {
             Ok(()) => {
-                self.encryptor.iter_mut().for_each(Encryptor::keep);
+                encryptor.keep();
                 Ok(())
             }
             Err(source) => {
-                self.torn = true;
-                self.encryptor.iter_mut().for_each(Encryptor::drop_offered);
-                // What made the write fail is the news. Where taking it back fails too, the next write begins with it.
-                let _ = self.undo();
+                encryptor.drop_offered();
                 Err(PackError::Io { pack, source })
             }
         }
-    }
-
-    /// Sees to it that the next so many bytes find their blocks set aside, which costs less for many at a time than
-    /// for each. A disk that refuses tells with the write.
-    fn reserve(&mut self, bytes: u64) {
-        let (from, end) = (self.bytes(), self.bytes() + bytes);
-        if self.reserved.is_some_and(|reserved| reserved < end) {
-            let bytes = bytes.max(RESERVED_BYTES);
-            self.reserved = platform::reserve(&self.file, from, bytes).then_some(from + bytes);
-        }
-    }
-
-    /// Takes back what a failed write left behind the last whole fragment.
-    fn undo(&mut self) -> Result<(), PackError> {
-        let io = |source| PackError::Io { pack: self.table.header.pack, source };
-        let end = self.bytes();
-        platform::set_len(&self.file, end).map_err(io)?;
-        (&*self.file).seek(SeekFrom::Start(end)).map_err(io)?;
-        self.torn = false;
-        Ok(())
     }
 
     /// The table so far.
@@ -212,23 +193,126 @@ impl PackWriter {
         self.encryptor.as_ref().map(Encryptor::day)
     }
 
-    /// The open file, to be flushed from another thread.
-    pub fn file(&self) -> Arc<File> {
-        self.file.clone()
+    /// Takes what is held and not written yet; [`PackWriter::written`] says that it was. `None`: there is nothing, or what
+    /// was taken before is still being written.
+    pub fn take_unwritten(&mut self) -> Option<HeldPart> {
+        match &mut self.out {
+            Out::Written(_) => None,
+            Out::Held(held) => held.take(),
+        }
+    }
+
+    /// What was taken last is in the file.
+    pub fn written(&mut self) {
+        if let Out::Held(held) = &mut self.out {
+            held.written();
+        }
+    }
+
+    /// What of these plain bytes only memory holds.
+    pub fn held(&self, plain: &Range<u64>) -> HeldBytes {
+        let encrypted = self.encryptor.as_ref().map(Encryptor::so_far);
+        let range = match &encrypted {
+            None => plain.clone(),
+            Some(encrypted) => {
+                let records = encrypted.holding(plain);
+                encrypted.file_position(records.start)..encrypted.file_position(records.end)
+            }
+        };
+        let (in_file, bytes) = match &self.out {
+            Out::Written(_) => (self.bytes(), Bytes::new()),
+            Out::Held(held) => (held.in_file(), held.bytes(&range).into()),
+        };
+        HeldBytes { from: range.start.max(in_file), bytes, all: range.start >= in_file, encrypted }
     }
 
     /// Writes the fragment table: the pack is whole, and not yet flushed. Gives its size in bytes.
-    pub fn finish(mut self) -> Result<(PackTable, u64), PackError> {
+    pub fn finish(self) -> Result<(PackTable, u64), PackError> {
+        let (table, bytes, _) = self.finish_file()?;
+        Ok((table, bytes))
+    }
+
+    /// The same, and flushed.
+    pub fn finish_flushed(self) -> Result<(PackTable, u64), PackError> {
         let pack = self.table.header.pack;
-        let trailing = format::table(&self.table);
+        let (table, bytes, file) = self.finish_file()?;
+        platform::sync_data(&file).map_err(|source| PackError::Io { pack, source })?;
+        Ok((table, bytes))
+    }
+
+    fn finish_file(mut self) -> Result<(PackTable, u64, Arc<File>), PackError> {
+        let pack = self.table.header.pack;
         let io = |source| PackError::Io { pack, source };
+        let trailing = format::table(&self.table);
         let end = self.bytes();
-        if self.reserved.take().is_some_and(|reserved| reserved > end) {
-            platform::set_len(&self.file, end).map_err(io)?;
+        if let Out::Written(written) = &mut self.out {
+            written.give_back_reserved(end).map_err(io)?;
         }
         self.write(&trailing, &[], true)?;
-        let bytes = self.file.metadata().map_err(io)?.len();
-        Ok((self.table, bytes))
+        let file = match &mut self.out {
+            Out::Written(written) => written.file(),
+            Out::Held(held) => held.finish().map_err(io)?,
+        };
+        let bytes = file.metadata().map_err(io)?.len();
+        Ok((self.table, bytes, file))
+    }
+}
+
+/// What of a growing pack's bytes only memory holds, as it will be in the file.
+#[derive(Debug)]
+pub struct HeldBytes {
+    /// Where these begin in the file.
+    pub from: u64,
+    /// They.
+    pub bytes: Bytes,
+    /// These are all that were asked for: the file is not needed.
+    pub all: bool,
+    /// How the pack is encrypted so far, if it is.
+    pub encrypted: Option<Encrypted>,
+}
+
+/// A pack before its first fragment.
+struct Begun {
+    table: PackTable,
+    encryptor: Option<Encryptor>,
+}
+
+impl Begun {
+    /// The first bytes of the file come with it.
+    fn new(header: PackHeader, day: Option<Arc<DayKey>>) -> Result<(Vec<u8>, Self), PackError> {
+        let pack = header.pack;
+        let refused = |what| PackError::Refused { pack, what };
+        let entries = [Some(&header.params.video.sample_entry), header.params.audio.as_ref().map(|a| &a.sample_entry)];
+        if !entries.into_iter().flatten().all(|entry| format::is_one_box(entry)) {
+            return Err(refused("a sample entry must be one box"));
+        }
+        let init = format::init(&header);
+        if init.len() > format::HEADER_BYTES_MAX {
+            return Err(refused("its sample descriptions are larger than a pack's header may be"));
+        }
+        let table = PackTable { header, init_bytes: init.len() as u32, fragments: Vec::new() };
+        let Some(mut encryptor) = day.map(Encryptor::new) else { return Ok((init, Self { table, encryptor: None })) };
+        let mut first = encryptor.head().to_vec();
+        encryptor.encrypt(&init, &mut first).map_err(refused)?;
+        encryptor.keep();
+        Ok((first, Self { table, encryptor: Some(encryptor) }))
+    }
+
+    fn writer(self, out: Out, key: DomainKey) -> PackWriter {
+        PackWriter { out, key, table: self.table, encryptor: self.encryptor, boxes: Vec::new() }
+    }
+}
+
+impl Out {
+    /// Appends these behind `end`, where the last whole fragment ends.
+    fn write(&mut self, end: u64, parts: [&[u8]; 2]) -> std::io::Result<()> {
+        match self {
+            Self::Written(written) => written.write(end, parts),
+            Self::Held(held) => {
+                parts.into_iter().for_each(|part| held.push(part));
+                Ok(())
+            }
+        }
     }
 }
 
@@ -242,13 +326,13 @@ pub fn trailing_table(table: &PackTable) -> Bytes {
     format::table(table).into()
 }
 
-/// Encrypts these parts and writes them, and the end of the pack where they are the `last`, with one write. The outer error
-/// is that they cannot be encrypted: nothing is written then.
-fn write_encrypted(
-    file: &File,
+/// Encrypts these parts, and the end of the pack where they are the `last`, and writes them. The outer error is that they
+/// cannot be encrypted: nothing is written then.
+fn encrypt(
     encryptor: &mut Encryptor,
     parts: [&[u8]; 2],
     last: bool,
+    write: impl FnOnce(&[u8]) -> std::io::Result<()>,
 ) -> Result<std::io::Result<()>, &'static str> {
     SEALING.with_borrow_mut(|out| {
         out.clear();
@@ -260,28 +344,12 @@ fn write_encrypted(
         if last {
             encryptor.encrypt_end(out);
         }
-        let written = platform::write_all(file, out);
+        let written = write(out);
         if out.capacity() > SEALING_BYTES_KEPT {
             *out = Vec::new();
         }
         Ok(written)
     })
-}
-
-fn write_all_vectored(file: &File, boxes: &[u8], payload: &[u8]) -> std::io::Result<()> {
-    let mut slices = [IoSlice::new(boxes), IoSlice::new(payload)];
-    let mut left = slices.as_mut_slice();
-    // Empty buffers in front would make a write of nothing look like the end of the disk.
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
-        match platform::write_vectored(file, left) {
-            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
-            Ok(n) => IoSlice::advance_slices(&mut left, n),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use crate::keys::vault::Vault;
 use std::io::Write;
 
+use super::held::RESERVED_BYTES;
 use super::*;
 use crate::pack::reader::{read_table, verify_pack};
 use crate::pack::testing::{SECOND, fragment, header, key};
@@ -78,14 +79,18 @@ fn after_a_failed_write_whose_undoing_failed_too_the_pack_goes_on_whole() {
     let (first, stamp) = fragment(0, &[10, 20]);
     writer.append(&first, stamp).unwrap();
 
-    let good = std::mem::replace(&mut writer.file, Arc::new(File::open(&path).unwrap()));
+    let swap = |writer: &mut PackWriter, file| match &mut writer.out {
+        Out::Written(written) => written.replace_file(file),
+        Out::Held(_) => unreachable!("it is written at once"),
+    };
+    let good = swap(&mut writer, Arc::new(File::open(&path).unwrap()));
     let (second, stamp) = fragment(1, &[500]);
     assert!(matches!(writer.append(&second, stamp.clone()), Err(PackError::Io { .. })));
     (&*good).write_all(b"half of a fragment").unwrap();
     assert!(matches!(writer.append(&second, stamp.clone()), Err(PackError::Io { .. })), "still read-only");
     assert_eq!(writer.table().fragments.len(), 1);
 
-    writer.file = good;
+    swap(&mut writer, good);
     writer.append(&second, stamp).unwrap();
     let (table, size) = writer.finish().unwrap();
     assert_eq!(table.fragments.len(), 2);
