@@ -62,7 +62,7 @@ fn fragment(params: &Arc<Params>, second: i64) -> (Fragment, Stamp) {
         decode_time: Ticks90k(second * TICKS_PER_SECOND),
         duration: Ticks90k(TICKS_PER_SECOND),
         random_access: second % 2 == 0,
-        payload: vec![0; video.iter().map(|sample| sample.size as usize).sum()],
+        payload: vec![0; video.iter().map(|sample| sample.size as usize).sum()].into(),
         video,
         audio: Vec::new(),
         audio_decode_time: 0,

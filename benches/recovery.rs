@@ -50,7 +50,7 @@ fn fragment(params: &Arc<Params>, camera: usize, second: i64) -> (Fragment, Stam
         video: vec![Sample { size: PICTURE_BYTES, duration, composition_offset: 0 }; PICTURES],
         audio: Vec::new(),
         audio_decode_time: 0,
-        payload: vec![picture; PICTURES].concat(),
+        payload: vec![picture; PICTURES].concat().into(),
         first_timestamp: second * TICKS_PER_SECOND,
         first_received: received,
         last_received: received,

@@ -84,7 +84,7 @@ impl Recording {
             video,
             audio: Vec::new(),
             audio_decode_time: 0,
-            payload,
+            payload: payload.into(),
             first_timestamp: second * TICKS_PER_SECOND,
             first_received: received,
             last_received: received,

@@ -85,7 +85,7 @@ fn fragment(second: i64) -> Fragment {
         video: payload.iter().map(sample).collect(),
         audio: Vec::new(),
         audio_decode_time: 0,
-        payload: payload.concat(),
+        payload: payload.into_iter().collect(),
         first_timestamp: second * 90_000,
         first_received: received,
         last_received: received,

@@ -77,7 +77,7 @@ fn fragment(n: i64) -> (Fragment, Stamp) {
     let video = vec![sample(90, 0), sample(20, n as i32), sample(5, 0)];
     let sound = Sample { size: 16, duration: 4_000, composition_offset: 0 };
     let audio = vec![sound; 2 * (n % 2) as usize];
-    let payload = video.iter().chain(&audio).flat_map(|s| vec![n as u8; s.size as usize]).collect();
+    let payload = video.iter().chain(&audio).map(|s| vec![n as u8; s.size as usize].into()).collect();
     let start = WallTime((1_772_000_000 + n) * TICKS_PER_SECOND);
     let gap = Gap { start: WallTime(start.0 - 900), end: start, cause: GapCause::PacketLoss, lost_packets: 7 };
     let fragment = Fragment {

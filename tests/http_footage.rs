@@ -73,7 +73,7 @@ fn fragments(seconds: Range<i64>) -> Vec<Fragment> {
             video: payload.iter().map(sample).collect(),
             audio: Vec::new(),
             audio_decode_time: 0,
-            payload: payload.concat(),
+            payload: payload.into_iter().collect(),
             first_timestamp: second * 90_000,
             first_received: received,
             last_received: received,

@@ -10,7 +10,7 @@ import sys
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 320, 60, 150, 30, 50
 BLUE, GREY, GREEN, RED, VIOLET = "#1b4f9c", "#8a8a8a", "#2b8a3e", "#b3261e", "#7b3f99"
-COLOURS = {"gateway": BLUE, "floor": GREY}
+COLOURS = {"gateway": BLUE, "direct": GREY}
 
 
 def points(folder, kind):
@@ -28,7 +28,7 @@ def markdown(head, rows):
 
 def table(turns):
     """One row a point."""
-    floors = {(t["cameras"], t["mbps"]): t for t in turns if t["recorder"] == "floor"}
+    floors = {(t["cameras"], t["mbps"]): t for t in turns if t["recorder"] == "direct"}
     rows = []
     for t in (t for t in turns if t["recorder"] == "gateway"):
         floor = floors[t["cameras"], t["mbps"]]["cpu_s_per_gb"]
@@ -37,7 +37,7 @@ def table(turns):
             f"{t['memory_peak_bytes'] / 1e6 / t['cameras']:.2f}", f"{t['pictures_lost']} of {t['pictures_sent']:,}",
             f"{t['fleet_cpu_s_per_gb']:.2f}",
         ])
-    head = ["cameras", "Mb/s each", "CPU s/GB", "floor", "of floor", "MB a camera", "lost", "fleet CPU s/GB"]
+    head = ["cameras", "Mb/s each", "CPU s/GB", "direct floor", "of it", "MB a camera", "lost", "fleet CPU s/GB"]
     return markdown(head, rows)
 
 

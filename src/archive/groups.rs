@@ -96,7 +96,7 @@ async fn append(
             video: entry.video.clone(),
             audio: entry.audio.clone(),
             audio_decode_time: entry.audio_decode_time,
-            payload,
+            payload: payload.into(),
             first_timestamp: 0,
             first_received: unknown,
             last_received: unknown,

@@ -377,7 +377,6 @@ impl<'a> Recording<'a> {
         if let Err(e) = self.append(&fragment, placed, room) {
             self.refused(&e, placed.wall_start).await;
         }
-        self.run.fragmenter.recycle(fragment.payload);
     }
 
     /// Room for so many bytes until they are written. While there is none, nothing is read from the camera.

@@ -93,7 +93,7 @@ pub(crate) fn second(n: u32) -> Fragment {
         video: sizes.into_iter().map(|size| Sample { size, duration: each, composition_offset: 0 }).collect(),
         audio: Vec::new(),
         audio_decode_time: 0,
-        payload: all,
+        payload: all.into(),
         first_timestamp: 0,
         first_received: received,
         last_received: received,

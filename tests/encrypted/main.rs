@@ -54,9 +54,9 @@ fn secrets() -> Vec<Vec<u8>> {
         words.iter().map(|word| word.as_bytes().to_vec()).filter(|word| word.len() > 3).collect();
     for n in 0..8 {
         let fragment = second(n);
-        let mut from = 0;
+        let (mut from, payload) = (0, fragment.payload.to_vec());
         for sample in &fragment.video {
-            all.push(fragment.payload[from..from + 12].to_vec());
+            all.push(payload[from..from + 12].to_vec());
             from += sample.size as usize;
         }
     }

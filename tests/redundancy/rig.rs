@@ -108,7 +108,7 @@ fn second(n: u32, first: u32, pictures: usize) -> Fragment {
         video: samples.iter().map(sample).collect(),
         audio: Vec::new(),
         audio_decode_time: 0,
-        payload: samples.concat(),
+        payload: samples.into_iter().map(Bytes::from).collect(),
         first_timestamp: 0,
         first_received: received,
         last_received: received,

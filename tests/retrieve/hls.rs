@@ -129,7 +129,9 @@ async fn more_video_alone_than_is_put_together_at_a_time_is_refused_and_with_its
     let mut real = encode("-map 0:v -map 1:a -t 12 -c:v libx264 -g 50 -bf 0 -preset veryfast -c:a aac").fragments;
     real.truncate(3);
     let large = |fragment: &mut Fragment| {
-        fragment.payload.splice(..fragment.video[0].size as usize, vec![7; 30 << 20]);
+        let mut payload = fragment.payload.to_vec();
+        payload.splice(..fragment.video[0].size as usize, vec![7; 30 << 20]);
+        fragment.payload = payload.into();
         fragment.video[0].size = 30 << 20;
     };
     real.iter_mut().for_each(large);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use footage::clock::Reading;
-use footage::media::{AudioParams, Fragment, Params, Sample, VideoCodec, VideoParams};
+use footage::media::{AudioParams, Fragment, Params, Payload, Sample, VideoCodec, VideoParams};
 use footage::units::{Ticks90k, WallTime};
 use mp4_atom::{Decode, Moov, Stbl, StszSamples};
 
@@ -131,7 +131,7 @@ fn cut(params: &Arc<Params>, video: &Track, audio: Option<&Track>) -> Vec<Fragme
         }
         let fragment = fragments.last_mut().expect("the first sample is a random access point");
         fragment.video.push(*sample);
-        fragment.payload.extend_from_slice(bytes);
+        fragment.payload.push(bytes.clone());
         fragment.duration.0 += i64::from(sample.duration);
         decode += i64::from(sample.duration);
     }
@@ -142,7 +142,7 @@ fn cut(params: &Arc<Params>, video: &Track, audio: Option<&Track>) -> Vec<Fragme
         let end = (fragment.decode_time.0 + fragment.duration.0) * rate / 90_000;
         while let Some((sample, _, bytes)) = samples.next_if(|_| decode < end) {
             fragment.audio.push(*sample);
-            fragment.payload.extend_from_slice(bytes);
+            fragment.payload.push(bytes.clone());
             decode += i64::from(sample.duration);
         }
     }
@@ -159,7 +159,7 @@ fn fragment(params: &Arc<Params>, decode: i64, random_access: bool) -> Fragment 
         video: Vec::new(),
         audio: Vec::new(),
         audio_decode_time: 0,
-        payload: Vec::new(),
+        payload: Payload::default(),
         first_timestamp: decode,
         first_received: received,
         last_received: received,

@@ -135,7 +135,7 @@ impl SimPlatform {
             order: None,
             wrong: None,
             looks: 0,
-            writing: if seed % 4 == 0 { Writing::Buffered } else { Writing::Direct },
+            writing: if seed.is_multiple_of(4) { Writing::Buffered } else { Writing::Direct },
         };
         Self(Arc::new((Mutex::new(inner), Notify::new(), OnceLock::new())))
     }

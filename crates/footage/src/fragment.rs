@@ -12,8 +12,8 @@
 //! RTP carries presentation times only. Inside a fragment the decode times are those presentation times in order,
 //! pushed apart where they would not grow; the composition offset of each sample restores what the camera sent.
 //!
-//! Samples are gathered in one buffer, which the caller hands back when the fragment is written: hashing and writing go
-//! through memory once, and a camera holds the memory of one fragment.
+//! Samples are gathered in blocks as they come, while the processor's cache holds them, and their own memory is free again for
+//! the next camera's. A camera holds the memory of one fragment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Reading;
-use crate::media::{AccessUnit, Fragment, Loss, Params, Sample, Track};
+use crate::media::{AccessUnit, Fragment, Loss, Params, Payload, Sample, Track};
 use crate::units::{TICKS_PER_SECOND, Ticks90k};
 
 /// Pictures are never reordered by more than this, nor past more than so many others: a hierarchy of B pictures of
@@ -43,12 +43,10 @@ const NOMINAL_TICKS: i64 = TICKS_PER_SECOND / 25;
 /// A fragment is cut at this size too, so that a hostile camera cannot fill the memory. Sizes are the camera's, so the
 /// cut is still the same for every recorder.
 const FRAGMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// A buffer has room for this from the start, for the fragments of nearly every camera: what is not used of it costs
-/// addresses and no memory, while a buffer that grows leaves holes. One is kept from fragment to fragment up to the second.
-const BUFFER_BYTES: usize = 1024 * 1024;
-const BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// And at this many samples, far more than a second has: many small ones cost memory too.
 const SAMPLES_MAX: usize = 4096;
+/// Bytes of memory taken at a time.
+const BLOCK_BYTES: usize = 64 * 1024;
 
 /// One run's cutter.
 #[derive(Debug)]
@@ -95,6 +93,29 @@ struct AudioLine {
     nominal: i64,
 }
 
+/// Bytes in blocks of which all but the last are full: no block is moved to become larger.
+#[derive(Debug, Default)]
+struct Gathered(Vec<Vec<u8>>);
+
+impl Gathered {
+    fn gather(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.0.last_mut().filter(|block| block.len() < BLOCK_BYTES) {
+                Some(block) => {
+                    let taken = bytes.len().min(BLOCK_BYTES - block.len());
+                    block.extend_from_slice(&bytes[..taken]);
+                    bytes = &bytes[taken..];
+                }
+                None => self.0.push(Vec::with_capacity(BLOCK_BYTES)),
+            }
+        }
+    }
+
+    fn gathered(self) -> Payload {
+        self.0.into_iter().map(Bytes::from).collect()
+    }
+}
+
 /// The fragment that grows.
 #[derive(Debug, Default)]
 struct Building {
@@ -104,9 +125,8 @@ struct Building {
     pts: Vec<i64>,
     arrivals: Vec<Duration>,
     sizes: Vec<u32>,
-    /// The video samples, but for the first one until the buffer is back.
-    data: Vec<u8>,
-    first_data: Option<Bytes>,
+    /// The video samples.
+    data: Gathered,
     audio_times: Vec<i64>,
     audio: Vec<Bytes>,
     bytes: usize,
@@ -116,14 +136,6 @@ struct Building {
 impl Building {
     fn samples(&self) -> usize {
         self.sizes.len() + self.audio.len()
-    }
-
-    /// Appends a sample's bytes.
-    fn put(&mut self, bytes: &[u8]) {
-        if let Some(first) = self.first_data.take() {
-            append(&mut self.data, &first);
-        }
-        append(&mut self.data, bytes);
     }
 }
 
@@ -278,11 +290,7 @@ impl Fragmenter {
         building.pts.push(pts);
         building.arrivals.push(au.received.mono);
         building.sizes.push(au.data.len() as u32);
-        if building.sizes.len() == 1 {
-            building.first_data = Some(au.data);
-        } else {
-            building.put(&au.data);
-        }
+        building.data.gather(&au.data);
         self.previous_pts = pts;
         self.arrived = au.received.mono;
         self.recent.rotate_left(1);
@@ -330,14 +338,6 @@ impl Fragmenter {
         self.building.audio.push(au.data);
     }
 
-    /// Takes the buffer of a fragment back that is not needed any more.
-    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.building.data.capacity() == 0 && buffer.capacity() <= BUFFER_KEPT_BYTES_MAX {
-            buffer.clear();
-            self.building.data = buffer;
-        }
-    }
-
     /// The run is over: gives what is left.
     pub fn finish(mut self) -> Option<Fragment> {
         self.complete(None)
@@ -368,10 +368,7 @@ impl Fragmenter {
         building.arrivals.extend(next.map(|(_, arrived)| arrived));
         let audio_decode_time = building.audio_times.first().copied().unwrap_or(0);
         let audio = self.audio.map_or_else(Vec::new, |line| audio_samples(&building, line.nominal));
-        building.put(&[]);
-        for frame in std::mem::take(&mut building.audio) {
-            building.put(&frame);
-        }
+        std::mem::take(&mut building.audio).iter().for_each(|frame| building.data.gather(frame));
         Some(Fragment {
             params: self.params.clone(),
             decode_time: Ticks90k(decode_time),
@@ -380,7 +377,7 @@ impl Fragmenter {
             video,
             audio,
             audio_decode_time,
-            payload: building.data,
+            payload: building.data.gathered(),
             first_timestamp,
             first_received,
             last_received: building.last_received.unwrap_or(first_received),
@@ -446,15 +443,6 @@ fn audio_samples(building: &Building, nominal: i64) -> Vec<Sample> {
             Sample { size: data.len() as u32, duration: duration.max(1) as u32, composition_offset: 0 }
         })
         .collect()
-}
-
-/// A buffer grows in steps that are small beside it: doubling would cost a camera twice its memory.
-fn append(buffer: &mut Vec<u8>, bytes: &[u8]) {
-    if buffer.capacity() - buffer.len() < bytes.len() {
-        let least = if buffer.capacity() == 0 { BUFFER_BYTES } else { buffer.capacity() / 4 };
-        buffer.reserve_exact(bytes.len().max(least));
-    }
-    buffer.extend_from_slice(bytes);
 }
 
 /// A time of the run in ticks of `rate`.

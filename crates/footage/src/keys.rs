@@ -338,6 +338,15 @@ impl DomainKey {
         FragmentId(*blake3::keyed_hash(&self.key, data).as_bytes())
     }
 
+    /// The id of sample bytes in parts, one after the other.
+    pub fn id_of_parts<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> FragmentId {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        for part in parts {
+            hasher.update(part);
+        }
+        FragmentId(*hasher.finalize().as_bytes())
+    }
+
     /// Whether these sample bytes had this id under a substitute of the key.
     pub fn had_id(&self, data: &[u8], id: FragmentId) -> bool {
         self.substitutes.iter().any(|key| blake3::keyed_hash(key, data).as_bytes() == &id.0)

@@ -128,7 +128,7 @@ pub struct Fragment {
     /// Decode time of the first audio sample, in audio ticks on the same origin as `decode_time`.
     pub audio_decode_time: i64,
     /// Sample bytes, back to back: all video samples, then all audio samples.
-    pub payload: Vec<u8>,
+    pub payload: Payload,
     /// Extended RTP timestamp of the first video sample, to set sender reports against.
     pub first_timestamp: i64,
     /// When the first video access unit was received.
@@ -141,6 +141,63 @@ pub struct Fragment {
     pub arrivals: Vec<Duration>,
     /// Losses since the previous fragment, oldest first.
     pub losses: Vec<Loss>,
+}
+
+/// Sample bytes of a fragment, in the pieces that they came in.
+#[derive(Clone, Debug, Default)]
+pub struct Payload {
+    pieces: Vec<Bytes>,
+    len: usize,
+}
+
+impl Payload {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// One more piece.
+    pub fn push(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        self.pieces.push(piece);
+    }
+
+    /// They, in order.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|piece| &piece[..])
+    }
+
+    /// All in one.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.pieces.concat()
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && self.to_vec() == other.to_vec()
+    }
+}
+
+impl Eq for Payload {}
+
+impl FromIterator<Bytes> for Payload {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
+        let mut payload = Self::default();
+        pieces.into_iter().for_each(|piece| payload.push(piece));
+        payload
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { len: bytes.len(), pieces: vec![bytes.into()] }
+    }
 }
 
 /// Why a stretch of time has no footage, or less than the camera filmed.

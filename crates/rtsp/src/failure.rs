@@ -19,7 +19,7 @@ const DETAIL_CHARS_MAX: usize = 300;
 #[derive(Debug)]
 pub(super) enum SessionEnd {
     /// What came is not regular, or no RTP at all.
-    Irregular(String),
+    Irregular(Box<str>),
     /// The connection broke.
     Io(std::io::Error),
     /// End of the TCP stream.

@@ -63,7 +63,12 @@ pub(crate) fn fragment(n: i64, sizes: &[u32]) -> (Fragment, Stamp) {
         duration: Ticks90k(SECOND),
         random_access: n % 2 == 0,
         audio_decode_time: if audio.is_empty() { 0 } else { n * 8_000 },
-        payload: video.iter().chain(&audio).enumerate().flat_map(|(i, s)| bytes(i, s.size)).collect(),
+        payload: video
+            .iter()
+            .chain(&audio)
+            .enumerate()
+            .map(|(i, s)| bytes(i, s.size).into_iter().collect::<Vec<u8>>().into())
+            .collect(),
         video,
         audio,
         first_timestamp: 0,

@@ -16,8 +16,9 @@ use super::reader::Scan;
 use super::{FragmentEntry, PackError, PackHeader, PackTable, Stamp, format};
 use crate::keys::DomainKey;
 use crate::keys::vault::DayKey;
-use crate::media::Fragment;
+use crate::media::{Fragment, Payload};
 use crate::platform::{self, Writing};
+use crate::units::FragmentId;
 
 mod held;
 mod written;
@@ -28,6 +29,8 @@ pub use held::{Buffers, HeldPart};
 const SEALING_BYTES_KEPT: usize = 4 << 20;
 
 thread_local! {
+    /// Sample bytes in pieces are put together here where they must lie in one.
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// What is encrypted goes through here: one for each thread, where one for each pack would double what a camera costs.
     static SEALING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -94,7 +97,7 @@ impl PackWriter {
     ) -> Result<Self, PackError> {
         let (first, begun) = Begun::new(header, day)?;
         let mut held = Held::new(path.to_owned(), writing, buffers);
-        held.push(&first);
+        held.push(first.len(), [&first[..]]);
         Ok(begun.writer(Out::Held(held), key))
     }
 
@@ -132,7 +135,7 @@ impl PackWriter {
             offset: self.table.end(),
             header_bytes: 0,
             data_bytes: data_bytes as u32,
-            id: self.key.id_of(&fragment.payload),
+            id: FragmentId([0; 32]),
             decode_time: fragment.decode_time,
             random_access: fragment.random_access,
             video: fragment.video.clone(),
@@ -143,15 +146,31 @@ impl PackWriter {
         };
         self.table.admits(&entry).map_err(refused)?;
         let index = self.table.fragments.len() as u32;
-        format::fragment_header(&mut self.boxes, pack, index, &entry);
-        if self.boxes.len() > format::HEADER_BYTES_MAX {
+        let mut boxes = std::mem::take(&mut self.boxes);
+        // Its size does not depend on the id.
+        format::fragment_header(&mut boxes, pack, index, &entry);
+        if boxes.len() > format::HEADER_BYTES_MAX {
             return Err(refused("its boxes are larger than a fragment's may be"));
         }
-        entry.header_bytes = self.boxes.len() as u32;
-        let boxes = std::mem::take(&mut self.boxes);
-        let written = self.write(&boxes, &fragment.payload, false);
+        entry.header_bytes = boxes.len() as u32;
+        let appended = match &mut self.out {
+            Out::Held(held) if self.encryptor.is_none() => {
+                // Copied once, hashed where it then lies.
+                let bytes = boxes.len() + fragment.payload.len();
+                let at = held.push(bytes, std::iter::once(&boxes[..]).chain(fragment.payload.pieces()));
+                entry.id = self.key.id_of_parts(held.pushed(at + boxes.len() as u64));
+                format::fragment_header(&mut boxes, pack, index, &entry);
+                held.overwrite(at, &boxes);
+                Ok(())
+            }
+            _ => with_one_slice(&fragment.payload, |payload| {
+                entry.id = self.key.id_of(payload);
+                format::fragment_header(&mut boxes, pack, index, &entry);
+                self.write(&boxes, payload, false)
+            }),
+        };
         self.boxes = boxes;
-        written?;
+        appended?;
         let entry = Arc::new(entry);
         self.table.fragments.push(entry.clone());
         Ok(entry)
@@ -309,7 +328,7 @@ impl Out {
         match self {
             Self::Written(written) => written.write(end, parts),
             Self::Held(held) => {
-                parts.into_iter().for_each(|part| held.push(part));
+                held.push(parts.iter().map(|part| part.len()).sum(), parts);
                 Ok(())
             }
         }
@@ -324,6 +343,21 @@ pub fn first_boxes(header: &PackHeader) -> Bytes {
 /// The end of a pack's file, after its own fragments.
 pub fn trailing_table(table: &PackTable) -> Bytes {
     format::table(table).into()
+}
+
+fn with_one_slice<T>(payload: &Payload, work: impl FnOnce(&[u8]) -> T) -> T {
+    let mut pieces = payload.pieces();
+    match (pieces.next(), pieces.next()) {
+        (None, _) => work(&[]),
+        (Some(one), None) => work(one),
+        _ => GATHERED.with_borrow_mut(|all| {
+            all.clear();
+            payload.pieces().for_each(|piece| all.extend_from_slice(piece));
+            let done = work(all);
+            all.shrink_to(SEALING_BYTES_KEPT);
+            done
+        }),
+    }
 }
 
 /// Encrypts these parts, and the end of the pack where they are the `last`, and writes them. The outer error is that they

@@ -233,7 +233,7 @@ impl Assembler {
         arrival: Arrival,
         odd: &mut OddityCounts,
         out: &mut impl FnMut(AccessUnit),
-    ) -> Result<(), String> {
+    ) -> Result<(), Box<str>> {
         let Some((begin, in_next)) = self.open.take() else { return Ok(()) };
         let codec = self.codec;
         let looks_through_slices = self.start_codes || self.pictures < PICTURES_LOOKED_THROUGH;
@@ -263,7 +263,7 @@ impl Assembler {
         arrival: Arrival,
         odd: &mut OddityCounts,
         out: &mut impl FnMut(AccessUnit),
-    ) -> Result<(), String> {
+    ) -> Result<(), Box<str>> {
         odd.add(Oddity::StartCode);
         self.start_codes = true;
         let bytes = self.growing(in_next).data.split_off(begin);
@@ -287,7 +287,7 @@ impl Assembler {
         arrival: Arrival,
         odd: &mut OddityCounts,
         out: &mut impl FnMut(AccessUnit),
-    ) -> Result<(), String> {
+    ) -> Result<(), Box<str>> {
         let codec = self.codec;
         let growing = if in_next { &mut self.next } else { &mut self.picture };
         let length = u32::try_from(growing.data.len() - begin - 4).map_err(|_| "a NAL unit of four gigabytes")?;
@@ -298,7 +298,7 @@ impl Assembler {
         let unit = &growing.data[begin + 4..];
         if kind != Kind::Slice || codec == VideoCodec::H264 && unit.starts_with(&[0x42, 1]) {
             if codec::is_other_coding(codec, &self.suspect, unit) {
-                return Err("the stream is not of the coding that its description names".to_owned());
+                return Err("the stream is not of the coding that its description names".into());
             }
             self.suspect.clear();
             self.suspect.extend_from_slice(&unit[..unit.len().min(64)]);

@@ -50,7 +50,7 @@ impl Depacketiser {
         payload: &[u8],
         odd: &mut OddityCounts,
         mut out: impl FnMut(AccessUnit),
-    ) -> Result<(), String> {
+    ) -> Result<(), Box<str>> {
         if lost > 0 {
             self.lose(lost);
         }
@@ -90,7 +90,7 @@ impl Depacketiser {
         &mut self,
         odd: &mut OddityCounts,
         mut out: impl FnMut(AccessUnit),
-    ) -> Result<(), String> {
+    ) -> Result<(), Box<str>> {
         if self.awaits_quiet().is_some() {
             self.close_without_end(odd, &mut out)?;
             self.assembler.quiet(&mut out);
@@ -106,7 +106,7 @@ impl Depacketiser {
     }
 
     /// The fragmented unit is over, though no end bit said so.
-    fn close_without_end(&mut self, odd: &mut OddityCounts, out: &mut impl FnMut(AccessUnit)) -> Result<(), String> {
+    fn close_without_end(&mut self, odd: &mut OddityCounts, out: &mut impl FnMut(AccessUnit)) -> Result<(), Box<str>> {
         let Some(Fragmented { timestamp, last, .. }) = self.fragmented.take() else { return Ok(()) };
         odd.add(Oddity::UnitWithoutEnd);
         self.assembler.end(Arrival { timestamp, ..last }, odd, out)?;
@@ -121,7 +121,7 @@ impl Depacketiser {
         arrival: Arrival,
         odd: &mut OddityCounts,
         out: &mut impl FnMut(AccessUnit),
-    ) -> Result<(), String> {
+    ) -> Result<(), Box<str>> {
         let (&indicator, rest) = payload.split_first().unwrap_or((&0, &[]));
         match indicator & 0x1f {
             24 => self.aggregated(rest, arrival, odd, out),
@@ -148,7 +148,7 @@ impl Depacketiser {
         arrival: Arrival,
         odd: &mut OddityCounts,
         out: &mut impl FnMut(AccessUnit),
-    ) -> Result<(), String> {
+    ) -> Result<(), Box<str>> {
         let [first, second, rest @ ..] = payload else { return self.unsupported(odd) };
         match first >> 1 & 0x3f {
             48 => self.aggregated(rest, arrival, odd, out),
@@ -169,7 +169,7 @@ impl Depacketiser {
         }
     }
 
-    fn unsupported(&mut self, odd: &mut OddityCounts) -> Result<(), String> {
+    fn unsupported(&mut self, odd: &mut OddityCounts) -> Result<(), Box<str>> {
         odd.add(Oddity::UnsupportedPacket);
         self.lose(1);
         Ok(())
@@ -182,7 +182,7 @@ impl Depacketiser {
         arrival: Arrival,
         odd: &mut OddityCounts,
         out: &mut impl FnMut(AccessUnit),
-    ) -> Result<(), String> {
+    ) -> Result<(), Box<str>> {
         while !units.is_empty() {
             let unit = units
                 .split_first_chunk::<2>()
@@ -212,7 +212,7 @@ impl Depacketiser {
         arrival: Arrival,
         odd: &mut OddityCounts,
         out: &mut impl FnMut(AccessUnit),
-    ) -> Result<(), String> {
+    ) -> Result<(), Box<str>> {
         self.close_without_end(odd, out)?;
         self.skips = false;
         let (header, body) = unit.split_at(codec::header_bytes(self.codec).min(unit.len()));
@@ -229,7 +229,7 @@ impl Depacketiser {
         arrival: Arrival,
         odd: &mut OddityCounts,
         out: &mut impl FnMut(AccessUnit),
-    ) -> Result<(), String> {
+    ) -> Result<(), Box<str>> {
         let (start, end) = (header & 0x80 != 0, header & 0x40 != 0);
         let unit_type = codec::unit_type(self.codec, unit[0]);
         let goes_on = |f: &Fragmented| !start && (!f.last.marker || f.last.timestamp == arrival.timestamp);

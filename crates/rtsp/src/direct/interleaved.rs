@@ -76,7 +76,7 @@ impl InterleavedParser {
 
     /// Takes the next packet of one stream. An error means that nothing more can come of the session.
     #[inline]
-    pub(super) fn packet(&mut self, role: Role, packet: &[u8], received: Reading) -> Result<(), String> {
+    pub(super) fn packet(&mut self, role: Role, packet: &[u8], received: Reading) -> Result<(), Box<str>> {
         match role {
             Role::Video => return self.rtp(packet, received),
             Role::VideoControl => self.rtcp(packet),
@@ -107,7 +107,7 @@ impl InterleavedParser {
 
     /// An RTP packet. An error means that nothing more can come of the stream.
     #[inline]
-    fn rtp(&mut self, packet: &[u8], received: Reading) -> Result<(), String> {
+    fn rtp(&mut self, packet: &[u8], received: Reading) -> Result<(), Box<str>> {
         if rtp::is_report(packet) {
             self.odd.add(Oddity::ReportAmongPackets);
             self.rtcp(packet);
@@ -142,7 +142,7 @@ impl InterleavedParser {
     }
 
     /// Nothing has come for as long as [`Self::awaits_quiet`] said.
-    pub(super) fn quiet(&mut self, received: Reading) -> Result<(), String> {
+    pub(super) fn quiet(&mut self, received: Reading) -> Result<(), Box<str>> {
         self.flush_line(received)?;
         let Self { depacketiser, events, odd, clock_rate, .. } = self;
         depacketiser.quiet(odd, |unit| events.push_back(picture(unit, *clock_rate)))
@@ -156,7 +156,7 @@ impl InterleavedParser {
         depacketiser.finish(odd, |unit| events.push_back(picture(unit, *clock_rate)));
     }
 
-    fn flush_line(&mut self, received: Reading) -> Result<(), String> {
+    fn flush_line(&mut self, received: Reading) -> Result<(), Box<str>> {
         let Self { line, depacketiser, events, odd, clock_rate, .. } = self;
         let mut done = Ok(());
         line.flush(received, odd, &mut |placed, odd| {

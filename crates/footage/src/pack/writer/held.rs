@@ -4,9 +4,10 @@
 //! before is in both, so that a write that is cut off loses nothing of it.
 //! Invariant: nobody waits for the disk to append; what is being written is not changed any more.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::platform::{self, BLOCK_BYTES, Writing};
 
-/// Memory is taken in pieces of this size.
+/// Memory is taken in multiples of this.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Blocks of the disk are set aside for so much of a pack at a time.
 pub(super) const RESERVED_BYTES: u64 = 4 * 1024 * 1024;
@@ -26,73 +27,107 @@ pub struct Buffers(Arc<Mutex<Pool>>);
 
 #[derive(Debug, Default)]
 struct Pool {
-    free: Vec<Vec<u8>>,
-    in_use: usize,
+    /// By size, each size not empty.
+    free: BTreeMap<usize, Vec<Vec<u8>>>,
+    free_bytes: usize,
+    in_use_bytes: usize,
     /// The most that was in use lately, which is kept.
-    lately: usize,
+    lately_bytes: usize,
 }
 
 impl Buffers {
-    fn chunk(&self) -> Chunk {
+    /// Memory for at least so many bytes.
+    fn chunk(&self, bytes: usize) -> Chunk {
+        let capacity = bytes.next_multiple_of(CHUNK_BYTES);
         let mut pool = self.0.lock();
-        pool.in_use += 1;
-        pool.lately = pool.lately.max(pool.in_use);
-        let memory = pool.free.pop();
+        // What is much larger is left for what needs it.
+        let size = pool.free.range(capacity..=capacity + capacity / 2).next().map(|(size, _)| *size);
+        let memory = size.and_then(|size| pool.take(size));
+        let memory = memory.unwrap_or_else(|| vec![0; capacity + BLOCK_BYTES]);
+        pool.in_use_bytes += memory.len();
+        pool.lately_bytes = pool.lately_bytes.max(pool.in_use_bytes);
         drop(pool);
-        let memory = memory.unwrap_or_else(|| vec![0; CHUNK_BYTES + BLOCK_BYTES]);
-        Chunk { from: memory.as_ptr().align_offset(BLOCK_BYTES), memory, pool: self.0.clone() }
+        Chunk { from: memory.as_ptr().align_offset(BLOCK_BYTES), len: 0, memory, pool: self.0.clone() }
     }
 
     /// Bytes in use.
     pub fn in_use_bytes(&self) -> usize {
-        self.0.lock().in_use * CHUNK_BYTES
+        self.0.lock().in_use_bytes
     }
 
     /// Gives back memory that was not used for a while: to be called now and then.
     pub fn trim(&self) {
         let mut pool = self.0.lock();
         // A little less each time: what comes in bursts keeps its memory from one to the next.
-        pool.lately = pool.in_use.max(pool.lately - pool.lately.div_ceil(64).min(pool.lately));
-        let keep = pool.lately - pool.in_use;
-        pool.free.truncate(keep);
+        pool.lately_bytes = pool.in_use_bytes.max(pool.lately_bytes - pool.lately_bytes.div_ceil(64));
+        while pool.in_use_bytes + pool.free_bytes > pool.lately_bytes
+            && let Some(size) = pool.free.keys().next_back().copied()
+        {
+            drop(pool.take(size));
+        }
     }
 }
 
-/// Memory of [`CHUNK_BYTES`] that begins at a multiple of [`BLOCK_BYTES`].
+impl Pool {
+    fn take(&mut self, size: usize) -> Option<Vec<u8>> {
+        let of_size = self.free.get_mut(&size)?;
+        let memory = of_size.pop()?;
+        if of_size.is_empty() {
+            self.free.remove(&size);
+        }
+        self.free_bytes -= memory.len();
+        Some(memory)
+    }
+}
+
+/// Memory that begins at a multiple of [`BLOCK_BYTES`], and what it holds.
 #[derive(Debug)]
 struct Chunk {
+    /// One block longer than what is used of it.
     memory: Vec<u8>,
     from: usize,
+    len: usize,
     pool: Arc<Mutex<Pool>>,
 }
 
-impl Deref for Chunk {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.memory[self.from..self.from + CHUNK_BYTES]
+impl Chunk {
+    fn room(&self) -> usize {
+        self.memory.len() - BLOCK_BYTES - self.len
     }
-}
 
-impl DerefMut for Chunk {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.from..self.from + CHUNK_BYTES]
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.from + self.len;
+        self.memory[end..end + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.memory[self.from..self.from + self.len]
+    }
+
+    /// What it holds, and zeros up to a whole number of blocks.
+    fn blocks(&self) -> &[u8] {
+        &self.memory[self.from..self.from + self.len.next_multiple_of(BLOCK_BYTES)]
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
         let mut pool = self.pool.lock();
-        pool.in_use -= 1;
-        pool.free.push(std::mem::take(&mut self.memory));
+        pool.in_use_bytes -= memory.len();
+        pool.free_bytes += memory.len();
+        pool.free.entry(memory.len() - BLOCK_BYTES).or_default().push(memory);
     }
 }
 
-/// Bytes of a file one after the other, in chunks of which all but the last are full.
+/// Bytes of a file one after the other, in chunks of which all but the last that holds any are full.
 #[derive(Debug, Default)]
 struct Run {
     /// Where they begin in the file: a whole number of blocks.
     from: u64,
+    /// What comes before the chunks while there are none: less than a block.
+    head: Vec<u8>,
     chunks: Vec<Chunk>,
     bytes: usize,
 }
@@ -102,54 +137,66 @@ impl Run {
         self.from + self.bytes as u64
     }
 
-    fn push(&mut self, mut bytes: &[u8], buffers: &Buffers) {
-        while !bytes.is_empty() {
-            let at = self.bytes % CHUNK_BYTES;
-            if at == 0 {
-                self.chunks.push(buffers.chunk());
-            }
-            let chunk = self.chunks.last_mut().expect("one was just pushed, or is not full");
-            let taken = bytes.len().min(CHUNK_BYTES - at);
-            chunk[at..at + taken].copy_from_slice(&bytes[..taken]);
+    /// Sees to it that so many bytes have room, in one piece where they begin a chunk.
+    fn reserve(&mut self, bytes: usize, buffers: &Buffers) {
+        let room: usize = self.chunks.iter().map(Chunk::room).sum();
+        if room < bytes {
+            let head = std::mem::take(&mut self.head);
+            let mut chunk = buffers.chunk(head.len() + bytes - room);
+            chunk.push(&head);
+            self.chunks.push(chunk);
+        }
+    }
+
+    /// Appends what was reserved for.
+    fn push(&mut self, mut bytes: &[u8]) {
+        for chunk in &mut self.chunks {
+            let taken = bytes.len().min(chunk.room());
+            chunk.push(&bytes[..taken]);
             self.bytes += taken;
             bytes = &bytes[taken..];
         }
+        debug_assert!(bytes.is_empty(), "it was reserved");
     }
 
-    /// The bytes of this part of the file that it has, in order.
+    /// The bytes of this part of the file that its chunks have, in order.
     fn parts(&self, range: Range<u64>) -> impl Iterator<Item = &[u8]> {
-        let from = range.start.clamp(self.from, self.end()) - self.from;
-        let to = range.end.clamp(self.from, self.end()) - self.from;
-        let (mut from, to) = (from as usize, to as usize);
-        std::iter::from_fn(move || {
-            if from >= to {
-                return None;
-            }
-            let at = from % CHUNK_BYTES;
-            let part = &self.chunks[from / CHUNK_BYTES][at..CHUNK_BYTES.min(at + to - from)];
-            from += part.len();
-            Some(part)
+        let mut at = self.from;
+        self.chunks.iter().filter_map(move |chunk| {
+            let (start, end) = (at, at + chunk.len as u64);
+            at = end;
+            let (from, to) = (range.start.max(start), range.end.min(end));
+            (from < to).then(|| &chunk.bytes()[(from - start) as usize..(to - start) as usize])
         })
     }
 
-    /// What its last block holds: less than a block.
-    fn last_block(&self) -> &[u8] {
-        let partial = self.bytes % BLOCK_BYTES;
-        match self.chunks.last() {
-            Some(chunk) if partial > 0 => {
-                let end = (self.bytes - 1) % CHUNK_BYTES + 1;
-                &chunk[end - partial..end]
+    /// Writes over what was pushed from this byte of the file on.
+    fn overwrite(&mut self, at: u64, mut bytes: &[u8]) {
+        let mut start = self.from;
+        for chunk in &mut self.chunks {
+            let end = start + chunk.len as u64;
+            if at < end && !bytes.is_empty() {
+                let from = at.max(start) - start;
+                let taken = bytes.len().min((end - start - from) as usize);
+                let to = chunk.from + from as usize;
+                chunk.memory[to..to + taken].copy_from_slice(&bytes[..taken]);
+                bytes = &bytes[taken..];
             }
-            _ => &[],
+            start = end;
         }
     }
 
-    /// Fills the last block up with zeros, which do not count: the memory held other footage before.
-    fn fill_block(&mut self) {
+    /// What its last block holds, where that is less than a block; the rest of it is set to zeros, which do not count: the
+    /// memory held other footage before.
+    fn end_block(&mut self) -> Vec<u8> {
         let partial = self.bytes % BLOCK_BYTES;
-        if let Some(chunk) = self.chunks.last_mut().filter(|_| partial > 0) {
-            let end = (self.bytes - 1) % CHUNK_BYTES + 1;
-            chunk[end..end + BLOCK_BYTES - partial].fill(0);
+        match self.chunks.iter_mut().rfind(|chunk| chunk.len > 0) {
+            Some(chunk) if partial > 0 => {
+                let end = chunk.from + chunk.len;
+                chunk.memory[end..end + BLOCK_BYTES - partial].fill(0);
+                chunk.memory[end - partial..end].to_vec()
+            }
+            _ => Vec::new(),
         }
     }
 }
@@ -202,12 +249,13 @@ impl Output {
 
 fn write_run(file: &File, run: &Run, writing: Writing) -> io::Result<()> {
     let bytes = match writing {
-        Writing::Direct => run.bytes.next_multiple_of(BLOCK_BYTES),
-        Writing::Uncached | Writing::Buffered => run.bytes,
+        Writing::Direct => Chunk::blocks,
+        Writing::Uncached | Writing::Buffered => Chunk::bytes,
     };
-    let all = run.chunks.iter().enumerate().map(|(n, chunk)| &chunk[..CHUNK_BYTES.min(bytes - n * CHUNK_BYTES)]);
-    let mut slices: Vec<IoSlice<'_>> = all.map(IoSlice::new).collect();
+    let mut slices: Vec<IoSlice<'_>> = run.chunks.iter().map(|chunk| IoSlice::new(bytes(chunk))).collect();
     let (mut left, mut at) = (slices.as_mut_slice(), run.from);
+    // A chunk that was reserved and not used would make a write of nothing look like the end of the disk.
+    IoSlice::advance_slices(&mut left, 0);
     while !left.is_empty() {
         match platform::write_at(file, left, at, writing) {
             // A block that was taken in part is written again.
@@ -271,8 +319,22 @@ impl Held {
         Self { buffers, output, run: Run::default(), written: 0, being_written: None }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.run.push(bytes, &self.buffers);
+    /// Appends these one after the other. Gives where they begin in the file.
+    pub(super) fn push<'a>(&mut self, bytes: usize, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let at = self.run.end();
+        self.run.reserve(bytes, &self.buffers);
+        parts.into_iter().for_each(|part| self.run.push(part));
+        at
+    }
+
+    /// What was pushed from this byte of the file on.
+    pub(super) fn pushed(&self, at: u64) -> impl Iterator<Item = &[u8]> {
+        self.run.parts(at..self.run.end())
+    }
+
+    /// Writes over what was pushed since the last [`Held::take`].
+    pub(super) fn overwrite(&mut self, at: u64, bytes: &[u8]) {
+        self.run.overwrite(at, bytes);
     }
 
     /// Takes what is to be written. It is held until [`Held::written`] says that it was.
@@ -280,9 +342,9 @@ impl Held {
         if self.being_written.is_some() || self.run.end() <= self.written {
             return None;
         }
-        self.run.fill_block();
-        let mut next = Run { from: self.run.end() / BLOCK_BYTES as u64 * BLOCK_BYTES as u64, ..Run::default() };
-        next.push(self.run.last_block(), &self.buffers);
+        let head = self.run.end_block();
+        let from = self.run.end() - head.len() as u64;
+        let next = Run { from, bytes: head.len(), head, chunks: Vec::new() };
         let run = Arc::new(std::mem::replace(&mut self.run, next));
         self.being_written = Some(run.clone());
         Some(HeldPart { output: self.output.clone(), run })

@@ -26,8 +26,8 @@ fn what_would_break_a_pack_is_refused_and_leaves_it_whole() {
     check_refused(|f, _| f.decode_time = Ticks90k(SECOND - 1), "decode time");
     check_refused(|_, s| s.wall_start = s.wall_start.saturating_sub(Ticks90k(1)), "wall-clock time");
     check_refused(|f, _| f.video[0].size += 1, "add up");
-    check_refused(|f, _| f.payload.truncate(1), "add up");
-    check_refused(|f, _| (f.video, f.audio, f.payload) = (Vec::new(), Vec::new(), Vec::new()), "no picture");
+    check_refused(|f, _| f.payload = vec![0; 1].into(), "add up");
+    check_refused(|f, _| (f.video, f.audio, f.payload) = (Vec::new(), Vec::new(), Payload::default()), "no picture");
     check_refused(|f, _| f.audio_decode_time = -1, "negative");
     check_refused(|_, s| s.wall_duration = Ticks90k(-1), "negative");
     check_refused(

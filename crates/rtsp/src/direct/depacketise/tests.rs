@@ -40,7 +40,7 @@ fn received(codec: VideoCodec, sent: &[Sent], lost: &[usize]) -> (Result<Vec<Acc
         let arrival = Arrival { timestamp: *timestamp, marker: *marker, received: NOW };
         let before = std::mem::take(&mut missing);
         if let Err(e) = depacketiser.push(arrival, before, payload, &mut odd, |picture| pictures.push(picture)) {
-            return (Err(e), odd);
+            return (Err(e.into()), odd);
         }
     }
     depacketiser.finish(&mut odd, |picture| pictures.push(picture));
