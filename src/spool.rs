@@ -214,15 +214,21 @@ struct State {
     waiting: Vec<Duration>,
     /// A flush failed, with the gap that comes of it.
     failed: Option<GapCause>,
+    /// A flush succeeded.
+    on_disk: bool,
+    /// Nothing of it is to be kept, or told.
+    given_up: bool,
 }
 
 /// How large a growing pack is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Bytes written.
+    /// Bytes, written or not.
     pub bytes: u64,
     /// Media time since its first sample.
     pub duration: Ticks90k,
+    /// The disk has taken some of it.
+    pub on_disk: bool,
 }
 
 impl Growing {
@@ -259,7 +265,14 @@ impl Growing {
         state.dirty = true;
         // What waited for its session to end did not wait for the disk.
         state.waiting.extend(fragment.followed.then_some(fragment.last_received.mono));
-        Ok(Size { bytes, duration: Ticks90k(end.saturating_sub(first.0)) })
+        Ok(Size { bytes, duration: Ticks90k(end.saturating_sub(first.0)), on_disk: state.on_disk })
+    }
+
+    /// Gives up a pack of which the disk took nothing, as if it had never been begun; false where it took some.
+    pub fn give_up(&self) -> bool {
+        let mut state = self.state.lock();
+        state.given_up = !state.on_disk;
+        state.given_up
     }
 
     /// What the index shall learn with the next flush.
@@ -481,6 +494,8 @@ impl Spool {
                 dirty: false,
                 waiting: Vec::new(),
                 failed: None,
+                on_disk: false,
+                given_up: false,
             }),
             turn: Arc::default(),
             day,

@@ -57,10 +57,21 @@ pub(super) struct Recording<'a> {
     continuity: &'a mut Continuity,
     oddities: &'a mut Oddities,
     run: Run,
-    /// The disk refused a fragment since the last one it took, or footage was missed because it was slow.
+    /// The disk refused a fragment since the last one it took.
     refused: Option<GapCause>,
+    /// What was so before a pack was begun that the disk has not taken anything of yet, after it refused one.
+    before_trial: Option<BeforeTrial>,
+    /// Footage was missed because the disk was slow, and nothing whole came since.
+    missed: bool,
     disk_wait: DiskWait,
     jumps: Jumps,
+}
+
+/// See [`Recording::before_trial`].
+#[derive(Clone, Debug)]
+struct BeforeTrial {
+    continuity: Continuity,
+    run_begun: bool,
 }
 
 /// Waits for the disk, during which nothing is read from the camera.
@@ -101,7 +112,7 @@ struct Run {
     noted_following: bool,
 }
 
-const NOTHING: Size = Size { bytes: 0, duration: Ticks90k::ZERO };
+const NOTHING: Size = Size { bytes: 0, duration: Ticks90k::ZERO, on_disk: false };
 
 impl Run {
     fn new(now: Reading, params: Arc<Params>, not_before: Option<WallTime>) -> Self {
@@ -142,6 +153,8 @@ impl<'a> Recording<'a> {
             oddities,
             run,
             refused: None,
+            before_trial: None,
+            missed: false,
             disk_wait: DiskWait::default(),
             jumps: Jumps::default(),
         }
@@ -431,13 +444,12 @@ impl<'a> Recording<'a> {
         let gaps = self.gaps(fragment, &placed);
         let mut changes = self.changes(&placed, &gaps);
         let missed = !fragment.losses.is_empty() && self.disk_wait.is_blamed(fragment.last_received.mono);
-        if missed && self.refused.is_none() {
+        if missed && !self.missed {
             let cause = GapCause::DiskSlow;
             error!(%cause, "footage is being lost: the disk does not keep up");
             changes.push(self.event(placed.wall_start, Fact::NotWritten { cause }));
         }
-        let goes_on = self.refused == Some(GapCause::DiskSlow) && !missed;
-        if continuity.cause().is_some() || goes_on {
+        if continuity.cause().is_some() || self.missed && !missed {
             changes.push(self.event(placed.wall_start, Fact::Recording));
         }
         let stamp = Stamp {
@@ -450,15 +462,37 @@ impl<'a> Recording<'a> {
             Ok(size) => self.run.size = size,
             Err(e) => {
                 *self.continuity = continuity;
+                self.take_trial_back(&pack, &e);
                 return Err(e);
             }
         }
-        if self.refused.take().is_some() && !missed {
-            info!("the disk takes footage again");
+        if self.run.size.on_disk {
+            self.before_trial = None;
+            if self.refused.take().is_some() {
+                info!("the disk takes footage again");
+            }
+        } else if self.refused.is_some() {
+            let run_begun = self.run.begun;
+            self.before_trial.get_or_insert(BeforeTrial { continuity, run_begun });
         }
-        self.refused = missed.then_some(GapCause::DiskSlow);
+        self.missed = missed;
         self.recorded(fragment, &placed);
         Ok(())
+    }
+
+    /// The disk still refuses: the gap goes on as if nothing had been tried.
+    fn take_trial_back(&mut self, pack: &Growing, error: &SpoolError) {
+        if !matches!(error, SpoolError::FlushFailed { .. }) {
+            return;
+        }
+        // What the index was to learn of the run with this pack may not have reached it.
+        (self.run.noted_camera_offset, self.run.noted_late, self.run.noted_following) = (None, Ticks90k::ZERO, false);
+        if let Some(BeforeTrial { continuity, run_begun }) = self.before_trial.take()
+            && pack.give_up()
+        {
+            *self.continuity = continuity;
+            self.run.begun = run_begun;
+        }
     }
 
     /// Gaps that end with this fragment or lie in it, oldest first.
@@ -526,8 +560,11 @@ impl<'a> Recording<'a> {
         }
         run.noted_following = run.wall.is_following();
         let bytes = fragment.payload.len() as u64;
+        let refused = self.refused.is_some();
         self.status.update(|status| {
-            status.enter(CameraState::Recording, placed.wall_start);
+            if !refused {
+                status.enter(CameraState::Recording, placed.wall_start);
+            }
             status.fragment(end, fragment.duration, bytes, fragment.video.len());
             status.camera_clock_offset = camera_offset.or(status.camera_clock_offset);
         });

@@ -15,6 +15,7 @@ use crate::store::Store;
 use footage::clock::SimClock;
 use footage::keys::Keys;
 use footage::media::{AccessUnit, Params, Track, VideoCodec, VideoParams};
+use footage::platform::{self, FileOp, Platform};
 use footage::source::{Item, Session};
 use footage::units::WallTime;
 
@@ -201,4 +202,80 @@ fn params() -> Arc<Params> {
         rfc6381: "avc1.4D001E".into(),
     };
     Arc::new(Params { video, audio: None })
+}
+
+/// A machine whose disk takes no footage while it is full.
+struct FullDisk {
+    is_full: std::sync::atomic::AtomicBool,
+    drawn: AtomicUsize,
+}
+
+impl Platform for FullDisk {
+    fn before(&self, op: &FileOp<'_>) -> std::io::Result<()> {
+        match op {
+            FileOp::WriteAt { .. } if self.is_full.load(Ordering::SeqCst) => {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn after(&self, _op: &FileOp<'_>) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn takes(&self, _file: &std::fs::File, bytes: usize) -> std::io::Result<usize> {
+        Ok(bytes)
+    }
+
+    fn before_work(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn after_work(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn free_bytes(&self) -> std::io::Result<u64> {
+        Ok(1 << 40)
+    }
+
+    fn draw(&self) -> u64 {
+        self.drawn.fetch_add(1, Ordering::SeqCst) as u64
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_stays_full_is_one_gap_and_said_once() {
+    let disk = Arc::new(FullDisk { is_full: true.into(), drawn: AtomicUsize::new(0) });
+    platform::simulate(Some(disk.clone()));
+    let Rig { slot, stop, spool, index, dir: _dir, .. } = rig(GapCause::Disconnected, 1_000, None, None).await;
+    let _tasks = crate::seal::Sealer::new(spool.clone()).start().expect("a spool");
+    let flushes = async |seconds: u32| {
+        for _ in 0..seconds * 2 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            spool.flush().await;
+        }
+    };
+    let state = || {
+        let mut state = CameraState::Starting;
+        slot.update(|status| state = status.state);
+        state
+    };
+    flushes(10).await;
+    assert_eq!(state(), CameraState::Gap(GapCause::DiskFull), "it does not seem to record meanwhile");
+    disk.is_full.store(false, Ordering::SeqCst);
+    flushes(5).await;
+    assert_eq!(state(), CameraState::Recording);
+    stop.cancel();
+    let camera: CameraKey = "town/hall".parse().expect("a key");
+    let everything = footage::units::TimeRange::new(WallTime(0), WallTime(i64::MAX)).expect("a range");
+    let gaps = index.gaps(&camera, everything).await.expect("an index");
+    assert!(gaps.iter().all(|gap| gap.cause == GapCause::DiskFull && gap.end.is_some()), "{gaps:?}");
+    // What the first pack held, and then all the time until the disk took the next.
+    assert!(gaps.len() <= 2 && gaps.windows(2).all(|pair| pair[0].end == Some(pair[1].start)), "{gaps:?}");
+    let events = index.all_events(0, 100).await.expect("an index");
+    let count = |kind: &str| events.iter().filter(|event| event.kind() == kind).count();
+    assert_eq!((count("not_written"), count("recording")), (1, 1), "{events:?}");
+    platform::simulate(None);
 }

@@ -44,8 +44,9 @@ impl Spool {
         let io = |source| SpoolError::Io { path: pack.path.clone(), source };
         if let Some(writer) = state.writer.take() {
             state.table = Some(Arc::new(writer.table().clone()));
-            if writer.table().fragments.is_empty() {
+            if state.given_up || writer.table().fragments.is_empty() {
                 drop(writer);
+                state.pending.clear();
                 remove_if_there(&pack.path)?;
                 return Ok((None, Vec::new()));
             }
@@ -184,10 +185,13 @@ fn lost(pack: &Growing, state: &mut State, cause: GapCause) -> Vec<Change> {
     changes
 }
 
-/// Of what was to be learned with fragments that are lost: gaps that they ended, and the end of the run.
+/// Of what was to be learned with fragments that are lost: gaps that they ended, the run's clocks, and its end.
 fn still_true(state: &mut State) -> Vec<Change> {
     let pending = std::mem::take(&mut state.pending);
-    pending.into_iter().filter(|c| matches!(c, Change::EndRun { .. } | Change::PutGap { .. })).collect()
+    let is_true = |c: &Change| {
+        matches!(c, Change::EndRun { .. } | Change::PutGap { .. } | Change::RunBase { .. } | Change::RunClocks { .. })
+    };
+    pending.into_iter().filter(is_true).collect()
 }
 
 fn gap(camera: &CameraKey, start: WallTime, end: WallTime, cause: GapCause) -> Change {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::{Delays, Disk, Growing, Room, Spool, gap_cause};
 use crate::index::Change;
@@ -66,11 +66,19 @@ impl Spool {
             match outcome {
                 Ok(()) => {
                     state.writer.iter_mut().for_each(PackWriter::written);
+                    state.on_disk = true;
                     drop(state);
                     durable.push(FlushedPack { pack, changes, turn });
                 }
                 Err(e) => {
-                    error!(pack = %pack.header.pack, camera = %pack.header.camera, error = %e, "a pack could not be written or flushed: it is closed");
+                    let (id, camera, what) =
+                        (pack.header.pack, &pack.header.camera, "a pack could not be written: it is closed");
+                    if state.on_disk {
+                        error!(pack = %id, %camera, error = %e, what);
+                    } else {
+                        // A full disk is tried again and again: that it refuses is said by the recorder, once.
+                        debug!(pack = %id, %camera, error = %e, what);
+                    }
                     state.failed = Some(gap_cause(&e));
                     drop(state);
                     pack.give_back(changes);
