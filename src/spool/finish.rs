@@ -42,11 +42,15 @@ impl Spool {
         let mut state = pack.state.lock();
         let (id, camera) = (pack.header.pack, &pack.header.camera);
         let io = |source| SpoolError::Io { path: pack.path.clone(), source };
+        if state.given_up {
+            (state.writer, state.room) = (None, None);
+            remove_if_there(&pack.path)?;
+            return Ok((None, Vec::new()));
+        }
         if let Some(writer) = state.writer.take() {
             state.table = Some(Arc::new(writer.table().clone()));
-            if state.given_up || writer.table().fragments.is_empty() {
+            if writer.table().fragments.is_empty() {
                 drop(writer);
-                state.pending.clear();
                 remove_if_there(&pack.path)?;
                 return Ok((None, Vec::new()));
             }

@@ -71,13 +71,12 @@ impl Spool {
                     durable.push(FlushedPack { pack, changes, turn });
                 }
                 Err(e) => {
-                    let (id, camera, what) =
-                        (pack.header.pack, &pack.header.camera, "a pack could not be written: it is closed");
+                    let (id, camera) = (pack.header.pack, &pack.header.camera);
                     if state.on_disk {
-                        error!(pack = %id, %camera, error = %e, what);
+                        error!(pack = %id, %camera, error = %e, "a pack could not be written: it is closed");
                     } else {
                         // A full disk is tried again and again: that it refuses is said by the recorder, once.
-                        debug!(pack = %id, %camera, error = %e, what);
+                        debug!(pack = %id, %camera, error = %e, "the disk took nothing of a pack");
                     }
                     state.failed = Some(gap_cause(&e));
                     drop(state);
