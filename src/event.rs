@@ -295,6 +295,8 @@ pub enum Fact {
     CertificateEnds { days: u64 },
     /// A camera's certificate is valid for longer again.
     CertificateRenewed,
+    /// What the index holds of an event or an alarm cannot be read; this is its kind.
+    EntryUnreadable { of_kind: String },
     /// A target of alarms cannot be reached.
     AlarmNotDelivered { target: String },
     /// A target of alarms is reached again.
@@ -452,6 +454,7 @@ impl Fact {
             Self::CameraSteady => ("camera_steady", Info, Everyone),
             Self::CertificateEnds { .. } => ("certificate_ends", Warning, Everyone),
             Self::CertificateRenewed => ("certificate_renewed", Info, Everyone),
+            Self::EntryUnreadable { .. } => ("entry_unreadable", Warning, Operator),
             Self::AlarmNotDelivered { .. } => ("alarm_not_delivered", Warning, Operator),
             Self::AlarmDelivered { .. } => ("alarm_delivered", Info, Operator),
             Self::RetentionChange { .. } => ("retention_change", Warning, Everyone),

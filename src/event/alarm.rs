@@ -90,9 +90,10 @@ pub fn of(fact: &Fact) -> Option<Rule> {
         Fact::GatewayKeyKnown => rule(&["gateway_key"], Ends, ""),
         Fact::AlarmNotDelivered { target } => rule(&["alarm_not_delivered"], Begins, target),
         Fact::AlarmDelivered { target } => rule(&["alarm_not_delivered"], Ends, target),
-        Fact::ClockStep { .. } | Fact::ClockMisdated { .. } | Fact::PackAbsent { .. } => {
-            rule(&[fact.kind()], Happened, "")
-        }
+        Fact::ClockStep { .. }
+        | Fact::ClockMisdated { .. }
+        | Fact::PackAbsent { .. }
+        | Fact::EntryUnreadable { .. } => rule(&[fact.kind()], Happened, ""),
         other if other.severity() == Severity::Critical => rule(&[other.kind()], Happened, ""),
         _ => None,
     }

@@ -71,6 +71,7 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::CameraSteady,
         Fact::CertificateEnds { days: 12 },
         Fact::CertificateRenewed,
+        Fact::EntryUnreadable { of_kind: MARK.to_owned() },
         Fact::AlarmNotDelivered { target: MARK.to_owned() },
         Fact::AlarmDelivered { target: MARK.to_owned() },
         Fact::Upgraded { from: "0.1.0".to_owned(), to: "0.2.0".to_owned() },

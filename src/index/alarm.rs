@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::exec;
-use super::query::rows;
+use super::query::{decoded, rows};
 use super::{Index, IndexError};
-use crate::event::{Actor, Event, Scope, Severity};
+use crate::event::{Actor, Event, Fact, Scope, Severity};
 use footage::units::{CameraKey, TenantId, WallTime};
 
 /// Alarms read at a time.
@@ -107,7 +107,8 @@ pub enum AlarmChange {
 const ENDED_KEPT: u32 = 10_000;
 
 const ALARMS: &str =
-    "SELECT a.id, a.kind, a.entry, a.severity, a.began, a.ended, a.acknowledged, a.by_operator FROM alarm a";
+    "SELECT a.id, a.kind, a.entry, a.severity, a.began, a.ended, a.acknowledged, a.by_operator, a.tenant, a.camera
+     FROM alarm a";
 
 impl Index {
     /// Alarms that last, and those whose end has not been announced to every target that knows of them.
@@ -200,20 +201,32 @@ pub(super) fn counts(db: &Connection) -> Result<AlarmCounts, IndexError> {
     })?)
 }
 
+/// One whose entry cannot be read stands for what is known of it, for the operator alone.
 fn alarm_row(row: &Row<'_>) -> rusqlite::Result<AlarmRow> {
-    let (entry, severity): (String, i64) = (row.get(2)?, row.get(3)?);
+    let (began, code): (i64, i64) = (row.get(4)?, row.get(3)?);
     let severities = [Severity::Info, Severity::Warning, Severity::Critical];
-    let known = severities.into_iter().find(|known| *known as i64 == severity);
+    let severity = severities.into_iter().find(|known| *known as i64 == code).unwrap_or(Severity::Critical);
     let by = if row.get(7)? { Actor::Operator } else { Actor::Tenant };
+    let event = match decoded(row, 2, 1)? {
+        Ok(event) => event,
+        Err(of_kind) => Event::new(WallTime(began), scope(row, 8, 9)?, Fact::EntryUnreadable { of_kind }),
+    };
     Ok(AlarmRow {
         id: row.get(0)?,
         kind: row.get(1)?,
-        event: Event::decode(&entry).map_err(|e| super::query::foreign(2, e.to_string()))?,
-        severity: known.ok_or_else(|| super::query::foreign(3, format!("severity {severity}")))?,
-        began: WallTime(row.get(4)?),
+        event,
+        severity,
+        began: WallTime(began),
         ended: row.get::<_, Option<i64>>(5)?.map(WallTime),
         acknowledged: row.get::<_, Option<i64>>(6)?.map(|at| (WallTime(at), by)),
     })
+}
+
+/// The scope that [`names`] wrote; the gateway where they are no names.
+fn scope(row: &Row<'_>, tenant: usize, camera: usize) -> rusqlite::Result<Scope> {
+    let (tenant, camera): (String, String) = (row.get(tenant)?, row.get(camera)?);
+    let key = format!("{tenant}/{camera}").parse().ok().map(Scope::Camera);
+    Ok(key.or_else(|| tenant.parse().ok().map(Scope::Tenant)).unwrap_or(Scope::Gateway))
 }
 
 /// Tenant and camera as rows hold them: empty where there is none.

@@ -12,7 +12,7 @@ use super::{
     CameraRow, DeletionRow, EventRow, GapRow, Index, IndexError, Outcome, PackRow, PackState, Reason, RunRow,
     SEGMENT_DURATION_MAX, SegmentRow, SteadyClock,
 };
-use crate::event::Event;
+use crate::event::{Event, Fact};
 use footage::media::GapCause;
 use footage::units::{CameraKey, PackId, RunId, TenantId, Ticks90k, TimeRange, WallTime};
 
@@ -294,13 +294,13 @@ fn whole_before() -> String {
     )
 }
 
-const EVENTS: &str = "SELECT e.id, e.entry FROM event e";
+const EVENTS: &str = "SELECT e.id, e.entry, e.at, e.kind FROM event e";
 
 /// Two walks down an index, merged by id: neither reads past the limit.
 const EVENTS_OF_TENANT: &str = "WITH mine AS (
          SELECT id FROM event WHERE tenant = ?1 AND id > ?2 UNION ALL
          SELECT id FROM event WHERE tenant = 0 AND id > ?2 ORDER BY id DESC LIMIT ?3)
-     SELECT e.id, e.entry FROM mine CROSS JOIN event e ON e.id = mine.id ORDER BY e.id DESC";
+     SELECT e.id, e.entry, e.at, e.kind FROM mine CROSS JOIN event e ON e.id = mine.id ORDER BY e.id DESC";
 
 /// `?1` camera, `?2` and `?3` the range, `?4` how far before it a row may begin that reaches into it.
 const SPANS_IN_RANGE: &str = "SELECT start, start + duration FROM segment
@@ -476,8 +476,15 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 }
 
 fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
-    let entry: String = row.get(1)?;
-    Ok(EventRow { id: row.get(0)?, event: Event::decode(&entry).map_err(|e| foreign(1, e.to_string()))? })
+    let at = WallTime(row.get(2)?);
+    let unreadable = |of_kind| Event::of_gateway(at, Fact::EntryUnreadable { of_kind });
+    Ok(EventRow { id: row.get(0)?, event: decoded(row, 1, 3)?.unwrap_or_else(unreadable) })
+}
+
+/// The event in this column; where it cannot be read, its kind, so that one such entry hides no other.
+pub(super) fn decoded(row: &Row<'_>, entry: usize, kind: usize) -> rusqlite::Result<Result<Event, String>> {
+    let text = String::from_utf8_lossy(row.get_ref(entry)?.as_bytes()?);
+    Event::decode(&text).map_or_else(|_| Ok(Err(row.get(kind)?)), |event| Ok(Ok(event)))
 }
 
 fn for_tenant(rows: Vec<EventRow>) -> Vec<EventRow> {

@@ -2,7 +2,9 @@
 
 use super::write::commit;
 use super::*;
-use crate::event::{Event, Fact};
+use crate::event::{Event, Fact, Severity};
+use crate::index::alarm::AlarmChange;
+use footage::media::GapCause;
 use footage::units::{BootId, CameraKey, PackId, RunId, TimeRange, WallTime};
 
 const SECOND: i64 = 90_000;
@@ -181,6 +183,40 @@ async fn a_file_that_cannot_be_used_says_what_to_do() {
     Index::open(&path).await.unwrap().close().await;
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     check("schema 99").await;
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_hides_no_other_and_is_an_alarm_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    let index = Index::open(&path).await.unwrap();
+    let at = |second: i64| WallTime(second * SECOND);
+    let lost = |second| Event::of_camera(at(second), &camera(), Fact::ConnectionLost { cause: GapCause::Silent });
+    index.write(vec![configure(), Change::Event(lost(1)), Change::Event(lost(2))]).await.unwrap();
+    let raise = |subject: &str, event| {
+        let (kind, subject) = ("camera_not_recorded", subject.to_owned());
+        Change::Alarm(AlarmChange::Raise { kind, subject, lasts: true, event })
+    };
+    index.write(vec![raise("a", lost(1)), raise("b", lost(2))]).await.unwrap();
+    let damage =
+        "UPDATE event SET entry = 'x' WHERE id = 1; UPDATE alarm SET entry = '{\"v\":99}', severity = 77 WHERE id = 1";
+    rusqlite::Connection::open(&path).unwrap().execute_batch(damage).unwrap();
+
+    let unreadable = |of_kind: &str| Fact::EntryUnreadable { of_kind: of_kind.to_owned() };
+    let events = index.events_after(0, 10).await.unwrap();
+    assert_eq!(events[0].event, Event::of_gateway(at(1), unreadable("connection_lost")));
+    assert_eq!(events[1].event, lost(2));
+    let raised = crate::alarm::changes_of(events[0].event.clone());
+    assert!(matches!(&raised[..], [AlarmChange::Raise { kind: "entry_unreadable", lasts: false, .. }]), "{raised:?}");
+    let alarms = index.open_alarms().await.unwrap();
+    let unread = Event::of_camera(at(1), &camera(), unreadable("camera_not_recorded"));
+    assert_eq!((&alarms[0].event, alarms[0].severity), (&unread, Severity::Critical));
+    assert_eq!(alarms[1].event, lost(2));
+
+    // What it says may have been the operator's alone.
+    assert_eq!(index.events(&camera().tenant, None, 0, 10).await.unwrap().len(), 1);
+    assert_eq!(index.alarms(&camera().tenant, 10).await.unwrap().len(), 1);
+    assert_eq!(index.all_events(0, 10).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
