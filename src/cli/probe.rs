@@ -29,6 +29,8 @@ use report::Report;
 
 /// From the first packet sent to the session being open.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the camera may take to answer TEARDOWN before the process ends without.
+const TEARDOWN_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Over what RTP travels.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -82,8 +84,8 @@ pub(super) async fn run(args: Probe) -> Result<(), Failure> {
         silence_max: CameraConfig::SILENCE_MAX.max(Duration::from_secs(args.seconds)),
         setup_timeout: SETUP_TIMEOUT,
     };
-    let began = Instant::now();
-    let source = RtspSource::new(config, Arc::new(SystemClock::default()), SessionGroup::default());
+    let (began, sessions) = (Instant::now(), SessionGroup::default());
+    let source = RtspSource::new(config, Arc::new(SystemClock::default()), sessions.clone());
     let mut session = source.open().await.map_err(Failure::failed)?;
     let opened = began.elapsed();
     let observed = observe(&mut session, Duration::from_secs(args.seconds)).await;
@@ -103,7 +105,9 @@ pub(super) async fn run(args: Probe) -> Result<(), Failure> {
     written.map_err(Failure::failed)?;
     // The camera gets its TEARDOWN before the process ends.
     drop(session);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    if !sessions.closed_within(TEARDOWN_TIME_MAX).await {
+        tracing::debug!("the camera did not answer TEARDOWN");
+    }
     Ok(())
 }
 

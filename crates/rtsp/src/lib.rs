@@ -61,6 +61,16 @@ pub struct SessionGroup {
     closing: Closing,
 }
 
+impl SessionGroup {
+    /// Waits until the server has answered the TEARDOWN of each session that was dropped; false where it did not within
+    /// this time.
+    pub async fn closed_within(&self, time: Duration) -> bool {
+        let mut closing = self.closing.subscribe();
+        // An error means that the group is gone, which it is not while we hold it.
+        timeout(time, closing.wait_for(|sessions| *sessions == 0)).await.is_ok()
+    }
+}
+
 /// How RTP travels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
@@ -146,13 +156,8 @@ impl RtspSource {
 
     /// Cheap cameras take few sessions at once, and some go on sending the old one's packets into the new one.
     async fn await_stale_sessions(&self) {
-        let sessions = *self.group.closing.borrow();
-        if sessions == 0 {
-            return;
-        }
-        let mut closing = self.group.closing.subscribe();
-        // An error means that the group is gone, which it is not while we hold it.
-        if timeout(STALE_SESSION_WAIT_MAX, closing.wait_for(|sessions| *sessions == 0)).await.is_err() {
+        if !self.group.closed_within(STALE_SESSION_WAIT_MAX).await {
+            let sessions = *self.group.closing.borrow();
             warn!(camera = %self.config.camera, sessions, "the camera keeps old sessions open");
         }
     }

@@ -237,7 +237,8 @@ impl Output {
         match written {
             // A full disk is full for every way of writing.
             Err(e) if state.writing != Writing::Buffered && e.kind() != io::ErrorKind::StorageFull => {
-                tracing::warn!(path = %self.path.display(), error = %e, "direct writing failed: the pack goes through the page cache");
+                let way = state.writing.as_str();
+                tracing::warn!(path = %self.path.display(), way, error = %e, "a write failed: the pack goes through the page cache");
                 platform::set_direct(&file, false)?;
                 state.writing = Writing::Buffered;
                 write_run(&file, run, Writing::Buffered)
