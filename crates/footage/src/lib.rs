@@ -10,5 +10,6 @@ pub mod keys;
 pub mod media;
 pub mod pack;
 pub mod platform;
+pub mod signing;
 pub mod source;
 pub mod units;

@@ -3,7 +3,7 @@
 //!
 //! Invariant: what a session was sent can be read back from the camera's log, access unit by access unit, so that a
 //! test can say what must have been recorded.
-//! Absent on purpose: anything that a recorder could share with it. It knows no other module but the units.
+//! Absent on purpose: anything that a recorder could share with it. It knows no other module but the units and `signing`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,6 +29,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use crate::signing::Signing;
 pub use quirk::Quirk;
 pub use stream::{Codec, ElementaryStream, StreamError};
 
@@ -54,6 +55,8 @@ pub struct SimulatedCamera {
     /// Films on whether anybody watches or not, and every session sees the same pictures at the same time with the same
     /// timestamps, from the one that is due when it begins. Otherwise each session sees the film from its beginning.
     pub one_scene: bool,
+    /// Signs its stream, each session's from its beginning.
+    pub signing: Option<Signing>,
     /// What is odd about its stream.
     pub quirk: Quirk,
     /// Keeps a log of what is sent, without bound: for tests, not for a fleet.
@@ -72,6 +75,7 @@ impl SimulatedCamera {
             basic: false,
             unique: false,
             one_scene: false,
+            signing: None,
             quirk: Quirk::None,
             log: false,
         }

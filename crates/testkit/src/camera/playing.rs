@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ use super::quirk::Quirk;
 use super::rtp::{Channels, Lost, Outbox, Packetiser, delimiter, filler, sei_with_start_codes, unique_sei};
 use super::stream::{ElementaryStream, Kind, Unit, kind};
 use super::{CameraFaults, Live, Sent, splitmix};
+use crate::signing::Signer;
 use footage::clock::{Clock, SystemClock};
 use footage::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
@@ -53,6 +55,7 @@ pub(super) struct Playing {
     random: u64,
     /// Parameter sets that arrived with pictures no slice of which did.
     sets_left: Vec<u8>,
+    signer: Option<Signer>,
     clock: SystemClock,
 }
 
@@ -74,6 +77,7 @@ impl Playing {
         let channels = if let Way::Interleaved(channels) = way { Some(channels) } else { None };
         let mut packets = Packetiser::new(stream.codec, rand::random(), rand::random());
         packets.quirk = live.camera.quirk;
+        let signer = live.camera.signing.clone().map(|signing| Signer::new(signing, stream.codec));
         Self {
             packets,
             session,
@@ -90,6 +94,7 @@ impl Playing {
             reported: None,
             random: faults.seed ^ session,
             sets_left: Vec::new(),
+            signer,
             clock: SystemClock::default(),
             live,
         }
@@ -179,7 +184,11 @@ impl Playing {
             Quirk::StartCodesInSei => (Some(sei_with_start_codes(stream.codec)), None),
             _ => (None, None),
         };
-        let own = before.iter().chain(&mark).chain(&unit.nals).chain(&padding).chain(&after);
+        let own: Vec<&[u8]> = unit.nals.iter().map(|nal| &nal[..]).collect();
+        let at = self.clock.wall();
+        let signatures = self.signer.as_mut().map_or_else(Vec::new, |signer| signer.picture(&own, at));
+        let signatures: Vec<Bytes> = signatures.into_iter().map(Bytes::from).collect();
+        let own = before.iter().chain(&mark).chain(&signatures).chain(&unit.nals).chain(&padding).chain(&after);
         let mut nals: Vec<&[u8]> = own.map(|nal| nal.as_ref()).collect();
         if faults.empty_nal {
             nals.insert(0, &[]);
