@@ -53,6 +53,7 @@ mod range;
 mod schema;
 mod serve;
 mod share;
+mod signatures;
 mod stats;
 mod timeline;
 mod uploads;
@@ -88,6 +89,8 @@ struct Inner {
     requests: share::Shares,
     /// Snapshots being made, or waiting for a decoder.
     snapshots: share::Shares,
+    /// Verdicts on signatures being found.
+    verdicts: share::Shares,
 }
 
 impl Service {
@@ -112,6 +115,7 @@ impl Service {
             guesses: guesses::Guesses::default(),
             requests: share::Shares::of(REQUESTS_PER_TENANT_MAX),
             snapshots: share::Shares::of(SNAPSHOTS_PER_TENANT_MAX),
+            verdicts: share::Shares::of(signatures::VERDICTS_PER_TENANT_MAX),
         }))
     }
 
@@ -166,6 +170,7 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(cameras::snapshot))
         .routes(routes!(cameras::status))
         .routes(routes!(clip::clip))
+        .routes(routes!(signatures::of_camera))
         .routes(routes!(hls::live))
         .routes(routes!(hls::vod))
         .routes(routes!(hls::init))

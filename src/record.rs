@@ -140,6 +140,7 @@ impl Recorder {
             status.also_offered = session.also_offered.clone();
             status.odd_setup = session.odd.clone();
             status.certificate_until = session.certificate_until;
+            status.signed = false;
         });
         info!(codec = params.video.rfc6381, width = params.video.width, height = params.video.height, "connected");
         let mut changes = self.clock_is(self.shared.clock.read());

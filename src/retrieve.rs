@@ -16,12 +16,14 @@ use crate::index::{Index, IndexError};
 use footage::clock::Clock;
 use footage::failure::{Failure, Kind};
 use footage::pack::PackError;
+use footage::signing::Anchors;
 use footage::units::{CameraKey, FragmentId, PackId, TICKS_PER_SECOND, TimeRange};
 
 pub mod hls;
 pub mod holes;
 pub mod mp4;
 mod select;
+pub mod signatures;
 pub mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -46,17 +48,32 @@ pub struct Footage {
     looks: holes::Looks,
     /// Fragments are compared with their ids when they are played.
     compares: bool,
+    /// Who says which cameras sign.
+    anchors: Arc<Anchors>,
 }
 
 impl Footage {
     /// Over this index and these packs.
     pub fn new(index: Index, packs: Archive, clock: Arc<dyn Clock>) -> Self {
-        Self { index, packs, clock, live: hls::LiveWindows::default(), looks: holes::Looks::default(), compares: true }
+        Self {
+            index,
+            packs,
+            clock,
+            live: hls::LiveWindows::default(),
+            looks: holes::Looks::default(),
+            compares: true,
+            anchors: Arc::default(),
+        }
     }
 
     /// Whether fragments are compared with their ids when they are played. For exports and holds they always are.
     pub fn comparing(self, compares: bool) -> Self {
         Self { compares, ..self }
+    }
+
+    /// Signatures of cameras count where one of these vouches for the key; without any, each key is taken and shown.
+    pub fn trusting(self, anchors: Anchors) -> Self {
+        Self { anchors: Arc::new(anchors), ..self }
     }
 
     /// What cannot be read is named there.

@@ -74,6 +74,8 @@ pub struct CameraStatus {
     pub also_offered: Vec<String>,
     /// What is odd about how it describes itself and answers.
     pub odd_setup: Vec<String>,
+    /// It signs its stream (ONVIF Media Signing); of the session that plays, or of the last one.
+    pub signed: bool,
     /// When its certificate ends to be valid ([`footage::source::Session::certificate_until`]).
     pub certificate_until: Option<WallTime>,
     /// What has been odd about its stream since the gateway started, and was recorded all the same.

@@ -210,6 +210,8 @@ pub(super) struct StatusView {
     /// What is odd about how the camera describes itself and answers; it is recorded all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     odd_setup: Vec<String>,
+    /// Whether the camera signs its stream (ONVIF Media Signing); its signatures are checked by `signatures`.
+    signed: bool,
     /// When the camera's certificate (RTSPS) ends to be valid, where that is within two years; none is accepted after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate_until: Option<String>,
@@ -268,6 +270,7 @@ impl StatusView {
                 .map(|(at, by)| ClockStepView { at: at.to_string(), by_ms: milliseconds(by) }),
             also_offered: status.also_offered,
             odd_setup: status.odd_setup,
+            signed: status.signed,
             certificate_until: status.certificate_until.map(|at| at.to_string()),
             oddities: status.oddities.into_iter().map(OddityView::of).collect(),
         }

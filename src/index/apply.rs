@@ -15,6 +15,9 @@ use footage::units::{CameraKey, PackId, RunId, TICKS_PER_DAY, TimeRange, WallTim
 /// Rows that one [`Change::ForgetEventsBefore`] removes at most from each table.
 const FORGOTTEN_ROWS_MAX: u32 = 20_000;
 
+/// Certificates that are remembered of one camera: the newest.
+const CERTIFICATES_MAX: u32 = 64;
+
 /// Applies one change. On an error the caller undoes what was done of it.
 pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> {
     match change {
@@ -35,6 +38,9 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
                        ON CONFLICT DO UPDATE SET used_at = max(used_at, ?3)";
             exec(db, sql, params![known_camera(db, camera)?, store, at.0])?;
             Ok(())
+        }
+        Change::CertificateSei { camera, at, certificates, sei } => {
+            certificate_sei(db, known_camera(db, camera)?, *at, certificates, sei)
         }
         Change::ForgetStore { store } => {
             exec(db, "DELETE FROM camera_store WHERE store = ?1", [store])?;
@@ -480,5 +486,26 @@ fn forget_events(db: &Connection, before: WallTime) -> Result<(), IndexError> {
                AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.camera = camera.id)
                AND NOT EXISTS (SELECT 1 FROM open_gap WHERE open_gap.camera = camera.id)";
     exec(db, sql, [])?;
+    Ok(())
+}
+
+fn certificate_sei(
+    db: &Connection,
+    camera: i64,
+    at: WallTime,
+    certificates: &[u8; 32],
+    sei: &[u8],
+) -> Result<(), IndexError> {
+    let newest = "SELECT certificates FROM certificate_sei WHERE camera = ?1 ORDER BY at DESC LIMIT 1";
+    let newest: Option<Vec<u8>> = super::query::one(db, newest, [camera], |row| row.get(0))?;
+    if newest.is_some_and(|newest| newest == certificates) {
+        return Ok(());
+    }
+    let sql =
+        "INSERT INTO certificate_sei (camera, at, certificates, sei) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    exec(db, sql, params![camera, at.0, certificates, sei])?;
+    let sql = "DELETE FROM certificate_sei WHERE camera = ?1 AND at <= (SELECT at FROM certificate_sei
+                   WHERE camera = ?1 ORDER BY at DESC LIMIT 1 OFFSET ?2)";
+    exec(db, sql, params![camera, CERTIFICATES_MAX])?;
     Ok(())
 }

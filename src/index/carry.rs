@@ -87,6 +87,8 @@ const BELONGINGS: &str = "INSERT INTO main.pending_policy
          JOIN same_camera c ON c.then_id = p.camera WHERE true ON CONFLICT DO NOTHING;
      INSERT INTO main.camera_store SELECT c.now_id, s.store, s.used_at FROM old.camera_store s
          JOIN same_camera c ON c.then_id = s.camera WHERE true ON CONFLICT DO NOTHING;
+     INSERT INTO main.certificate_sei SELECT c.now_id, s.at, s.certificates, s.sei FROM old.certificate_sei s
+         JOIN same_camera c ON c.then_id = s.camera WHERE true ON CONFLICT DO NOTHING;
      INSERT INTO main.identity SELECT kind, name, id FROM old.identity WHERE kind IN ('store', 'gateway_key')
          ON CONFLICT DO NOTHING;";
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{CameraRow, Outcome, PackRow, Reason, SegmentRow, SteadyClock, alarm, damage, dedup, identity};
 use crate::event::Event;
 use footage::media::{Gap, GapCause};
@@ -59,6 +61,17 @@ pub enum Change {
         store: String,
         /// When.
         at: WallTime,
+    },
+    /// A camera that signs its stream sent its certificates. Those that are the newest known already change nothing.
+    CertificateSei {
+        /// Whose.
+        camera: CameraKey,
+        /// When.
+        at: WallTime,
+        /// BLAKE3 of the certificates.
+        certificates: [u8; 32],
+        /// The NAL unit that brought them, as it was sent.
+        sei: Bytes,
     },
     /// No pack lies in a store of this name any more.
     ForgetStore {

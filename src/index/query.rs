@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, types};
 
 use super::hold::COVERED;
@@ -72,6 +73,16 @@ impl Index {
             let mut gaps = rows(db, GAPS_IN_RANGE, range_params(camera, range), gap_row)?;
             gaps.sort_by_key(|gap| (gap.start, gap.end.is_none(), gap.end));
             Ok(gaps)
+        })
+        .await
+    }
+
+    /// The SEI message that brought the certificates which a camera signed with then; `None` where none is known.
+    pub async fn certificate_sei(&self, key: &CameraKey, at: WallTime) -> Result<Option<Bytes>, IndexError> {
+        self.of_camera(key, move |db, camera| {
+            let sql = "SELECT sei FROM certificate_sei WHERE camera = ?1 AND at <= ?2 ORDER BY at DESC LIMIT 1";
+            let sei: Option<Vec<u8>> = one(db, sql, params![camera, at.0], |row| row.get(0))?;
+            Ok(sei.map(Bytes::from))
         })
         .await
     }

@@ -37,6 +37,16 @@ CREATE TABLE camera_store (
     PRIMARY KEY (camera, store)
 ) STRICT, WITHOUT ROWID;
 
+-- SEI messages that bring the certificates of a camera that signs its stream, as they were sent, and when they came first.
+CREATE TABLE certificate_sei (
+    camera INTEGER NOT NULL REFERENCES camera ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    -- BLAKE3 of the certificates alone: the message is signed again each time that it is sent.
+    certificates BLOB NOT NULL,
+    sei BLOB NOT NULL,
+    UNIQUE (camera, at)
+) STRICT;
+
 -- Starts of the machine, and how the gateway's clock stood last in each: wall clock minus monotonic clock.
 CREATE TABLE boot (
     id INTEGER PRIMARY KEY,

@@ -9,11 +9,12 @@ use super::{IndexError, database};
 use footage::platform;
 
 /// Copied table by table, in the order of their references.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "tenant",
     "camera",
     "pending_policy",
     "camera_store",
+    "certificate_sei",
     "hold",
     "gap",
     "open_gap",

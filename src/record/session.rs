@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -20,8 +21,9 @@ use crate::spool::{Growing, Room, Size, SpoolError};
 use crate::status::{CameraState, StatusSlot};
 use footage::clock::Reading;
 use footage::fragment::Fragmenter;
-use footage::media::{AccessUnit, Fragment, Gap, GapCause, OddityCounts, Params};
+use footage::media::{AccessUnit, Fragment, Gap, GapCause, OddityCounts, Params, Track};
 use footage::pack::{PackHeader, Stamp};
+use footage::signing::{self, SigningSei};
 use footage::source::{Item, SourceError};
 use footage::units::{CameraKey, RunId, TICKS_PER_SECOND, Ticks90k, WallTime};
 
@@ -65,6 +67,15 @@ pub(super) struct Recording<'a> {
     missed: bool,
     disk_wait: DiskWait,
     jumps: Jumps,
+    signatures: Signatures,
+}
+
+/// What of the camera's signatures has been seen in this session.
+#[derive(Debug, Default)]
+struct Signatures {
+    signs: bool,
+    /// BLAKE3 of the certificates that came last.
+    certificates: Option<[u8; 32]>,
 }
 
 /// See [`Recording::before_trial`].
@@ -157,6 +168,7 @@ impl<'a> Recording<'a> {
             missed: false,
             disk_wait: DiskWait::default(),
             jumps: Jumps::default(),
+            signatures: Signatures::default(),
         }
     }
 
@@ -239,6 +251,7 @@ impl<'a> Recording<'a> {
             return Err(SourceError { cause: GapCause::ProtocolError, detail });
         }
         self.watch_clock(&unit).await?;
+        self.look_for_signatures(&unit).await;
         if let Some(fragment) = self.run.fragmenter.push(unit) {
             self.take(fragment).await;
         }
@@ -246,6 +259,31 @@ impl<'a> Recording<'a> {
             self.jumped(by, received).await;
         }
         Ok(())
+    }
+
+    /// Remembers the certificates of a camera that signs its stream: it sends them seldom, and each export begins with them.
+    async fn look_for_signatures(&mut self, unit: &AccessUnit) {
+        if unit.track != Track::Video {
+            return;
+        }
+        let codec = self.run.params.video.codec;
+        for nal in signing::signing_seis(codec, &unit.data) {
+            if !std::mem::replace(&mut self.signatures.signs, true) {
+                self.status.update(|status| status.signed = true);
+            }
+            let Ok(sei) = SigningSei::parse(codec, nal) else { continue };
+            let Some(certificates) = sei.tlvs.certificates.as_deref().map(|pem| *blake3::hash(pem).as_bytes()) else {
+                continue;
+            };
+            if self.signatures.certificates == Some(certificates) {
+                continue;
+            }
+            let Some(certificate) = sei.proven_certificate() else { continue };
+            info!(subject = certificate.subject, key = certificate.public_key_sha256, "the camera signs its stream");
+            self.signatures.certificates = Some(certificates);
+            let (camera, at, sei) = (self.camera.clone(), unit.received.wall, Bytes::copy_from_slice(nal));
+            report(&self.shared.index, vec![Change::CertificateSei { camera, at, certificates, sei }]).await;
+        }
     }
 
     /// Something about the stream was odd, and is recorded all the same.

@@ -17,6 +17,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use super::holes::{Hole, LeftOut, Looks};
 use super::{Footage, FootageOf, Piece, RetrieveError, compared, walk, within_hours_max};
 use crate::archive::{Archive, PackRef, ReadError};
+use footage::signing::is_signing_sei;
 use footage::units::{CameraKey, PackId, TimeRange};
 
 mod boxes;
@@ -100,7 +101,7 @@ impl Clip {
         within_hours_max(range)?;
         footage.known(camera).await?;
         let (mut left_out, mut read) = (LeftOut::default(), HashSet::new());
-        let (layout, holes) = loop {
+        let (mut layout, holes) = loop {
             let (mut builder, mut walk, mut next) = (LayoutBuilder::new(range), walk::Walk::default(), Next::More);
             let visit = |walk::PackRows { pack, rows, table }: walk::PackRows| {
                 for step in walk.steps(&rows, &table) {
@@ -120,16 +121,27 @@ impl Clip {
                 break (layout, holes);
             }
         };
+        // A camera that signs sends its certificates seldom: verification begins with them.
+        if let Some(sei) = footage.index.certificate_sei(camera, layout.covers.start()).await?
+            && is_signing_sei(layout.codec, &sei)
+        {
+            layout.begin_with(&sei);
+        }
         Ok(Arc::new(Self::from_layout(layout, camera, footage, holes, check)))
     }
 
     fn from_layout(mut layout: Layout, camera: &CameraKey, footage: &Footage, holes: Vec<Hole>, check: Check) -> Self {
-        let boxes::Head { pieces: head, small, bytes: head_bytes } = boxes::head(&mut layout, camera);
+        let boxes::Head { pieces: mut head, small, bytes } = boxes::head(&mut layout, camera);
+        let head_bytes = bytes + layout.prefix.len() as u64;
+        if !layout.prefix.is_empty() {
+            head.push(layout.prefix.clone());
+        }
         // What the long lists say of the samples follows from which fragments they are of.
         let mut hash = blake3::Hasher::new();
-        hash.update(&layout.content).update(&small);
+        hash.update(&layout.content).update(&small).update(&layout.prefix);
         let etag = format!("\"{}\"", &hash.finalize().to_hex()[..32]);
-        let samples = Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes };
+        let samples =
+            Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes - layout.prefix.len() as u64 };
         let (packs, looks) = (footage.packs.clone(), footage.looks.clone());
         let (compares, broken_off) = (check != Check::Nothing, AtomicBool::new(false));
         let (covers, picture_size) = (layout.covers, layout.size);

@@ -83,6 +83,8 @@ impl Model {
             Change::ConfigureFrom { .. } | Change::KnowCamera(_) => return Err(Refused),
             Change::ApplyPolicies { .. } | Change::ConfirmPolicy { .. } => {}
             Change::Destroyed { outcome: Outcome::WasAbsent, .. } => return Err(Refused),
+            // Nor signatures: `src/index/tests.rs` and `tests/signing.rs` have those.
+            Change::CertificateSei { camera, .. } => self.camera(&camera)?,
             // Nor damage: `tests/scrub` has that.
             Change::Damage { .. } | Change::Scrubbed { .. } => return Err(Refused),
             // The model has no holds: their own tests are in `tests/hold`.

@@ -9,9 +9,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, RsaKeyPair};
 use footage::failure::{Failure, Kind};
+use footage::media::VideoCodec;
 use footage::units::WallTime;
-
-use crate::camera::Codec;
 
 #[cfg(test)]
 mod tests;
@@ -104,7 +103,7 @@ impl Signing {
 #[derive(Debug)]
 pub struct Signer {
     how: Signing,
-    codec: Codec,
+    codec: VideoCodec,
     anchor: [u8; 32],
     hashes: Vec<[u8; 32]>,
     /// The first hash of this GOP or part, and of the one before.
@@ -120,7 +119,7 @@ pub struct Signer {
 
 impl Signer {
     /// For a stream of this coding.
-    pub fn new(how: Signing, codec: Codec) -> Self {
+    pub fn new(how: Signing, codec: VideoCodec) -> Self {
         Self {
             how,
             codec,
@@ -227,8 +226,8 @@ impl Signer {
         let signature_bytes = if signed { 3 + 3 + longest } else { 0 };
         let size = UUID.len() + 1 + tlvs.len() + signature_bytes;
         let mut nal = match self.codec {
-            Codec::H264 => vec![6],
-            Codec::H265 => vec![78, 1],
+            VideoCodec::H264 => vec![6],
+            VideoCodec::H265 => vec![78, 1],
         };
         nal.push(5);
         nal.extend(vec![0xff; size / 255]);
@@ -258,14 +257,14 @@ fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
 }
 
 /// Whether it is the first slice of its picture, and of a random access point; `None` for what is not signed.
-fn slice(codec: Codec, nal: &[u8]) -> Option<(bool, bool)> {
+fn slice(codec: VideoCodec, nal: &[u8]) -> Option<(bool, bool)> {
     let kind = match codec {
-        Codec::H264 => nal.first()? & 31,
-        Codec::H265 => nal.first()? >> 1,
+        VideoCodec::H264 => nal.first()? & 31,
+        VideoCodec::H265 => nal.first()? >> 1,
     };
     let (first, intra, inter) = match codec {
-        Codec::H264 => (nal.get(1)? >> 7 == 1, kind == 5, kind == 1),
-        Codec::H265 => (nal.get(2)? >> 7 == 1, (16..22).contains(&kind), kind < 2),
+        VideoCodec::H264 => (nal.get(1)? >> 7 == 1, kind == 5, kind == 1),
+        VideoCodec::H265 => (nal.get(2)? >> 7 == 1, (16..22).contains(&kind), kind < 2),
     };
     (intra || inter).then_some((first, intra))
 }

@@ -5,10 +5,12 @@
 //!
 //! Invariant: the first fragment begins with the random access point that the first picture shown is decoded from.
 
+use bytes::Bytes;
+
 use super::super::walk::{FragmentClock, WalkStep};
 use super::table::TrackTable;
 use crate::archive::PackRef;
-use footage::media::Sample;
+use footage::media::{Sample, VideoCodec};
 use footage::pack::{FragmentEntry, PackError, PackTable};
 use footage::units::{FragmentId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
@@ -64,9 +66,25 @@ pub(super) struct Layout {
     pub(super) covers: TimeRange,
     /// Pack and number of each fragment, in order: they name its bytes and their timing for good.
     pub(super) content: Vec<u8>,
+    /// How the first picture is coded.
+    pub(super) codec: VideoCodec,
+    /// Bytes that the first picture begins with and its pack does not have.
+    pub(super) prefix: Bytes,
 }
 
 impl Layout {
+    /// The first access unit begins with this NAL unit: all that follows moves by it.
+    pub(super) fn begin_with(&mut self, nal: &[u8]) {
+        let prefix = [&(nal.len() as u32).to_be_bytes()[..], nal].concat();
+        let Some(size) = self.video.sizes.first_chunk_mut::<4>() else { return };
+        *size = (u32::from_be_bytes(*size) + prefix.len() as u32).to_be_bytes();
+        let by = prefix.len() as u64;
+        self.video.chunks.iter_mut().skip(1).for_each(|chunk| *chunk += by);
+        self.audio.iter_mut().flat_map(|audio| &mut audio.track.chunks).for_each(|chunk| *chunk += by);
+        self.mdat_bytes += by;
+        self.prefix = prefix.into();
+    }
+
     /// Of each part, its number in its pack.
     pub(super) fn fragment_numbers(&self) -> impl Iterator<Item = u32> {
         let (entries, _) = self.content.as_chunks::<CONTENT_BYTES>();
@@ -104,6 +122,7 @@ struct Content {
     mdat_bytes: u64,
     video: TrackTable,
     size: (u16, u16),
+    codec: Option<VideoCodec>,
     audio: TrackTable,
     audio_timescale: u32,
     /// Clip time of the first audio sample, in audio ticks.
@@ -149,7 +168,7 @@ impl LayoutBuilder {
         let covers = TimeRange::new(first.wall, last.wall.saturating_add(Ticks90k(end - last.at)))?;
         let gathered = self.content;
         let audio_edit = gathered.audio_edit(first.at, end);
-        let Content { packs, parts, mdat_bytes, video, size, audio, audio_timescale, content, .. } = gathered;
+        let Content { packs, parts, mdat_bytes, video, size, audio, audio_timescale, content, codec, .. } = gathered;
         Some(Layout {
             packs,
             parts,
@@ -161,6 +180,8 @@ impl LayoutBuilder {
             audio: audio_edit.map(|edit| Audio { track: audio, timescale: audio_timescale, edit }),
             covers,
             content,
+            codec: codec?,
+            prefix: Bytes::new(),
         })
     }
 }
@@ -183,6 +204,7 @@ impl Content {
         let (entry, params) = (step.entry, &table.header.params);
         if self.parts.is_empty() {
             self.size = (params.video.width, params.video.height);
+            self.codec = Some(params.video.codec);
         }
         if !step.joined || self.parts.is_empty() {
             self.origin = (self.video.ticks, entry.decode_time);

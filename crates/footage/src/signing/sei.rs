@@ -1,6 +1,7 @@
 //! NAL units as signing sees them, and the SEI messages of the standard.
 
 use super::UUID;
+use super::certificate::Certificate;
 use super::tlv::{BadTlv, Tlvs};
 use crate::media::VideoCodec;
 
@@ -151,6 +152,13 @@ impl SigningSei {
             nal[..plain.raw_end(end)].to_vec()
         };
         Ok(Self { is_certificate: flags & CERTIFICATE_FLAG != 0, document, tlvs })
+    }
+
+    /// Its certificates, where the key of the first one signed it.
+    pub fn proven_certificate(&self) -> Option<Certificate> {
+        let certificate = Certificate::from_pem(self.tlvs.certificates.as_deref()?).ok()?;
+        let algorithm = self.tlvs.hash_algorithm.unwrap_or_default();
+        certificate.signed(algorithm, &self.document, self.tlvs.signature.as_deref()?).then_some(certificate)
     }
 
     /// Whether it has a signature of its own.

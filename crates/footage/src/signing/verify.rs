@@ -193,12 +193,8 @@ impl Verifier {
 
     /// Takes the certificates of a message that its own key signed.
     fn take_certificate(&mut self, sei: &SigningSei) {
-        let Some(Ok(certificate)) = sei.tlvs.certificates.as_deref().map(Certificate::from_pem) else { return };
+        let Some(certificate) = sei.proven_certificate() else { return };
         let algorithm = sei.tlvs.hash_algorithm.unwrap_or_default();
-        let signature = sei.tlvs.signature.as_deref().unwrap_or_default();
-        if !certificate.signed(algorithm, &sei.document, signature) {
-            return;
-        }
         self.is_signed = true;
         if algorithm != self.hasher.algorithm() {
             // What waits was hashed in another way: nothing can cover it.

@@ -77,7 +77,7 @@ impl Playing {
         let channels = if let Way::Interleaved(channels) = way { Some(channels) } else { None };
         let mut packets = Packetiser::new(stream.codec, rand::random(), rand::random());
         packets.quirk = live.camera.quirk;
-        let signer = live.camera.signing.clone().map(|signing| Signer::new(signing, stream.codec));
+        let signer = live.camera.signing.clone().map(|signing| Signer::new(signing, stream.codec.into()));
         Self {
             packets,
             session,

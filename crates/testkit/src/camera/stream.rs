@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use footage::failure::{self, Failure};
+use footage::media::VideoCodec;
 
 /// Video coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,15 @@ pub enum Codec {
     H264,
     /// ITU-T H.265.
     H265,
+}
+
+impl From<Codec> for VideoCodec {
+    fn from(codec: Codec) -> Self {
+        match codec {
+            Codec::H264 => Self::H264,
+            Codec::H265 => Self::H265,
+        }
+    }
 }
 
 /// Why bytes are no stream that can be looped.

@@ -1,11 +1,10 @@
-use footage::media::VideoCodec;
 use footage::signing::{Anchors, Reason, Report, Trust, Verdict, Verifier, signing_seis};
 use footage::units::TICKS_PER_SECOND;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
 use super::*;
 
-const CODECS: [Codec; 2] = [Codec::H264, Codec::H265];
+const CODECS: [VideoCodec; 2] = [VideoCodec::H264, VideoCodec::H265];
 
 /// Access units, each as its NAL units.
 type Film = Vec<Vec<Vec<u8>>>;
@@ -37,13 +36,13 @@ impl Authority {
 }
 
 /// Picture `n` of a film: GOPs of five pictures, two slices each.
-fn slices(codec: Codec, n: u8) -> Vec<Vec<u8>> {
+fn slices(codec: VideoCodec, n: u8) -> Vec<Vec<u8>> {
     let intra = n.is_multiple_of(5);
     let header = match (codec, intra) {
-        (Codec::H264, true) => vec![0x65],
-        (Codec::H264, false) => vec![0x41],
-        (Codec::H265, true) => vec![19 << 1, 1],
-        (Codec::H265, false) => vec![1 << 1, 1],
+        (VideoCodec::H264, true) => vec![0x65],
+        (VideoCodec::H264, false) => vec![0x41],
+        (VideoCodec::H265, true) => vec![19 << 1, 1],
+        (VideoCodec::H265, false) => vec![1 << 1, 1],
     };
     [0x88, 0x08].map(|first| [&header[..], &[first, n, n ^ 0x5a, 7, 0x80]].concat()).to_vec()
 }
@@ -63,7 +62,7 @@ fn unit(nals: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// So many pictures, each with its SEI messages, as they are stored.
-fn film(signer: &mut Signer, codec: Codec, pictures: std::ops::Range<u8>) -> Film {
+fn film(signer: &mut Signer, codec: VideoCodec, pictures: std::ops::Range<u8>) -> Film {
     pictures
         .map(|n| {
             let own = slices(codec, n);
@@ -73,19 +72,12 @@ fn film(signer: &mut Signer, codec: Codec, pictures: std::ops::Range<u8>) -> Fil
         .collect()
 }
 
-fn signed(how: &Signing, codec: Codec, pictures: u8) -> Film {
+fn signed(how: &Signing, codec: VideoCodec, pictures: u8) -> Film {
     film(&mut Signer::new(how.clone(), codec), codec, 0..pictures)
 }
 
-fn media(codec: Codec) -> VideoCodec {
-    match codec {
-        Codec::H264 => VideoCodec::H264,
-        Codec::H265 => VideoCodec::H265,
-    }
-}
-
-fn verify(codec: Codec, film: &[Vec<Vec<u8>>], anchors: &Anchors) -> Report {
-    let mut verifier = Verifier::new(media(codec), anchors.clone());
+fn verify(codec: VideoCodec, film: &[Vec<Vec<u8>>], anchors: &Anchors) -> Report {
+    let mut verifier = Verifier::new(codec, anchors.clone());
     film.iter().enumerate().for_each(|(n, nals)| verifier.push(&unit(nals), time(n)));
     verifier.finish()
 }
@@ -134,7 +126,7 @@ fn an_rsa_key_signs_too_and_without_an_anchor_its_fingerprint_is_shown() {
     let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let certificate = CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
     let how = Signing::of(Identity::new(&key.serialize_der(), &certificate.pem()).unwrap());
-    let report = verify(Codec::H264, &signed(&how, Codec::H264, 32), &Anchors::default());
+    let report = verify(VideoCodec::H264, &signed(&how, VideoCodec::H264, 32), &Anchors::default());
     assert_eq!(report.verdict, Verdict::Authentic, "{report:#?}");
     assert_eq!(report.certificates[0].trust, Some(Trust::NotAnchored));
     assert_eq!(report.certificates[0].public_key_sha256.len(), 64);
@@ -201,7 +193,7 @@ fn a_certificate_that_had_run_out_when_it_was_recorded_does_not_count() {
     let cases = [(2025, Verdict::NotAuthentic, Trust::NotValidThen), (2027, Verdict::Authentic, Trust::Anchored)];
     for (until, verdict, trust) in cases {
         let how = Signing::of(authority.identity(until));
-        let report = verify(Codec::H264, &signed(&how, Codec::H264, 32), &authority.anchors);
+        let report = verify(VideoCodec::H264, &signed(&how, VideoCodec::H264, 32), &authority.anchors);
         assert_eq!((report.verdict, report.certificates[0].trust), (verdict, Some(trust)), "{report:#?}");
     }
 }
@@ -209,7 +201,7 @@ fn a_certificate_that_had_run_out_when_it_was_recorded_does_not_count() {
 #[test]
 fn another_authority_does_not_vouch() {
     let how = Signing::of(Authority::new().identity(2030));
-    let report = verify(Codec::H264, &signed(&how, Codec::H264, 32), &Authority::new().anchors);
+    let report = verify(VideoCodec::H264, &signed(&how, VideoCodec::H264, 32), &Authority::new().anchors);
     assert_eq!(report.verdict, Verdict::NotAuthentic);
     assert_eq!(report.stretches[0].reason, Some(Reason::UnknownAuthority));
 }
@@ -239,12 +231,12 @@ fn a_stretch_from_the_middle_verifies_with_the_certificate_sei_that_was_remember
     for codec in CODECS {
         let film = signed(&how, codec, 32);
         let first = unit(&film[0]);
-        let sei = signing_seis(media(codec), &first).next().unwrap();
+        let sei = signing_seis(codec, &first).next().unwrap();
         for from in [5, 10] {
             let stretch = &film[from..];
             let report = verify(codec, stretch, &authority.anchors);
             assert_eq!(report.verdict, Verdict::NotAuthentic, "its key is not known: {report:#?}");
-            let mut verifier = Verifier::new(media(codec), authority.anchors.clone());
+            let mut verifier = Verifier::new(codec, authority.anchors.clone());
             verifier.remember(sei);
             stretch.iter().enumerate().for_each(|(n, nals)| verifier.push(&unit(nals), time(n)));
             let report = verifier.finish();

@@ -1,0 +1,118 @@
+//! Whether footage is as its camera signed it (ONVIF Media Signing): the verdict on a range.
+//!
+//! Invariant: each fragment is read once, in order, and no more than one is in memory.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+
+use super::holes::{Hole, LeftOut};
+use super::walk::{self, FragmentClock};
+use super::{Footage, FootageOf, Piece, RetrieveError, compared};
+use crate::archive::PackRef;
+use footage::media::VideoCodec;
+use footage::pack::FragmentEntry;
+use footage::signing::{Report, Verifier, is_signing_sei};
+use footage::units::{CameraKey, TICKS_PER_SECOND, TimeRange};
+
+/// Longest range of one verdict, in hours: all of it is read.
+pub const SIGNATURES_HOURS_MAX: i64 = 2;
+
+/// Fragments of one verdict: those of the longest range, were each a few pictures long.
+const FRAGMENTS_MAX: usize = 40_000;
+
+/// A fragment to be read: where its samples lie, and when each picture was recorded.
+struct Part {
+    pack: PackRef,
+    piece: Piece,
+    codec: VideoCodec,
+    clock: FragmentClock,
+    /// Bytes and duration of each picture, in ticks.
+    pictures: Vec<(u32, u32)>,
+}
+
+impl Part {
+    fn of(pack: &PackRef, codec: VideoCodec, entry: &FragmentEntry) -> Self {
+        let bytes: Range<u64> = entry.data_offset()..entry.data_offset() + u64::from(entry.data_bytes);
+        Self {
+            pack: pack.clone(),
+            piece: (bytes, Some(entry.id)),
+            codec,
+            clock: FragmentClock::new(entry),
+            pictures: entry.video.iter().map(|sample| (sample.size, sample.duration)).collect(),
+        }
+    }
+
+    fn verify(&self, samples: &Bytes, verifier: &mut Verifier) {
+        let (mut at, mut media) = (0, 0);
+        for &(bytes, duration) in &self.pictures {
+            let end = at + bytes as usize;
+            if let Some(access_unit) = samples.get(at..end) {
+                verifier.push(access_unit, self.clock.wall(media));
+            }
+            (at, media) = (end, media + i64::from(duration));
+        }
+    }
+}
+
+/// The verdict on what is recorded of a range, from the random access point at its start on.
+///
+/// # Errors
+/// [`RetrieveError::Invalid`] for a range over [`SIGNATURES_HOURS_MAX`], [`RetrieveError::NoFootage`] where there is
+/// none; a fragment that is damaged ends it.
+pub async fn verdict(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Report, RetrieveError> {
+    if range.duration().0 > SIGNATURES_HOURS_MAX * 3_600 * TICKS_PER_SECOND {
+        return Err(RetrieveError::Invalid("signatures are checked of two hours at most: ask for less".into()));
+    }
+    footage.known(camera).await?;
+    let (parts, holes) = parts(footage, camera, range).await?;
+    let Some(first) = parts.first() else {
+        return Err(RetrieveError::nothing_left(camera.clone(), range, holes));
+    };
+    let remembered = footage.index.certificate_sei(camera, range.start()).await?;
+    let begin = |codec: VideoCodec| {
+        let mut verifier = Verifier::new(codec, footage.anchors.as_ref().clone());
+        if let Some(sei) = remembered.as_deref().filter(|sei| is_signing_sei(codec, sei)) {
+            verifier.remember(sei);
+        }
+        verifier
+    };
+    let (mut codec, mut verifier, mut reports) = (first.codec, begin(first.codec), Vec::new());
+    for of_pack in parts.chunk_by(|a, b| a.pack == b.pack) {
+        let pieces = of_pack.iter().map(|part| part.piece.clone()).collect();
+        let compares = footage.compares;
+        let mut samples = compared(&footage.packs, of_pack[0].pack.clone(), pieces, compares, &footage.looks);
+        for part in of_pack {
+            let Some(samples) = samples.try_next().await? else { break };
+            if part.codec != codec {
+                codec = part.codec;
+                reports.push(std::mem::replace(&mut verifier, begin(codec)).finish());
+            }
+            part.verify(&samples, &mut verifier);
+            // Hashing a fragment takes about a millisecond: others have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+    reports.push(verifier.finish());
+    Ok(Report::joined(reports))
+}
+
+async fn parts(
+    footage: &Footage,
+    camera: &CameraKey,
+    range: TimeRange,
+) -> Result<(Vec<Part>, Vec<Hole>), RetrieveError> {
+    let (mut parts, mut walk) = (Vec::new(), walk::Walk::default());
+    let visit = |walk::PackRows { pack, rows, table }: walk::PackRows| {
+        let codec = table.header.params.video.codec;
+        for step in walk.steps(&rows, &table) {
+            if step.entry.stamp.wall_start < range.end() && parts.len() < FRAGMENTS_MAX {
+                parts.push(Part::of(&pack, codec, step.entry));
+            }
+        }
+        Ok::<_, RetrieveError>(())
+    };
+    let holes = walk::for_each_pack(footage, camera, FootageOf::Timeline, range, &LeftOut::default(), visit).await?;
+    Ok((parts, holes))
+}
