@@ -68,6 +68,9 @@ pub struct Config {
     pub operator_token: Option<SecretString>,
     /// `[http] check_played`.
     pub check_played: bool,
+    /// `[signing] ca_file`: a PEM file with the certificates that say which keys are cameras'; none: each key is taken and
+    /// shown.
+    pub signing_ca_file: Option<PathBuf>,
     /// Recording constants.
     pub recording: RecordingConfig,
     /// Retention constants.

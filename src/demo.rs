@@ -108,6 +108,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
         unwritten_bytes_max: None,
         http_listen: listen,
         check_played: true,
+        signing_ca_file: None,
         recording: RecordingConfig::default(),
         retention: Sweep::default(),
         time_zone: jiff::tz::TimeZone::get("Europe/Paris").unwrap_or(jiff::tz::TimeZone::UTC),

@@ -182,6 +182,7 @@ impl Gateway {
         handed_over: Option<std::net::TcpListener>,
     ) -> Result<Self, GatewayError> {
         let held = lock(config)?;
+        let anchors = open::signing_anchors(config)?;
         let access = Access::new(config.tenants.iter().map(|t| (&t.id, t.access_token.as_ref())))?;
         let files = files::left_for_http(files::raise_limit(), camera_rows(config).len() as u64);
         // An address that is taken is found out before anything is recorded.
@@ -223,7 +224,7 @@ impl Gateway {
         };
         tasks.spawn(holds.clone().run(stop_flushing.clone()));
         let footage = Footage::new(index.clone(), packs.clone(), clock.clone());
-        let footage = footage.naming(looks).comparing(config.check_played);
+        let footage = footage.naming(looks).comparing(config.check_played).trusting(anchors);
         let (request_reload, reloads) = mpsc::channel(1);
         let sources =
             Sources::new(index.clone(), spool.clone(), status.clone(), clock.clone(), config.disk_reserve_bytes);

@@ -81,6 +81,9 @@ async fn a_signed_stream_has_its_verdict_and_an_export_from_its_middle_verifies_
     let mut config = demo::config((Ipv4Addr::LOCALHOST, 0).into(), dir.path(), cameras.to_vec()).unwrap();
     config.recording.tick = Duration::from_millis(20);
     config.recording.durability = Duration::from_millis(200);
+    let anchor = dir.path().join("signing-ca.pem");
+    std::fs::write(&anchor, certificate.pem()).unwrap();
+    config.signing_ca_file = Some(anchor);
     let gateway = Gateway::start(&config).await.unwrap();
 
     let index = &gateway.footage().index;
@@ -98,7 +101,7 @@ async fn a_signed_stream_has_its_verdict_and_an_export_from_its_middle_verifies_
     let all = of("signed").await;
     let report = signatures::verdict(gateway.footage(), &key("signed"), all).await.unwrap();
     assert_eq!(report.verdict, Verdict::Authentic, "{report:#?}");
-    assert_eq!(report.certificates[0].trust, Some(Trust::NotAnchored));
+    assert_eq!(report.certificates[0].trust, Some(Trust::Anchored));
     assert!(report.stretches[0].authentic >= 80, "four GOPs of twenty pictures: {report:#?}");
 
     // From the third GOP on: the camera sent its certificate with the first.

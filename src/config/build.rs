@@ -34,6 +34,9 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
     }
     let check_played = http_section.flag("check_played").unwrap_or(true);
     http_section.close();
+    let signing = root.table("signing");
+    let signing_ca_file = path(&signing, "ca_file");
+    signing.close();
     let is_shared = stores.iter().flatten().any(|store| store.shared.is_some());
     let (retention, retention_default) = sweep(&root, &recording, is_shared);
     let margin = Config::retention_margin(&recording, &retention, is_shared);
@@ -54,6 +57,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         http_listen,
         operator_token,
         check_played,
+        signing_ca_file,
         recording,
         retention,
         time_zone: time_zone?,

@@ -30,6 +30,7 @@ use footage::keys::vault::Vault;
 use footage::keys::vault::master::{self, Master};
 use footage::keys::{Keys, KeysError};
 use footage::platform;
+use footage::signing::Anchors;
 use footage::units::{CameraKey, Ticks90k, WallTime};
 
 /// What reads footage: the gateway itself, and the commands beside it.
@@ -513,4 +514,12 @@ pub(super) async fn note_version(index: &Index, now: WallTime, version: &str) ->
         changes.push(Change::Event(Event::of_gateway(now, fact)));
     }
     index.write(changes).await
+}
+
+/// Who says which cameras sign.
+pub(super) fn signing_anchors(config: &Config) -> Result<Anchors, GatewayError> {
+    let Some(path) = &config.signing_ca_file else { return Ok(Anchors::default()) };
+    let failed = |source| GatewayError::Io { path: path.clone(), source };
+    let pem = std::fs::read(path).map_err(failed)?;
+    Anchors::from_pem(&pem).map_err(|bad| failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, bad)))
 }

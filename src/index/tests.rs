@@ -273,3 +273,26 @@ async fn a_clock_that_is_slewed_makes_no_times_wrong() {
     index.write(vec![Change::ClockBase { boot, base: clock::CLOCK_STEP_MIN }]).await.unwrap();
     assert_eq!(index.misdated(&camera()).await.unwrap()[0].error, Ticks90k(-clock::CLOCK_STEP_MIN.0));
 }
+
+#[test]
+fn certificates_of_a_signing_camera_are_kept_once_each_and_the_newest_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = database::open_writer(&dir.path().join("index.sqlite")).unwrap();
+    let sent = |at: i64, certificates: u8| Change::CertificateSei {
+        camera: camera(),
+        at: WallTime(at),
+        certificates: [certificates; 32],
+        sei: vec![certificates, at as u8].into(),
+    };
+    let mut changes = vec![configure(), sent(1, 1), sent(2, 1), sent(3, 2), sent(4, 2), sent(5, 1)];
+    commit(&db, &[changes]).unwrap().remove(0).unwrap();
+    let times = "SELECT group_concat(at) FROM (SELECT at FROM certificate_sei ORDER BY at)";
+    let kept: String = db.query_row(times, [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, "1,3,5", "the same certificates, signed again, are no news");
+    changes = (10..80).map(|at| sent(at, at as u8)).collect();
+    commit(&db, &[changes]).unwrap().remove(0).unwrap();
+    let (kept, oldest): (i64, i64) = db
+        .query_row("SELECT count(*), min(at) FROM certificate_sei", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert_eq!((kept, oldest), (64, 16));
+}
