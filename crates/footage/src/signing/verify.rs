@@ -5,7 +5,7 @@
 //!
 //! Invariant: memory is bounded whatever the stream says: the queue, the statements that wait for a certificate, the stretches.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use aws_lc_rs::digest::Digest;
 
@@ -25,6 +25,9 @@ const UNSIGNED_MAX: usize = 64;
 
 /// Certificates in one report.
 const CERTIFICATES_MAX: usize = 16;
+
+/// GOPs that wait and are compared with a statement.
+const GOPS_TRIED_MAX: usize = 64;
 
 /// A camera signs within the GOP after: what waits longer at the end was never signed.
 const GOPS_WAITING_MAX: usize = 2;
@@ -280,7 +283,7 @@ impl Verifier {
             return None;
         }
         let begins = |&from: &usize| from == 0 || self.waiting[from].begins_gop;
-        (0..(self.waiting.len() + 1).saturating_sub(wanted)).filter(begins).find(|&from| {
+        (0..(self.waiting.len() + 1).saturating_sub(wanted)).filter(begins).take(GOPS_TRIED_MAX).find(|&from| {
             let hashes = self.waiting.range(from..from + wanted).map(|nal| nal.hash.as_ref());
             self.hasher.algorithm().hash(hashes).as_ref() == general.gop_hash
         })
@@ -288,8 +291,11 @@ impl Verifier {
 
     /// Which NAL units that wait the hash list names, in its order: places here and in the list.
     fn places(&self, listed: &[&[u8]]) -> Vec<(usize, usize)> {
+        // What the list does not have from there on is not searched for: the work stays in proportion to both.
+        let last: HashMap<&[u8], usize> = listed.iter().enumerate().map(|(at, hash)| (*hash, at)).collect();
         let mut next = 0;
         let mut place = |(here, nal): (usize, &Waiting)| {
+            last.get(nal.hash.as_ref()).filter(|&&last| last >= next)?;
             let found = listed[next..].iter().position(|hash| *hash == nal.hash.as_ref())? + next;
             next = found + 1;
             Some((here, found))
