@@ -144,15 +144,14 @@ impl Start {
 
     /// A first line that ends as a request's does.
     fn of_request(received: &[u8]) -> Self {
-        match received.iter().take(HEAD_BYTES_MAX).position(|b| *b == b'\n') {
-            Some(end) if received[..end].trim_ascii_end().windows(6).rev().take(8).any(|w| w == b" RTSP/") => {
-                Self::Message
-            }
-            None if received.len() < HEAD_BYTES_MAX
-                && received.iter().all(|b| (b' '..0x7f).contains(b) || *b == b'\r') =>
-            {
-                Self::Undecided
-            }
+        let line = received.iter().take(HEAD_BYTES_MAX).position(|b| *b == b'\n');
+        // The same whether the line is all there or not: what a read holds decides nothing.
+        let seen = &received[..line.unwrap_or(received.len())];
+        let is_text = seen.iter().all(|b| (b' '..0x7f).contains(b) || *b == b'\r');
+        match line {
+            _ if !is_text => Self::Neither,
+            Some(_) if seen.trim_ascii_end().windows(6).rev().take(8).any(|w| w == b" RTSP/") => Self::Message,
+            None if received.len() < HEAD_BYTES_MAX => Self::Undecided,
             _ => Self::Neither,
         }
     }
@@ -186,6 +185,7 @@ fn message(received: &[u8]) -> Result<Option<(usize, Incoming<'static>)>, WireEr
     let Some(length) = body_length(find("content-length"), find("content-type"), after)? else { return Ok(None) };
     let body = &after[..length];
     let used = head + length;
+    let first = printable(first);
     let mut words = first.split_ascii_whitespace();
     let begins = words.next().unwrap_or_default();
     if begins.len() >= 5 && begins.as_bytes()[..5].eq_ignore_ascii_case(b"RTSP/") {
@@ -243,21 +243,26 @@ fn parse_head(text: &str) -> (&str, Vec<(String, String)>) {
     for line in lines {
         if line.starts_with([' ', '\t']) {
             if let Some((_, value)) = headers.last_mut() {
-                value.push(' ');
-                value.push_str(&printable(line.trim()));
+                let more = printable(line);
+                if !value.is_empty() && !more.is_empty() {
+                    value.push(' ');
+                }
+                value.push_str(&more);
             }
         } else if let Some((name, value)) = line.split_once(':')
             && headers.len() < HEADERS_MAX
         {
-            headers.push((name.trim().to_ascii_lowercase(), printable(value.trim())));
+            headers.push((name.trim().to_ascii_lowercase(), printable(value)));
         }
     }
     (first, headers)
 }
 
-/// Parts of headers go into requests of ours and into texts for people.
+/// Parts of messages go into requests of ours and into texts for people: without control characters, and without space
+/// around them.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.trim().to_owned()
 }
 
 /// Bytes as text: UTF-8 where they are, else Latin-1, which has a letter for every byte.
@@ -305,6 +310,31 @@ mod tests {
         check(b"\r\n\r\nRTSP/1.0 200 OK\r\nServer: cam\xe9ra\r\nSession: 7;timeout=9\r\n\r\n\r\n", &answer);
         check(b"RTSP/1.0 200 OK\r\nSession: 7;\r\n\ttimeout=9\r\n\r\n", &[r#"200 Some("7; timeout=9")"#]);
         check(b"RTSP/1.0 OK\r\n\r\n", &["stray"]);
+    }
+
+    #[test]
+    fn texts_of_a_message_are_without_control_characters_and_without_space_around_them() {
+        let bytes = b"RTSP/1.0 401 a\x1b[2Jb \xa0\r\nA: \x01 x \x7f\r\nB:\r\n c\r\n \r\n\x0bd: \r\n\te\x00\r\n\r\n";
+        let Ok(Some((_, Incoming::Answer(answer)))) = next_message(bytes) else { panic!("an answer") };
+        assert_eq!((answer.status, answer.reason.as_str()), (401, "a [2Jb"));
+        assert_eq!(["a", "b", "d"].map(|name| answer.header(name)), [Some("x"), Some("c"), Some("e")]);
+    }
+
+    #[test]
+    fn a_request_line_is_judged_alike_whole_and_in_pieces() {
+        // Not of the characters that an address may have (RFC 3986).
+        for line in ["OPTIONS rtsp://h/\u{e9} RTSP/1.0", "OPTIONS rtsp://h/\0 RTSP/1.0", "ABC \t RTSP/1.0"] {
+            let whole = format!("{line}\r\nCSeq: 5\r\n\r\n");
+            let cut = line.find(" RTSP/").expect("a version");
+            for seen in [&whole.as_bytes()[..cut], whole.as_bytes()] {
+                assert!(matches!(next_message(seen), Ok(Some((_, Incoming::Stray)))), "{:?}", text_of(seen));
+            }
+        }
+        let whole = "OPTIONS rtsp://h/s RTSP/1.0\r\nCSeq: 5\r\n\r\n";
+        for cut in 0..whole.len() {
+            assert_eq!(next_message(&whole.as_bytes()[..cut]), Ok(None), "cut at {cut}");
+        }
+        check(whole.as_bytes(), &["OPTIONS 5"]);
     }
 
     #[test]
