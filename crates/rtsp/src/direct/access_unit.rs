@@ -268,7 +268,10 @@ impl Assembler {
         self.start_codes = true;
         let bytes = self.growing(in_next).data.split_off(begin);
         for unit in codec::between_start_codes(&bytes[4..]) {
-            let (header, body) = unit.split_at(codec::header_bytes(self.codec).min(unit.len()));
+            let Some((header, body)) = unit.split_at_checked(codec::header_bytes(self.codec)) else {
+                odd.add(Oddity::ReservedUnit);
+                continue;
+            };
             self.begin(header, arrival.timestamp);
             if !self.append(body, odd) {
                 break;

@@ -245,6 +245,15 @@ fn start_codes_inside_packets_part_units() {
 }
 
 #[test]
+fn what_is_shorter_than_a_header_between_start_codes_is_no_unit() {
+    let (idr, p) = (segment(0, true), segment(1, true));
+    let annex_b = [&idr[..], &[0, 0, 1, 0x2e, 0, 0, 1], &[40 << 1, 1, 5]].concat();
+    let kinds = [Oddity::ReservedUnit, Oddity::StartCode];
+    let expect: [(i64, &[&[u8]]); 2] = [(0, &[&idr, &[40 << 1, 1, 5]]), (9, &[&p])];
+    check(VideoCodec::H265, &[(0, true, &annex_b), (9, true, &p)], &expect, &kinds);
+}
+
+#[test]
 fn units_of_reserved_types_are_carried() {
     let idr = slice(0, true);
     let odd: [&[u8]; 3] = [&[0x1e, 1, 2], &[0x00, 9], &[0xe6, 1, 2]];
