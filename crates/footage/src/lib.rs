@@ -6,6 +6,8 @@
 pub mod clock;
 pub mod failure;
 pub mod fragment;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod keys;
 pub mod media;
 pub mod pack;

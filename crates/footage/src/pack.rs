@@ -31,6 +31,8 @@ use crate::units::{CameraKey, FragmentId, HoldId, PackId, RunId, Ticks90k, TimeR
 
 pub mod encrypted;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod reader;
 pub mod reference;
 mod table;

@@ -6,6 +6,8 @@
 //! Absent on purpose: RTP, I/O.
 
 mod bits;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod h264;
 mod h265;
 mod sets;

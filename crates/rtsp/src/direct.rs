@@ -12,6 +12,8 @@ mod access_unit;
 mod challenge;
 mod connection;
 mod depacketise;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod interleaved;
 mod learnt;
 mod link;

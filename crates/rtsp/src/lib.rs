@@ -21,6 +21,8 @@ mod codec;
 mod description;
 mod direct;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod params;
 mod stream;
 #[cfg(test)]

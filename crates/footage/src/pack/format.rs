@@ -35,15 +35,15 @@ pub(super) const TRAILER_BYTES: usize = 16;
 /// Bytes of a fragment record that say how long the fragment's boxes are.
 pub(super) const RECORD_PREFIX_BYTES: usize = RECORD_LENGTH + 4;
 
-const HEADER_TYPE: [u8; 16] = *b"\x1e\x9d\x5c\x0a\x7b\x43\x4f\x51\x8a-vgpack";
-const RECORD_TYPE: [u8; 16] = *b"\x1e\x9d\x5c\x0a\x7b\x43\x4f\x51\x8a-vgfrag";
-const TABLE_TYPE: [u8; 16] = *b"\x1e\x9d\x5c\x0a\x7b\x43\x4f\x51\x8a-vgtabl";
-const TABLE_MAGIC: [u8; 8] = *b"vigiepk1";
+pub(super) const HEADER_TYPE: [u8; 16] = *b"\x1e\x9d\x5c\x0a\x7b\x43\x4f\x51\x8a-vgpack";
+pub(super) const RECORD_TYPE: [u8; 16] = *b"\x1e\x9d\x5c\x0a\x7b\x43\x4f\x51\x8a-vgfrag";
+pub(super) const TABLE_TYPE: [u8; 16] = *b"\x1e\x9d\x5c\x0a\x7b\x43\x4f\x51\x8a-vgtabl";
+pub(super) const TABLE_MAGIC: [u8; 8] = *b"vigiepk1";
 
 /// Where a `uuid` box's own content begins.
-const UUID_HEAD: usize = 24;
-const CHECK_BYTES: usize = 16;
-const RECORD_LENGTH: usize = UUID_HEAD + CHECK_BYTES;
+pub(super) const UUID_HEAD: usize = 24;
+pub(super) const CHECK_BYTES: usize = 16;
+pub(super) const RECORD_LENGTH: usize = UUID_HEAD + CHECK_BYTES;
 
 const VIDEO_TRACK: u32 = 1;
 const AUDIO_TRACK: u32 = 2;
@@ -86,7 +86,7 @@ fn put_atom(out: &mut Vec<u8>, atom: &impl Encode) {
     atom.encode(out).expect("plain boxes, written to memory, always have an encoding");
 }
 
-fn check(parts: &[&[u8]]) -> [u8; CHECK_BYTES] {
+pub(super) fn check(parts: &[&[u8]]) -> [u8; CHECK_BYTES] {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         hasher.update(part);
@@ -268,7 +268,7 @@ fn put_media_boxes(out: &mut Vec<u8>, index: u32, entry: &FragmentEntry, audio: 
 }
 
 /// Binds a fragment's boxes to its pack and to its place in it.
-fn fragment_check(pack: PackId, index: u32, header: &[u8]) -> [u8; CHECK_BYTES] {
+pub(super) fn fragment_check(pack: PackId, index: u32, header: &[u8]) -> [u8; CHECK_BYTES] {
     check(&[&pack.0, &index.to_be_bytes(), &header[..UUID_HEAD], &header[RECORD_LENGTH..]])
 }
 

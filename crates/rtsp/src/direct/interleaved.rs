@@ -22,7 +22,7 @@ use super::tracks::Role;
 /// Ticks a second that video timestamps come out in.
 const CLOCK_RATE: u32 = 90_000;
 /// A larger picture is not put together.
-const PICTURE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const PICTURE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How the packets of a stream look.
 #[derive(Clone, Copy, Debug)]

@@ -74,6 +74,12 @@ impl Answer {
         self.headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    /// Each header, in its order.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn all_headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
