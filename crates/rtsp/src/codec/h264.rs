@@ -103,7 +103,8 @@ fn skip_scaling_list(bits: &mut Bits<'_>, size: u32) -> Option<()> {
     let (mut last, mut next) = (8i32, 8i32);
     for _ in 0..size {
         if next != 0 {
-            next = (last + bits.se()?).rem_euclid(256);
+            // Modulo 256 (§7.3.2.1.1.1): what wraps at 2³² is the same.
+            next = last.wrapping_add(bits.se()?).rem_euclid(256);
         }
         last = if next == 0 { last } else { next };
     }
@@ -200,6 +201,19 @@ mod tests {
         for end in 0..8 {
             assert_eq!(Sps::parse(&SPS[..end]), None, "cut at {end}");
         }
+    }
+
+    #[test]
+    fn a_scaling_list_may_hold_any_number() {
+        // Profile 100, a scaling matrix, its first list with the largest number there is, then flat lists, 320×240.
+        let largest = format!("{}1{}0", "0".repeat(31), "1".repeat(30));
+        let list = format!("1{largest}{}", "1".repeat(15));
+        let head = format!("1 010 1 1 0 1 {list} 0000000 1 011 1 0 000010100 0001111 1 0 0");
+        let bits: Vec<u8> = head.bytes().filter(|b| *b != b' ').chain(*b"1000000").map(|b| b - b'0').collect();
+        let body = bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |byte, bit| byte << 1 | bit));
+        let unit: Vec<u8> = [0x67, 100, 0, 30].into_iter().chain(body).collect();
+        let size = Sps::parse(&unit).map(|sps| (sps.size.width, sps.size.height));
+        assert_eq!(size, Some((320, 240)));
     }
 
     #[test]
