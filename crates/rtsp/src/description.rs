@@ -5,6 +5,7 @@
 //!
 //! Invariant: no description, whatever its bytes, is an error here; what it lacks is missing in what comes out.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 
 use base64::Engine;
@@ -118,11 +119,9 @@ impl Media {
         let kind = words.next()?.split('/').next()?.to_ascii_lowercase();
         // Port and protocol, one of which some leave out; then payload types, the first of which may have no name.
         let types: Vec<u8> = words.skip(1).filter_map(|word| word.parse().ok().filter(|pt| *pt < 128)).collect();
-        let is_named = |pt: &u8| {
-            let number = |value: &str| value.split(char::is_whitespace).next().and_then(|n| n.parse::<u8>().ok());
-            attribute(lines, "rtpmap").into_iter().any(|value| number(value) == Some(*pt))
-        };
-        let payload_type = types.iter().copied().find(is_named).or(types.first().copied());
+        let number = |value: &str| value.split(char::is_whitespace).next().and_then(|n| n.parse::<u8>().ok());
+        let named: BTreeSet<u8> = attribute(lines, "rtpmap").into_iter().filter_map(number).collect();
+        let payload_type = types.iter().copied().find(|pt| named.contains(pt)).or(types.first().copied());
         let of_type = |name: &str| {
             let split = attribute(lines, name).into_iter().filter_map(|value| value.split_once(char::is_whitespace));
             let (mut first, mut own) = (None, None);
@@ -320,6 +319,15 @@ mod tests {
         // Start codes: one unit a value, both in one value.
         assert_eq!(sets("AAAAAWdCwA0=,AAAAAWjLjLI="), [7, 8]);
         assert_eq!(sets("AAAAAWdCwA0AAAABaMuMsgA="), [7, 8]);
+    }
+
+    #[test]
+    fn a_stream_of_many_types_and_names_takes_no_time_for_each_pair() {
+        let types = " 1".repeat(64 * 1024);
+        let maps = "a=rtpmap:x\n".repeat(11 * 1024);
+        let description = format!("m=video 0 RTP/AVP{types} 97\n{maps}a=rtpmap:97 H265/90000\n");
+        let media = Description::parse(description.as_bytes()).media;
+        assert_eq!((media[0].payload_type, media[0].codec()), (97, Some(VideoCodec::H265)));
     }
 
     #[test]
