@@ -49,11 +49,14 @@ impl Session {
                     // Both go into what is sent to the camera, and into the log.
                     assert!(!asked.cseq.chars().any(char::is_control));
                     assert!(!asked.method.chars().any(char::is_whitespace));
-                    self.guessed |= rest[..used].windows(3).any(|w| w.eq_ignore_ascii_case(b"sdp"));
+                    self.guessed |= may_describe(&rest[..used]);
                     self.taken.push(Taken::Request(asked));
                 }
                 Incoming::Blank => {}
-                Incoming::Stray => self.stray_bytes += used,
+                Incoming::Stray => {
+                    self.guessed |= may_describe(&rest[..used]);
+                    self.stray_bytes += used;
+                }
             }
             rest = &rest[used..];
         }
@@ -66,6 +69,11 @@ impl Session {
         let is_short = |taken: &Taken| matches!(taken, Taken::Packet { packet, .. } if packet.len() < 8);
         self.stray_bytes == 0 && !self.guessed && !self.taken.iter().any(is_short)
     }
+}
+
+/// A message that is no answer, with a description.
+fn may_describe(message: &[u8]) -> bool {
+    message.windows(3).any(|window| window.eq_ignore_ascii_case(b"sdp"))
 }
 
 fn says_its_length(answer: &Answer) -> bool {
