@@ -2,6 +2,9 @@
 
 use super::super::wire::{Answer, Asked, BODY_BYTES_MAX, FRAMING_BYTES, HEAD_BYTES_MAX, Incoming, next_message, stray};
 
+/// What is read byte by byte is not longer.
+const SHORT_BYTES: usize = 600;
+
 /// A message or packet, by itself.
 #[derive(Debug, PartialEq, Eq)]
 enum Taken {
@@ -96,13 +99,14 @@ pub(in super::super::super) fn messages(data: &[u8]) -> usize {
     let Some((&choice, bytes)) = data.split_first() else { return 0 };
     let mut whole = Session::default();
     whole.read(bytes);
-    // Reads of 1 to 64 bytes, or of one byte each.
+    // One byte each, of what is short, or up to so many that a message is looked at a few dozen times.
+    let most = if choice & 0x80 == 0 && bytes.len() <= SHORT_BYTES { 1 } else { 64 + bytes.len() / 16 };
     let mut state = u32::from(choice) | 1;
     let mut parts = Session::default();
     let mut rest = bytes;
     while !rest.is_empty() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let wanted = if choice & 0x80 == 0 { 1 } else { 1 + (state >> 26) as usize };
+        let wanted = 1 + (state >> 16) as usize % most;
         let (read, more) = rest.split_at(wanted.min(rest.len()));
         parts.read(read);
         rest = more;

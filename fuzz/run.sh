@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Runs every fuzz target. Without an argument: a fixed number of runs of each with a fixed seed, so that what passes today
+# passes tomorrow. With a number of seconds: for so long together, with another seed each time; what was learnt is kept in
+# fuzz/corpus and built on. An input that fails is written to fuzz/artifacts: it becomes a unit test, and where it is small,
+# a seed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Runs of each target: about as long as one another.
+declare -A runs=(
+    [description]=150000
+    [fragment_table]=200000
+    [messages]=100000
+    [pack]=100000
+    [packets]=150000
+    [parameter_sets]=300000
+    [units]=150000
+)
+
+# No sanitizer: they need another toolchain, and no code of ours is unsafe. Overflow and debug assertions are checked.
+build=(--sanitizer none --debug-assertions)
+cargo fuzz build "${build[@]}"
+
+scratch="$(mktemp --directory)"
+trap 'rm -rf "$scratch"' EXIT
+
+# One target, quietly; all that it said where it fails.
+fuzz() {
+    local target=$1 seconds=$2 corpus options
+    if ((seconds > 0)); then
+        corpus="fuzz/corpus/$target"
+        options=(-max_total_time="$seconds")
+    else
+        corpus="$scratch/$target"
+        options=(-seed=1789 -runs="${runs[$target]}")
+    fi
+    mkdir -p "$corpus"
+    # What is waited for and what is held have bounds: so have time and memory here.
+    options+=(-max_len=8192 -timeout=20 -rss_limit_mb=1024)
+    if ! cargo fuzz run "${build[@]}" "$target" "$corpus" "fuzz/seeds/$target" -- "${options[@]}" >"$scratch/$target.log" 2>&1; then
+        cat "$scratch/$target.log"
+        return 1
+    fi
+    printf '%-15s %s\n' "$target" "$(grep --text '^Done' "$scratch/$target.log")"
+}
+
+targets=("${!runs[@]}")
+each=$((${1:-0} / ${#targets[@]}))
+if ((${1:-0} > 0 && each == 0)); then each=1; fi
+failed=0
+# Two at a time.
+for ((i = 0; i < ${#targets[@]}; i += 2)); do
+    pids=()
+    for target in "${targets[@]:i:2}"; do
+        fuzz "$target" "$each" &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+done
+exit "$failed"
