@@ -342,7 +342,7 @@ impl Reader {
                 Ok(Some(next)) => next,
                 Ok(None) => break,
                 // A message beyond its bounds, or what only looked like one: pictures may follow it.
-                Err(_) => (wire::stray(rest), Incoming::Stray),
+                Err(_) => (wire::oversized(rest), Incoming::Stray),
             };
             match message {
                 Incoming::Packet { channel, packet } => match self.tracks.role(channel) {

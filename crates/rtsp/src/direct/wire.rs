@@ -164,13 +164,11 @@ impl Start {
 }
 
 /// How many bytes to pass over: up to what may be the next packet or answer.
-pub(super) fn stray(received: &[u8]) -> usize {
+fn stray(received: &[u8]) -> usize {
     let may_begin = |i: &usize| match &received[*i..] {
         // A packet that nothing speaks against: of some length, and of version 2 as far as it is there.
         [b'$', rest @ ..] => match rest {
-            [_, l0, l1, first, ..] => {
-                usize::from(u16::from_be_bytes([*l0, *l1])) >= PACKET_BYTES_MIN && first >> 6 == 2
-            }
+            [_, l0, l1, first, ..] => speaks_for_packet([*l0, *l1], *first),
             _ => true,
         },
         rest => {
@@ -182,8 +180,21 @@ pub(super) fn stray(received: &[u8]) -> usize {
     (1..received.len()).find(may_begin).unwrap_or(received.len())
 }
 
+/// How many bytes to pass over of a message beyond its bounds: what was looked at for it is not looked at again, so that
+/// the work is a small multiple of the bytes, whatever they are. In a head is no packet.
+pub(super) fn oversized(received: &[u8]) -> usize {
+    match Head::of(received) {
+        Ok(Head::Whole(bytes) | Head::Broken(bytes)) => bytes,
+        Ok(Head::Incomplete) | Err(_) => received.len().min(HEAD_BYTES_MAX),
+    }
+}
+
 fn message(received: &[u8]) -> Result<Option<(usize, Incoming<'static>)>, WireError> {
-    let Some(head) = head_length(received)? else { return Ok(None) };
+    let head = match Head::of(received)? {
+        Head::Whole(head) => head,
+        Head::Broken(at) => return Ok(Some((at, Incoming::Stray))),
+        Head::Incomplete => return Ok(None),
+    };
     let text = text_of(&received[..head]);
     let (first, headers) = parse_head(&text);
     let find = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
@@ -205,19 +216,38 @@ fn message(received: &[u8]) -> Result<Option<(usize, Incoming<'static>)>, WireEr
     Ok(Some((used, Incoming::Request(Asked { method: begins.to_owned(), cseq }))))
 }
 
-/// First line and headers with the blank line after them.
-fn head_length(received: &[u8]) -> Result<Option<usize>, WireError> {
-    let seen = &received[..received.len().min(HEAD_BYTES_MAX)];
-    let mut at = 0;
-    while let Some(line) = seen[at..].iter().position(|b| *b == b'\n') {
-        at += line + 1;
-        match &seen[at..] {
-            [b'\n', ..] => return Ok(Some(at + 1)),
-            [b'\r', b'\n', ..] => return Ok(Some(at + 2)),
-            _ => {}
+/// What first line and headers are.
+enum Head {
+    /// So long, with the blank line after them.
+    Whole(usize),
+    /// None: a packet begins there.
+    Broken(usize),
+    /// Not all there.
+    Incomplete,
+}
+
+impl Head {
+    fn of(received: &[u8]) -> Result<Self, WireError> {
+        let seen = &received[..received.len().min(HEAD_BYTES_MAX)];
+        for (at, _) in seen.iter().enumerate().filter(|(_, byte)| matches!(byte, b'\n' | b'$')) {
+            match &seen[at..] {
+                [b'\n', b'\n', ..] => return Ok(Self::Whole(at + 2)),
+                [b'\n', b'\r', b'\n', ..] => return Ok(Self::Whole(at + 3)),
+                [b'$', channel, l0, l1, first, ..]
+                    if *channel < CHANNELS_LIKELY && speaks_for_packet([*l0, *l1], *first) =>
+                {
+                    return Ok(Self::Broken(at));
+                }
+                _ => {}
+            }
         }
+        if received.len() >= HEAD_BYTES_MAX { Err(WireError::Head) } else { Ok(Self::Incomplete) }
     }
-    if received.len() >= HEAD_BYTES_MAX { Err(WireError::Head) } else { Ok(None) }
+}
+
+/// Of some length, and of version 2 (RFC 3550 §5.1).
+fn speaks_for_packet(length: [u8; 2], first: u8) -> bool {
+    usize::from(u16::from_be_bytes(length)) >= PACKET_BYTES_MIN && first >> 6 == 2
 }
 
 /// How long the body is; `None` when more of it has to come.
@@ -230,10 +260,10 @@ fn body_length(length: Option<&str>, kind: Option<&str>, after: &[u8]) -> Result
         }
         // A description without its length: what came, once it is whole lines and describes a stream.
         _ if is_description() => {
-            let whole = after.ends_with(b"\n") && after.windows(3).any(|w| w == b"\nm=");
-            if !whole && after.len() > BODY_BYTES_MAX {
+            if after.len() > BODY_BYTES_MAX {
                 return Err(WireError::Body);
             }
+            let whole = after.ends_with(b"\n") && after.windows(3).any(|w| w == b"\nm=");
             Ok(whole.then_some(after.len()))
         }
         _ => Ok(Some(0)),
@@ -258,7 +288,7 @@ fn parse_head(text: &str) -> (&str, Vec<(String, String)>) {
         } else if let Some((name, value)) = line.split_once(':')
             && headers.len() < HEADERS_MAX
         {
-            headers.push((name.trim().to_ascii_lowercase(), printable(value)));
+            headers.push((printable(name).to_ascii_lowercase(), printable(value)));
         }
     }
     (first, headers)
@@ -344,6 +374,31 @@ mod tests {
     }
 
     #[test]
+    fn what_only_looks_like_heads_is_passed_over_without_looking_at_it_again_and_again() {
+        let announced = [b"RTSP/".repeat(HEAD_BYTES_MAX / 6), b"\nContent-Length: 999999\n\n".to_vec()].concat();
+        let packet = b"RTSP/$\0\0\x08\x80aaaaaaa";
+        for (unit, steps_max) in [(&b"RTSP/"[..], 32), (b"RTSP/\n", 32), (&announced, 32), (packet, 2 * 40_400)] {
+            let bytes = unit.repeat(8 * HEAD_BYTES_MAX / unit.len());
+            let (mut rest, mut steps) = (&bytes[..], 0);
+            loop {
+                rest = match next_message(rest) {
+                    Ok(Some((used, _))) => &rest[used..],
+                    Ok(None) => break,
+                    Err(_) => &rest[oversized(rest)..],
+                };
+                steps += 1;
+            }
+            assert!(steps <= steps_max, "{steps} steps for {}", unit.len());
+            assert!(rest.len() < HEAD_BYTES_MAX);
+        }
+        // A packet that follows what looked like a head is found, and so is one behind a head that is too long.
+        check(&[b"RTSP/1.0 2", &packet[5..], b"RTSP/1.0 200 OK\r\n\r\n"].concat(), &["stray", "$0:8", "200 None"]);
+        let long = [&b"RTSP/".repeat(HEAD_BYTES_MAX / 5)[..], b" ", &packet[5..]].concat();
+        let used = oversized(&long);
+        assert_eq!(next_message(&long[used..]), Ok(Some((12, Incoming::Packet { channel: 0, packet: &packet[9..] }))));
+    }
+
+    #[test]
     fn several_challenges_are_all_there() {
         let bytes = b"RTSP/1.0 401 No\r\nWWW-Authenticate: Digest a\r\nwww-authenticate: Basic b\r\n\r\n";
         let Ok(Some((_, Incoming::Answer(answer)))) = next_message(bytes) else { panic!("an answer") };
@@ -399,6 +454,9 @@ mod tests {
         }
         let endless = [&b"RTSP/1.0 200 OK\r\nContent-Type: application/sdp\r\n\r\n"[..], &[b'a'; BODY_BYTES_MAX + 1]];
         assert_eq!(all(&endless.concat()), Err(WireError::Body));
+        // Even where it ends as a description may.
+        let whole = [&endless.concat()[..], b"\nm=video 0 RTP/AVP 96\n"].concat();
+        assert_eq!(all(&whole), Err(WireError::Body));
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! What comes over a connection, in any reads.
 
-use super::super::wire::{Answer, Asked, BODY_BYTES_MAX, FRAMING_BYTES, HEAD_BYTES_MAX, Incoming, next_message, stray};
+use super::super::wire::{
+    Answer, Asked, BODY_BYTES_MAX, FRAMING_BYTES, HEAD_BYTES_MAX, Incoming, next_message, oversized,
+};
 
-/// What is read byte by byte is not longer.
+/// What is read byte by byte, or repeated, is not longer.
 const SHORT_BYTES: usize = 600;
+
+/// What is repeated is longer than what may wait.
+const REPEATED_BYTES: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX + 2 * SHORT_BYTES;
 
 /// A message or packet, by itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +40,7 @@ impl Session {
             let (used, message) = match next_message(rest) {
                 Ok(Some(next)) => next,
                 Ok(None) => break,
-                Err(_) => (stray(rest), Incoming::Stray),
+                Err(_) => (oversized(rest), Incoming::Stray),
             };
             assert!(used > 0 && used <= rest.len(), "{used} of {}", rest.len());
             match message {
@@ -97,6 +102,10 @@ fn written(answer: &Answer) -> Vec<u8> {
 /// See [`crate::fuzzing::messages`]. The first byte chooses how the others are read.
 pub(in super::super::super) fn messages(data: &[u8]) -> usize {
     let Some((&choice, bytes)) = data.split_first() else { return 0 };
+    if choice == u8::MAX && bytes.len() <= SHORT_BYTES {
+        // More than any message may have: nothing waits for more.
+        Session::default().read(&bytes.repeat(REPEATED_BYTES.div_ceil(bytes.len().max(1))));
+    }
     let mut whole = Session::default();
     whole.read(bytes);
     // One byte each, of what is short, or up to so many that a message is looked at a few dozen times.

@@ -3,7 +3,7 @@
 use super::super::interleaved::{Format, InterleavedParser, PICTURE_BYTES_MAX};
 use super::super::sound::SoundCoding;
 use super::super::tracks::Role;
-use super::super::wire::{Incoming, next_message, stray};
+use super::super::wire::{Incoming, next_message, oversized};
 use super::{at, codec_of, units_of};
 use crate::codec::{self, ParameterSets, fuzzing::is_whole};
 use crate::stream::{CodedFrame, MediaEvent};
@@ -29,7 +29,7 @@ pub(in super::super::super) fn packets(data: &[u8]) -> usize {
         let (used, message) = match next_message(rest) {
             Ok(Some(next)) => next,
             Ok(None) => break,
-            Err(_) => (stray(rest), Incoming::Stray),
+            Err(_) => (oversized(rest), Incoming::Stray),
         };
         rest = &rest[used..];
         now += PACKET_MS;
