@@ -105,7 +105,7 @@ pub struct Verifier {
     stretches: Stretches,
     uses: Vec<CertificateUse>,
     vendor: Option<VendorInfo>,
-    /// A SEI message of signing came.
+    /// A SEI message of signing came. Certificates alone are none: they say nothing of a picture.
     is_signed: bool,
     /// A statement covered a NAL unit.
     has_begun: bool,
@@ -153,10 +153,10 @@ impl Verifier {
     fn push_nal(&mut self, nal: &[u8], at: WallTime) {
         let kind = nal_kind(self.codec, nal);
         if kind == NalKind::Signing {
-            self.is_signed = true;
             match SigningSei::parse(self.codec, nal) {
                 Ok(sei) => self.take_sei(sei, at),
                 Err(_) => {
+                    self.is_signed = true;
                     self.stretches.add(stretch(Covered::nothing(at).refused(Reason::MalformedSei)));
                 }
             }
@@ -173,6 +173,7 @@ impl Verifier {
     }
 
     fn take_sei(&mut self, sei: SigningSei, at: WallTime) {
+        self.is_signed |= !sei.is_certificate;
         if sei.is_signed() && sei.tlvs.certificates.is_some() {
             self.take_certificate(&sei);
         }
@@ -198,7 +199,6 @@ impl Verifier {
     fn take_certificate(&mut self, sei: &SigningSei) {
         let Some(certificate) = sei.proven_certificate() else { return };
         let algorithm = sei.tlvs.hash_algorithm.unwrap_or_default();
-        self.is_signed = true;
         if algorithm != self.hasher.algorithm() {
             // What waits was hashed in another way: nothing can cover it.
             self.pass_over(self.waiting.len());

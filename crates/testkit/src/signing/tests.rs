@@ -1,4 +1,4 @@
-use footage::signing::{Anchors, Reason, Report, Trust, Verdict, Verifier, signing_seis};
+use footage::signing::{Anchors, Reason, Report, Trust, Verdict, Verifier, certificate_sei, signing_seis};
 use footage::units::TICKS_PER_SECOND;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
@@ -135,6 +135,29 @@ fn an_rsa_key_signs_too_and_without_an_anchor_its_fingerprint_is_shown() {
 #[test]
 fn a_stream_without_signatures_is_not_signed() {
     check(|film| film.iter_mut().for_each(|nals| nals.retain(|nal| is_slice(nal))), Verdict::NotSigned, None);
+}
+
+#[test]
+fn a_camera_that_signed_once_and_does_not_now_is_not_signed() {
+    let authority = Authority::new();
+    let how = Signing { certificate_every_gops: 1, ..Signing::of(authority.identity(2030)) };
+    for codec in CODECS {
+        let signed = signed(&how, codec, 32);
+        let certificate = signed.iter().find_map(|nals| certificate_sei(codec, &unit(nals)).map(<[u8]>::to_vec));
+        let certificate = certificate.unwrap();
+        let mut plain = signed.clone();
+        plain.iter_mut().for_each(|nals| nals.retain(|nal| is_slice(nal)));
+        let mut verifier = Verifier::new(codec, authority.anchors.clone());
+        verifier.remember(&certificate);
+        plain.iter().enumerate().for_each(|(n, nals)| verifier.push(&unit(nals), time(n)));
+        let report = verifier.finish();
+        assert_eq!(report.verdict, Verdict::NotSigned, "{codec:?}: {report:#?}");
+        assert_eq!(report.stretches.iter().find_map(|stretch| stretch.reason), None);
+
+        // A clip of it begins with the certificate.
+        plain[0].insert(0, certificate);
+        assert_eq!(verify(codec, &plain, &authority.anchors).verdict, Verdict::NotSigned, "{codec:?}");
+    }
 }
 
 #[test]
