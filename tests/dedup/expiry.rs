@@ -127,7 +127,7 @@ async fn check(recordings: Vec<Recorded>, lives: [i64; 3]) {
         assert_eq!(rig.held_bytes().await, bytes_of(seconds), "on day {day}, of {recordings:?} with {lives:?}");
         let (rows, same) = (rig.index.packs_after(None, 100).await, plain.index.packs_after(None, 100).await);
         let (rows, same) = (rows.unwrap(), same.unwrap());
-        assert_eq!(rows.len(), same.len());
+        assert_eq!(rows.len(), same.len(), "on day {day}: {rows:#?} and without references {same:#?}");
         for (row, as_recorded) in rows.iter().zip(&same) {
             assert_eq!(row.state, PackState::Stored);
             assert!(rig.whole(row).await == plain.whole(as_recorded).await, "{} of {}", row.id, row.camera);

@@ -332,7 +332,8 @@ impl Rig {
     }
 
     pub(crate) async fn sweep(&mut self) {
-        self.sweeper.as_mut().unwrap().sweep().await.unwrap();
+        let report = self.sweeper.as_mut().unwrap().sweep().await.unwrap();
+        assert_eq!(report.failed, 0, "{report:?}");
     }
 
     /// Nothing is wrong, each byte looked at.

@@ -339,8 +339,11 @@ pub fn remove_durably(path: &Path) -> io::Result<()> {
 
 /// Makes the absence of a file durable, and that of the folders that became empty with it.
 pub fn sync_absence(path: &Path) -> io::Result<()> {
-    let above = path.ancestors().skip(1).find(|folder| folder.is_dir());
-    above.map_or(Ok(()), sync_folder)
+    let above = path.ancestors().skip(1).filter(|folder| folder.is_dir());
+    let mut synced = above.map(sync_folder);
+    // A folder may go while it is looked at: whoever removed the last other file of it took it away.
+    let still_there = |synced: &io::Result<()>| !matches!(synced, Err(e) if e.kind() == io::ErrorKind::NotFound);
+    synced.find(still_there).unwrap_or(Ok(()))
 }
 
 /// The index tells that SQLite flushed its log: a commit that must outlive a power cut.
@@ -385,4 +388,57 @@ where
     StandardUniform: Distribution<T>,
 {
     simulated().map_or_else(rand::random, |platform| SmallRng::seed_from_u64(platform.draw()).random())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine on which somebody removes a folder just before it is flushed.
+    struct Vanishing(PathBuf);
+
+    impl Platform for Vanishing {
+        fn before(&self, op: &FileOp<'_>) -> io::Result<()> {
+            match op {
+                FileOp::SyncFolder(folder) if *folder == self.0 => std::fs::remove_dir(folder),
+                _ => Ok(()),
+            }
+        }
+
+        fn after(&self, _: &FileOp<'_>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn takes(&self, _: &File, bytes: usize) -> io::Result<usize> {
+            Ok(bytes)
+        }
+
+        fn before_work(&self) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::ready(()))
+        }
+
+        fn after_work(&self) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::ready(()))
+        }
+
+        fn free_bytes(&self) -> io::Result<u64> {
+            Ok(u64::MAX)
+        }
+
+        fn draw(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn the_absence_of_a_file_is_durable_where_its_folder_goes_at_the_same_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let day = dir.path().join("town/gate");
+        std::fs::create_dir_all(&day).unwrap();
+        simulate(Some(Arc::new(Vanishing(day.clone()))));
+        let synced = sync_absence(&day.join("pack.mp4"));
+        simulate(None);
+        synced.expect("the folder above it is flushed");
+        assert!(!day.exists() && dir.path().join("town").exists());
+    }
 }
