@@ -227,6 +227,8 @@ enum Head {
 }
 
 impl Head {
+    /// A dollar at the end of a line, or before a tab, is a header's own: channels of these numbers are not among those
+    /// that are asked for.
     fn of(received: &[u8]) -> Result<Self, WireError> {
         let seen = &received[..received.len().min(HEAD_BYTES_MAX)];
         for (at, _) in seen.iter().enumerate().filter(|(_, byte)| matches!(byte, b'\n' | b'$')) {
@@ -234,7 +236,9 @@ impl Head {
                 [b'\n', b'\n', ..] => return Ok(Self::Whole(at + 2)),
                 [b'\n', b'\r', b'\n', ..] => return Ok(Self::Whole(at + 3)),
                 [b'$', channel, l0, l1, first, ..]
-                    if *channel < CHANNELS_LIKELY && speaks_for_packet([*l0, *l1], *first) =>
+                    if *channel < CHANNELS_LIKELY
+                        && !channel.is_ascii_whitespace()
+                        && speaks_for_packet([*l0, *l1], *first) =>
                 {
                     return Ok(Self::Broken(at));
                 }
@@ -346,6 +350,8 @@ mod tests {
         check(b"\r\n\r\nRTSP/1.0 200 OK\r\nServer: cam\xe9ra\r\nSession: 7;timeout=9\r\n\r\n\r\n", &answer);
         check(b"RTSP/1.0 200 OK\r\nSession: 7;\r\n\ttimeout=9\r\n\r\n", &[r#"200 Some("7; timeout=9")"#]);
         check(b"RTSP/1.0 OK\r\n\r\n", &["stray"]);
+        // What would be channel, length and first byte of a packet.
+        check("RTSP/1.0 200 OK\r\nX: $\r\n÷: $\t\u{7e7}\r\nSession: 7;timeout=9\r\n\r\n".as_bytes(), &answer);
     }
 
     #[test]
