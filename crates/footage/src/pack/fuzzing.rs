@@ -3,6 +3,9 @@
 //! Checks are truncated BLAKE3, which no fuzzer guesses: an input may ask for them to be set right, so that what lies
 //! beneath them is reached.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,43 +36,42 @@ pub fn pack(data: &[u8]) -> usize {
     }
     let size = bytes.len() as u64;
     let file = Scratch::of(&bytes);
-    let found = scan(&file.0, &key()).expect("a readable file");
+    let found = scan(&file.path, &key()).expect("a readable file");
     assert!(found.whole_bytes <= found.file_bytes && found.file_bytes == size);
     let finished = found.finished;
     if let Some(table) = &found.table {
         sound(table);
         assert_eq!(table.file_end(), found.whole_bytes);
     }
-    if let Ok(table) = read_table(&file.0, &Vault::none()) {
+    if let Ok(table) = read_table(&file.path, &Vault::none()) {
         sound(&table);
         written_again(&table);
     }
-    assert_eq!(verify_pack(&file.0, &key()).is_ok(), finished);
+    assert_eq!(verify_pack(&file.path, &key()).is_ok(), finished);
     let fragments = found.table.as_ref().map_or(0, |table| table.fragments.len());
     if found.table.is_some() {
-        let (mended, bytes) = PackWriter::resume(&file.0, found, key()).and_then(PackWriter::finish).expect("mended");
-        let size = std::fs::metadata(&file.0).expect("a file").len();
+        let (mended, bytes) =
+            PackWriter::resume(&file.path, found, key()).and_then(PackWriter::finish).expect("mended");
+        let size = std::fs::metadata(&file.path).expect("a file").len();
         assert_eq!((mended.fragments.len(), size), (fragments, bytes));
-        assert_eq!(verify_pack(&file.0, &key()).expect("a whole pack"), mended);
+        assert_eq!(verify_pack(&file.path, &key()).expect("a whole pack"), mended);
     }
     fragments
 }
 
-/// A file of one case.
-struct Scratch(PathBuf);
+/// A file of one case, in memory. Its path is the same in every process: a fuzzer learns from what is compared, and would
+/// learn other things from another path.
+struct Scratch {
+    path: PathBuf,
+    _file: File,
+}
 
 impl Scratch {
     fn of(bytes: &[u8]) -> Self {
-        let path = std::env::temp_dir().join(format!("vigie-fuzz-{}.mp4", std::process::id()));
-        std::fs::write(&path, bytes).expect("room for a small file");
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // The next case writes over it.
-        let _ = std::fs::remove_file(&self.0);
+        let memory = rustix::fs::memfd_create(c"pack", rustix::fs::MemfdFlags::CLOEXEC).expect("a file in memory");
+        let mut file = File::from(memory);
+        file.write_all(bytes).expect("room for a small file");
+        Self { path: format!("/proc/self/fd/{}", file.as_raw_fd()).into(), _file: file }
     }
 }
 
