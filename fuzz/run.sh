@@ -17,7 +17,7 @@ declare -A runs=(
     [units]=150000
 )
 
-# No sanitizer: they need another toolchain, and no code of ours is unsafe. Overflow and debug assertions are checked.
+# No sanitizer: no code of ours is unsafe. Overflow and debug assertions are checked.
 build=(--sanitizer none --debug-assertions)
 cargo fuzz build "${build[@]}"
 

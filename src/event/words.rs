@@ -317,7 +317,7 @@ fn english(fact: &Fact) -> String {
         ),
         Fact::CertificateRenewed => "the camera's certificate is renewed".to_owned(),
         Fact::EntryUnreadable { of_kind } => format!(
-            "the index holds an entry of kind {of_kind} that this Vigie cannot read: the disk or a manual change damaged it; check the disk, and run `vigie fsck`"
+            "the index holds an entry of kind {of_kind} that this Vigie cannot read: a newer Vigie wrote it, or it is damaged; run the newer Vigie, or check the disk and run `vigie fsck`"
         ),
         Fact::AlarmNotDelivered { target } => {
             format!("alarms do not reach {target}: check its address and password with `vigie alarms test`")
@@ -540,7 +540,7 @@ fn french(fact: &Fact) -> String {
         ),
         Fact::CertificateRenewed => "le certificat de la caméra est renouvelé".to_owned(),
         Fact::EntryUnreadable { of_kind } => format!(
-            "l'index contient une entrée de type « {of_kind} » que cette version de Vigie ne sait pas lire : son disque, ou une modification à la main, l'a endommagée ; vérifiez le disque et lancez `vigie fsck`"
+            "l'index contient une entrée de type « {of_kind} » que cette version de Vigie ne sait pas lire : une version plus récente l'a écrite, ou elle est endommagée ; lancez cette version, ou vérifiez le disque et lancez `vigie fsck`"
         ),
         Fact::AlarmNotDelivered { target } => format!(
             "les alarmes n'arrivent pas à « {target} » : vérifiez son adresse et son mot de passe avec `vigie alarms test`"
