@@ -132,6 +132,10 @@ async fn check(recordings: Vec<Recorded>, lives: [i64; 3]) {
             assert_eq!(row.state, PackState::Stored);
             assert!(rig.whole(row).await == plain.whole(as_recorded).await, "{} of {}", row.id, row.camera);
         }
+        for rig in [&rig, &plain] {
+            let events = rig.index.all_events(0, 100).await.unwrap();
+            assert!(events.iter().all(|row| row.kind() != "deletion_failed"), "on day {day}: {events:#?}");
+        }
         rig.check().await;
     }
 }

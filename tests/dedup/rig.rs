@@ -332,8 +332,7 @@ impl Rig {
     }
 
     pub(crate) async fn sweep(&mut self) {
-        let report = self.sweeper.as_mut().unwrap().sweep().await.unwrap();
-        assert_eq!(report.failed, 0, "{report:?}");
+        self.sweeper.as_mut().unwrap().sweep().await.unwrap();
     }
 
     /// Nothing is wrong, each byte looked at.
