@@ -341,7 +341,7 @@ pub fn remove_durably(path: &Path) -> io::Result<()> {
 pub fn sync_absence(path: &Path) -> io::Result<()> {
     let above = path.ancestors().skip(1).filter(|folder| folder.is_dir());
     let mut synced = above.map(sync_folder);
-    // A folder may go while it is looked at: whoever removed the last other file of it took it away.
+    // A folder may go while it is looked at: another removal of the last file in it takes it away.
     let still_there = |synced: &io::Result<()>| !matches!(synced, Err(e) if e.kind() == io::ErrorKind::NotFound);
     synced.find(still_there).unwrap_or(Ok(()))
 }
