@@ -9,7 +9,7 @@ use super::Service;
 use super::params::{CameraPath, RangeQuery, StrictQuery};
 use super::problem::Problem;
 use crate::retrieve::signatures::{SIGNATURES_HOURS_MAX, verdict};
-use footage::signing::{CertificateUse, Reason, Report, Stretch, Trust, Verdict};
+use footage::signing::{CertificateUse, Reason, Remark, Report, Stretch, Trust, Verdict};
 
 /// Verdicts being found for one tenant: each reads and hashes all of its range.
 pub(super) const VERDICTS_PER_TENANT_MAX: usize = 1;
@@ -60,13 +60,33 @@ struct SignedStretch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     reason: Option<Reason>,
+    /// When the camera says that it began to take it, where a signature covers that: to be compared with `start`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_start: Option<String>,
+    /// When it ended, by the camera's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_last: Option<String>,
+    /// `signed_time_differs`: the signed time is further than 30 seconds from the time of recording. The camera's clock was
+    /// wrong, or these pictures were taken at another time. The verdict is on their bytes alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    remark: Option<Remark>,
 }
 
 impl From<Stretch> for SignedStretch {
     fn from(stretch: Stretch) -> Self {
-        let Stretch { start, last, verdict, authentic, missing, altered, reason } = stretch;
-        let (start, last) = (start.to_string(), last.to_string());
-        Self { start, last, verdict: verdict.into(), authentic, missing, altered, reason }
+        Self {
+            start: stretch.start.to_string(),
+            last: stretch.last.to_string(),
+            verdict: stretch.verdict.into(),
+            authentic: stretch.authentic,
+            missing: stretch.missing,
+            altered: stretch.altered,
+            reason: stretch.reason,
+            signed_start: stretch.signed_start.map(|at| at.to_string()),
+            signed_last: stretch.signed_last.map(|at| at.to_string()),
+            remark: stretch.remark,
+        }
     }
 }
 
@@ -106,7 +126,7 @@ pub(super) struct SignaturesView {
     certificates: Vec<SigningCertificate>,
     /// NAL units before the first GOP that begins in the range: the verdict says nothing of them.
     unverified_at_start: u64,
-    /// NAL units at the end whose signature comes after the range: the verdict says nothing of them.
+    /// NAL units at the end, and before interruptions, whose signature comes after: the verdict says nothing of them.
     unverified_at_end: u64,
 }
 

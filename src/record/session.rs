@@ -42,6 +42,8 @@ const CLOCK_NEWS_TICKS: i64 = TICKS_PER_SECOND / 20;
 const DISK_BLAMED_FOR: Duration = Duration::from_secs(10);
 /// A camera clock that moves by more between two fragments has stepped.
 const CLOCK_STEP_TICKS: i64 = TICKS_PER_SECOND;
+/// Chains of certificates of one session that are looked at: a camera has one or two. Each costs a signature and a row.
+const CERTIFICATES_PER_SESSION_MAX: u32 = 16;
 
 /// How a session ended.
 pub(super) enum Ended {
@@ -76,6 +78,8 @@ struct Signatures {
     signs: bool,
     /// BLAKE3 of the certificates that came last.
     certificates: Option<[u8; 32]>,
+    /// How many chains were looked at.
+    tried: u32,
 }
 
 /// See [`Recording::before_trial`].
@@ -275,9 +279,12 @@ impl<'a> Recording<'a> {
             let Some(certificates) = sei.tlvs.certificates.as_deref().map(|pem| *blake3::hash(pem).as_bytes()) else {
                 continue;
             };
-            if self.signatures.certificates == Some(certificates) {
+            let is_news = self.signatures.certificates != Some(certificates);
+            let may_be_kept = nal.len() <= signing::CERTIFICATE_SEI_BYTES_MAX;
+            if !is_news || !may_be_kept || self.signatures.tried == CERTIFICATES_PER_SESSION_MAX {
                 continue;
             }
+            self.signatures.tried += 1;
             let Some(certificate) = sei.proven_certificate() else { continue };
             info!(subject = certificate.subject, key = certificate.public_key_sha256, "the camera signs its stream");
             self.signatures.certificates = Some(certificates);

@@ -12,7 +12,6 @@ use super::walk::{self, FragmentClock};
 use super::{Footage, FootageOf, Piece, RetrieveError, compared};
 use crate::archive::PackRef;
 use footage::media::VideoCodec;
-use footage::pack::FragmentEntry;
 use footage::signing::{Report, Verifier, is_signing_sei};
 use footage::units::{CameraKey, TICKS_PER_SECOND, TimeRange};
 
@@ -30,10 +29,13 @@ struct Part {
     clock: FragmentClock,
     /// Bytes and duration of each picture, in ticks.
     pictures: Vec<(u32, u32)>,
+    /// It goes on where the one before ended.
+    joined: bool,
 }
 
 impl Part {
-    fn of(pack: &PackRef, codec: VideoCodec, entry: &FragmentEntry) -> Self {
+    fn of(pack: &PackRef, codec: VideoCodec, step: &walk::WalkStep<'_>) -> Self {
+        let entry = step.entry;
         let bytes: Range<u64> = entry.data_offset()..entry.data_offset() + u64::from(entry.data_bytes);
         Self {
             pack: pack.clone(),
@@ -41,6 +43,7 @@ impl Part {
             codec,
             clock: FragmentClock::new(entry),
             pictures: entry.video.iter().map(|sample| (sample.size, sample.duration)).collect(),
+            joined: step.joined,
         }
     }
 
@@ -89,6 +92,9 @@ pub async fn verdict(footage: &Footage, camera: &CameraKey, range: TimeRange) ->
                 codec = part.codec;
                 reports.push(std::mem::replace(&mut verifier, begin(codec)).finish());
             }
+            if !part.joined {
+                verifier.interrupted();
+            }
             part.verify(&samples, &mut verifier);
             // Hashing a fragment takes about a millisecond: others have their turn.
             tokio::task::yield_now().await;
@@ -107,9 +113,14 @@ async fn parts(
     let visit = |walk::PackRows { pack, rows, table }: walk::PackRows| {
         let codec = table.header.params.video.codec;
         for step in walk.steps(&rows, &table) {
-            if step.entry.stamp.wall_start < range.end() && parts.len() < FRAGMENTS_MAX {
-                parts.push(Part::of(&pack, codec, step.entry));
+            if step.entry.stamp.wall_start >= range.end() {
+                continue;
             }
+            if parts.len() == FRAGMENTS_MAX {
+                let why = format!("the range has more than {FRAGMENTS_MAX} fragments: ask for less");
+                return Err(RetrieveError::Invalid(why));
+            }
+            parts.push(Part::of(&pack, codec, &step));
         }
         Ok::<_, RetrieveError>(())
     };

@@ -22,9 +22,11 @@
 //! Absent on purpose: trust in what is not signed. A statement counts when its signature is verified, and not before.
 
 mod certificate;
+mod covered;
 mod hashes;
 mod report;
 mod sei;
+mod signed_time;
 mod tlv;
 mod verify;
 
@@ -33,8 +35,12 @@ mod tests;
 
 pub use certificate::{Anchors, BadCertificate, Certificate, Trust};
 pub use hashes::{HashAlgorithm, NalHasher};
-pub use report::{CertificateUse, Reason, Report, Stretch, Verdict};
-pub use sei::{BadSei, NalKind, SigningSei, certificate_sei, is_signing_sei, nal_kind, nal_units, signing_seis};
+pub use report::{CertificateUse, Reason, Remark, Report, Stretch, Verdict};
+pub use sei::{
+    BadSei, CERTIFICATE_SEI_BYTES_MAX, NalKind, SigningSei, certificate_sei, is_signing_sei, nal_kind, nal_units,
+    signing_seis,
+};
+pub use signed_time::CLOCK_TOLERANCE;
 pub use tlv::{BadTlv, General, Tag, Tlvs, VendorInfo};
 pub use verify::Verifier;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{self, EcdsaKeyPair, RsaKeyPair};
+use aws_lc_rs::signature::{self, EcdsaKeyPair, RsaKeyPair, RsaPssSaltLength, RsaSignatureEncoding};
 use footage::failure::{Failure, Kind};
 use footage::media::VideoCodec;
 use footage::units::WallTime;
@@ -42,7 +42,11 @@ enum Key {
 pub struct Identity {
     key: Arc<Key>,
     chain_pem: Arc<str>,
+    longest_salt: bool,
 }
+
+/// As OpenSSL signs by itself, until its version 3.1.
+static PSS_LONGEST_SALT: RsaSignatureEncoding = signature::RSA_PSS_SHA256.with_pss_salt_length(RsaPssSaltLength::Max);
 
 impl Identity {
     /// From a PKCS #8 key, and the PEM chain of its certificate.
@@ -52,7 +56,12 @@ impl Identity {
     pub fn new(pkcs8: &[u8], chain_pem: &str) -> Result<Self, BadKey> {
         let ecdsa = EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8).map(Key::Ecdsa);
         let key = ecdsa.or_else(|_| RsaKeyPair::from_pkcs8(pkcs8).map(Key::Rsa)).map_err(|_| BadKey)?;
-        Ok(Self { key: Arc::new(key), chain_pem: chain_pem.into() })
+        Ok(Self { key: Arc::new(key), chain_pem: chain_pem.into(), longest_salt: false })
+    }
+
+    /// With an RSA key, signs with the longest salt that it has room for.
+    pub fn with_longest_salt(self) -> Self {
+        Self { longest_salt: true, ..self }
     }
 
     fn sign(&self, document: &[u8]) -> Vec<u8> {
@@ -61,7 +70,8 @@ impl Identity {
             Key::Ecdsa(key) => key.sign(&random, document).expect("a P-256 key signs").as_ref().to_vec(),
             Key::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(&signature::RSA_PSS_SHA256, &random, document, &mut signature).expect("an RSA key signs");
+                let how = if self.longest_salt { &PSS_LONGEST_SALT } else { &signature::RSA_PSS_SHA256 };
+                key.sign(how, &random, document, &mut signature).expect("an RSA key signs");
                 signature
             }
         }

@@ -1,7 +1,7 @@
 //! The certificates of cameras: who signs, whether an authority of the operator's says so, and the signatures themselves.
 
 use aws_lc_rs::digest;
-use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{self, RsaParameters, RsaPssSaltLength, UnparsedPublicKey, VerificationAlgorithm};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
@@ -131,8 +131,8 @@ impl Certificate {
 
     /// Whether the key made this signature over these bytes.
     pub fn signed(&self, algorithm: HashAlgorithm, document: &[u8], signature: &[u8]) -> bool {
-        let Some(how) = self.key.verification(algorithm) else { return false };
-        UnparsedPublicKey::new(how, &self.key.bytes).verify(document, signature).is_ok()
+        let is_of = |how| UnparsedPublicKey::new(how, &self.key.bytes).verify(document, signature).is_ok();
+        self.key.verifications(algorithm).into_iter().any(is_of)
     }
 
     /// What is known of it for pictures recorded then.
@@ -195,21 +195,29 @@ impl PublicKey {
         Self { kind, bytes: spki.subject_public_key.data.to_vec() }
     }
 
-    /// ECDSA as in X9.62, RSA as RSASSA-PSS with a salt as long as the hash.
-    fn verification(&self, algorithm: HashAlgorithm) -> Option<&'static dyn VerificationAlgorithm> {
+    /// ECDSA as in X9.62. RSA as RSASSA-PSS, with a salt as long as the hash, or as long as the key has room for: OpenSSL,
+    /// which cameras sign with, took the longest one until its version 3.1, unless it was told otherwise.
+    fn verifications(&self, algorithm: HashAlgorithm) -> Vec<&'static dyn VerificationAlgorithm> {
         use HashAlgorithm::{Sha256, Sha384, Sha512};
-        Some(match (self.kind, algorithm) {
-            (KeyKind::P256, Sha256) => &signature::ECDSA_P256_SHA256_ASN1,
-            (KeyKind::P256, Sha384) => &signature::ECDSA_P256_SHA384_ASN1,
-            (KeyKind::P384, Sha256) => &signature::ECDSA_P384_SHA256_ASN1,
-            (KeyKind::P384, Sha384) => &signature::ECDSA_P384_SHA384_ASN1,
-            (KeyKind::P521, Sha256) => &signature::ECDSA_P521_SHA256_ASN1,
-            (KeyKind::P521, Sha384) => &signature::ECDSA_P521_SHA384_ASN1,
-            (KeyKind::P521, Sha512) => &signature::ECDSA_P521_SHA512_ASN1,
-            (KeyKind::Rsa, Sha256) => &signature::RSA_PSS_2048_8192_SHA256,
-            (KeyKind::Rsa, Sha384) => &signature::RSA_PSS_2048_8192_SHA384,
-            (KeyKind::Rsa, Sha512) => &signature::RSA_PSS_2048_8192_SHA512,
-            (KeyKind::P256 | KeyKind::P384, Sha512) | (KeyKind::Unsupported, _) => return None,
-        })
+        match (self.kind, algorithm) {
+            (KeyKind::P256, Sha256) => vec![&signature::ECDSA_P256_SHA256_ASN1],
+            (KeyKind::P256, Sha384) => vec![&signature::ECDSA_P256_SHA384_ASN1],
+            (KeyKind::P384, Sha256) => vec![&signature::ECDSA_P384_SHA256_ASN1],
+            (KeyKind::P384, Sha384) => vec![&signature::ECDSA_P384_SHA384_ASN1],
+            (KeyKind::P521, Sha256) => vec![&signature::ECDSA_P521_SHA256_ASN1],
+            (KeyKind::P521, Sha384) => vec![&signature::ECDSA_P521_SHA384_ASN1],
+            (KeyKind::P521, Sha512) => vec![&signature::ECDSA_P521_SHA512_ASN1],
+            (KeyKind::Rsa, Sha256) => vec![&signature::RSA_PSS_2048_8192_SHA256, &PSS_LONGEST_SALT_SHA256],
+            (KeyKind::Rsa, Sha384) => vec![&signature::RSA_PSS_2048_8192_SHA384, &PSS_LONGEST_SALT_SHA384],
+            (KeyKind::Rsa, Sha512) => vec![&signature::RSA_PSS_2048_8192_SHA512, &PSS_LONGEST_SALT_SHA512],
+            (KeyKind::P256 | KeyKind::P384, Sha512) | (KeyKind::Unsupported, _) => Vec::new(),
+        }
     }
 }
+
+static PSS_LONGEST_SALT_SHA256: RsaParameters =
+    signature::RSA_PSS_2048_8192_SHA256.with_pss_salt_length(RsaPssSaltLength::Max);
+static PSS_LONGEST_SALT_SHA384: RsaParameters =
+    signature::RSA_PSS_2048_8192_SHA384.with_pss_salt_length(RsaPssSaltLength::Max);
+static PSS_LONGEST_SALT_SHA512: RsaParameters =
+    signature::RSA_PSS_2048_8192_SHA512.with_pss_salt_length(RsaPssSaltLength::Max);

@@ -88,7 +88,7 @@ impl NalHasher {
                 let anchor = self.anchor.as_ref().map_or(&zeros[..], AsRef::as_ref);
                 Some(self.algorithm.hash([anchor, own().as_ref()]))
             }
-            NalKind::Signing | NalKind::Other => None,
+            NalKind::Signing | NalKind::NeverSigned | NalKind::Other => None,
         }
     }
 }

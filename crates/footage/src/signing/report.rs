@@ -53,10 +53,23 @@ pub enum Reason {
     UnknownAuthority,
     /// Another key signs than before, and no anchor vouches for it.
     KeyChanged,
+    /// Another key signs than before, an anchor vouches for it, and it names another camera.
+    AnotherCamera,
     /// A GOP does not follow the one that its statement names.
     BrokenLink,
     /// A SEI message of signing cannot be read.
     MalformedSei,
+    /// More statements than such pictures have: they were not compared.
+    TooManyStatements,
+}
+
+/// What an investigator should know of a stretch, whatever its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remark {
+    /// The signed time is further from the time of recording than [`super::CLOCK_TOLERANCE`]: the camera's clock was wrong,
+    /// or these pictures were taken at another time than the recording says.
+    SignedTimeDiffers,
 }
 
 /// A stretch of one verdict.
@@ -76,6 +89,18 @@ pub struct Stretch {
     pub altered: u64,
     /// Why, where it is not authentic.
     pub reason: Option<Reason>,
+    /// When the camera says that it began to take it, where a signature covers that.
+    pub signed_start: Option<WallTime>,
+    /// When it ended.
+    pub signed_last: Option<WallTime>,
+    /// What else there is to know.
+    pub remark: Option<Remark>,
+}
+
+impl Stretch {
+    fn is_of_kind(&self, other: &Self) -> bool {
+        (self.verdict, self.reason, self.remark) == (other.verdict, other.reason, other.remark)
+    }
 }
 
 /// A certificate that signed, or that came in the stretch.
@@ -106,7 +131,7 @@ pub struct Report {
     pub certificates: Vec<CertificateUse>,
     /// NAL units before the first that verification can begin with. The verdict says nothing of them.
     pub unverified_at_start: u64,
-    /// NAL units after the last statement, whose signature had not come yet. The verdict says nothing of them.
+    /// NAL units at the end, and before interruptions, whose signature had not come yet. The verdict says nothing of them.
     pub unverified_at_end: u64,
     /// Who made the camera, by its own word, under its signature.
     pub vendor: Option<super::tlv::VendorInfo>,
@@ -152,12 +177,15 @@ impl Stretches {
     pub(super) fn add(&mut self, stretch: Stretch) {
         let full = self.0.len() >= STRETCHES_MAX;
         match self.0.last_mut() {
-            Some(last) if full || (last.verdict, last.reason) == (stretch.verdict, stretch.reason) => {
+            Some(last) if full || last.is_of_kind(&stretch) => {
                 last.start = last.start.min(stretch.start);
                 last.last = last.last.max(stretch.last);
                 last.authentic += stretch.authentic;
                 last.missing += stretch.missing;
                 last.altered += stretch.altered;
+                last.signed_start = last.signed_start.into_iter().chain(stretch.signed_start).min();
+                last.signed_last = last.signed_last.max(stretch.signed_last);
+                last.remark = last.remark.max(stretch.remark);
                 if stretch.verdict > last.verdict {
                     (last.verdict, last.reason) = (stretch.verdict, stretch.reason);
                 }

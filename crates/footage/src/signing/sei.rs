@@ -11,6 +11,12 @@ const USER_DATA_UNREGISTERED: u8 = 5;
 /// `rbsp_trailing_bits` in a byte of its own (H.264 §7.3.2.11, H.265 §7.3.2.11).
 const STOP_BYTE: u8 = 0x80;
 
+/// Longest SEI message that is read: each TLV with a statement's hashes or a chain has 64 KiB at most.
+const SEI_BYTES_MAX: usize = 256 * 1_024;
+
+/// Longest one that is worth remembering for its certificates: [`super::Certificate`] has eight at most, of 2 KB or so.
+pub const CERTIFICATE_SEI_BYTES_MAX: usize = 64 * 1_024;
+
 const CERTIFICATE_FLAG: u8 = 0x80;
 const HASHED_ESCAPED_FLAG: u8 = 0x40;
 
@@ -23,6 +29,8 @@ pub enum NalKind {
     Slice,
     /// A SEI message of the standard.
     Signing,
+    /// A slice of a kind that the standard leaves out of its hashes, and that players show.
+    NeverSigned,
     /// What is not signed: parameter sets, delimiters, other SEI messages.
     Other,
 }
@@ -30,15 +38,18 @@ pub enum NalKind {
 /// Of one NAL unit, without its length.
 pub fn nal_kind(codec: VideoCodec, nal: &[u8]) -> NalKind {
     let Some(&first) = nal.first() else { return NalKind::Other };
-    let (intra, inter, header) = match codec {
-        VideoCodec::H264 => (first & 0x1f == 5, first & 0x1f == 1, 1),
-        VideoCodec::H265 => ((16..=21).contains(&(first >> 1 & 0x3f)), first >> 1 & 0x3f <= 1, 2),
+    // Never signed are data partitions, auxiliary pictures and extensions (H.264 table 7-1), pictures of temporal sub-layers
+    // and leading ones (H.265 table 7-1).
+    let (intra, inter, never, header) = match (codec, first & 0x1f, first >> 1 & 0x3f) {
+        (VideoCodec::H264, kind, _) => (kind == 5, kind == 1, matches!(kind, 2..=4 | 19..=21), 1),
+        (VideoCodec::H265, _, kind) => ((16..=21).contains(&kind), kind <= 1, (2..=9).contains(&kind), 2),
     };
     // `first_mb_in_slice` 0 as ue(v), or `first_slice_segment_in_pic_flag`: one bit, set.
     let is_first = nal.get(header).is_some_and(|byte| byte & 0x80 != 0);
     match (intra, inter) {
         (true, _) if is_first => NalKind::GopStart,
         (true, _) | (_, true) => NalKind::Slice,
+        _ if never => NalKind::NeverSigned,
         _ if is_signing_sei(codec, nal) => NalKind::Signing,
         _ => NalKind::Other,
     }
@@ -99,6 +110,9 @@ pub enum BadSei {
     /// Its UUID or its form is another.
     #[error("no SEI message of media signing")]
     Other,
+    /// It is longer than any that a camera has reason to send.
+    #[error("the SEI message has {0} bytes: no more than {SEI_BYTES_MAX} are read")]
+    Long(usize),
     /// It has fewer bytes than it says.
     #[error("the SEI message says that it has {size} bytes, and {left} are left")]
     Short {
@@ -131,6 +145,9 @@ impl SigningSei {
     pub fn parse(codec: VideoCodec, nal: &[u8]) -> Result<Self, BadSei> {
         if !is_signing_sei(codec, nal) {
             return Err(BadSei::Other);
+        }
+        if nal.len() > SEI_BYTES_MAX {
+            return Err(BadSei::Long(nal.len()));
         }
         let nal = without_trailing_zeros(nal);
         let (at, size) = payload_of(codec, nal).ok_or(BadSei::Other)?;

@@ -121,6 +121,12 @@ fn access_unit(nals: &[Vec<u8>]) -> Vec<u8> {
     nals.iter().flat_map(|nal| [&(nal.len() as u32).to_be_bytes()[..], nal].concat()).collect()
 }
 
+#[test]
+fn a_message_longer_than_any_camera_sends_is_not_read() {
+    let long = sei(VideoCodec::H264, 0, &tlv(Tag::ArbitraryData, &[1; 60_000]).repeat(5));
+    assert_eq!(SigningSei::parse(VideoCodec::H264, &long), Err(BadSei::Long(long.len())));
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused_and_end_in_a_report(

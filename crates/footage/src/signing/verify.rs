@@ -5,14 +5,16 @@
 //!
 //! Invariant: memory is bounded whatever the stream says: the queue, the statements that wait for a certificate, the stretches.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use aws_lc_rs::digest::Digest;
 
 use super::certificate::{Anchors, Certificate, Trust};
+use super::covered::{Cover, Covered, Waiting, stretch};
 use super::hashes::NalHasher;
 use super::report::{CertificateUse, Reason, Report, Stretch, Stretches, Verdict};
 use super::sei::{NalKind, SigningSei, nal_kind, nal_units};
+use super::signed_time::{CLOCK_TOLERANCE, SignedTime};
 use super::tlv::{General, VendorInfo};
 use crate::media::VideoCodec;
 use crate::units::WallTime;
@@ -29,52 +31,17 @@ const CERTIFICATES_MAX: usize = 16;
 /// GOPs that wait and are compared with a statement.
 const GOPS_TRIED_MAX: usize = 64;
 
-/// A camera signs within the GOP after: what waits longer at the end was never signed.
-const GOPS_WAITING_MAX: usize = 2;
+/// A camera signs within the GOP after, or within as many as it signs together: what waits longer was never signed.
+const GOPS_WAITING_MAX: u64 = 2;
 
-/// A hashed NAL unit that no statement has covered yet.
-#[derive(Debug)]
-struct Waiting {
-    hash: Digest,
-    at: WallTime,
-    begins_gop: bool,
-    /// What a statement without a signature of its own covers: it counts when this NAL unit does.
-    states: Option<Covered>,
-}
+/// Sessions of a camera in one stretch.
+const SESSIONS_MAX: usize = 4_096;
 
-/// What a statement covers.
-#[derive(Clone, Copy, Debug)]
-struct Covered {
-    start: WallTime,
-    last: WallTime,
-    authentic: u64,
-    missing: u64,
-    altered: u64,
-    reason: Option<Reason>,
-}
+/// Comparisons of hashes that each NAL unit allows. Statements that want more are not looked at.
+const WORK_PER_NAL: u64 = 64;
 
-impl Covered {
-    fn nothing(at: WallTime) -> Self {
-        Self { start: at, last: at, authentic: 0, missing: 0, altered: 0, reason: None }
-    }
-
-    fn and(&mut self, other: Self) {
-        self.start = self.start.min(other.start);
-        self.last = self.last.max(other.last);
-        self.authentic += other.authentic;
-        self.missing += other.missing;
-        self.altered += other.altered;
-        self.reason = self.reason.or(other.reason);
-    }
-
-    /// None of it is as it was signed.
-    fn refused(mut self, reason: Reason) -> Self {
-        self.altered += self.authentic;
-        self.authentic = 0;
-        self.reason = Some(reason);
-        self
-    }
-}
+/// Comparisons that a stretch begins with.
+const WORK_AT_START: u64 = 100_000;
 
 /// A signed statement whose certificate has not come.
 #[derive(Debug)]
@@ -88,6 +55,8 @@ struct Unproven {
 struct Before {
     counter: u32,
     first_hash: Option<Vec<u8>>,
+    /// When what it is on ended, by the camera's clock.
+    end: WallTime,
 }
 
 /// Verifies one stream of a camera.
@@ -99,8 +68,8 @@ pub struct Verifier {
     waiting: VecDeque<Waiting>,
     before: Option<Before>,
     certificate: Option<Certificate>,
-    /// Set when another key came without an anchor: nobody vouches for it.
-    key_changed: bool,
+    /// Set when another key came, and it is not known to be the same camera's.
+    other_key: Option<Reason>,
     unproven: Vec<Unproven>,
     stretches: Stretches,
     uses: Vec<CertificateUse>,
@@ -109,7 +78,17 @@ pub struct Verifier {
     is_signed: bool,
     /// A statement covered a NAL unit.
     has_begun: bool,
+    /// One did since the last interruption.
+    has_resumed: bool,
+    interruptions: u32,
+    /// GOP hashes of the statements that sessions began with: none begins twice.
+    sessions: HashSet<Vec<u8>>,
+    /// Most GOPs under one signature that was verified.
+    gops_together: u64,
+    work_left: u64,
     unverified_at_start: u64,
+    /// Before interruptions.
+    unverified_at_ends: u64,
     /// A statement named none of the NAL units that wait.
     suspect: bool,
 }
@@ -124,23 +103,42 @@ impl Verifier {
             waiting: VecDeque::new(),
             before: None,
             certificate: None,
-            key_changed: false,
+            other_key: None,
             unproven: Vec::new(),
             stretches: Stretches::default(),
             uses: Vec::new(),
             vendor: None,
             is_signed: false,
             has_begun: false,
+            has_resumed: false,
+            interruptions: 0,
+            sessions: HashSet::new(),
+            gops_together: 0,
+            work_left: WORK_AT_START,
             unverified_at_start: 0,
+            unverified_at_ends: 0,
             suspect: false,
         }
     }
 
     /// The next access unit, as it is stored, and when it was recorded.
     pub fn push(&mut self, access_unit: &[u8], at: WallTime) {
+        let mut end = 0;
         for nal in nal_units(access_unit) {
             self.push_nal(nal, at);
+            end += 4 + nal.len();
         }
+        // A player may show them all the same.
+        if let Some(rest @ [_, ..]) = access_unit.get(end..) {
+            self.wait(self.hasher.algorithm().hash([rest]), at, false, None);
+        }
+    }
+
+    /// Recording was interrupted, and goes on at a random access point. What no signature covers before may have had its
+    /// own in what was not recorded.
+    pub fn interrupted(&mut self) {
+        self.interruptions += 1;
+        self.has_resumed = false;
     }
 
     /// A certificate SEI that was sent before: it stands for the stretch where none does.
@@ -160,6 +158,9 @@ impl Verifier {
                     self.stretches.add(stretch(Covered::nothing(at).refused(Reason::MalformedSei)));
                 }
             }
+        } else if kind == NalKind::NeverSigned {
+            let one = Covered { altered: 1, ..Covered::nothing(at) };
+            self.stretches.add(Stretch { verdict: Verdict::NotSigned, reason: None, ..stretch(one) });
         } else if let Some(hash) = self.hasher.slice(kind, nal) {
             self.wait(hash, at, kind == NalKind::GopStart, None);
         }
@@ -169,7 +170,9 @@ impl Verifier {
         if self.waiting.len() == WAITING_MAX {
             self.pass_over(1);
         }
-        self.waiting.push_back(Waiting { hash, at, begins_gop, states });
+        self.work_left = self.work_left.saturating_add(WORK_PER_NAL);
+        let interruptions = self.interruptions;
+        self.waiting.push_back(Waiting { hash, at, begins_gop, interruptions, states });
     }
 
     fn take_sei(&mut self, sei: SigningSei, at: WallTime) {
@@ -204,14 +207,22 @@ impl Verifier {
             self.pass_over(self.waiting.len());
             self.hasher = NalHasher::new(algorithm);
         }
+        let serial_number = |vendor: Option<&VendorInfo>| vendor.map(|vendor| vendor.serial_number.clone());
+        let serial_before = serial_number(self.vendor.as_ref());
         self.vendor = sei.tlvs.vendor.clone().or(self.vendor.take());
         match &self.certificate {
             Some(known) if *known == certificate => return,
-            Some(known) => {
-                let same_key = known.public_key_sha256 == certificate.public_key_sha256;
-                self.key_changed |= self.anchors.is_empty() && !same_key;
+            Some(known) if known.public_key_sha256 != certificate.public_key_sha256 => {
+                let serial = serial_number(self.vendor.as_ref());
+                let is_same_camera =
+                    known.subject == certificate.subject && (serial_before.is_none() || serial == serial_before);
+                if self.anchors.is_empty() {
+                    self.other_key = Some(Reason::KeyChanged);
+                } else if !is_same_camera {
+                    self.other_key = Some(Reason::AnotherCamera);
+                }
             }
-            None => {}
+            _ => {}
         }
         self.certificate = Some(certificate);
         for unproven in std::mem::take(&mut self.unproven) {
@@ -226,17 +237,18 @@ impl Verifier {
             if self.unproven.len() < UNSIGNED_MAX {
                 self.unproven.push(unproven);
             } else {
-                self.stretches.add(stretch(covered.refused(Reason::NoCertificate)));
+                self.stretches.add(stretch(covered.unsigned(Reason::NoCertificate)));
             }
             return;
         };
         let signature = sei.tlvs.signature.as_deref().unwrap_or_default();
         let algorithm = self.hasher.algorithm();
         let covered = if !certificate.signed(algorithm, &sei.document, signature) {
-            covered.refused(Reason::WrongSignature)
-        } else if self.key_changed {
-            covered.refused(Reason::KeyChanged)
+            covered.unsigned(Reason::WrongSignature)
+        } else if let Some(reason) = self.other_key {
+            covered.refused(reason)
         } else {
+            self.gops_together = self.gops_together.max(covered.gops);
             let trust = certificate.trust(&self.anchors, covered.start);
             note(&mut self.uses, certificate, covered.start, trust);
             match trust {
@@ -251,41 +263,58 @@ impl Verifier {
     /// What the statement covers of what waits, which waits no more; `None` where it is on what was before the stretch.
     fn cover(&mut self, general: &General, list: &[u8], at: WallTime) -> Option<Covered> {
         let is_start = general.linked_hash.iter().all(|&byte| byte == 0);
-        let wanted = usize::from(general.nal_units);
-        let (skipped, mut covered, first_hash) = match self.whole(general, wanted) {
+        let (mut covered, first_hash) = match self.whole(general) {
             Some(from) => {
-                let first = self.waiting[from].hash.as_ref().to_vec();
-                (from, self.matched(from, wanted, at), Some(first))
+                self.skip(from, is_start);
+                let first = self.waiting.front().map(|nal| nal.hash.as_ref().to_vec());
+                (self.matched(general.nal_units.into(), at), first)
             }
             None => {
-                let listed: Vec<&[u8]> = list.chunks_exact(self.hasher.algorithm().hash_bytes()).collect();
-                let places = self.places(&listed);
-                if places.is_empty() && !self.has_begun {
+                let hash_bytes = self.hasher.algorithm().hash_bytes();
+                let listed: Vec<&[u8]> = list.chunks_exact(hash_bytes).collect();
+                if !self.may_work(self.waiting.len() + listed.len()) {
+                    return Some(Covered::nothing(at).refused(Reason::TooManyStatements));
+                }
+                let mut places = self.places(&listed);
+                if places.is_empty() && !self.has_resumed {
                     return None;
                 }
-                let covered = self.in_part(general, &listed, &places, at);
-                (0, covered, listed.first().map(|hash| hash.to_vec()))
+                let before = places.first().map_or(self.waiting.len(), |&(here, _)| here);
+                let left = self.leave_interrupted(before);
+                places.iter_mut().for_each(|(here, _)| *here -= left);
+                (self.in_part(general, &listed, &places, at), listed.first().map(|hash| hash.to_vec()))
             }
         };
-        if skipped > 0 {
-            self.skip(skipped, is_start);
-        }
-        self.waiting.drain(..(covered.end - skipped).min(self.waiting.len()));
+        self.waiting.drain(..covered.end.min(self.waiting.len()));
+        covered.totals.signed =
+            SignedTime::joined(Some(SignedTime::of(general, covered.totals.start)), covered.totals.signed);
         let reason = self.link(general, is_start, &mut covered);
-        self.has_begun = true;
-        self.before = Some(Before { counter: general.counter, first_hash });
+        (self.has_begun, self.has_resumed) = (true, true);
+        let end = SignedTime::wall(general.end);
+        self.before = Some(Before { counter: general.counter, first_hash, end });
         Some(reason.map_or(covered.totals, |reason| covered.totals.refused(reason)))
     }
 
+    /// Whether so many comparisons may be made: a stream of statements alone costs no more than one of pictures.
+    fn may_work(&mut self, comparisons: usize) -> bool {
+        let left = self.work_left.checked_sub(comparisons as u64);
+        self.work_left = left.unwrap_or(self.work_left);
+        left.is_some()
+    }
+
     /// From where on the NAL units that wait are those of the statement, all of them.
-    fn whole(&self, general: &General, wanted: usize) -> Option<usize> {
+    fn whole(&mut self, general: &General) -> Option<usize> {
+        let wanted = usize::from(general.nal_units);
         if wanted == 0 {
             return None;
         }
         let begins = |&from: &usize| from == 0 || self.waiting[from].begins_gop;
-        (0..(self.waiting.len() + 1).saturating_sub(wanted)).filter(begins).take(GOPS_TRIED_MAX).find(|&from| {
-            let hashes = self.waiting.range(from..from + wanted).map(|nal| nal.hash.as_ref());
-            self.hasher.algorithm().hash(hashes).as_ref() == general.gop_hash
+        let places = (0..(self.waiting.len() + 1).saturating_sub(wanted)).filter(begins).take(GOPS_TRIED_MAX);
+        places.collect::<Vec<_>>().into_iter().find(|&from| {
+            self.may_work(wanted) && {
+                let hashes = self.waiting.range(from..from + wanted).map(|nal| nal.hash.as_ref());
+                self.hasher.algorithm().hash(hashes).as_ref() == general.gop_hash
+            }
         })
     }
 
@@ -303,16 +332,13 @@ impl Verifier {
         self.waiting.iter().enumerate().filter_map(&mut place).collect()
     }
 
-    fn matched(&self, from: usize, count: usize, at: WallTime) -> Cover {
-        let mut totals = Covered::nothing(self.waiting.get(from).map_or(at, |nal| nal.at));
-        for nal in self.waiting.range(from..from + count) {
-            totals.last = nal.at;
+    fn matched(&self, count: usize, at: WallTime) -> Cover {
+        let mut totals = Covered::nothing(self.waiting.front().map_or(at, |nal| nal.at));
+        for nal in self.waiting.range(..count) {
             totals.authentic += 1;
-            if let Some(states) = nal.states {
-                totals.and(states);
-            }
+            totals.take(nal);
         }
-        Cover { totals, end: from + count }
+        Cover { totals, end: count }
     }
 
     /// By the hash list, where the GOP is not whole.
@@ -321,16 +347,13 @@ impl Verifier {
         let mut totals = Covered::nothing(self.waiting.front().map_or(at, |nal| nal.at));
         let mut places_left = places.iter().peekable();
         for (here, nal) in self.waiting.range(..end).enumerate() {
-            totals.last = nal.at;
-            let is_listed = places_left.next_if(|&&(place, _)| place == here).is_some();
-            if is_listed {
+            if places_left.next_if(|&&(place, _)| place == here).is_some() {
                 totals.authentic += 1;
+                totals.take(nal);
             } else {
                 totals.altered += 1;
+                totals.take(&Waiting { states: nal.states.map(|states| states.refused(Reason::Altered)), ..*nal });
                 totals.reason = Some(Reason::Altered);
-            }
-            if let Some(states) = nal.states {
-                totals.and(if is_listed { states } else { states.refused(Reason::Altered) });
             }
         }
         let wanted = listed.len().max(general.nal_units.into());
@@ -344,11 +367,8 @@ impl Verifier {
         let after = last.map_or(1, |last| last + 1);
         let next_gop = (after..self.waiting.len()).find(|&n| self.waiting[n].begins_gop);
         match (last, next_gop) {
-            // A part of a GOP has no more NAL units than it says.
-            (Some(_), _) if general.is_partial => {
-                let counted = usize::from(general.nal_units).max(after);
-                counted.min(next_gop.unwrap_or(self.waiting.len()))
-            }
+            // What follows may be the next part of the GOP: it is left to that one's statement.
+            (Some(_), _) if general.is_partial => after,
             (_, Some(next_gop)) => next_gop,
             (Some(_), None) => self.waiting.len(),
             // What waits may be the next GOP: it is left to its own statement.
@@ -358,9 +378,13 @@ impl Verifier {
 
     /// NAL units before those of a statement: no statement covers them any more.
     fn skip(&mut self, count: usize, is_start: bool) {
+        let count = count - self.leave_interrupted(count);
+        if count == 0 {
+            return;
+        }
         let has_gop = self.waiting.range(..count).any(|nal| nal.begins_gop);
         let covered = self.drained(count);
-        if self.has_begun || has_gop {
+        if self.has_resumed || has_gop {
             let (verdict, reason) = if is_start && !self.has_begun {
                 (Verdict::NotSigned, None)
             } else {
@@ -372,9 +396,34 @@ impl Verifier {
         }
     }
 
+    /// Of the first `count` that wait, takes out those before an interruption: their signature may have been lost in it.
+    fn leave_interrupted(&mut self, count: usize) -> usize {
+        let now = self.interruptions;
+        let left = self.waiting.range(..count).take_while(|nal| nal.interruptions < now).count();
+        if left > 0 && self.may_be_tail(left) {
+            let covered = self.drained(left);
+            self.unverified_at_ends += covered.authentic + covered.altered;
+        } else {
+            self.pass_over(left);
+        }
+        left
+    }
+
+    /// Whether the first `count` that wait are no more than what a camera has sent before it signs.
+    fn may_be_tail(&self, count: usize) -> bool {
+        let gops = |nal: &Waiting| u64::from(nal.begins_gop) + nal.states.map_or(0, |states| states.gops);
+        let waiting: u64 = self.waiting.range(..count).map(gops).sum();
+        waiting <= GOPS_WAITING_MAX.max(self.gops_together + 1) && !self.suspect
+    }
+
     /// Whether the statement follows the one before. GOPs that are missing between are counted.
-    fn link(&self, general: &General, is_start: bool, covered: &mut Cover) -> Option<Reason> {
+    fn link(&mut self, general: &General, is_start: bool, covered: &mut Cover) -> Option<Reason> {
+        let is_again =
+            is_start && (self.sessions.len() == SESSIONS_MAX || !self.sessions.insert(general.gop_hash.clone()));
         let before = self.before.as_ref()?;
+        if is_again {
+            return Some(Reason::BrokenLink);
+        }
         let ahead = general.counter.wrapping_sub(before.counter);
         if is_start && general.counter <= before.counter {
             return None;
@@ -386,6 +435,10 @@ impl Verifier {
             }
             // A step back: a statement that was used before.
             0 | 0x8000_0000.. => Some(Reason::BrokenLink),
+            // Nothing links them: what was taken before does not follow.
+            _ if SignedTime::wall(general.start).saturating_add(CLOCK_TOLERANCE) < before.end => {
+                Some(Reason::BrokenLink)
+            }
             _ => {
                 covered.totals.missing += u64::from(ahead - 1);
                 None
@@ -398,11 +451,8 @@ impl Verifier {
         let at = self.waiting.front().map_or(WallTime(0), |nal| nal.at);
         let mut covered = Covered::nothing(at);
         for nal in self.waiting.drain(..count) {
-            covered.last = nal.at;
             covered.authentic += 1;
-            if let Some(states) = nal.states {
-                covered.and(states);
-            }
+            covered.take(&nal);
         }
         covered
     }
@@ -421,21 +471,19 @@ impl Verifier {
     /// The report on all of it.
     pub fn finish(mut self) -> Report {
         for unproven in std::mem::take(&mut self.unproven) {
-            self.stretches.add(stretch(unproven.covered.refused(Reason::NoCertificate)));
+            self.stretches.add(stretch(unproven.covered.unsigned(Reason::NoCertificate)));
         }
-        let gops = self.waiting.iter().filter(|nal| nal.begins_gop).count();
+        if self.is_signed {
+            self.leave_interrupted(self.waiting.len());
+        }
         let at_end = self.waiting.len();
-        let is_tail = self.has_begun && gops <= GOPS_WAITING_MAX && !self.suspect;
-        let mut unverified_at_end = 0;
-        if is_tail {
-            unverified_at_end = at_end as u64;
-        } else if !self.is_signed || self.has_begun || gops > GOPS_WAITING_MAX {
+        if self.is_signed && self.may_be_tail(at_end) {
+            let covered = self.drained(at_end);
+            self.unverified_at_ends += covered.authentic + covered.altered;
+        } else {
             // In a stream that is signed, what no signature covers may be another's.
             self.has_begun |= self.is_signed;
             self.pass_over(at_end);
-        } else {
-            // Too short to hold a whole GOP with its statement.
-            unverified_at_end = at_end as u64;
         }
         let stretches = self.stretches.finish();
         let worst = stretches.iter().map(|stretch| stretch.verdict).max();
@@ -444,27 +492,10 @@ impl Verifier {
             stretches,
             certificates: self.uses,
             unverified_at_start: self.unverified_at_start,
-            unverified_at_end,
+            unverified_at_end: self.unverified_at_ends,
             vendor: self.vendor,
         }
     }
-}
-
-/// What a statement covers, and up to where in what waits.
-#[derive(Debug)]
-struct Cover {
-    totals: Covered,
-    end: usize,
-}
-
-fn stretch(covered: Covered) -> Stretch {
-    let Covered { start, last, authentic, missing, altered, reason } = covered;
-    let verdict = match (altered, missing) {
-        _ if reason.is_some() || altered > 0 => Verdict::NotAuthentic,
-        (_, 0) => Verdict::Authentic,
-        _ => Verdict::AuthenticWithMissing,
-    };
-    Stretch { start, last, verdict, authentic, missing, altered, reason }
 }
 
 /// A certificate signed pictures of that time.

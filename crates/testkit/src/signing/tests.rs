@@ -1,8 +1,10 @@
-use footage::signing::{Anchors, Reason, Report, Trust, Verdict, Verifier, certificate_sei, signing_seis};
+use footage::signing::{Anchors, Reason, Remark, Report, Trust, Verdict, Verifier, certificate_sei, signing_seis};
 use footage::units::TICKS_PER_SECOND;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
 use super::*;
+
+mod attacks;
 
 const CODECS: [VideoCodec; 2] = [VideoCodec::H264, VideoCodec::H265];
 
@@ -26,8 +28,13 @@ impl Authority {
     }
 
     fn identity(&self, until_year: i32) -> Identity {
+        self.identity_of("camera", until_year)
+    }
+
+    fn identity_of(&self, name: &str, until_year: i32) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(until_year, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -125,11 +132,14 @@ fn what_a_camera_signed_is_authentic_however_it_signs() {
 fn an_rsa_key_signs_too_and_without_an_anchor_its_fingerprint_is_shown() {
     let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let certificate = CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
-    let how = Signing::of(Identity::new(&key.serialize_der(), &certificate.pem()).unwrap());
-    let report = verify(VideoCodec::H264, &signed(&how, VideoCodec::H264, 32), &Anchors::default());
-    assert_eq!(report.verdict, Verdict::Authentic, "{report:#?}");
-    assert_eq!(report.certificates[0].trust, Some(Trust::NotAnchored));
-    assert_eq!(report.certificates[0].public_key_sha256.len(), 64);
+    let identity = Identity::new(&key.serialize_der(), &certificate.pem()).unwrap();
+    for identity in [identity.clone(), identity.with_longest_salt()] {
+        let film = signed(&Signing::of(identity), VideoCodec::H264, 32);
+        let report = verify(VideoCodec::H264, &film, &Anchors::default());
+        assert_eq!(report.verdict, Verdict::Authentic, "{report:#?}");
+        assert_eq!(report.certificates[0].trust, Some(Trust::NotAnchored));
+        assert_eq!(report.certificates[0].public_key_sha256.len(), 64);
+    }
 }
 
 #[test]
