@@ -98,6 +98,8 @@ pub struct Certificate {
     pub not_before: WallTime,
     /// Last one.
     pub not_after: WallTime,
+    /// Its authority lets it sign (RFC 5280 §4.2.1.3).
+    may_sign: bool,
     key: PublicKey,
 }
 
@@ -124,6 +126,9 @@ impl Certificate {
             public_key_sha256: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
             not_before: wall(parsed.validity().not_before.timestamp()),
             not_after: wall(parsed.validity().not_after.timestamp()),
+            may_sign: parsed.key_usage().is_ok_and(|usage| {
+                usage.is_none_or(|usage| usage.value.digital_signature() || usage.value.non_repudiation())
+            }),
             key: PublicKey::of(spki),
             chain,
         })
@@ -149,10 +154,11 @@ impl Certificate {
         }
         let seconds = u64::try_from(recorded.0.div_euclid(TICKS_PER_SECOND)).unwrap_or(0);
         let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-        let verified = EndEntityCert::try_from(leaf).is_ok_and(|leaf| {
-            let algorithms = webpki::ALL_VERIFICATION_ALGS;
-            leaf.verify_for_usage(algorithms, &anchors.anchors, above, at, AnyUsage, None, None).is_ok()
-        });
+        let verified = self.may_sign
+            && EndEntityCert::try_from(leaf).is_ok_and(|leaf| {
+                let algorithms = webpki::ALL_VERIFICATION_ALGS;
+                leaf.verify_for_usage(algorithms, &anchors.anchors, above, at, AnyUsage, None, None).is_ok()
+            });
         if verified { Trust::Anchored } else { Trust::UnknownAuthority }
     }
 }

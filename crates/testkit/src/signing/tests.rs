@@ -5,6 +5,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 use super::*;
 
 mod attacks;
+mod chains;
+mod edits;
 
 const CODECS: [VideoCodec; 2] = [VideoCodec::H264, VideoCodec::H265];
 
