@@ -10,8 +10,9 @@ use futures::TryStreamExt;
 use super::holes::{Hole, LeftOut};
 use super::walk::{self, FragmentClock};
 use super::{Footage, FootageOf, Piece, RetrieveError, compared};
-use crate::archive::PackRef;
+use crate::archive::{PackRef, ReadError};
 use footage::media::VideoCodec;
+use footage::platform;
 use footage::signing::{Report, Verifier, is_signing_sei};
 use footage::units::{CameraKey, TICKS_PER_SECOND, TimeRange};
 
@@ -47,15 +48,22 @@ impl Part {
         }
     }
 
-    fn verify(&self, samples: &Bytes, verifier: &mut Verifier) {
-        let (mut at, mut media) = (0, 0);
-        for &(bytes, duration) in &self.pictures {
-            let end = at + bytes as usize;
-            if let Some(access_unit) = samples.get(at..end) {
-                verifier.push(access_unit, self.clock.wall(media));
+    /// In a thread that may block: a fragment takes about a millisecond, and one with nothing but statements far longer.
+    async fn verify(&mut self, samples: Bytes, mut verifier: Verifier) -> Result<Verifier, RetrieveError> {
+        let (pictures, clock) = (std::mem::take(&mut self.pictures), self.clock);
+        let work = platform::spawn_blocking(move || {
+            let (mut at, mut media) = (0, 0);
+            for (bytes, duration) in pictures {
+                let end = at + bytes as usize;
+                if let Some(access_unit) = samples.get(at..end) {
+                    verifier.push(access_unit, clock.wall(media));
+                }
+                (at, media) = (end, media + i64::from(duration));
             }
-            (at, media) = (end, media + i64::from(duration));
-        }
+            verifier
+        });
+        let pack = self.pack.id;
+        work.await.map_err(|e| ReadError::Io { pack, source: std::io::Error::other(e) }.into())
     }
 }
 
@@ -69,7 +77,7 @@ pub async fn verdict(footage: &Footage, camera: &CameraKey, range: TimeRange) ->
         return Err(RetrieveError::Invalid("signatures are checked of two hours at most: ask for less".into()));
     }
     footage.known(camera).await?;
-    let (parts, holes) = parts(footage, camera, range).await?;
+    let (mut parts, holes) = parts(footage, camera, range).await?;
     let Some(first) = parts.first() else {
         return Err(RetrieveError::nothing_left(camera.clone(), range, holes));
     };
@@ -82,7 +90,7 @@ pub async fn verdict(footage: &Footage, camera: &CameraKey, range: TimeRange) ->
         verifier
     };
     let (mut codec, mut verifier, mut reports) = (first.codec, begin(first.codec), Vec::new());
-    for of_pack in parts.chunk_by(|a, b| a.pack == b.pack) {
+    for of_pack in parts.chunk_by_mut(|a, b| a.pack == b.pack) {
         let pieces = of_pack.iter().map(|part| part.piece.clone()).collect();
         let compares = footage.compares;
         let mut samples = compared(&footage.packs, of_pack[0].pack.clone(), pieces, compares, &footage.looks);
@@ -95,9 +103,7 @@ pub async fn verdict(footage: &Footage, camera: &CameraKey, range: TimeRange) ->
             if !part.joined {
                 verifier.interrupted();
             }
-            part.verify(&samples, &mut verifier);
-            // Hashing a fragment takes about a millisecond: others have their turn.
-            tokio::task::yield_now().await;
+            verifier = part.verify(samples, verifier).await?;
         }
     }
     reports.push(verifier.finish());
