@@ -82,14 +82,16 @@ pub async fn verdict(footage: &Footage, camera: &CameraKey, range: TimeRange) ->
         return Err(RetrieveError::nothing_left(camera.clone(), range, holes));
     };
     let remembered = footage.index.certificate_sei(camera, range.start()).await?;
-    let begin = |codec: VideoCodec| {
-        let mut verifier = Verifier::new(codec, footage.anchors.as_ref().clone());
-        if let Some(sei) = remembered.as_deref().filter(|sei| is_signing_sei(codec, sei)) {
+    let mut codec = first.codec;
+    let mut verifier = Verifier::new(codec, footage.anchors.as_ref().clone());
+    // The camera may have sent it in another coding than it uses now.
+    for sent_in in [VideoCodec::H264, VideoCodec::H265] {
+        if let Some(sei) = remembered.as_deref().filter(|sei| is_signing_sei(sent_in, sei)) {
+            verifier.recoded(sent_in);
             verifier.remember(sei);
+            verifier.recoded(codec);
         }
-        verifier
-    };
-    let (mut codec, mut verifier, mut reports) = (first.codec, begin(first.codec), Vec::new());
+    }
     for of_pack in parts.chunk_by_mut(|a, b| a.pack == b.pack) {
         let pieces = of_pack.iter().map(|part| part.piece.clone()).collect();
         let compares = footage.compares;
@@ -98,16 +100,14 @@ pub async fn verdict(footage: &Footage, camera: &CameraKey, range: TimeRange) ->
             let Some(samples) = samples.try_next().await? else { break };
             if part.codec != codec {
                 codec = part.codec;
-                reports.push(std::mem::replace(&mut verifier, begin(codec)).finish());
-            }
-            if !part.joined {
+                verifier.recoded(codec);
+            } else if !part.joined {
                 verifier.interrupted();
             }
             verifier = part.verify(samples, verifier).await?;
         }
     }
-    reports.push(verifier.finish());
-    Ok(Report::joined(reports))
+    Ok(verifier.finish())
 }
 
 async fn parts(

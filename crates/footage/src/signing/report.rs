@@ -137,35 +137,6 @@ pub struct Report {
     pub vendor: Option<super::tlv::VendorInfo>,
 }
 
-impl Report {
-    /// Of several stretches, one after the other, the coding having changed between them.
-    pub fn joined(reports: Vec<Self>) -> Self {
-        let mut reports = reports.into_iter();
-        let Some(mut all) = reports.next() else {
-            return Self {
-                verdict: Verdict::NotSigned,
-                stretches: Vec::new(),
-                certificates: Vec::new(),
-                unverified_at_start: 0,
-                unverified_at_end: 0,
-                vendor: None,
-            };
-        };
-        for report in reports {
-            all.verdict = all.verdict.max(report.verdict);
-            all.stretches.extend(report.stretches);
-            for certificate in report.certificates {
-                if !all.certificates.contains(&certificate) {
-                    all.certificates.push(certificate);
-                }
-            }
-            all.unverified_at_end += report.unverified_at_start + report.unverified_at_end;
-            all.vendor = report.vendor.or(all.vendor);
-        }
-        all
-    }
-}
-
 /// Stretches in one report.
 pub(super) const STRETCHES_MAX: usize = 1_000;
 

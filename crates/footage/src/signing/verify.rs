@@ -141,6 +141,12 @@ impl Verifier {
         self.has_resumed = false;
     }
 
+    /// The camera's coding is another from here on: an interruption, across which the same rules hold.
+    pub fn recoded(&mut self, codec: VideoCodec) {
+        self.interrupted();
+        self.codec = codec;
+    }
+
     /// A certificate SEI that was sent before: it stands for the stretch where none does.
     pub fn remember(&mut self, sei: &[u8]) {
         if let Ok(sei) = SigningSei::parse(self.codec, sei) {

@@ -272,3 +272,22 @@ fn statements_without_end_cost_no_more_than_pictures() {
     assert_eq!(report.verdict, Verdict::NotAuthentic);
     assert!(report.stretches.iter().any(|stretch| stretch.reason == Some(Reason::TooManyStatements)), "{report:#?}");
 }
+
+#[test]
+fn another_coding_in_between_hides_no_replay_and_makes_nothing_less_authentic() {
+    let (authority, how) = authority_and_how();
+    let [first, second] = CODECS;
+    let films = [signed(&how, first, 32), signed(&how, second, 32)];
+    for (films, verdict) in [
+        (vec![(first, &films[0]), (second, &films[1])], Verdict::Authentic),
+        (vec![(first, &films[0]), (second, &films[1]), (first, &films[0])], Verdict::NotAuthentic),
+    ] {
+        let mut verifier = Verifier::new(first, authority.anchors.clone());
+        for (codec, film) in films {
+            verifier.recoded(codec);
+            film.iter().enumerate().for_each(|(n, nals)| verifier.push(&unit(nals), time(n)));
+        }
+        let report = verifier.finish();
+        assert_eq!(report.verdict, verdict, "{report:#?}");
+    }
+}
