@@ -1,0 +1,260 @@
+//! An entry: who did what with which footage, when and why; one line of JSON, and the commitment to it.
+//!
+//! Invariants: one entry has one encoding, with its version; it names persons who act, and never one who was filmed,
+//! nor holds a picture (CNIL, recommendation 2021-122). The salt keeps an entry that was forgotten from being guessed
+//! from its commitment; it goes with the entry.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use footage::units::CameraId;
+
+/// The version of the encoding.
+const VERSION: u8 = 1;
+/// The longest line, its newline included.
+pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Day, space, hash in hexadecimal digits, newline.
+pub(crate) const COMMITMENT_BYTES: usize = 10 + 1 + 64 + 1;
+
+/// An entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    v: u8,
+    /// Its number, from 0.
+    pub n: u64,
+    /// When, on the gateway's clock.
+    pub at: Timestamp,
+    salt: Salt,
+    /// What it says.
+    #[serde(flatten)]
+    pub draft: Draft,
+}
+
+/// What an entry says, before it has a place in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
+    /// Who acts.
+    pub author: Author,
+    /// From where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// What is done.
+    #[serde(flatten)]
+    pub action: Action,
+    /// On which cameras.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cameras: Vec<CameraId>,
+    /// On footage of which time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<Span>,
+    /// Why, as the author states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who receives what is handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+}
+
+impl Draft {
+    /// This action of this author, on no camera yet.
+    pub fn new(author: Author, action: Action) -> Self {
+        Self { author, address: None, action, cameras: Vec::new(), range: None, reason: None, recipient: None }
+    }
+
+    /// The same, from this address.
+    #[must_use]
+    pub fn from_address(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
+    }
+
+    /// The same, on footage of this camera and time.
+    #[must_use]
+    pub fn on(mut self, camera: CameraId, range: Option<Span>) -> Self {
+        self.cameras.push(camera);
+        Self { range, ..self }
+    }
+}
+
+/// Who acts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Author {
+    /// The gateway, by itself.
+    Gateway,
+    /// A person with access to the machine: configuration, signals, commands.
+    Operator,
+    /// A holder of the tenant's access token.
+    #[serde(rename = "access_token")]
+    AccessToken,
+    /// A person at the machine itself, where no token is asked for.
+    Loopback,
+}
+
+/// How footage is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// As it is filmed.
+    Live,
+    /// Recorded footage, played.
+    Playback,
+    /// A picture.
+    Snapshot,
+    /// Recorded footage, taken as a file.
+    Clip,
+    /// Footage under a hold, taken as a file.
+    HoldClip,
+}
+
+/// What is done. A variant's fields are its facts, in the encoding under their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+#[allow(missing_docs)] // The fields say what they are; the variants have their line.
+pub enum Action {
+    /// Footage is about to be handed out; `access_ended` says what was.
+    AccessBegun { access: Access },
+    /// What was handed out since the entry `begun`: the times that the sent bytes belong to, and how many bytes. An
+    /// access that has no such entry was cut off by the end of the gateway.
+    AccessEnded { begun: u64, access: Access, sent: Vec<Span>, sent_bytes: u64 },
+    /// Credentials or rights were refused, so often since it was last said.
+    Refused { count: u64 },
+    /// A hold was placed.
+    HoldPlaced { hold: String },
+    /// A hold was released.
+    HoldReleased { hold: String },
+    /// Footage was destroyed.
+    FootageDestroyed { reason: String, packs: u64, bytes: u64 },
+    /// A key was destroyed, and with it all footage that was encrypted under it.
+    KeyDestroyed { key: String },
+    /// The configuration was read again.
+    ConfigurationRead,
+    /// The contents of these entries, `from` included and `to` not, were destroyed: their time of `months` was over.
+    EntriesForgotten { from: u64, to: u64, months: u16 },
+    /// Checkpoints are signed under this key from here on.
+    KeyChanged { verifier: String },
+    /// The journal was continued although a later state of it is known: entries up to `size` are lost.
+    LossAccepted { size: u64, root: String },
+    /// The end of the content was torn, by a power cut: so many bytes of entries that were answered for at most
+    /// a second before are lost.
+    TailLost { bytes: u64 },
+}
+
+/// A stretch of time, its end not included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Span {
+    /// Its begin.
+    pub from: Timestamp,
+    /// Its end.
+    pub to: Timestamp,
+}
+
+impl Entry {
+    pub(crate) fn new(n: u64, at: Timestamp, draft: Draft) -> Self {
+        // Milliseconds are enough, and the same in every reader.
+        let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
+        Self { v: VERSION, n, at, salt: Salt(footage::platform::random()), draft }
+    }
+
+    /// The day whose file it is in, and after which its term counts.
+    pub fn day(&self) -> Date {
+        day_of(self.at)
+    }
+
+    /// Its line, with its newline.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("an entry has no map with keys that are not text");
+        line.push(b'\n');
+        line
+    }
+
+    /// From its line. Actions of a newer Vigie are not known here.
+    ///
+    /// # Errors
+    /// When the line is no entry.
+    pub fn decode(line: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(line)
+    }
+}
+
+/// What every entry has, whatever else a newer Vigie writes.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) n: u64,
+    pub(crate) at: Timestamp,
+}
+
+impl Head {
+    pub(crate) fn of_line(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+
+    pub(crate) fn day(&self) -> Date {
+        day_of(self.at)
+    }
+}
+
+fn day_of(at: Timestamp) -> Date {
+    jiff::tz::Offset::UTC.to_datetime(at).date()
+}
+
+/// 128 random bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Salt(u128);
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salt(..)")
+    }
+}
+
+impl Serialize for Salt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:032x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Salt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What stays of an entry, for ever: its day, and the SHA-256 of its line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Commitment([u8; COMMITMENT_BYTES]);
+
+impl Commitment {
+    /// To the entry of this day that has this line, its newline included.
+    pub(crate) fn of_line(day: Date, line: &[u8]) -> Self {
+        let hash = digest(&SHA256, line);
+        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = format!("{day} {hex}\n");
+        // Years before 0 and after 9999 are longer, and no clock shows them: the journal refuses them before.
+        Self(text.as_bytes().try_into().expect("a day and a hash have a fixed length"))
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; COMMITMENT_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; COMMITMENT_BYTES] {
+        &self.0
+    }
+
+    /// Its day; `None` where it does not read as one.
+    pub(crate) fn day(&self) -> Option<Date> {
+        str::from_utf8(&self.0[..10]).ok()?.parse().ok()
+    }
+}
+
+impl fmt::Debug for Commitment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(String::from_utf8_lossy(&self.0).trim_end())
+    }
+}
