@@ -17,6 +17,7 @@ mod demo;
 mod export;
 mod fsck;
 mod generate;
+mod journal;
 mod keys;
 mod ls;
 mod operate;
@@ -84,6 +85,9 @@ pub(crate) enum Command {
     /// List the known stores, or replace one
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Verify the journals of who saw, took, held and destroyed footage
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
     /// Show what a shorter retention will destroy, and confirm it
     #[command(subcommand)]
     Retention(retention::Retention),
@@ -263,6 +267,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Generate(args) => generate::run(&args),
         Command::Fsck(args) => block_on(fsck::run(args)),
         Command::Stats(args) => block_on(stats::run(args)),
+        Command::Journal(args) => block_on(journal::run(args)),
         Command::Keys(args) => keys::run(args),
         Command::Store(args) => block_on(store::run(args)),
         Command::Retention(args) => block_on(retention::run(args)),

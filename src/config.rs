@@ -166,6 +166,8 @@ pub struct Tenant {
     pub store: StoreChoice,
     /// The deduplication domain that it shares with the tenants that name the same; without it, none.
     pub dedup_domain: Option<DomainId>,
+    /// Entries of its journal are destroyed when they are so many months old.
+    pub journal_months: u16,
     /// Its cameras.
     pub cameras: Vec<CameraConfig>,
 }

@@ -118,6 +118,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
             access_token: None,
             store: StoreChoice::default(),
             dedup_domain: None,
+            journal_months: 36,
             cameras,
         }],
         alarms: Vec::new(),

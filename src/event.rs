@@ -273,6 +273,10 @@ pub enum Fact {
     DeletionFailed,
     /// Footage that is due is deleted again.
     DeletionWorks,
+    /// The journal cannot be written, or is damaged: footage is recorded, and none is handed out.
+    JournalFailed,
+    /// The journal is written again.
+    JournalWorks,
     /// Footage is kept longer than its maximum.
     OverAge { packs: u64, oldest: WallTime },
     /// No footage is kept longer than its maximum any more.
@@ -443,6 +447,8 @@ impl Fact {
             Self::PackAbsent { .. } => ("pack_absent", Warning, Everyone),
             Self::DeletionFailed => ("deletion_failed", Critical, Everyone),
             Self::DeletionWorks => ("deletion_works", Info, Everyone),
+            Self::JournalFailed => ("journal_failed", Critical, Everyone),
+            Self::JournalWorks => ("journal_works", Info, Everyone),
             Self::OverAge { .. } => ("over_age", Critical, Everyone),
             Self::OverAgeEnded => ("over_age_ended", Info, Everyone),
             Self::DiskTooSmall { .. } => ("disk_too_small", Critical, Operator),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use journal::entry::{Action, Author, Draft};
 use tokio::sync::watch as channel;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,7 @@ use crate::dedup::Dedup;
 use crate::hold::{Disk, Holds};
 use crate::http::{self, Access, Operator, ReloadRequest};
 use crate::index::{CameraRow, Change, IndexError};
+use crate::journals::{self, Journals};
 use crate::metrics::Sources;
 use crate::policy::CameraPolicy;
 use crate::rebuild::walk::{Walker, unknown_camera};
@@ -153,6 +155,8 @@ pub struct Gateway {
     opened: Opened,
     footage: Footage,
     service: http::Service,
+    journals: Journals,
+    keeping_journals: tokio::task::JoinHandle<()>,
     policy: channel::Sender<Policy>,
     alarms: channel::Sender<Vec<AlarmTarget>>,
     recorders: Recorders,
@@ -165,6 +169,7 @@ pub struct Gateway {
     stop_recording: CancellationToken,
     stop_flushing: CancellationToken,
     stop_serving: CancellationToken,
+    stop_journals: CancellationToken,
     _lock: File,
 }
 
@@ -209,12 +214,15 @@ impl Gateway {
         };
         let (opened, seal_tasks, beside, catching_up) =
             stop.run_until_cancelled(preparing).await.ok_or(GatewayError::Stopped)??;
-        let [stop_recording, stop_flushing, stop_serving] = [(); 3].map(|()| CancellationToken::new());
+        let [stop_recording, stop_flushing, stop_serving, stop_journals] = [(); 4].map(|()| CancellationToken::new());
         let status = StatusBoard::default();
         let Opened { index, spool, packs, clock, keys, .. } = &opened;
         let recorders = start_recorders(config, &opened, &status, &stop_recording).await?;
+        let journals = Journals::new(journals::folder(&config.data_dir), keys.clone(), index.clone(), clock.clone());
+        follow(&journals, config).await;
+        let keeping_journals = tokio::spawn(journals.clone().run(stop_journals.clone()));
         let tasks = TaskTracker::new();
-        let (looks, policy) = start_upkeep(config, &opened, &tasks, &catching_up, &stop_flushing)?;
+        let (looks, policy) = start_upkeep(config, (&opened, &journals), &tasks, &catching_up, &stop_flushing)?;
         start_watches(config, &opened, &tasks, &beside, &catching_up, &stop_flushing);
         let holds = {
             let zone = config.time_zone.clone();
@@ -229,7 +237,7 @@ impl Gateway {
         let sources =
             Sources::new(index.clone(), spool.clone(), status.clone(), clock.clone(), config.disk_reserve_bytes);
         let alarms = start_alarms(config, &opened, sources.clone(), &tasks, &stop_flushing);
-        let service = http::Service::new(footage.clone(), holds, access, &config.time_zone, status);
+        let service = http::Service::new(footage.clone(), holds, journals.clone(), access, &config.time_zone, status);
         service.operate(Operator::new(config.operator_token.as_ref(), sources, request_reload));
         let server = {
             let (stop, service) = (stop_serving.clone(), service.clone());
@@ -244,6 +252,8 @@ impl Gateway {
             opened,
             footage,
             service,
+            journals,
+            keeping_journals,
             policy,
             alarms,
             recorders,
@@ -255,6 +265,7 @@ impl Gateway {
             stop_recording,
             stop_flushing,
             stop_serving,
+            stop_journals,
             _lock: held,
         })
     }
@@ -300,6 +311,7 @@ impl Gateway {
         self.policy.send_replace(policy(config, store));
         self.alarms.send_replace(config.alarms.clone());
         store.set_caps(&config.stores);
+        follow(&self.journals, config).await;
         self.service.set_access(access);
         let changes = self.recorders.apply(config).await?;
         self.config = config.clone();
@@ -329,6 +341,11 @@ impl Gateway {
         if let Err(e) = self.server.await {
             warn!(error = %e, "the server ended badly");
         }
+        // What was handed out to the last is entered, and a last checkpoint made.
+        self.stop_journals.cancel();
+        if let Err(e) = self.keeping_journals.await {
+            warn!(error = %e, "keeping the journals ended badly");
+        }
         index.close().await;
         self.beside.closed().await;
         let delays = spool.delays();
@@ -341,6 +358,14 @@ impl Gateway {
             "fragments became durable after these times"
         );
         info!("stopped");
+    }
+}
+
+/// Opens the journals of the configured tenants, and enters in each that the configuration was read.
+async fn follow(journals: &Journals, config: &Config) {
+    journals.follow(config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.journal_months))).await;
+    for tenant in &config.tenants {
+        journals.note(&tenant.id, Draft::new(Author::Operator, Action::ConfigurationRead)).await;
     }
 }
 
@@ -369,7 +394,7 @@ async fn start_recorders(
 /// policy.
 fn start_upkeep(
     config: &Config,
-    opened: &Opened,
+    (opened, journals): (&Opened, &Journals),
     tasks: &TaskTracker,
     catching_up: &CatchingUp,
     stop: &CancellationToken,
@@ -397,7 +422,8 @@ fn start_upkeep(
         .shredding(keys.vault().clone());
     let (policy, changed) = channel::channel(policy(config, store));
     let sweeper = retention::sweep::Sweeper::following(index.clone(), clock.clone(), storage, changed)
-        .confirmed_by(retention::confirm::file(&config.data_dir));
+        .confirmed_by(retention::confirm::file(&config.data_dir))
+        .entering(journals.clone());
     tasks.spawn(sweeper.run(stop.clone()));
     tasks.spawn(redundancy.run(stop.clone()));
     // By a substitute of the key every fragment would look damaged.

@@ -30,10 +30,12 @@ pub use self::operator::{Operator, ReloadRequest};
 use self::problem::{Problem, ProblemKind};
 pub use self::serve::{ServeLimits, serve};
 use crate::hold::Holds;
+use crate::journals::Journals;
 use crate::metrics::HttpCounts;
 use crate::retrieve::Footage;
 use crate::status::StatusBoard;
 
+mod accounted;
 mod alarms;
 mod auth;
 mod cameras;
@@ -78,6 +80,7 @@ pub struct Service(Arc<Inner>);
 struct Inner {
     footage: Footage,
     holds: Holds,
+    journals: Journals,
     access: RwLock<Arc<Access>>,
     time_zone: String,
     status: StatusBoard,
@@ -98,6 +101,7 @@ impl Service {
     pub fn new(
         footage: Footage,
         holds: Holds,
+        journals: Journals,
         access: Access,
         time_zone: &jiff::tz::TimeZone,
         status: StatusBoard,
@@ -106,6 +110,7 @@ impl Service {
         Self(Arc::new(Inner {
             footage,
             holds,
+            journals,
             access: RwLock::new(Arc::new(access)),
             time_zone,
             status,
@@ -125,6 +130,10 @@ impl Service {
 
     fn holds(&self) -> &Holds {
         &self.0.holds
+    }
+
+    fn journals(&self) -> &Journals {
+        &self.0.journals
     }
 
     fn access(&self) -> Arc<Access> {

@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod hold;
 pub mod http;
 pub mod index;
+pub mod journals;
 pub mod metrics;
 pub mod policy;
 pub mod rebuild;

@@ -9,6 +9,9 @@ use super::secret::secret;
 use super::*;
 use crate::policy::SHORTEST_MONTH;
 
+/// Three years (Code de la sécurité intérieure, R253-5).
+const JOURNAL_MONTHS_MAX: u64 = 36;
+
 /// CSI L252-5 allows one month; no month is longer.
 const RETENTION_DAYS_MAX: u64 = 31;
 
@@ -37,12 +40,22 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
     let signing = root.table("signing");
     let signing_ca_file = path(&signing, "ca_file");
     signing.close();
+    let journal = root.table("journal");
+    let journal_months = journal.count("months", 1..=JOURNAL_MONTHS_MAX);
+    journal.close();
     let is_shared = stores.iter().flatten().any(|store| store.shared.is_some());
     let (retention, retention_default) = sweep(&root, &recording, is_shared);
     let margin = Config::retention_margin(&recording, &retention, is_shared);
     let tenants = tenants(
         &root,
-        TenantContext { default: retention_default, margin, http_listen, stores: stores.as_deref(), around },
+        TenantContext {
+            default: retention_default,
+            margin,
+            journal_months: journal_months.unwrap_or(JOURNAL_MONTHS_MAX),
+            http_listen,
+            stores: stores.as_deref(),
+            around,
+        },
     );
     let alarms = alarm::targets(&root, &tenants, around);
     root.close();
@@ -257,6 +270,7 @@ fn days_or_hours(section: &Section<'_>, name: &str, least: u64) -> Option<Durati
 struct TenantContext<'a> {
     default: Retention,
     margin: Duration,
+    journal_months: u64,
     http_listen: SocketAddr,
     stores: Option<&'a [StoreConfig]>,
     around: &'a Surroundings<'a>,
@@ -297,9 +311,11 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
         let dedup_domain = section
             .text("dedup_domain")
             .and_then(|text| text.parse::<DomainId>().map_err(|e| section.refuse("dedup_domain", e.to_string())).ok());
+        let months = section.count("journal_months", 1..=JOURNAL_MONTHS_MAX).unwrap_or(context.journal_months);
+        let journal_months = u16::try_from(months).expect("a count is within its bounds");
         if let Some(id) = id {
             let name = name.unwrap_or_else(|| id.to_string());
-            tenants.push(Tenant { id, name, access_token: token, store, dedup_domain, cameras });
+            tenants.push(Tenant { id, name, access_token: token, store, dedup_domain, journal_months, cameras });
         }
         section.close();
     }

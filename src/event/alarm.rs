@@ -82,6 +82,8 @@ pub fn of(fact: &Fact) -> Option<Rule> {
         Fact::OverAgeEnded => rule(&["over_age"], Ends, ""),
         Fact::DeletionFailed => rule(&["deletion_failed"], Begins, ""),
         Fact::DeletionWorks => rule(&["deletion_failed"], Ends, ""),
+        Fact::JournalFailed => rule(&["journal_failed"], Begins, ""),
+        Fact::JournalWorks => rule(&["journal_failed"], Ends, ""),
         Fact::RetentionChange { .. } => rule(&["retention_change"], Begins, ""),
         Fact::RetentionChanged { .. } | Fact::RetentionChangeWithdrawn => rule(&["retention_change"], Ends, ""),
         Fact::KeyMissing { key, .. } => rule(&["key_missing"], Begins, &key.to_string()),

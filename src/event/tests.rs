@@ -58,6 +58,8 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::PackAbsent { from: start, reason: DestructionReason::Expired },
         Fact::DeletionFailed,
         Fact::DeletionWorks,
+        Fact::JournalFailed,
+        Fact::JournalWorks,
         Fact::OverAge { packs: 2, oldest: start },
         Fact::OverAgeEnded,
         Fact::DiskTooSmall { hours: 12 },

@@ -8,7 +8,7 @@
 //! a web page that points its own name at 127.0.0.1 (DNS rebinding) is refused.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -18,6 +18,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use journal::entry::{Action, Author, Draft};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Service;
@@ -25,6 +26,7 @@ use super::guarded::guarded;
 use super::guesses::Guesses;
 use super::peer::Peer;
 use super::problem::{Problem, ProblemKind};
+use crate::journals::AccessKey;
 use footage::units::{CameraId, CameraKey, TenantId};
 
 /// Who may ask for what.
@@ -67,10 +69,19 @@ impl Access {
         }
     }
 
-    /// `guesses` and `peer`: who has tried too many wrong credentials is held back.
-    fn authorise(&self, uri: &Uri, headers: &HeaderMap, guesses: &Guesses, peer: Peer) -> Result<TenantScope, Problem> {
+    /// `guesses` and `peer`: who has tried too many wrong credentials is held back. `refused` is called with the tenant whose
+    /// credentials were tried.
+    fn authorise(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        guesses: &Guesses,
+        peer: Peer,
+        refused: impl Fn(&TenantId),
+    ) -> Result<TenantScope, Problem> {
+        let scope = |tenant: &TenantId, author| TenantScope { tenant: tenant.clone(), author, address: peer.address() };
         match &self.0 {
-            Mode::Loopback(tenant) if host_is_loopback(uri, headers) => Ok(TenantScope(tenant.clone())),
+            Mode::Loopback(tenant) if host_is_loopback(uri, headers) => Ok(scope(tenant, Author::Loopback)),
             Mode::Loopback(_) => Err(Problem::new(
                 ProblemKind::ForeignHost,
                 "without an access token the gateway answers to localhost and 127.0.0.1 only: use that name, or set \
@@ -92,10 +103,11 @@ impl Access {
                 match &credentials {
                     Some((tenant, token)) if accepts(tokens, tenant, token) => {
                         guesses.right(peer, account);
-                        Ok(TenantScope(tenant.clone()))
+                        Ok(scope(tenant, Author::AccessToken))
                     }
                     _ => {
                         guesses.wrong(peer, account);
+                        credentials.iter().for_each(|(tenant, _)| refused(tenant));
                         Err(Problem::new(ProblemKind::Unauthorized, "the tenant's id or its access token is wrong"))
                     }
                 }
@@ -158,7 +170,9 @@ fn is_loopback_name(authority: &str) -> bool {
 /// Middleware: puts the scope into the request, or answers with the problem.
 pub(super) async fn authorise(State(service): State<Service>, mut request: Request, next: Next) -> Response {
     let peer = Peer::of_request(request.extensions(), request.headers());
-    let scope = match service.access().authorise(request.uri(), request.headers(), &service.0.guesses, peer) {
+    let refused = |tenant: &TenantId| service.journals().refused(tenant);
+    let guesses = &service.0.guesses;
+    let scope = match service.access().authorise(request.uri(), request.headers(), guesses, peer, refused) {
         Ok(scope) => scope,
         Err(problem) => return problem.into_response(),
     };
@@ -170,18 +184,32 @@ pub(super) async fn authorise(State(service): State<Service>, mut request: Reque
     guarded(next.run(request).await, permit)
 }
 
-/// The tenant in whose name a request is answered.
+/// The tenant in whose name a request is answered, and who makes it.
 #[derive(Clone, Debug)]
-pub(super) struct TenantScope(TenantId);
+pub(super) struct TenantScope {
+    tenant: TenantId,
+    author: Author,
+    address: Option<IpAddr>,
+}
 
 impl TenantScope {
     pub(super) fn tenant(&self) -> &TenantId {
-        &self.0
+        &self.tenant
+    }
+
+    /// An act of the one who makes the request, for the journal.
+    pub(super) fn act(&self, action: Action) -> Draft {
+        Draft::new(self.author.clone(), action).from_address(self.address)
+    }
+
+    /// Access to a camera of the one who makes the request, for the journal.
+    pub(super) fn access(&self, camera: &CameraId, access: journal::entry::Access) -> AccessKey {
+        AccessKey { author: self.author.clone(), address: self.address, camera: camera.clone(), access }
     }
 
     /// The only way for a handler to name a camera.
     pub(super) fn camera(&self, camera: CameraId) -> CameraKey {
-        CameraKey { tenant: self.0.clone(), camera }
+        CameraKey { tenant: self.tenant.clone(), camera }
     }
 }
 
@@ -214,7 +242,8 @@ mod tests {
 
     /// With all of its tries left.
     fn authorise(access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<TenantScope, Problem> {
-        access.authorise(uri, headers, &Guesses::default(), Peer::new(Ipv4Addr::new(203, 0, 113, 1).into()))
+        let peer = Peer::new(Ipv4Addr::new(203, 0, 113, 1).into());
+        access.authorise(uri, headers, &Guesses::default(), peer, |_| {})
     }
 
     fn scope_of(access: &Access, header: &str) -> Option<String> {

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use journal::entry::Access;
 use serde::Deserialize;
 
 use super::auth::TenantScope;
@@ -19,7 +20,7 @@ use crate::index::CameraRow;
 use crate::retrieve::{self, RetrieveError};
 use crate::status::{CameraState, CameraStatus, OddityStatus};
 use footage::media::{GapCause, Oddity, VideoCodec};
-use footage::units::{Ticks90k, WallTime};
+use footage::units::{Ticks90k, TimeRange, WallTime};
 
 /// A camera.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
@@ -124,6 +125,7 @@ const FILMED_AT: HeaderName = HeaderName::from_static("vigie-filmed-at");
     )
 )]
 pub(super) async fn snapshot(
+    scope: TenantScope,
     CameraPath(key): CameraPath,
     StrictQuery(SnapshotQuery { at: Instant(at) }): StrictQuery<SnapshotQuery>,
     State(service): State<Service>,
@@ -132,7 +134,11 @@ pub(super) async fn snapshot(
         let detail = "all snapshots that a tenant may have at once are being made: wait for one to end";
         return Err(Problem::too_many(Duration::from_secs(1), detail));
     };
+    let access = scope.access(&key.camera, Access::Snapshot);
+    let accessing = service.journals().begin(scope.tenant(), access).await?;
     let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
+    let filmed = TimeRange::new(snapshot.at, snapshot.at.saturating_add(Ticks90k(1)));
+    accessing.sent(snapshot.jpeg.len() as u64, filmed);
     let filmed_at = HeaderValue::try_from(snapshot.at.to_string())
         .map_err(|_| Problem::new(ProblemKind::Internal, "a time that no header can hold"))?;
     let headers = [

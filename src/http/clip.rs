@@ -12,15 +12,19 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
 use jiff::fmt::strtime;
+use journal::entry::Access;
 use moka::future::Cache;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::accounted::accounted;
+use super::auth::TenantScope;
 use super::params::{CameraPath, Instant, RangeQuery, StrictQuery, range};
 use super::problem::{Problem, ProblemKind};
 use super::range::{RangeAnswer, continues, evaluate};
 use super::share::Shares;
 use super::{REVALIDATED, Service};
+use crate::journals::Accessing;
 use crate::retrieve::holes::Hole;
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
 use crate::retrieve::timeline::{Missing, missing};
@@ -196,6 +200,7 @@ impl Clips {
     )
 )]
 pub(super) async fn clip(
+    scope: TenantScope,
     CameraPath(key): CameraPath,
     StrictQuery(query): StrictQuery<ClipQuery>,
     State(service): State<Service>,
@@ -204,7 +209,7 @@ pub(super) async fn clip(
 ) -> Result<Response, Problem> {
     let range = range(query.start, query.end, CLIP_HOURS_MAX)?;
     let of = query.run.map_or(FootageOf::Timeline, |RunOf(run)| FootageOf::Run(run));
-    answer(&service, &key, of, range, &method, &headers).await
+    answer(&service, &scope, (&key, of, range), &method, &headers).await
 }
 
 /// Of which run.
@@ -238,9 +243,8 @@ impl<'de> Deserialize<'de> for RunOf {
 /// A clip, of the camera's timeline or of a hold on it, as the request's conditions and ranges want it.
 pub(super) async fn answer(
     service: &Service,
-    key: &CameraKey,
-    of: FootageOf,
-    range: TimeRange,
+    scope: &TenantScope,
+    (key, of, range): (&CameraKey, FootageOf, TimeRange),
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
@@ -248,10 +252,11 @@ pub(super) async fn answer(
     let clip = &laid.clip;
     let len = clip.len();
     let mut response = match evaluate(method, headers, clip.etag(), len) {
-        RangeAnswer::Whole => body(StatusCode::OK, &laid, 0..len, method),
+        RangeAnswer::Whole => body(StatusCode::OK, &laid, 0..len, accessing(service, scope, key, of, method).await?),
         RangeAnswer::Part(part) => {
             let content_range = content_range(&format!("{}-{}", part.start, part.end - 1), len);
-            let mut response = body(StatusCode::PARTIAL_CONTENT, &laid, part, method);
+            let accessing = accessing(service, scope, key, of, method).await?;
+            let mut response = body(StatusCode::PARTIAL_CONTENT, &laid, part, accessing);
             response.headers_mut().insert(header::CONTENT_RANGE, content_range);
             response
         }
@@ -276,6 +281,9 @@ pub(super) async fn answer(
     if let Some(holes) = holes_header(clip.holes()) {
         headers.insert(FOOTAGE_HOLES, holes);
     }
+    if let Some(head) = service.journals().head(scope.tenant()).and_then(|head| head.to_string().try_into().ok()) {
+        headers.insert(JOURNAL_CHECKPOINT, head);
+    }
     if let Some(gaps) = gaps_header(&laid.missing) {
         headers.insert(FOOTAGE_GAPS, gaps);
     }
@@ -285,17 +293,42 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// The bytes with their length; without the bytes for HEAD, so that nothing is read for it.
-fn body(status: StatusCode, laid: &Arc<LaidOut>, bytes: std::ops::Range<u64>, method: &Method) -> Response {
+/// The entry in the journal before the first byte; none for HEAD, which has no bytes.
+async fn accessing(
+    service: &Service,
+    scope: &TenantScope,
+    key: &CameraKey,
+    of: FootageOf,
+    method: &Method,
+) -> Result<Option<Accessing>, Problem> {
+    if *method == Method::HEAD {
+        return Ok(None);
+    }
+    let access = match of {
+        FootageOf::Timeline | FootageOf::Run(_) => Access::Clip,
+        FootageOf::Hold(_) => Access::HoldClip,
+    };
+    Ok(Some(service.journals().begin(scope.tenant(), scope.access(&key.camera, access)).await?))
+}
+
+/// The bytes with their length; without the bytes where nothing is accessed, so that nothing is read for it.
+fn body(
+    status: StatusCode,
+    laid: &Arc<LaidOut>,
+    bytes: std::ops::Range<u64>,
+    accessing: Option<Accessing>,
+) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("video/mp4")),
         (header::CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start)),
     ];
-    let body = if *method == Method::HEAD {
-        Body::empty()
-    } else {
-        let held = laid.clone();
-        streamed(laid.clip.body(bytes).inspect_ok(move |_| _ = &held))
+    let body = match accessing {
+        None => Body::empty(),
+        Some(accessing) => {
+            let (held, at) = (laid.clone(), bytes.start);
+            let sent = streamed(laid.clip.body(bytes));
+            accounted(sent, accessing, at, move |bytes| held.clip.filmed(bytes))
+        }
     };
     (status, headers, body).into_response()
 }
@@ -312,6 +345,10 @@ pub(super) const FOOTAGE_HOLES: HeaderName = HeaderName::from_static("footage-ho
 
 /// What of the range has no footage: a list (RFC 9651) of time ranges, with their causes where they are known.
 const FOOTAGE_GAPS: HeaderName = HeaderName::from_static("footage-gaps");
+
+/// The last checkpoint of the tenant's journal: its entries, and the root of its tree in base64. Kept with a clip, it is a
+/// proof against a journal that is changed later.
+const JOURNAL_CHECKPOINT: HeaderName = HeaderName::from_static("journal-checkpoint");
 
 /// Stretches named in a header; of more, how many.
 const NAMED_MAX: usize = 16;

@@ -4,14 +4,21 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use journal::entry::Access;
 use serde::Deserialize;
 
+use super::accounted::accounted;
+use super::auth::TenantScope;
 use super::clip::{FOOTAGE_HOLES, holes_header, streamed};
 use super::params::{CameraPath, Instant, PackPath, SegmentPath, StrictQuery, range};
 use super::problem::Problem;
 use super::{IMMUTABLE, LIVE, Service};
 use crate::retrieve::hls::{self, Tracks};
 use crate::retrieve::mp4::CLIP_HOURS_MAX;
+use footage::units::Ticks90k;
+
+/// Footage this recent belongs to the live view that its viewer has open.
+const LIVE_WITHIN: Ticks90k = Ticks90k(120 * 90_000);
 
 /// RFC 8216 §4.
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
@@ -76,11 +83,14 @@ fn playlist(text: String) -> Response {
     )
 )]
 pub(super) async fn live(
+    scope: TenantScope,
     CameraPath(key): CameraPath,
     StrictQuery(TracksQuery { tracks }): StrictQuery<TracksQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let text = hls::live_playlist(service.footage(), &key).await?;
+    // The segments that it names are its: see `segment`.
+    drop(service.journals().begin(scope.tenant(), scope.access(&key.camera, Access::Live)).await?);
     Ok(playlist(Tracks::from(tracks).of_playlist(text)))
 }
 
@@ -143,6 +153,7 @@ pub(super) async fn init(
     )
 )]
 pub(super) async fn segment(
+    scope: TenantScope,
     CameraPath(key): CameraPath,
     PackPath(pack): PackPath,
     SegmentPath { first, last }: SegmentPath,
@@ -150,10 +161,18 @@ pub(super) async fn segment(
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let media = hls::media_segment(service.footage(), &key, pack, first..=last, tracks.into()).await?;
+    let live = scope.access(&key.camera, Access::Live);
+    let recent = service.footage().clock.wall().saturating_sub(LIVE_WITHIN);
+    let is_live = media.filmed.is_some_and(|filmed| filmed.end() >= recent);
+    let access = match is_live && service.journals().goes_on(scope.tenant(), &live) {
+        true => live,
+        false => scope.access(&key.camera, Access::Playback),
+    };
+    let accessing = service.journals().begin(scope.tenant(), access).await?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("video/iso.segment")),
         (header::CONTENT_LENGTH, HeaderValue::from(media.len)),
         (header::CACHE_CONTROL, IMMUTABLE),
     ];
-    Ok((headers, streamed(media.body)).into_response())
+    Ok((headers, accounted(streamed(media.body), accessing, 0, move |_| media.filmed)).into_response())
 }

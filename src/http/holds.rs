@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
+use journal::entry::{Action, Draft};
 use serde::Deserialize;
 
 use super::Service;
@@ -184,13 +185,22 @@ impl From<HoldError> for Problem {
     responses((status = CREATED, body = HoldStateView), (status = BAD_REQUEST), (status = NOT_FOUND))
 )]
 pub(super) async fn place(
+    scope: TenantScope,
     CameraPath(camera): CameraPath,
     State(service): State<Service>,
     StrictJson(asked): StrictJson<HoldRequest>,
 ) -> Result<(StatusCode, Json<HoldStateView>), Problem> {
     let HoldRequest { start, end, reference, requester, reason, until: Instant(until) } = asked;
     let range = range(start, end, HOURS_MAX)?;
+    service.journals().ready(scope.tenant())?;
+    let of = camera.camera.clone();
     let state = service.holds().place(hold::Request { camera, range, reference, requester, reason, until }).await?;
+    // It protects footage: were the journal to fail just now, the hold stays.
+    let facts = &state.hold.facts;
+    let span = journal::Span { from: range.start().to_timestamp(), to: range.end().to_timestamp() };
+    let placed = scope.act(Action::HoldPlaced { hold: facts.id.to_string() }).on(of, Some(span));
+    let (reason, recipient) = (Some(facts.reason.clone()), Some(facts.requester.clone()));
+    service.journals().append(scope.tenant(), Draft { reason, recipient, ..placed }).await?;
     Ok((StatusCode::CREATED, Json(HoldStateView::new(state, service.footage().clock.wall()))))
 }
 
@@ -242,6 +252,12 @@ pub(super) async fn release(
     HoldPath(id): HoldPath,
     State(service): State<Service>,
 ) -> Result<Json<HoldView>, Problem> {
+    // What only the hold keeps is destroyed: the entry comes first.
+    let hold = service.holds().get(scope.tenant(), id).await?.hold;
+    if hold.closed.is_none() {
+        let released = scope.act(Action::HoldReleased { hold: id.to_string() }).on(hold.camera.camera, None);
+        service.journals().append(scope.tenant(), released).await?;
+    }
     Ok(Json(service.holds().release(scope.tenant(), id).await?.into()))
 }
 
@@ -290,5 +306,5 @@ pub(super) async fn clip(
     let outside =
         || Problem::invalid(format!("the hold covers {} to {}: ask for a part of that", whole.start(), whole.end()));
     let asked = asked.intersection(&whole).ok_or_else(outside)?;
-    answer(&service, &hold.camera, FootageOf::Hold(id), asked, &method, &headers).await
+    answer(&service, &scope, (&hold.camera, FootageOf::Hold(id), asked), &method, &headers).await
 }

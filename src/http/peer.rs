@@ -21,6 +21,11 @@ impl Peer {
         })
     }
 
+    /// The address; `None` where there is no socket.
+    pub(super) fn address(self) -> Option<IpAddr> {
+        (!self.0.is_unspecified()).then_some(self.0)
+    }
+
     /// On this machine.
     pub(super) fn is_loopback(self) -> bool {
         self.0.is_loopback()

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::archive::ReadError;
 use crate::index::IndexError;
+use crate::journals::NoEntry;
 use crate::retrieve::RetrieveError;
 use footage::failure::{Failure, Kind};
 
@@ -276,6 +277,15 @@ impl From<&ReadError> for Problem {
                 Self::new(ProblemKind::Internal, "the gateway's disk failed to read: see its log").because(error)
             }
         }
+    }
+}
+
+/// Whatever is wrong with the journal, it is the operator's to put right: no path and no number goes out.
+impl From<NoEntry> for Problem {
+    fn from(error: NoEntry) -> Self {
+        let detail = "the journal of accesses takes no entry, and without one no footage is handed out: the gateway's log \
+                      says why";
+        Self::new(ProblemKind::Unavailable, detail).because(&error)
     }
 }
 

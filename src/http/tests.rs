@@ -18,6 +18,7 @@ use crate::archive::Archive;
 use crate::event::{Event, Fact};
 use crate::hold::Holds;
 use crate::index::{CameraRow, Change, Index};
+use crate::journals::Journals;
 use crate::retrieve::Footage;
 use crate::spool::Spool;
 use crate::status::{CameraState, StatusBoard};
@@ -150,7 +151,11 @@ impl Gateway {
         let holds = Holds::new(index.clone(), spool, packs.clone(), keys, clock.clone(), zone.clone());
         let footage = Footage::new(index.clone(), packs, clock);
         let status = StatusBoard::default();
-        let router = TowerToHyperService::new(router(Service::new(footage, holds, access, &zone, status.clone())));
+        let journals =
+            Journals::new(dir.path().join("journal"), Keys::from_secret([7; 32]), index.clone(), footage.clock.clone());
+        journals.follow(tenants.iter().map(|(tenant, _)| (tenant.clone(), 36))).await;
+        let service = Service::new(footage, holds, journals, access, &zone, status.clone());
+        let router = TowerToHyperService::new(router(service));
         Self { router, status, index, _dir: dir }
     }
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row, ToSql, params};
 
 use super::apply::exec;
 use super::query::{PACKS, camera_key, name, one, pack_row, range_params, rows, segment_row, tenant_id, time_range};
-use super::{Index, IndexError, PackRow, SegmentRow};
+use super::{Index, IndexError, PackRow, Reason, SegmentRow};
 use crate::event::{Event, Fact};
 use footage::pack::HoldFacts;
 use footage::units::{CameraKey, HoldId, PackId, TenantId, TimeRange, WallTime};
@@ -35,6 +35,21 @@ pub struct Coverage {
     pub copied: Vec<TimeRange>,
     /// Footage whose destruction has begun and is not in the register yet.
     pub deleting: Vec<TimeRange>,
+}
+
+/// A pack that is being deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleting {
+    /// Its bytes were found before.
+    pub seen: bool,
+    /// Why it goes.
+    pub reason: Reason,
+    /// First instant of its footage.
+    pub start: WallTime,
+    /// First instant after its footage.
+    pub end: WallTime,
+    /// Its size.
+    pub bytes: u64,
 }
 
 impl Index {
@@ -166,14 +181,20 @@ impl Index {
         self.readers.read(move |db| Ok(one(db, &sql, [pack.0], |_| Ok(()))?.is_some())).await
     }
 
-    /// For retention: those of these packs that are deleting, each with whether its bytes were found before.
-    pub async fn deleting(&self, packs: Vec<PackId>) -> Result<Vec<(PackId, bool)>, IndexError> {
+    /// For retention: those of these packs that are deleting.
+    pub async fn deleting(&self, packs: Vec<PackId>) -> Result<Vec<(PackId, Deleting)>, IndexError> {
         self.readers
             .read(move |db| {
-                let sql = "SELECT d.seen FROM deleting d JOIN pack p ON p.id = d.pack WHERE p.pack = ?1";
+                let sql = "SELECT d.seen, p.reason, p.start, p.until, p.bytes
+                           FROM deleting d JOIN pack p ON p.id = d.pack WHERE p.pack = ?1";
+                let row = |row: &Row<'_>| {
+                    let reason = Reason::from_code(row.get(1)?).unwrap_or(Reason::Expired);
+                    let (start, end) = (WallTime(row.get(2)?), WallTime(row.get(3)?));
+                    Ok(Deleting { seen: row.get(0)?, reason, start, end, bytes: row.get::<_, i64>(4)? as u64 })
+                };
                 let mut deleting = Vec::new();
                 for pack in packs {
-                    deleting.extend(one(db, sql, [pack.0], |row| row.get::<_, bool>(0))?.map(|seen| (pack, seen)));
+                    deleting.extend(one(db, sql, [pack.0], row)?.map(|found| (pack, found)));
                 }
                 Ok(deleting)
             })

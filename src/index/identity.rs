@@ -25,6 +25,8 @@ pub enum Kind {
     Version,
     /// The last event that alarms have been raised from.
     AlarmsFollowed,
+    /// A tenant's journal, by the tenant: size and root of its last checkpoint. An older journal is found out by it.
+    Journal,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Self::Generation => "generation",
             Self::Version => "version",
             Self::AlarmsFollowed => "alarms_followed",
+            Self::Journal => "journal",
         }
     }
 }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use jiff::tz::Offset;
+use journal::Span;
+use journal::entry::{Action, Author, Draft};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -30,7 +32,9 @@ use crate::archive::{PackRef, ReadError};
 use crate::event::words::Language;
 use crate::event::{Event, Fact, Scope};
 use crate::index::clock::ClockFrame;
+use crate::index::hold::Deleting;
 use crate::index::{Change, Index, IndexError, Outcome, PackRow, Reason, SteadyClock};
+use crate::journals::Journals;
 use crate::spool::blocking;
 use footage::clock::{Clock, Reading};
 use footage::keys::vault::{Shown, VaultError};
@@ -65,6 +69,34 @@ struct Found {
     outcome: Outcome,
     /// The index has not heard of it.
     is_new: bool,
+}
+
+/// What was destroyed, for the journals: one entry for a camera and a reason.
+#[derive(Default)]
+struct Tally(BTreeMap<(CameraKey, &'static str), Destroyed>);
+
+struct Destroyed {
+    start: WallTime,
+    end: WallTime,
+    packs: u64,
+    bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, camera: &CameraKey, pack: &Deleting) {
+        let none = Destroyed { start: pack.start, end: pack.end, packs: 0, bytes: 0 };
+        let all = self.0.entry((camera.clone(), pack.reason.as_str())).or_insert(none);
+        (all.start, all.end) = (all.start.min(pack.start), all.end.max(pack.end));
+        (all.packs, all.bytes) = (all.packs + 1, all.bytes + pack.bytes);
+    }
+
+    async fn enter(self, journals: &Journals) {
+        for ((key, reason), Destroyed { start, end, packs, bytes }) in self.0 {
+            let action = Action::FootageDestroyed { reason: reason.to_owned(), packs, bytes };
+            let range = Span { from: start.to_timestamp(), to: end.to_timestamp() };
+            journals.note(&key.tenant, Draft::new(Author::Gateway, action).on(key.camera, Some(range))).await;
+        }
+    }
 }
 
 /// Deletions of a tenant's packs that failed.
@@ -115,6 +147,8 @@ pub struct Sweeper {
     failing: BTreeSet<TenantId>,
     /// Where an operator's confirmations are left.
     confirmations: Option<PathBuf>,
+    /// What is destroyed is entered there.
+    journals: Option<Journals>,
     opened: Reading,
     time: Option<RetentionClock>,
     clock_doubted: bool,
@@ -134,6 +168,7 @@ impl Sweeper {
             over_age: BTreeSet::new(),
             failing: BTreeSet::new(),
             confirmations: None,
+            journals: None,
             opened,
             time: None,
             clock_doubted: false,
@@ -143,6 +178,11 @@ impl Sweeper {
     /// The same, which takes an operator's confirmations of policies from this file.
     pub fn confirmed_by(self, file: PathBuf) -> Self {
         Self { confirmations: Some(file), ..self }
+    }
+
+    /// The same, which enters what it destroys in these journals. One that fails stops no deletion: the law sets its time.
+    pub fn entering(self, journals: Journals) -> Self {
+        Self { journals: Some(journals), ..self }
     }
 
     /// One that goes by the policy that this channel holds at each sweep.
@@ -383,15 +423,17 @@ impl Sweeper {
     /// Deletes objects, then forgets their rows.
     async fn delete(&mut self, now: WallTime, packs: Vec<PackRef>, report: &mut SweepReport) -> Result<(), IndexError> {
         let mut failures: BTreeMap<TenantId, Failures> = BTreeMap::new();
+        let mut tally = Tally::default();
         for chunk in packs.chunks(DELETIONS_PER_WRITE) {
             let ids: Vec<PackId> = chunk.iter().map(|pack| pack.id).collect();
             self.index.write(vec![Change::BeginDeleting { packs: ids.clone() }]).await?;
-            let deleting: HashMap<PackId, bool> = self.index.deleting(ids).await?.into_iter().collect();
+            let deleting: HashMap<PackId, Deleting> = self.index.deleting(ids).await?.into_iter().collect();
+            let cameras: HashMap<PackId, CameraKey> = chunk.iter().map(|pack| (pack.id, pack.camera.clone())).collect();
             report.held += chunk.len() - deleting.len();
             let tried = chunk.iter().filter(|pack| deleting.contains_key(&pack.id)).filter(|pack| {
                 failures.get(&pack.camera.tenant).is_none_or(|failed| failed.packs < FAILURES_PER_TENANT_MAX)
             });
-            let looks: Vec<_> = tried.map(|pack| self.look_for(pack.clone(), deleting[&pack.id])).collect();
+            let looks: Vec<_> = tried.map(|pack| self.look_for(pack.clone(), deleting[&pack.id].seen)).collect();
             let found: Vec<_> = stream::iter(looks).buffer_unordered(DELETIONS_AT_ONCE).collect().await;
             let seen: Vec<PackId> = found
                 .iter()
@@ -408,6 +450,9 @@ impl Sweeper {
                     Ok((pack, at, outcome)) => {
                         report.absent += usize::from(outcome == Outcome::WasAbsent);
                         destroyed.push(Change::Destroyed { pack, at, outcome });
+                        if outcome == Outcome::Destroyed {
+                            tally.add(&cameras[&pack], &deleting[&pack]);
+                        }
                     }
                     Err((tenant, error)) => {
                         failures.entry(tenant).or_insert_with(|| Failures { packs: 0, first: error }).packs += 1;
@@ -419,6 +464,9 @@ impl Sweeper {
             if !destroyed.is_empty() {
                 self.index.write(destroyed).await?;
             }
+        }
+        if let Some(journals) = &self.journals {
+            tally.enter(journals).await;
         }
         self.report_failures(now, failures).await
     }
@@ -540,6 +588,10 @@ impl Sweeper {
             let (vault, tenant, id) = (self.storage.vault.clone(), key.tenant.clone(), key.id);
             if self.of_vault(move || vault.destroy(&tenant, id)).await != Some(true) {
                 continue;
+            }
+            if let Some(journals) = &self.journals {
+                let action = Action::KeyDestroyed { key: id.to_string() };
+                journals.note(&key.tenant, Draft::new(Author::Gateway, action)).await;
             }
             self.index.write(vec![Change::KeyDestroyed { key: id }, key_event(now, key)]).await?;
             shredded += 1;

@@ -218,14 +218,16 @@ pub async fn init_segment(
 pub struct Sized {
     /// Length in bytes.
     pub len: u64,
+    /// When they were filmed.
+    pub filmed: Option<TimeRange>,
     /// The bytes.
     pub body: BoxStream<'static, Result<Bytes, RetrieveError>>,
 }
 
 impl Sized {
-    fn of(parts: Vec<Bytes>) -> Self {
+    fn of(parts: Vec<Bytes>, filmed: Option<TimeRange>) -> Self {
         let len = parts.iter().map(|part| part.len() as u64).sum();
-        Self { len, body: futures::stream::iter(parts.into_iter().map(Ok)).boxed() }
+        Self { len, filmed, body: futures::stream::iter(parts.into_iter().map(Ok)).boxed() }
     }
 }
 
@@ -254,6 +256,7 @@ pub async fn media_segment(
     let last = entries.last().unwrap_or(first);
     let range = first.offset..last.end();
     let len = range.end - range.start;
+    let filmed = TimeRange::new(first.stamp.wall_start, last.wall_end());
     let without_sound = tracks == Tracks::Video && entries.iter().any(|entry| !entry.audio.is_empty());
     if without_sound && len > CHECKED_BYTES_MAX {
         return Err(RetrieveError::Invalid(format!(
@@ -262,17 +265,14 @@ pub async fn media_segment(
     }
     let compares = footage.compares && pack.state != PackState::Open;
     if !without_sound && (!compares || len > CHECKED_BYTES_MAX) {
-        return Ok(Sized { len, body: exactly(&footage.packs, pack, vec![range]) });
+        return Ok(Sized { len, filmed, body: exactly(&footage.packs, pack, vec![range]) });
     }
     // A few seconds: read and compared before they are sent, so that damage is an answer and no broken body.
     let to_compare = if compares { entries.to_vec() } else { Vec::new() };
     match footage.packs.checked_bytes(&pack, to_compare, range).await {
-        Ok(bytes) if without_sound => Ok(Sized::of(video_alone(*fragments.start(), entries, &bytes)?)),
-        Ok(bytes) => Ok(Sized::of(vec![bytes])),
-        Err(error) => {
-            let wall = TimeRange::new(first.stamp.wall_start, last.wall_end());
-            Err(unreadable(footage, &pack, wall, error).await)
-        }
+        Ok(bytes) if without_sound => Ok(Sized::of(video_alone(*fragments.start(), entries, &bytes)?, filmed)),
+        Ok(bytes) => Ok(Sized::of(vec![bytes], filmed)),
+        Err(error) => Err(unreadable(footage, &pack, filmed, error).await),
     }
 }
 

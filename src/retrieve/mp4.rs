@@ -183,6 +183,16 @@ impl Clip {
         self.picture_size
     }
 
+    /// When the pictures and the sound in these bytes of it were filmed; `None` where there are none.
+    pub fn filmed(&self, bytes: Range<u64>) -> Option<TimeRange> {
+        let [from, to] = [bytes.start, bytes.end].map(|at| at.max(self.head_bytes) - self.head_bytes);
+        let parts = &self.samples.parts;
+        let first = parts.partition_point(|part| part.at + u64::from(part.bytes) <= from);
+        let sent = &parts[first..parts.partition_point(|part| part.at < to).max(first)];
+        let ends = sent.iter().map(|part| part.wall.1).max()?;
+        TimeRange::new(sent.first()?.wall.0, ends)?.intersection(&self.covers)
+    }
+
     /// These bytes of it. Past the end there are none.
     pub fn body(self: &Arc<Self>, range: Range<u64>) -> BoxStream<'static, Result<Bytes, RetrieveError>> {
         let head_bytes = self.head_bytes;

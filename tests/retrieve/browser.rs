@@ -100,8 +100,8 @@ async fn browse(rig: &Rig, page: String, query: &str) -> Browsed {
     let starts = Starts::default();
     let noted = starts.clone();
     let access = Access::new([(&rig.camera.tenant, None)]).expect("one open tenant");
-    let service =
-        Service::new(rig.footage.clone(), rig.holds(), access, &jiff::tz::TimeZone::UTC, StatusBoard::default());
+    let (utc, status) = (jiff::tz::TimeZone::UTC, StatusBoard::default());
+    let service = Service::new(rig.footage.clone(), rig.holds(), rig.journals().await, access, &utc, status);
     let hear = move |Json(what): Json<Value>| async move {
         let _ = said.send(what).await;
     };

@@ -15,6 +15,7 @@ use vigie::archive::Archive;
 use vigie::config::S3;
 use vigie::hold::Holds;
 use vigie::index::{CameraRow, Change, Index};
+use vigie::journals::Journals;
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::seal::{Sealer, Tasks};
@@ -74,6 +75,13 @@ impl Rig {
     pub(crate) fn holds(&self) -> Holds {
         let Footage { index, packs, clock, .. } = self.footage.clone();
         Holds::new(index, self.spool.clone(), packs, self.keys.clone(), clock, jiff::tz::TimeZone::UTC)
+    }
+
+    pub(crate) async fn journals(&self) -> Journals {
+        let Footage { index, clock, .. } = self.footage.clone();
+        let journals = Journals::new(self.dir.path().join("journal"), self.keys.clone(), index, clock);
+        journals.follow([(self.camera.tenant.clone(), 36)]).await;
+        journals
     }
 
     /// A pack with these fragments, which a run that began at `run_start` sent. It goes on growing.

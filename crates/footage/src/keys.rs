@@ -254,6 +254,12 @@ impl Keys {
         names::Names::new(&self.secret)
     }
 
+    /// 32 bytes that follow from the secret, and reveal nothing of it: for `context`, a text of its own for each purpose,
+    /// and these bytes.
+    pub fn derive(&self, context: &str, of: &[u8]) -> [u8; 32] {
+        blake3::derive_key(context, &[&self.secret[..], of].concat())
+    }
+
     /// The key of a tenant's deduplication domain.
     pub fn domain(&self, tenant: &TenantId) -> DomainKey {
         let of = |secret: &[u8; 32]| match self.domains.get(tenant) {

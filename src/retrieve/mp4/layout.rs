@@ -27,6 +27,8 @@ pub(super) struct LayoutPart {
     pub(super) pack: u32,
     /// What they are.
     pub(super) id: FragmentId,
+    /// When they were filmed: first instant, and first instant after.
+    pub(super) wall: (WallTime, WallTime),
 }
 
 /// A track's edit list (ISO/IEC 14496-12 §8.6.6): nothing for a while, then one stretch of media.
@@ -214,7 +216,8 @@ impl Content {
         }
         let at = self.mdat_bytes;
         let (bytes, pack) = (entry.data_bytes, self.packs.len() as u32 - 1);
-        self.parts.push(LayoutPart { at, offset: entry.data_offset(), bytes, pack, id: entry.id });
+        let wall = (entry.stamp.wall_start, entry.wall_end());
+        self.parts.push(LayoutPart { at, offset: entry.data_offset(), bytes, pack, id: entry.id, wall });
         self.mdat_bytes += u64::from(bytes);
         self.content.extend_from_slice(&table.header.pack.0);
         self.content.extend_from_slice(&step.index.to_be_bytes());

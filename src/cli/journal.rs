@@ -1,0 +1,153 @@
+//! `vigie journal`: verifies journals, shows their entries, and continues one after a loss.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use footage::failure::Kind;
+use footage::units::TenantId;
+use journal::Head;
+use journal::verify::{Known, Report, verify};
+use vigie::config::Config;
+use vigie::index::identity::Kind as IdentityKind;
+use vigie::{gateway, journals};
+
+use super::{ConfigArg, Failure, show};
+
+/// What to do with journals.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Verify journals, and name what was changed, is missing or damaged
+    Verify(Verify),
+    /// Show the entries of a tenant's journal, one JSON object a line
+    Show {
+        /// Whose journal
+        tenant: TenantId,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+    /// Continue a journal that was set back, is damaged or missing: it says so itself from then on. What is there is kept
+    AcceptLoss {
+        /// Whose journal
+        tenant: TenantId,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Of this tenant alone
+    #[arg(conflicts_with = "folder")]
+    tenant: Option<TenantId>,
+    /// A journal's folder, or a copy of one, without anything of a gateway
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// A key that may have signed the checkpoint, with --folder; without one, those that the journal lists
+    #[arg(long, value_name = "KEY", requires = "folder")]
+    key: Vec<String>,
+    /// What an export or a witness has: the header `journal-checkpoint`, or a file with a checkpoint
+    #[arg(long, value_name = "CHECKPOINT")]
+    checkpoint: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+pub(super) async fn run(command: JournalCommand) -> Result<(), Failure> {
+    match command {
+        JournalCommand::Verify(args) => verify_all(args).await,
+        JournalCommand::Show { tenant, config } => {
+            let config = known_tenant(&config, &tenant)?;
+            show_entries(&journals::folder(&config.data_dir).join(tenant.as_str()))
+        }
+        JournalCommand::AcceptLoss { tenant, config } => {
+            let config = known_tenant(&config, &tenant)?;
+            let _held = gateway::lock(&config).map_err(Failure::failed)?;
+            let opened = gateway::open(&config, false).await.map_err(Failure::failed)?;
+            let folder = journals::folder(&config.data_dir);
+            let said = journals::accept_loss(folder, &opened.keys, &opened.index, &*opened.clock, &tenant).await;
+            opened.index.close().await;
+            show::print(&format!("{}\n", said.map_err(Failure::failed)?))
+        }
+    }
+}
+
+fn known_tenant(config: &ConfigArg, tenant: &TenantId) -> Result<Config, Failure> {
+    let config = config.load()?.config;
+    match config.tenants.iter().any(|of| of.id == *tenant) {
+        true => Ok(config),
+        false => Err(Failure::Usage(format!("no tenant {tenant} is configured"))),
+    }
+}
+
+async fn verify_all(args: Verify) -> Result<(), Failure> {
+    let heads = args.checkpoint.iter().map(|text| head(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut faults = 0;
+    if let Some(folder) = &args.folder {
+        faults += verified(&folder.display().to_string(), folder, &Known { keys: args.key, heads })?;
+    } else {
+        let config = match &args.tenant {
+            Some(tenant) => known_tenant(&args.config, tenant)?,
+            None => args.config.load()?.config,
+        };
+        let opened = gateway::open(&config, true).await.map_err(Failure::failed)?;
+        let mut known = opened.index.identities(IdentityKind::Journal).await.map_err(Failure::failed)?;
+        for tenant in config.tenants.iter().map(|of| &of.id) {
+            if args.tenant.as_ref().is_some_and(|one| one != tenant) {
+                continue;
+            }
+            let mut heads = heads.clone();
+            heads.extend(known.remove(tenant.as_str()).and_then(|bytes| journals::head_of(&bytes)));
+            let keys = vec![journals::signer(&opened.keys, tenant).verifier().to_owned()];
+            let folder = journals::folder(&config.data_dir).join(tenant.as_str());
+            faults += verified(tenant.as_str(), &folder, &Known { keys, heads })?;
+        }
+    }
+    match faults {
+        0 => Ok(()),
+        faults => Err(Failure::Of(Kind::Corrupt, format!("{faults} faults"))),
+    }
+}
+
+/// From a checkpoint's text, or from a file that holds one.
+fn head(text: &str) -> Result<Head, Failure> {
+    let of_file = std::fs::read_to_string(text);
+    let text = of_file.as_deref().unwrap_or(text);
+    text.parse().map_err(|e| Failure::Usage(format!("--checkpoint: {e}")))
+}
+
+/// Prints what was found, and says how many faults that is.
+fn verified(name: &str, folder: &Path, known: &Known) -> Result<usize, Failure> {
+    if !folder.is_dir() {
+        return Err(Failure::Of(Kind::NotFound, format!("there is no journal {}", folder.display())));
+    }
+    let Report { head, sound, forgotten, uncovered, faults } = verify(folder, known).map_err(Failure::failed)?;
+    let mut text = String::new();
+    faults
+        .iter()
+        .try_for_each(|fault| writeln!(text, "{name}: {fault}"))
+        .map_err(|_| Failure::Failed(String::new()))?;
+    let head = head.map_or("no checkpoint".to_owned(), |head| format!("checkpoint {head}"));
+    let verdict = if faults.is_empty() { "sound" } else { "NOT SOUND" };
+    text += &format!(
+        "{name}: {verdict}; {head}; {sound} entries verified, {forgotten} destroyed at the end of their time, {uncovered} newer \
+         than the checkpoint\n"
+    );
+    for key in &known.keys {
+        text += &format!("{name}: signed under {key}\n");
+    }
+    show::print(&text)?;
+    Ok(faults.len())
+}
+
+fn show_entries(folder: &Path) -> Result<(), Failure> {
+    let content = folder.join("content");
+    let names = std::fs::read_dir(&content).map_err(|e| Failure::Failed(format!("{}: {e}", content.display())))?;
+    let mut files: Vec<PathBuf> = names.filter_map(|name| Some(name.ok()?.path())).collect();
+    files.sort();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|of| of == "jsonl")) {
+        let text = std::fs::read_to_string(file).map_err(|e| Failure::Failed(format!("{}: {e}", file.display())))?;
+        show::print(&text)?;
+    }
+    Ok(())
+}

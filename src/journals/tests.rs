@@ -1,0 +1,238 @@
+use std::fs;
+
+use journal::Span;
+use journal::entry::{Access, Entry};
+use journal::verify::{Known, verify};
+use tempfile::TempDir;
+
+use super::*;
+use crate::index::CameraRow;
+use footage::clock::SimClock;
+use footage::units::{Ticks90k, TimeRange};
+
+struct Rig {
+    dir: TempDir,
+    index: Index,
+    clock: Arc<SimClock>,
+}
+
+fn town() -> TenantId {
+    "town".parse().unwrap()
+}
+
+fn key(access: Access) -> AccessKey {
+    AccessKey { author: Author::AccessToken, address: None, camera: "gate".parse().unwrap(), access }
+}
+
+fn noon() -> WallTime {
+    "2026-11-27T12:00:00Z".parse().unwrap()
+}
+
+fn filmed(from_s: i64, to_s: i64) -> Option<TimeRange> {
+    let at = |s| noon().saturating_add(Ticks90k(s * 90_000));
+    TimeRange::new(at(from_s), at(to_s))
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
+        let gate = CameraRow {
+            key: "town/gate".parse().unwrap(),
+            name: "gate".to_owned(),
+            place: String::new(),
+            configured: true,
+            retention_max: Ticks90k(30 * 86_400 * 90_000),
+            retention_min: Ticks90k::ZERO,
+        };
+        index.write(vec![Change::Configure(vec![gate])]).await.unwrap();
+        Self { dir, index, clock: Arc::new(SimClock::starting_at(noon())) }
+    }
+
+    async fn journals(&self) -> Journals {
+        let (folder, clock) = (self.dir.path().join("journal"), self.clock.clone());
+        let journals = Journals::new(folder, Keys::from_secret([1; 32]), self.index.clone(), clock);
+        journals.follow([(town(), 36)]).await;
+        journals
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.dir.path().join("journal/town")
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let mut files: Vec<_> =
+            fs::read_dir(self.folder().join("content")).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        text.lines().map(|line| Entry::decode(line.as_bytes()).unwrap()).collect()
+    }
+
+    fn actions(&self) -> Vec<Action> {
+        self.entries().into_iter().map(|entry| entry.draft.action).collect()
+    }
+
+    async fn events(&self) -> Vec<Fact> {
+        let rows = self.index.events_after(0, 100).await.unwrap();
+        rows.into_iter().map(|row| row.event.fact).collect()
+    }
+}
+
+/// Runs the journals for so long.
+async fn run(journals: &Journals, seconds: u64) {
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(journals.clone().run(stop.clone()));
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_access_of_many_answers_is_two_entries_with_what_was_really_sent() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    let first = journals.begin(&town(), key(Access::Playback)).await.unwrap();
+    assert_eq!(rig.actions(), [Action::AccessBegun { access: Access::Playback }], "before the first byte");
+    first.sent(1000, filmed(10, 12));
+    let second = journals.begin(&town(), key(Access::Playback)).await.unwrap();
+    second.sent(500, filmed(12, 14));
+    second.sent(1, filmed(100, 101));
+    drop(first);
+    // One is being sent for an hour: the access lasts as long.
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(journals.clone().run(stop.clone()));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(rig.actions().len(), 1);
+    drop(second);
+    tokio::time::sleep(Duration::from_secs(62)).await;
+    let span = |range: Option<TimeRange>| {
+        let range = range.unwrap();
+        Span { from: range.start().to_timestamp(), to: range.end().to_timestamp() }
+    };
+    let sent = vec![span(filmed(10, 14)), span(filmed(100, 101))];
+    let entries = rig.entries();
+    assert_eq!(entries.len(), 2);
+    let ended = Action::AccessEnded { begun: 0, access: Access::Playback, sent, sent_bytes: 1501 };
+    assert_eq!(entries[1].draft.action, ended);
+    assert_eq!(entries[1].draft.range, Some(span(filmed(10, 101))));
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(verify(&rig.folder(), &Known::default()).unwrap().faults, []);
+}
+
+#[tokio::test]
+async fn of_many_that_begin_at_once_one_makes_the_entry() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    let (town, live) = (town(), key(Access::Live));
+    let all = (0..50).map(|_| journals.begin(&town, live.clone()));
+    let answers = futures::future::try_join_all(all).await.unwrap();
+    assert_eq!((answers.len(), rig.actions().len()), (50, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_in_many_stretches_is_more_accesses_than_one_and_none_is_lost() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    for n in 0..150 {
+        journals.begin(&town(), key(Access::Playback)).await.unwrap().sent(1, filmed(n * 10, n * 10 + 1));
+    }
+    run(&journals, 1).await;
+    let actions = rig.actions();
+    let begun = actions.iter().filter(|action| matches!(action, Action::AccessBegun { .. })).count();
+    let spans = actions.iter().map(|action| match action {
+        Action::AccessEnded { sent, .. } => sent.len(),
+        _ => 0,
+    });
+    assert_eq!((begun, actions.len(), spans.sum()), (3, 6, 150usize));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_fails_refuses_and_is_an_alarm_until_it_is_written_again() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    drop(journals.begin(&town(), key(Access::Clip)).await.unwrap());
+    // A folder in the place of the file of tomorrow, and the day turns.
+    let tomorrow = rig.folder().join("content/000000000001-2026-11-28.jsonl");
+    fs::create_dir(&tomorrow).unwrap();
+    rig.clock.step(Ticks90k(86_400 * 90_000));
+    let refused = journals.begin(&town(), key(Access::Live)).await;
+    assert!(refused.is_err());
+    assert!(journals.ready(&town()).is_err());
+    assert_eq!(rig.events().await, [Fact::JournalFailed]);
+    assert!(journals.begin(&town(), key(Access::Snapshot)).await.is_err());
+    fs::remove_dir(&tomorrow).unwrap();
+    journals.begin(&town(), key(Access::Live)).await.unwrap();
+    assert_eq!(rig.events().await, [Fact::JournalFailed, Fact::JournalWorks], "one event each");
+    assert!(journals.ready(&town()).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_copy_of_the_journal_is_found_out_by_the_index_and_its_return_heals() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    drop(journals.begin(&town(), key(Access::Clip)).await.unwrap());
+    run(&journals, 1).await;
+    drop(journals);
+    let aside = rig.dir.path().join("aside");
+    fs::rename(rig.folder(), &aside).unwrap();
+    let journals = rig.journals().await;
+    assert!(journals.begin(&town(), key(Access::Clip)).await.is_err());
+    assert!(!rig.folder().join("checkpoint").exists(), "what is missing is not made");
+    assert_eq!(rig.events().await, [Fact::JournalFailed]);
+    let _ = fs::remove_dir_all(rig.folder());
+    fs::rename(&aside, rig.folder()).unwrap();
+    run(&journals, 12).await;
+    journals.begin(&town(), key(Access::Clip)).await.unwrap();
+    assert_eq!(rig.events().await, [Fact::JournalFailed, Fact::JournalWorks]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r4_entries_go_at_the_end_of_the_tenants_own_time() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    drop(journals.begin(&town(), key(Access::Clip)).await.unwrap());
+    run(&journals, 1).await;
+    journals.follow([(town(), 2)]).await;
+    rig.clock.step(Ticks90k(61 * 86_400 * 90_000));
+    run(&journals, 1).await;
+    let report = verify(&rig.folder(), &Known::default()).unwrap();
+    assert_eq!((report.faults.len(), report.forgotten), (0, 2));
+    assert_eq!(rig.actions(), [Action::EntriesForgotten { from: 0, to: 2, months: 2 }]);
+    // The checkpoint that the index knows goes along.
+    drop(journals);
+    let again = rig.journals().await;
+    assert!(again.ready(&town()).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_credentials_are_counted_and_another_tenants_journal_does_not_hear_of_them() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    (0..5).for_each(|_| journals.refused(&town()));
+    journals.refused(&"nobody".parse().unwrap());
+    run(&journals, 1).await;
+    assert_eq!(rig.actions(), [Action::Refused { count: 5 }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_the_operator_accepts_is_said_in_the_journal_and_what_was_there_is_kept() {
+    let rig = Rig::new().await;
+    let keys = Keys::from_secret([1; 32]);
+    let journals = rig.journals().await;
+    drop(journals.begin(&town(), key(Access::Clip)).await.unwrap());
+    run(&journals, 1).await;
+    drop(journals);
+    let of = town();
+    let accept = || accept_loss(rig.dir.path().join("journal"), &keys, &rig.index, &*rig.clock, &of);
+    let nothing_wrong = accept().await.unwrap_err();
+    assert_eq!(nothing_wrong.kind(), Kind::Conflict);
+    fs::write(rig.folder().join("checkpoint"), "nonsense").unwrap();
+    assert!(accept().await.unwrap().contains("is kept in"));
+    assert!(matches!(&rig.actions()[..], [Action::LossAccepted { size: 2, .. }]));
+    let kept: Vec<_> = fs::read_dir(rig.dir.path().join("journal")).unwrap().collect();
+    assert_eq!(kept.len(), 2);
+    let journals = rig.journals().await;
+    assert!(journals.ready(&town()).is_ok());
+    assert_eq!(verify(&rig.folder(), &Known::default()).unwrap().faults, []);
+}
