@@ -1,0 +1,208 @@
+//! A real gateway enters who sees and takes footage in its journal, refuses footage where it cannot, and the command
+//! verifies what it wrote.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use footage::units::{CameraKey, TimeRange, WallTime};
+use journal::Span;
+use journal::entry::{Access, Action, Author, Entry};
+use reqwest::{Client, Response, StatusCode};
+use testkit::camera::{self, Server};
+use vigie::config::Config;
+use vigie::demo;
+use vigie::event::Fact;
+use vigie::gateway::Gateway;
+
+/// How long a condition may take to come true before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+struct Rig {
+    dir: tempfile::TempDir,
+    config: Config,
+    _server: Server,
+}
+
+fn gate() -> CameraKey {
+    "demo/gate".parse().unwrap()
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let mut camera = camera::demo_camera().unwrap();
+        camera.path = "gate".to_owned();
+        let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), vec![camera]).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let url = server.url("gate");
+        let text = format!(
+            "[http]\nlisten = \"127.0.0.1:0\"\n[data]\ndir = {:?}\n[[tenant]]\nid = \"demo\"\n[[tenant.camera]]\nid = \
+             \"gate\"\nname = \"gate\"\nplace = \"gate\"\nurl = \"{url}\"\n",
+            dir.path()
+        );
+        std::fs::write(dir.path().join("vigie.toml"), text).unwrap();
+        let cameras = vec![demo::camera("gate".parse().unwrap(), "gate", url)];
+        let mut config = demo::config((Ipv4Addr::LOCALHOST, 0).into(), dir.path(), cameras).unwrap();
+        config.recording.tick = Duration::from_millis(20);
+        config.recording.durability = Duration::from_millis(200);
+        Self { dir, config, _server: server }
+    }
+
+    /// A gateway that has recorded for five seconds, and what it has recorded.
+    async fn gateway(&self) -> (Gateway, TimeRange) {
+        let gateway = Gateway::start(&self.config).await.unwrap();
+        let index = &gateway.footage().index;
+        let everything = TimeRange::new(WallTime(i64::MIN), WallTime(i64::MAX)).unwrap();
+        let recorded = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(50));
+            loop {
+                let spans = index.spans(&gate(), everything).await.unwrap();
+                if let Some(span) = spans.last().filter(|span| span.duration().0 > 5 * 90_000) {
+                    break *span;
+                }
+                tick.tick().await;
+            }
+        };
+        let span = tokio::time::timeout(PATIENCE, recorded).await.expect("five seconds are recorded");
+        (gateway, span)
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        self.dir.path().join("journal/demo")
+    }
+
+    fn vigie(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vigie"));
+        command.args(arguments).env_remove("NOTIFY_SOCKET");
+        let output = command.output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap(), text)
+    }
+
+    fn with_config(&self, arguments: &[&str]) -> (i32, String) {
+        let config = self.dir.path().join("vigie.toml");
+        self.vigie(&[arguments, &["--config", config.to_str().unwrap()]].concat())
+    }
+}
+
+async fn get(gateway: &Gateway, path: &str) -> Response {
+    let url = format!("http://{}/api/cameras/gate/{path}", gateway.address());
+    Client::new().get(url).send().await.unwrap()
+}
+
+fn clip_of(span: TimeRange) -> String {
+    format!("clip.mp4?start={}&end={}", span.start(), span.end())
+}
+
+fn entries(folder: &Path) -> Vec<Entry> {
+    let mut files: Vec<_> = std::fs::read_dir(folder.join("content")).unwrap().map(|f| f.unwrap().path()).collect();
+    files.sort();
+    let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    text.lines().map(|line| Entry::decode(line.as_bytes()).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a2_each_view_playback_and_clip_is_in_the_journal_with_what_was_really_sent() {
+    let rig = Rig::new().await;
+    let (gateway, span) = rig.gateway().await;
+    let head = Client::new().head(format!("http://{}/api/cameras/gate/{}", gateway.address(), clip_of(span)));
+    assert_eq!(head.send().await.unwrap().status(), StatusCode::OK);
+    let playlist = get(&gateway, "hls/live.m3u8").await.text().await.unwrap();
+    let segment = playlist.lines().rfind(|line| !line.starts_with('#')).unwrap();
+    let segment_bytes = get(&gateway, &format!("hls/{segment}")).await.bytes().await.unwrap().len() as u64;
+    let clip = get(&gateway, &clip_of(span)).await;
+    let checkpoint = clip.headers()["journal-checkpoint"].to_str().unwrap().to_owned();
+    let clip_bytes = clip.bytes().await.unwrap().len() as u64;
+    // The first boxes alone: no picture goes out.
+    let url = format!("http://{}/api/cameras/gate/{}", gateway.address(), clip_of(span));
+    let boxes = Client::new().get(url).header("range", "bytes=0-99").send().await.unwrap();
+    assert_eq!((boxes.status(), boxes.bytes().await.unwrap().len()), (StatusCode::PARTIAL_CONTENT, 100));
+    gateway.stop().await;
+
+    let entries = entries(&rig.folder());
+    assert_eq!(entries[0].draft.action, Action::ConfigurationRead);
+    let begun: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match entry.draft.action {
+            Action::AccessBegun { access } => Some((entry.draft.author.clone(), entry.draft.address, access)),
+            _ => None,
+        })
+        .collect();
+    let from = Some(Ipv4Addr::LOCALHOST.into());
+    assert_eq!(begun, [(Author::Loopback, from, Access::Live), (Author::Loopback, from, Access::Clip)]);
+    let sent = |wanted| {
+        entries.iter().find_map(|entry| match &entry.draft.action {
+            Action::AccessEnded { access, sent, sent_bytes, .. } if *access == wanted => {
+                Some((sent.clone(), *sent_bytes))
+            }
+            _ => None,
+        })
+    };
+    let (live, live_bytes) = sent(Access::Live).unwrap();
+    assert_eq!((live.len(), live_bytes), (1, segment_bytes));
+    let whole = Span { from: span.start().to_timestamp(), to: span.end().to_timestamp() };
+    assert_eq!(
+        sent(Access::Clip).unwrap(),
+        (vec![whole], clip_bytes + 100),
+        "the whole clip, and a hundred bytes of boxes"
+    );
+
+    let folder = rig.folder();
+    let folder = folder.to_str().unwrap();
+    let (code, text) = rig.vigie(&["journal", "verify", "--folder", folder, "--checkpoint", &checkpoint]);
+    assert!(code == 0 && text.contains(": sound; checkpoint 5 ") && text.contains("5 entries verified"), "{text}");
+    let (code, text) = rig.with_config(&["journal", "verify"]);
+    assert!(
+        code == 0 && text.contains("demo: sound") && text.contains("signed under vigie.invalid/journal/"),
+        "{text}"
+    );
+    let (code, text) = rig.with_config(&["journal", "show", "demo"]);
+    assert!(code == 0 && text.lines().count() == 5, "{text}");
+    let (code, text) = rig.with_config(&["journal", "show", "nobody"]);
+    assert!(code == 2 && text.contains("no tenant nobody"), "{text}");
+
+    let content = std::fs::read_dir(rig.folder().join("content")).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(&content).unwrap();
+    std::fs::write(&content, text.replacen("loopback", "operator", 1)).unwrap();
+    let (code, text) = rig.with_config(&["journal", "verify"]);
+    assert!(code == 65 && text.contains("demo: content/") && text.contains("line 2: is not the entry 1"), "{text}");
+    assert!(text.contains("demo: NOT SOUND"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_journal_refuses_footage_while_recording_goes_on_until_the_operator_accepts_the_loss() {
+    let rig = Rig::new().await;
+    let (gateway, span) = rig.gateway().await;
+    assert_eq!(get(&gateway, &clip_of(span)).await.status(), StatusCode::OK);
+    gateway.stop().await;
+    std::fs::write(rig.folder().join("checkpoint"), "something else").unwrap();
+
+    let (gateway, span) = rig.gateway().await;
+    for path in ["hls/live.m3u8", &clip_of(span), &format!("snapshot.jpg?at={}", span.start())] {
+        let refused = get(&gateway, path).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        let problem = refused.text().await.unwrap();
+        assert!(problem.contains("journal") && !problem.contains(rig.dir.path().to_str().unwrap()), "{problem}");
+    }
+    assert_eq!(
+        get(&gateway, "timeline?start=2026-01-01T00:00:00Z&end=2026-01-02T00:00:00Z").await.status(),
+        StatusCode::OK
+    );
+    let events = gateway.footage().index.events_after(0, 1000).await.unwrap();
+    assert_eq!(events.iter().filter(|row| row.event.fact == Fact::JournalFailed).count(), 1);
+    gateway.stop().await;
+    let (code, text) = rig.with_config(&["journal", "verify"]);
+    assert!(code == 65 && text.contains("demo: checkpoint: "), "{text}");
+
+    let (code, text) = rig.with_config(&["journal", "accept-loss", "demo"]);
+    assert!(code == 0 && text.contains("what was there is kept"), "{text}");
+    let (gateway, span) = rig.gateway().await;
+    assert_eq!(get(&gateway, &clip_of(span)).await.status(), StatusCode::OK);
+    gateway.stop().await;
+    assert!(matches!(entries(&rig.folder())[0].draft.action, Action::LossAccepted { size: 3, .. }));
+    let (code, text) = rig.with_config(&["journal", "verify"]);
+    assert_eq!(code, 0, "{text}");
+}
