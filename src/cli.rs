@@ -161,6 +161,12 @@ pub(crate) struct Export {
     /// The MP4 file to create
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who receives it, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) recipient: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -37,6 +37,7 @@ use footage::platform;
 use footage::units::{TenantId, WallTime};
 
 mod access;
+pub mod left;
 
 #[cfg(test)]
 mod tests;
@@ -123,6 +124,10 @@ impl Journals {
     /// Opens the journals of these tenants, each with the months that its entries are kept, where they are not open yet; those of
     /// other tenants are closed. A journal that cannot be opened is an event, and is tried again.
     pub async fn follow(&self, tenants: impl IntoIterator<Item = (TenantId, u16)>) {
+        let folder = self.0.folder.clone();
+        if let Ok(Err(error)) = platform::spawn_blocking(move || left::prepare(&folder)).await {
+            warn!(%error, "commands cannot leave what belongs in the journals");
+        }
         let tenants: HashMap<TenantId, u16> = tenants.into_iter().collect();
         let gone: Vec<_> = {
             let mut open = self.0.tenants.lock();
@@ -202,6 +207,24 @@ impl Journals {
         self.of(tenant).is_ok_and(|of| of.accesses.going_on(key).is_some())
     }
 
+    /// Enters what commands beside the gateway left, at the time at which they did.
+    async fn enter_left(&self) {
+        let folder = self.0.folder.clone();
+        let all = platform::spawn_blocking(move || left::all(&folder)).await;
+        for (path, left) in all.unwrap_or_default() {
+            // Of a tenant that is configured no more, it waits until it is.
+            let Ok(of) = self.of(&left.tenant) else { continue };
+            let entered = self.keep(&of, move |journal, _| journal.append(left.at, left.draft)).await;
+            let removed = match entered {
+                Ok(_) => platform::spawn_blocking(move || platform::remove_durably(&path)).await,
+                Err(_) => continue,
+            };
+            if let Ok(Err(error)) = removed {
+                warn!(%error, "what a command left for the journal is entered, and cannot be removed");
+            }
+        }
+    }
+
     /// The tenant's last checkpoint, for an answer's header or a print.
     pub fn head(&self, tenant: &TenantId) -> Option<Head> {
         let of = self.of(tenant).ok()?;
@@ -223,6 +246,7 @@ impl Journals {
             };
             let (checkpoint, forget) = (due(&mut checkpoint, CHECKPOINT_EVERY), due(&mut forget, FORGET_EVERY));
             let reopen = due(&mut reopen, REOPEN_EVERY);
+            self.enter_left().await;
             for of in self.all() {
                 if reopen {
                     self.open(&of).await;
@@ -237,6 +261,7 @@ impl Journals {
                 }
             }
         }
+        self.enter_left().await;
         for of in self.all() {
             self.end(&of).await;
         }

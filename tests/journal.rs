@@ -120,9 +120,17 @@ async fn a2_each_view_playback_and_clip_is_in_the_journal_with_what_was_really_s
     let url = format!("http://{}/api/cameras/gate/{}", gateway.address(), clip_of(span));
     let boxes = Client::new().get(url).header("range", "bytes=0-99").send().await.unwrap();
     assert_eq!((boxes.status(), boxes.bytes().await.unwrap().len()), (StatusCode::PARTIAL_CONTENT, 100));
+    let (start, end) = (span.start().to_string(), span.end().to_string());
+    let out = rig.dir.path().join("export.mp4");
+    let export = ["export", "--camera", "demo/gate", "--start", &start, "--end", &end, "--out", out.to_str().unwrap()];
+    let (code, text) = rig.with_config(&[&export[..], &["--reason", "PV 12", "--recipient", "OPJ"]].concat());
+    assert_eq!(code, 0, "{text}");
     gateway.stop().await;
 
     let entries = entries(&rig.folder());
+    let exported = Action::Exported { bytes: out.metadata().unwrap().len() };
+    let exported = entries.iter().find(|entry| entry.draft.action == exported).unwrap();
+    assert_eq!((exported.draft.reason.as_deref(), exported.draft.recipient.as_deref()), (Some("PV 12"), Some("OPJ")));
     assert_eq!(entries[0].draft.action, Action::ConfigurationRead);
     let begun: Vec<_> = entries
         .iter()
@@ -153,14 +161,14 @@ async fn a2_each_view_playback_and_clip_is_in_the_journal_with_what_was_really_s
     let folder = rig.folder();
     let folder = folder.to_str().unwrap();
     let (code, text) = rig.vigie(&["journal", "verify", "--folder", folder, "--checkpoint", &checkpoint]);
-    assert!(code == 0 && text.contains(": sound; checkpoint 5 ") && text.contains("5 entries verified"), "{text}");
+    assert!(code == 0 && text.contains(": sound; checkpoint 6 ") && text.contains("6 entries verified"), "{text}");
     let (code, text) = rig.with_config(&["journal", "verify"]);
     assert!(
         code == 0 && text.contains("demo: sound") && text.contains("signed under vigie.invalid/journal/"),
         "{text}"
     );
     let (code, text) = rig.with_config(&["journal", "show", "demo"]);
-    assert!(code == 0 && text.lines().count() == 5, "{text}");
+    assert!(code == 0 && text.lines().count() == 6, "{text}");
     let (code, text) = rig.with_config(&["journal", "show", "nobody"]);
     assert!(code == 2 && text.contains("no tenant nobody"), "{text}");
 

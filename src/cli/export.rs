@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use footage::units::{CameraKey, TimeRange};
 use futures::TryStreamExt;
+use journal::entry::{Action, Author};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use vigie::config::Config;
 use vigie::gateway;
 use vigie::index::GapRow;
+use vigie::journals::left::{self, Left};
 use vigie::retrieve::holes::Hole;
 use vigie::retrieve::{Footage, RetrieveError, mp4::Clip};
 
@@ -44,6 +46,13 @@ async fn export(args: &Export) -> Result<(), Failure> {
     while let Some(bytes) = body.try_next().await.map_err(Failure::failed)? {
         draft = write(draft, bytes).await?;
     }
+    let range = journal::Span { from: clip.covers().start().to_timestamp(), to: clip.covers().end().to_timestamp() };
+    let act = journal::Draft::new(Author::Operator, Action::Exported { bytes: clip.len() });
+    let act = act.on(args.camera.camera.clone(), Some(range));
+    let act = journal::Draft { reason: args.reason.clone(), recipient: args.recipient.clone(), ..act };
+    let left = Left { tenant: args.camera.tenant.clone(), at: footage.clock.wall().to_timestamp(), draft: act };
+    let journals = vigie::journals::folder(&config.data_dir);
+    left::leave(&journals, &left).map_err(|e| at(&journals, e))?;
     let finish = tokio::task::spawn_blocking(move || draft.finish());
     finish.await.map_err(|e| at(&path, std::io::Error::other(e)))??;
     show::print(&said(&config, &args.camera, &clip, &args.out, &gaps))

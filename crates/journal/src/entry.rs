@@ -121,6 +121,8 @@ pub enum Action {
     /// What was handed out since the entry `begun`: the times that the sent bytes belong to, and how many bytes. An
     /// access that has no such entry was cut off by the end of the gateway.
     AccessEnded { begun: u64, access: Access, sent: Vec<Span>, sent_bytes: u64 },
+    /// Footage was written to a file, by a command on the gateway's machine.
+    Exported { bytes: u64 },
     /// Credentials or rights were refused, so often since it was last said.
     Refused { count: u64 },
     /// A hold was placed.
