@@ -63,6 +63,8 @@ pub struct Config {
     pub unwritten_bytes_max: Option<u64>,
     /// `[http] listen`.
     pub http_listen: SocketAddr,
+    /// `[http.tls]`: the gateway's own certificate; none: plain HTTP, to this machine alone.
+    pub http_tls: Option<TlsFiles>,
     /// `[http] operator_token`: opens metrics, the status of all cameras and reloads. Without one they are open to this
     /// machine alone.
     pub operator_token: Option<SecretString>,
@@ -151,6 +153,15 @@ impl Default for Sweep {
     fn default() -> Self {
         Self { interval: Duration::from_secs(60), grace: Duration::from_secs(60), change: DAY }
     }
+}
+
+/// `[http.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and those above it, in PEM.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
 }
 
 /// `[[tenant]]`.

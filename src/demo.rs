@@ -107,6 +107,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
         spool_bytes_max: None,
         unwritten_bytes_max: None,
         http_listen: listen,
+        http_tls: None,
         check_played: true,
         signing_ca_file: None,
         recording: RecordingConfig::default(),

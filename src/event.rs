@@ -299,6 +299,10 @@ pub enum Fact {
     CertificateEnds { days: u64 },
     /// A camera's certificate is valid for longer again.
     CertificateRenewed,
+    /// The gateway's own certificate ends to be valid in so many days.
+    ServerCertificateEnds { days: u64 },
+    /// The gateway's own certificate is valid for longer again.
+    ServerCertificateRenewed,
     /// What the index holds of an event or an alarm cannot be read; this is its kind.
     EntryUnreadable { of_kind: String },
     /// A target of alarms cannot be reached.
@@ -459,6 +463,8 @@ impl Fact {
             Self::CameraUnsteady { .. } => ("camera_unsteady", Warning, Everyone),
             Self::CameraSteady => ("camera_steady", Info, Everyone),
             Self::CertificateEnds { .. } => ("certificate_ends", Warning, Everyone),
+            Self::ServerCertificateEnds { .. } => ("server_certificate_ends", Warning, Everyone),
+            Self::ServerCertificateRenewed => ("server_certificate_renewed", Info, Everyone),
             Self::CertificateRenewed => ("certificate_renewed", Info, Everyone),
             Self::EntryUnreadable { .. } => ("entry_unreadable", Warning, Operator),
             Self::AlarmNotDelivered { .. } => ("alarm_not_delivered", Warning, Operator),

@@ -98,6 +98,9 @@ pub enum GatewayError {
     /// The tenants cannot be distinguished.
     #[error(transparent)]
     Access(#[from] http::TokenMissing),
+    /// The gateway's own certificate.
+    #[error(transparent)]
+    Tls(#[from] http::TlsFilesError),
     /// The gateway's secret.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -133,6 +136,7 @@ impl Failure for GatewayError {
             Self::Io { source, .. } | Self::Listen { source, .. } => Failure::kind(source),
             Self::InUse(_) | Self::NeedsRestart(_) => Kind::Conflict,
             Self::Access(_) | Self::Master(_) => Kind::Invalid,
+            Self::Tls(error) => error.kind(),
             Self::Keys(error) => error.kind(),
             Self::Vault(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -188,6 +192,7 @@ impl Gateway {
     ) -> Result<Self, GatewayError> {
         let held = lock(config)?;
         let anchors = open::signing_anchors(config)?;
+        let tls = config.http_tls.clone().map(http::ServerTls::open).transpose()?;
         let access = Access::new(config.tenants.iter().map(|t| (&t.id, t.access_token.as_ref())))?;
         let files = files::left_for_http(files::raise_limit(), camera_rows(config).len() as u64);
         // An address that is taken is found out before anything is recorded.
@@ -239,10 +244,15 @@ impl Gateway {
         let alarms = start_alarms(config, &opened, sources.clone(), &tasks, &stop_flushing);
         let service = http::Service::new(footage.clone(), holds, journals.clone(), access, &config.time_zone, status);
         service.operate(Operator::new(config.operator_token.as_ref(), sources, request_reload));
+        if let Some(tls) = tls.clone() {
+            tasks.spawn(tls.keep(index.clone(), clock.clone(), stop_flushing.clone()));
+        }
         let server = {
             let (stop, service) = (stop_serving.clone(), service.clone());
             let until = async move { stop.cancelled().await };
-            tokio::spawn(http::serve(listener, http::router(service), http::ServeLimits::within(files), until))
+            let (router, limits) = (http::router(service), http::ServeLimits::within(files));
+            let router = if tls.is_some() { http::strict(router) } else { router };
+            tokio::spawn(http::serve_over(tls, listener, router, limits, until))
         };
         info!(%address, cameras = camera_rows(config).len(), "recording and serving");
         Ok(Self {
@@ -527,6 +537,7 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
     let checks = [
         (places(now) != places(then), "[data] dir or spool_dir"),
         (now.http_listen != then.http_listen, "[http] listen"),
+        (now.http_tls != then.http_tls, "[http.tls] (the files themselves are read again when they change)"),
         (now.check_played != then.check_played, "[http] check_played"),
         (stores(now) != stores(then), "a [[store]], but for its caps,"),
         (format!("{:?}", now.recording) != format!("{:?}", then.recording), "[recording]"),

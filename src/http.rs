@@ -28,7 +28,8 @@ use utoipa_axum::routes;
 pub use self::auth::{Access, TokenMissing};
 pub use self::operator::{Operator, ReloadRequest};
 use self::problem::{Problem, ProblemKind};
-pub use self::serve::{ServeLimits, serve};
+pub use self::serve::{ServeLimits, serve, serve_over};
+pub use self::tls::{ServerTls, TlsFilesError};
 use crate::hold::Holds;
 use crate::journals::Journals;
 use crate::metrics::HttpCounts;
@@ -58,6 +59,7 @@ mod share;
 mod signatures;
 mod stats;
 mod timeline;
+mod tls;
 mod uploads;
 
 /// Longest request body; a longer one is refused.
@@ -230,6 +232,15 @@ pub fn router(service: Service) -> Router {
         .merge(open.method_not_allowed_fallback(not_so))
         .layer(middleware::from_fn_with_state(service.clone(), frame))
         .with_state(service)
+}
+
+/// The same for who came over TLS: browsers do not come back over plain HTTP (RFC 6797), for a year.
+pub fn strict(router: Router) -> Router {
+    const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
+    router.layer(middleware::map_response(|mut response: Response| async {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, A_YEAR);
+        response
+    }))
 }
 
 /// What holds for every answer: bounded in time, problems written out, headers that keep browsers honest.

@@ -254,19 +254,26 @@ fn empty_file_asks_for_a_tenant() {
 }
 
 #[test]
-fn listening_beyond_loopback_needs_a_token_and_warns_of_plain_http() {
+fn listening_beyond_loopback_needs_a_token_and_tls() {
     let one = |listen: &str, token: &str| format!("[http]\nlisten = \"{listen}\"\n[[tenant]]\nid = \"a\"\n{token}\n");
+    let tls = "\n[http.tls]\ncertificate = \"/tls/chain.pem\"\nkey = \"/tls/key.pem\"\n";
     for loopback in ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80"] {
         assert_eq!(parse(&one(loopback, "")).expect("loopback").warnings, []);
     }
     for open in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80", "[::ffff:127.0.0.1]:80"] {
-        let found = problems(&one(open, ""));
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!((found[0].line, found[0].key.as_str()), (3, "tenant.access_token"));
-        let loaded = parse(&one(open, "access_token = \"0123456789abcdef\"")).expect("with a token");
-        assert_eq!(loaded.warnings.len(), 1);
-        assert_eq!((loaded.warnings[0].line, loaded.warnings[0].key.as_str()), (2, "http.listen"));
+        let keys = |text: &str| problems(text).into_iter().map(|p| (p.line, p.key)).collect::<Vec<_>>();
+        let no_token = (3, "tenant.access_token".to_owned());
+        assert_eq!(keys(&one(open, "")), [(2, "http.listen".to_owned()), no_token.clone()]);
+        let with_token = one(open, "access_token = \"0123456789abcdef\"");
+        assert_eq!(keys(&with_token), [(2, "http.listen".to_owned())]);
+        assert_eq!(keys(&format!("{}{tls}", one(open, ""))), [no_token]);
+        let loaded = parse(&format!("{with_token}{tls}")).expect("with a token and a certificate");
+        assert_eq!(loaded.warnings, []);
+        let files = loaded.config.http_tls.expect("both files");
+        assert_eq!((files.certificate.to_str(), files.key.to_str()), (Some("/tls/chain.pem"), Some("/tls/key.pem")));
     }
+    let half = problems("[http.tls]\ncertificate = \"/tls/chain.pem\"\n[[tenant]]\nid = \"a\"\n");
+    assert_eq!(half.iter().map(|p| p.key.as_str()).collect::<Vec<_>>(), ["http.tls.key"]);
 }
 
 #[test]

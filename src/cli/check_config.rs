@@ -11,6 +11,7 @@ use footage::platform::{self, Writing};
 use footage::units::Ticks90k;
 use vigie::config::{Config, DEFAULT_STORE, Loaded, Retention, Tenant, Transport};
 use vigie::gateway;
+use vigie::http::ServerTls;
 use vigie::index::Index;
 use vigie::index::examine::Companion;
 use vigie::retrieve::snapshot::missing_decoder;
@@ -50,6 +51,9 @@ fn impossible(config: &Config, disk_bytes: u64) -> Vec<String> {
     let mut problems = Vec::new();
     if config.tenants.iter().all(|tenant| tenant.cameras.is_empty()) {
         problems.push("there is no camera: nothing is recorded; add [[tenant.camera]]".to_owned());
+    }
+    if let Some(Err(why)) = config.http_tls.clone().map(ServerTls::open) {
+        problems.push(format!("http.tls: {why}"));
     }
     if config.disk_reserve_bytes >= disk_bytes {
         problems.push(format!(
@@ -214,7 +218,8 @@ fn summary(loaded: &Loaded, camera_mbps: f64, free_bytes: u64, is_sound: bool) -
             if store.name == DEFAULT_STORE { String::new() } else { format!(" ({})", store.name) }
         ));
     }
-    line(format!("  http        {}", config.http_listen));
+    let scheme = if config.http_tls.is_some() { "https" } else { "http " };
+    line(format!("  {scheme}       {}", config.http_listen));
     line(format!("  time zone   {}", config.time_zone.iana_name().unwrap_or("without a name")));
     line(format!("  threads     {}", config.recording.shards));
     line(format!("  cameras     {cameras} of {} {}", config.tenants.len(), plural(config.tenants.len(), "tenant")));

@@ -30,7 +30,8 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
     let stores = store::stores(&root, &data_dir, &spool_dir, &recording, around);
     let master_keys = master::master_keys(root.table("keys"), around);
     let http_section = root.table("http");
-    let http_listen = listen(&http_section);
+    let http_tls = http_tls(http_section.table("tls"));
+    let http_listen = listen(&http_section, http_tls.is_some());
     let operator_token = secret(&http_section, "operator_token", around);
     if let Some(token) = &operator_token {
         check_token(&http_section, "operator_token", token, &mut HashMap::new());
@@ -68,6 +69,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         spool_bytes_max,
         unwritten_bytes_max,
         http_listen,
+        http_tls,
         operator_token,
         check_played,
         signing_ca_file,
@@ -141,14 +143,29 @@ pub(super) fn path(section: &Section<'_>, key: &str) -> Option<PathBuf> {
     None
 }
 
-fn listen(section: &Section<'_>) -> SocketAddr {
+/// `[http.tls]`.
+fn http_tls(section: Section<'_>) -> Option<TlsFiles> {
+    let (certificate, key) = (path(&section, "certificate"), path(&section, "key"));
+    for (name, missing) in [("certificate", certificate.is_none()), ("key", key.is_none())] {
+        if missing && (certificate.is_some() || key.is_some()) && !section.has(name) {
+            section.refuse(name, "is missing: certificate and key go together, each a file in PEM");
+        }
+    }
+    section.close();
+    Some(TlsFiles { certificate: certificate?, key: key? })
+}
+
+fn listen(section: &Section<'_>, over_tls: bool) -> SocketAddr {
     const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
     let Some(text) = section.text("listen") else { return DEFAULT };
     match text.parse::<SocketAddr>() {
         Ok(address) => {
-            if !address.ip().is_loopback() {
-                section
-                    .warn("listen", "the gateway speaks plain HTTP: let a TLS proxy in front be all that reaches it");
+            if !address.ip().is_loopback() && !over_tls {
+                section.refuse(
+                    "listen",
+                    "other machines would reach it in plain HTTP: add [http.tls] with certificate and key, or listen on \
+                     127.0.0.1 behind a TLS proxy on this machine",
+                );
             }
             address
         }

@@ -55,6 +55,8 @@ pub fn of(fact: &Fact) -> Option<Rule> {
         Fact::CameraSteady => rule(&[CAMERA_UNSTEADY], Ends, ""),
         Fact::CertificateEnds { .. } => rule(&[CERTIFICATE_ENDS], Begins, ""),
         Fact::CertificateRenewed => rule(&[CERTIFICATE_ENDS], Ends, ""),
+        Fact::ServerCertificateEnds { .. } => rule(&["server_certificate_ends"], Begins, ""),
+        Fact::ServerCertificateRenewed => rule(&["server_certificate_ends"], Ends, ""),
         Fact::StoreAway { store } | Fact::StoreRefused { store } | Fact::StoreLies { store } => {
             rule(&[STORE_AWAY], Begins, &named(store))
         }

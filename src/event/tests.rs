@@ -73,6 +73,8 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::CameraSteady,
         Fact::CertificateEnds { days: 12 },
         Fact::CertificateRenewed,
+        Fact::ServerCertificateEnds { days: 3 },
+        Fact::ServerCertificateRenewed,
         Fact::EntryUnreadable { of_kind: MARK.to_owned() },
         Fact::AlarmNotDelivered { target: MARK.to_owned() },
         Fact::AlarmDelivered { target: MARK.to_owned() },

@@ -317,6 +317,8 @@ fn english(fact: &Fact) -> String {
         Fact::CertificateEnds { days } => format!(
             "the camera's certificate runs out in {days} days: renew it, or it is not recorded from its next session on"
         ),
+        Fact::ServerCertificateEnds { days } => format!("the gateway's own certificate ends in {days} days, and browsers refuse it then: put another in the place of the files that [http.tls] names"),
+        Fact::ServerCertificateRenewed => "the gateway's own certificate is renewed".to_owned(),
         Fact::CertificateRenewed => "the camera's certificate is renewed".to_owned(),
         Fact::EntryUnreadable { of_kind } => format!(
             "the index holds an entry of kind {of_kind} that this Vigie cannot read: a newer Vigie wrote it, or it is damaged; run the newer Vigie, or check the disk and run `vigie fsck`"
@@ -542,6 +544,8 @@ fn french(fact: &Fact) -> String {
             "le certificat de la caméra expire dans {days} jours : renouvelez-le, sinon elle ne sera plus enregistrée dès \
              sa prochaine connexion"
         ),
+        Fact::ServerCertificateEnds { days } => format!("le certificat de la passerelle prend fin dans {days} jours, et les navigateurs le refuseront : remplacez les fichiers que nomme [http.tls]"),
+        Fact::ServerCertificateRenewed => "le certificat de la passerelle est renouvelé".to_owned(),
         Fact::CertificateRenewed => "le certificat de la caméra est renouvelé".to_owned(),
         Fact::EntryUnreadable { of_kind } => format!(
             "l'index contient une entrée de type « {of_kind} » que cette version de Vigie ne sait pas lire : une version plus récente l'a écrite, ou elle est endommagée ; lancez cette version, ou vérifiez le disque et lancez `vigie fsck`"

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | connections | `connections_max` | the longest idle one is cut, of the peer that has the most; with none idle, the new one is refused |
 //! | connections of a peer | `connections_per_peer_max` | its own longest idle one is cut; with none idle, its new one is refused |
+//! | a TLS handshake | `header_time_max` | the connection is closed |
 //! | a request's head, and the wait for the next one | `header_time_max`, 64 KiB, 100 fields | the connection is closed |
 //! | a client that does not read | `stall_time_max` without one byte taken | the connection is closed |
 //! | shutdown | `drain_time_max` | connections are cut; players resume with a range |
@@ -21,16 +22,19 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::either::Either;
 
 use self::connections::{Connection, Connections};
 use self::stall::StallGuard;
 use super::guarded::guarded;
 use super::peer::Peer;
+use super::tls::ServerTls;
 
 mod connections;
 mod stall;
@@ -91,6 +95,17 @@ impl ServeLimits {
 
 /// Serves until `shutdown`, then lets answers under way end, and returns when no connection is left.
 pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, shutdown: impl Future<Output = ()>) {
+    serve_over(None, listener, router, limits, shutdown).await;
+}
+
+/// The same, over TLS where there is a certificate.
+pub async fn serve_over(
+    tls: Option<ServerTls>,
+    listener: TcpListener,
+    router: Router,
+    limits: ServeLimits,
+    shutdown: impl Future<Output = ()>,
+) {
     let open = Connections::new(limits.connections_max, limits.connections_per_peer_max);
     let graceful = GracefulShutdown::new();
     let mut serving = JoinSet::new();
@@ -109,11 +124,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
                     continue;
                 };
                 let cut = admitted.cut();
-                let one = graceful.watch(connection(stream, peer, router.clone(), limits, admitted));
+                let one = converse(tls.clone(), stream, (peer, admitted), (router.clone(), limits), graceful.watcher());
                 serving.spawn(async move {
                     match cut.run_until_cancelled(one).await {
                         None => tracing::debug!(%peer, "cut an idle connection: another takes its place"),
-                        Some(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
+                        Some(Err(error)) => tracing::debug!(%peer, error, "connection ended"),
                         Some(Ok(())) => {}
                     }
                 });
@@ -149,17 +164,44 @@ impl Refusals {
     }
 }
 
-/// One client's connection; its requests carry its address.
-fn connection(
+/// One client's connection, with its handshake where it speaks TLS.
+async fn converse(
+    tls: Option<ServerTls>,
     stream: TcpStream,
+    (peer, admitted): (SocketAddr, Connection),
+    (router, limits): (Router, ServeLimits),
+    watcher: Watcher,
+) -> Result<(), String> {
+    // Without it a playlist could wait 40 ms for an acknowledgement; where it fails, it does.
+    let _ = stream.set_nodelay(true);
+    let guarded = |stream| StallGuard::new(stream, limits.stall_time_max);
+    let Some(tls) = tls else {
+        let plain = connection(guarded(stream), peer, router, limits, admitted);
+        return watcher.watch(plain).await.map_err(|e| e.to_string());
+    };
+    let handshake = async {
+        Ok::<_, std::io::Error>(match tls.is_spoken(&stream, peer).await? {
+            true => Either::Left(tls.acceptor().accept(guarded(stream)).await?),
+            false => Either::Right(guarded(stream)),
+        })
+    };
+    let stream = tokio::time::timeout(limits.header_time_max, handshake).await;
+    let stream = stream.map_err(|_| "no TLS handshake in time")?.map_err(|e| format!("no TLS session: {e}"))?;
+    let ended = match stream {
+        Either::Left(stream) => watcher.watch(connection(stream, peer, router, limits, admitted)).await,
+        Either::Right(stream) => watcher.watch(connection(stream, peer, router, limits, admitted)).await,
+    };
+    ended.map_err(|e| e.to_string())
+}
+
+/// The requests of a connection; they carry its address.
+fn connection<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    stream: S,
     peer: SocketAddr,
     router: Router,
     limits: ServeLimits,
     admitted: Connection,
 ) -> impl GracefulConnection<Error = hyper::Error> {
-    // Without it a playlist could wait 40 ms for an acknowledgement; where it fails, it does.
-    let _ = stream.set_nodelay(true);
-    let stream = StallGuard::new(stream, limits.stall_time_max);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let answering = admitted.answering();
