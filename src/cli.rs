@@ -26,6 +26,7 @@ mod rebuild_index;
 mod retention;
 mod run;
 mod show;
+mod signatures;
 mod stats;
 mod store;
 
@@ -71,6 +72,8 @@ pub(crate) enum Command {
     Probe(probe::Probe),
     /// Write footage of one camera to an MP4 file
     Export(Export),
+    /// Verify that footage is as its camera signed it (ONVIF Media Signing)
+    Signatures(Signatures),
     /// List cameras, or the footage and gaps of one camera
     Ls(Ls),
     /// Compare the index with the store and report differences
@@ -167,6 +170,21 @@ pub(crate) struct Export {
     /// Who receives it, for the journal
     #[arg(long, value_name = "TEXT")]
     pub(crate) recipient: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Signatures {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Which camera
+    #[arg(long, value_name = "TENANT/CAMERA")]
+    pub(crate) camera: CameraKey,
+    /// First instant: RFC 3339, or a date and time in the configured zone
+    #[arg(long, value_name = "TIME")]
+    pub(crate) start: String,
+    /// First instant after, at most two hours later
+    #[arg(long, value_name = "TIME")]
+    pub(crate) end: String,
 }
 
 #[derive(Debug, Args)]
@@ -269,6 +287,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Status(args) => block_on(operate::status(args)),
         Command::Reload(args) => block_on(operate::reload(args)),
         Command::Export(args) => block_on(export::run(args)),
+        Command::Signatures(args) => block_on(signatures::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Generate(args) => generate::run(&args),
         Command::Fsck(args) => block_on(fsck::run(args)),

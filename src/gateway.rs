@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use self::open::Beside;
-pub use self::open::{Opened, gateway_key, index_path, key_places, lock, open, parts, vault};
+pub use self::open::{Opened, gateway_key, index_path, key_places, lock, open, parts, signing_anchors, vault};
 pub use self::pulse::Pulse;
 use self::recorders::Recorders;
 pub use self::recorders::{CameraChanges, continuity};

@@ -124,6 +124,25 @@ async fn a_signed_stream_has_its_verdict_and_an_export_from_its_middle_verifies_
     let less = [&units[..25], &units[26..]].concat();
     assert_eq!(verify(&less, clip.covers().start()).verdict, Verdict::AuthenticWithMissing);
 
+    let toml = dir.path().join("vigie.toml");
+    let text = format!(
+        "[data]\ndir = {:?}\n[signing]\nca_file = {:?}\n[[tenant]]\nid = \"demo\"\n[[tenant.camera]]\nid = \"signed\"\nplace \
+         = \"signed\"\nurl = \"rtsp://127.0.0.1/signed\"\n",
+        dir.path(),
+        dir.path().join("signing-ca.pem")
+    );
+    std::fs::write(&toml, text).unwrap();
+    let whole = of("signed").await;
+    let times = [whole.start().to_string(), whole.end().to_string()];
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vigie"));
+    command
+        .args(["signatures", "--camera", "demo/signed", "--start", &times[0], "--end", &times[1], "--config"])
+        .arg(&toml);
+    let output = command.output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && printed.starts_with("verdict      authentic\n"), "{printed}");
+    assert!(printed.contains("(anchored)") && printed.contains(" 0 missing, 0 altered"), "{printed}");
+
     let all = of("plain").await;
     let report = signatures::verdict(gateway.footage(), &key("plain"), all).await.unwrap();
     assert_eq!(report.verdict, Verdict::NotSigned, "{report:#?}");

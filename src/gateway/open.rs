@@ -517,7 +517,7 @@ pub(super) async fn note_version(index: &Index, now: WallTime, version: &str) ->
 }
 
 /// Who says which cameras sign.
-pub(super) fn signing_anchors(config: &Config) -> Result<Anchors, GatewayError> {
+pub fn signing_anchors(config: &Config) -> Result<Anchors, GatewayError> {
     let Some(path) = &config.signing_ca_file else { return Ok(Anchors::default()) };
     let failed = |source| GatewayError::Io { path: path.clone(), source };
     let pem = std::fs::read(path).map_err(failed)?;

@@ -97,7 +97,10 @@ pub async fn verdict(footage: &Footage, camera: &CameraKey, range: TimeRange) ->
         let compares = footage.compares;
         let mut samples = compared(&footage.packs, of_pack[0].pack.clone(), pieces, compares, &footage.looks);
         for part in of_pack {
-            let Some(samples) = samples.try_next().await? else { break };
+            let samples = samples.try_next().await?.ok_or_else(|| {
+                let source = std::io::ErrorKind::UnexpectedEof.into();
+                ReadError::Io { pack: part.pack.id, source }
+            })?;
             if part.codec != codec {
                 codec = part.codec;
                 verifier.recoded(codec);
