@@ -47,12 +47,13 @@ use learnt::Ping;
 use tracks::Tracks;
 use wire::{Answer, BODY_BYTES_MAX, FRAMING_BYTES, HEAD_BYTES_MAX, Incoming};
 
+pub use challenge::strongest as strongest_challenge;
 pub(super) use connection::Closing;
 pub(super) use learnt::Learnt;
 pub(super) use link::port;
 pub(super) use setup::{Opened, SetupError, open};
 pub(super) use sound::SoundCoding;
-pub use tls::TlsTrust;
+pub use tls::{Secured, TlsError, TlsTrust, connect as secure};
 pub(super) use wire::text_of;
 
 /// Most that one read takes: more than a camera of 16 Mb/s sends in a tick, and less than a core's own cache.

@@ -50,7 +50,8 @@ use failure::Failures;
 use params::Choice;
 use stream::MediaStream;
 
-pub use direct::TlsTrust;
+// What `vigie-onvif` speaks HTTP with: cameras have one way to trust and one way to ask for a login.
+pub use direct::{Secured, TlsError, TlsTrust, secure, strongest_challenge};
 
 /// How long a new session waits for the camera to let go of the old one. Longer is useless: a camera that has not
 /// answered TEARDOWN by then is busy restarting, and the attempt to connect will tell.

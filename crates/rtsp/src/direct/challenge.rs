@@ -4,7 +4,7 @@ use http_auth::{ChallengeParser, PasswordClient};
 
 /// The strongest challenge that is understood, of all that an answer holds: a digest before basic, and of several digests
 /// the first, which is the one that the camera prefers (RFC 7616 §3.7).
-pub(super) fn strongest<'a>(headers: impl Iterator<Item = &'a str>) -> Option<PasswordClient> {
+pub fn strongest<'a>(headers: impl Iterator<Item = &'a str>) -> Option<PasswordClient> {
     let mut basic = None;
     for header in headers {
         let readable = ChallengeParser::new(header).all(|challenge| challenge.is_ok());

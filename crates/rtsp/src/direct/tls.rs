@@ -1,4 +1,4 @@
-//! TLS beneath RTSP: whom a certificate has to convince.
+//! TLS beneath RTSP, and beneath what else cameras speak: whom a certificate has to convince.
 //!
 //! Invariant: a camera whose certificate does not convince gets no request, and so no credential. A certificate that was
 //! pinned is never replaced here: the file has to be removed by a person.
@@ -38,21 +38,42 @@ pub enum TlsTrust {
 
 /// Why there is no TLS session.
 #[derive(Debug, thiserror::Error)]
-pub(in super::super) enum TlsError {
+pub enum TlsError {
+    /// A file of certificates or fingerprints cannot be used.
     #[error("{path}: {source}")]
-    File { path: PathBuf, source: std::io::Error },
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file of certificates has none.
     #[error("{path} holds no certificate in PEM")]
-    NoCertificate { path: PathBuf },
+    NoCertificate {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The machine trusts nobody.
     #[error("the machine has no root certificates: install ca-certificates, or set tls_ca_file")]
     NoRoots,
+    /// Another certificate than the one that was pinned.
     #[error(
         "its certificate is another than the one that was first seen: SHA-256 {seen} in the place of {pinned}. If it was \
              changed on purpose, remove {path}"
     )]
-    Changed { seen: String, pinned: String, path: PathBuf },
+    Changed {
+        /// SHA-256 of the one that came.
+        seen: String,
+        /// SHA-256 of the one that was first seen.
+        pinned: String,
+        /// Where that is kept.
+        path: PathBuf,
+    },
+    /// A certificate that convinces nobody.
     #[error("its certificate is not accepted ({0}): set tls_ca_file, or tls_trust = \"first_use\"")]
     NotTrusted(String),
-    #[error("no TLS session ({0}): check that the url's port is the one for RTSPS")]
+    /// No TLS at all.
+    #[error("no TLS session ({0}): check that the url's port is one for TLS")]
     Handshake(String),
 }
 
@@ -61,19 +82,15 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> =
 
 /// A TLS session.
 #[derive(Debug)]
-pub(super) struct Secured {
-    pub(super) stream: TlsStream<TcpStream>,
-    /// When the chain that convinced ends to be valid, where that is within [`WATCHED_HOURS`].
-    pub(super) certificate_until: Option<WallTime>,
+pub struct Secured {
+    /// What it carries.
+    pub stream: TlsStream<TcpStream>,
+    /// When the chain that convinced ends to be valid, where that is within two years.
+    pub certificate_until: Option<WallTime>,
 }
 
-/// Makes a TLS session over a connection.
-pub(super) async fn connect(
-    stream: TcpStream,
-    host: &str,
-    camera: &str,
-    trust: &TlsTrust,
-) -> Result<Secured, TlsError> {
+/// Makes a TLS session over a connection with this host; `camera` is its name in the log.
+pub async fn connect(stream: TcpStream, host: &str, camera: &str, trust: &TlsTrust) -> Result<Secured, TlsError> {
     let pinned = match trust {
         TlsTrust::FirstUse(path) => pinned(path)?,
         TlsTrust::System | TlsTrust::CaFile(_) => None,
