@@ -25,13 +25,15 @@ use tracing::{info, warn};
 use self::deliver::Delivery;
 use self::notice::{Notice, due};
 use crate::config::AlarmTarget;
-use crate::event::alarm::{CAMERA_NOT_RECORDED, CAMERA_UNSTEADY, CERTIFICATE_ENDS, Effect, Rule, of, scope_of};
+use crate::event::alarm::{
+    CAMERA_CLOCK_OFF, CAMERA_NOT_RECORDED, CAMERA_UNSTEADY, CERTIFICATE_ENDS, Effect, Rule, of, scope_of,
+};
 use crate::event::{Event, Fact};
 use crate::index::alarm::{AlarmChange, NoticeRow};
 use crate::index::identity::Kind;
 use crate::index::{Change, Index, IndexError};
 use crate::metrics::Sources;
-use crate::status::{CameraState, CameraStatus};
+use crate::status::{CameraState, CameraStatus, DeviceClock};
 use footage::clock::Clock;
 use footage::units::{AlarmTargetId, TICKS_PER_DAY, TICKS_PER_SECOND, Ticks90k, WallTime};
 
@@ -243,11 +245,13 @@ impl Alarms {
         let cuts = self.index.alarms_ended(CAMERA_NOT_RECORDED, snapshot.at.saturating_sub(CUTS_WITHIN)).await?;
         let cameras = |kind| lasting(kind).filter_map(|alarm| alarm.event.scope.camera()).collect::<HashSet<_>>();
         let (unsteady, running_out) = (cameras(CAMERA_UNSTEADY), cameras(CERTIFICATE_ENDS));
+        let clocks_off = cameras(CAMERA_CLOCK_OFF);
         let of_cameras = snapshot.cameras.iter().flat_map(|(camera, status)| {
             let cuts = cuts.get(camera).copied().unwrap_or_default();
             let facts = [
                 cuts_news(status, cuts, unsteady.contains(camera)),
                 certificate_news(status, running_out.contains(camera), snapshot.at),
+                clock_news(status, clocks_off.contains(camera)),
             ];
             facts.into_iter().flatten().map(|fact| Event::of_camera(snapshot.at, camera, fact))
         });
@@ -322,6 +326,17 @@ fn certificate_news(status: &CameraStatus, lasts: bool, now: WallTime) -> Option
     match left.filter(|left| left.0 < CERTIFICATE_DAYS_MIN * TICKS_PER_DAY) {
         Some(left) if !lasts => Some(Fact::CertificateEnds { days: (left.0 / TICKS_PER_DAY).max(0) as u64 }),
         None if lasts && plays(status) => Some(Fact::CertificateRenewed),
+        _ => None,
+    }
+}
+
+/// Whether a camera's clock begins or ends to be an alarm. Until it has been compared, nobody knows.
+fn clock_news(status: &CameraStatus, lasts: bool) -> Option<Fact> {
+    match (status.device_clock, lasts) {
+        (DeviceClock::Compared { offset, is_off: true, .. }, false) => {
+            Some(Fact::CameraClockOff { by_ms: offset.0 / 90 })
+        }
+        (DeviceClock::Compared { is_off: false, .. } | DeviceClock::NotCompared, true) => Some(Fact::CameraClockRight),
         _ => None,
     }
 }

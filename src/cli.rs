@@ -14,12 +14,15 @@ use vigie::config::{Config, ConfigError, Loaded};
 mod alarms;
 mod check_config;
 mod demo;
+mod discover;
 mod export;
 mod fsck;
 mod generate;
 mod journal;
 mod keys;
+mod login;
 mod ls;
+mod onvif;
 mod operate;
 mod probe;
 mod rebuild_index;
@@ -70,6 +73,8 @@ pub(crate) enum Command {
     CheckConfig(CheckConfig),
     /// Test a camera: what it offers and sends, what is odd about it, the lines for the configuration
     Probe(probe::Probe),
+    /// List the ONVIF devices of the local network; with a user, their profiles and the lines for the configuration
+    Discover(discover::Discover),
     /// Write footage of one camera to an MP4 file
     Export(Export),
     /// Verify that footage is as its camera signed it (ONVIF Media Signing)
@@ -282,6 +287,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::CheckConfig(args) => block_on(check_config::run(&args)),
         Command::Demo(args) => demo::run(&args),
         Command::Probe(args) => block_on(probe::run(args)),
+        Command::Discover(args) => block_on(discover::run(args)),
         Command::Run(args) => block_on(run::run(args)),
         Command::Alarms(args) => block_on(alarms::run(args)),
         Command::Status(args) => block_on(operate::status(args)),

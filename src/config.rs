@@ -32,6 +32,7 @@ mod alarm;
 mod build;
 mod local_time;
 mod master;
+mod onvif;
 mod secret;
 mod section;
 mod store;
@@ -210,6 +211,28 @@ pub struct CameraConfig {
     pub silence_max: Duration,
     /// Where its packs go, if not where the tenant's go.
     pub store: StoreChoice,
+    /// Its device service, where it is to be asked for more than its stream.
+    pub onvif: Option<OnvifConfig>,
+}
+
+/// `[tenant.camera.onvif]`.
+#[derive(Clone, Debug)]
+pub struct OnvifConfig {
+    /// `http://host[:port]/onvif/device_service` or `https://…`, without credentials.
+    pub url: Url,
+    /// Which of its certificates are accepted, for `https`.
+    pub tls: CameraTls,
+    /// Its user: the camera's, unless said.
+    pub username: Option<String>,
+    /// The user's password.
+    pub password: Option<SecretString>,
+    /// An alarm is raised where its clock is further off than this; none: the clock is not compared.
+    pub clock_offset_max: Option<Duration>,
+}
+
+impl OnvifConfig {
+    /// Unless the file says otherwise.
+    pub const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(5);
 }
 
 impl CameraConfig {
@@ -227,6 +250,17 @@ pub enum CameraTls {
     CaFile(PathBuf),
     /// The one that came first, and no other from then on.
     FirstUse,
+}
+
+impl CameraTls {
+    /// With this file for the one that came first.
+    pub fn trust(&self, pin: PathBuf) -> rtsp::TlsTrust {
+        match self {
+            Self::System => rtsp::TlsTrust::System,
+            Self::CaFile(file) => rtsp::TlsTrust::CaFile(file.clone()),
+            Self::FirstUse => rtsp::TlsTrust::FirstUse(pin),
+        }
+    }
 }
 
 /// How long footage lives.

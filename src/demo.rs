@@ -91,6 +91,7 @@ pub fn camera(id: CameraId, name: &str, url: Url) -> CameraConfig {
         audio_legal_basis: None,
         silence_max: CameraConfig::SILENCE_MAX,
         store: StoreChoice::default(),
+        onvif: None,
     }
 }
 

@@ -199,6 +199,10 @@ pub enum Fact {
     TimestampsSteady,
     /// The camera's clock moved against the gateway's.
     CameraClockStep { by_ms: i64 },
+    /// The camera's clock, as its device service says it, is off by this.
+    CameraClockOff { by_ms: i64 },
+    /// The camera's clock is right again, or is not compared any more.
+    CameraClockRight,
     /// The gateway's clock was set: what was recorded since it was last set has wrong times.
     ClockStep { by_ms: i64 },
     /// Footage of before the machine was started bears times of the future.
@@ -417,6 +421,8 @@ impl Fact {
             Self::TimestampsUnsteady => ("timestamps_unsteady", Warning, Everyone),
             Self::TimestampsSteady => ("timestamps_steady", Info, Everyone),
             Self::CameraClockStep { .. } => ("camera_clock_step", Warning, Everyone),
+            Self::CameraClockOff { .. } => ("camera_clock_off", Warning, Everyone),
+            Self::CameraClockRight => ("camera_clock_right", Info, Everyone),
             Self::ClockStep { .. } => ("clock_step", Warning, Everyone),
             Self::ClockMisdated { .. } => ("clock_misdated", Warning, Everyone),
             Self::NotWritten { .. } => ("not_written", Critical, Everyone),

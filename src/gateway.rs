@@ -29,6 +29,7 @@ use self::watch::{CatchingUp, OwnWatch, StoreWatch};
 use crate::alarm::Alarms;
 use crate::config::{AlarmTarget, CameraConfig, Config};
 use crate::dedup::Dedup;
+use crate::device::Devices;
 use crate::hold::{Disk, Holds};
 use crate::http::{self, Access, Operator, ReloadRequest};
 use crate::index::{CameraRow, Change, IndexError};
@@ -164,6 +165,7 @@ pub struct Gateway {
     policy: channel::Sender<Policy>,
     alarms: channel::Sender<Vec<AlarmTarget>>,
     recorders: Recorders,
+    devices: Devices,
     beside: Beside,
     seal_tasks: crate::seal::Tasks,
     /// What sealing the last packs waits for.
@@ -227,6 +229,8 @@ impl Gateway {
         follow(&journals, config).await;
         let keeping_journals = tokio::spawn(journals.clone().run(stop_journals.clone()));
         let tasks = TaskTracker::new();
+        // Before alarms look at what is known of the clocks.
+        let devices = start_devices(config, &opened, &status, &tasks, &stop_recording);
         let (looks, policy) = start_upkeep(config, (&opened, &journals), &tasks, &catching_up, &stop_flushing)?;
         start_watches(config, &opened, &tasks, &beside, &catching_up, &stop_flushing);
         let holds = {
@@ -267,6 +271,7 @@ impl Gateway {
             policy,
             alarms,
             recorders,
+            devices,
             beside,
             seal_tasks,
             tasks,
@@ -324,6 +329,7 @@ impl Gateway {
         follow(&self.journals, config).await;
         self.service.set_access(access);
         let changes = self.recorders.apply(config).await?;
+        self.devices.apply(config);
         self.config = config.clone();
         let CameraChanges { added, removed, restarted, kept } = changes;
         info!(added, removed, restarted, kept, "took over another configuration");
@@ -398,6 +404,20 @@ async fn start_recorders(
     let mut recorders = Recorders::new(config, shared, opened.store.clone(), status.clone(), stop.clone());
     recorders.apply(config).await?;
     Ok(recorders)
+}
+
+/// What cameras say beside their streams.
+fn start_devices(
+    config: &Config,
+    opened: &Opened,
+    status: &StatusBoard,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Devices {
+    let certificates = config.data_dir.join(CERTIFICATES_DIR);
+    let mut devices = Devices::new(opened.clock.clone(), status.clone(), certificates, tasks.clone(), stop.clone());
+    devices.apply(config);
+    devices
 }
 
 /// Flush, retention, redundancy, scrub. Gives where readers name what they cannot read, and the way to change retention's

@@ -15,6 +15,7 @@ pub mod archive;
 pub mod config;
 pub mod dedup;
 pub mod demo;
+pub mod device;
 pub mod event;
 pub mod fsck;
 pub mod gateway;

@@ -68,6 +68,10 @@ pub struct CameraStatus {
     pub video: Option<VideoStatus>,
     /// The camera's clock minus the gateway's.
     pub camera_clock_offset: Option<Ticks90k>,
+    /// The same, as its device service says it.
+    pub device_clock: DeviceClock,
+    /// One line for the operator about what its device service refuses; empty without any. As `operator_detail`.
+    pub device_detail: String,
     /// When the gateway's own clock was last set while this camera was recorded, and by how much.
     pub gateway_clock_step: Option<(WallTime, Ticks90k)>,
     /// What else it offers and is not recorded.
@@ -84,6 +88,27 @@ pub struct CameraStatus {
     pub gaps: HashMap<GapCause, u64>,
     /// Bytes of samples written since the start.
     pub recorded_bytes: u64,
+}
+
+/// What is known of a camera's clock from its device service (ONVIF).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceClock {
+    /// It is not to be compared.
+    #[default]
+    NotCompared,
+    /// It has not been compared yet.
+    Awaited,
+    /// As it was last compared.
+    Compared {
+        /// The camera's clock minus the gateway's.
+        offset: Ticks90k,
+        /// How far the true offset may be from that, either way.
+        bound: Ticks90k,
+        /// When.
+        at: WallTime,
+        /// It is further off than the configuration allows.
+        is_off: bool,
+    },
 }
 
 /// One kind of what is odd.

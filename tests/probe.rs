@@ -40,5 +40,5 @@ async fn a_camera_is_looked_at_with_a_password_that_is_never_on_the_command_line
     let (code, printed) = probe(&[&inside], "").await;
     assert_eq!(code, Some(2), "{printed}");
     assert!(printed.contains("--username") && !printed.contains("secret"), "{printed}");
-    assert_eq!(probe(&["http://127.0.0.1/"], "").await.0, Some(2));
+    assert_eq!(probe(&["ftp://127.0.0.1/"], "").await.0, Some(2));
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use jiff::civil::time;
 
 use super::notice::{News, due};
-use super::{certificate_news, cuts_news, disk_news};
+use super::{certificate_news, clock_news, cuts_news, disk_news};
 use crate::config::{AlarmTarget, AlarmWay};
 use crate::event::words::Language;
 use crate::event::{Actor, Event, Fact, Scope, Severity};
 use crate::index::alarm::{AlarmChange, AlarmRow, NoticeRow};
 use crate::index::{Change, Index};
-use crate::status::{CameraState, CameraStatus};
+use crate::status::{CameraState, CameraStatus, DeviceClock};
 use footage::media::GapCause;
-use footage::units::{CameraKey, TICKS_PER_DAY, TICKS_PER_SECOND, WallTime};
+use footage::units::{CameraKey, TICKS_PER_DAY, TICKS_PER_SECOND, Ticks90k, WallTime};
 
 fn at(second: i64) -> WallTime {
     WallTime((1_772_366_400 + second) * TICKS_PER_SECOND)
@@ -192,6 +192,26 @@ fn a_camera_that_is_cut_off_again_and_again_is_an_alarm_until_it_is_not_for_an_h
     assert_eq!(cuts_news(&plays, 1, true), Some(Fact::CameraSteady));
     assert_eq!(cuts_news(&away, 0, true), None, "it is away, and so not steady");
     assert_eq!(cuts_news(&plays, 0, false), None);
+}
+
+#[test]
+fn a_clock_that_is_off_is_an_alarm_until_it_is_right_or_not_compared() {
+    let check = |device_clock, lasts, expect: Option<Fact>| {
+        let status = CameraStatus { device_clock, ..CameraStatus::default() };
+        assert_eq!(clock_news(&status, lasts), expect, "{device_clock:?} {lasts}");
+    };
+    let compared = |is_off| {
+        let (offset, bound) = (Ticks90k(-540_090), Ticks90k(45_000));
+        DeviceClock::Compared { offset, bound, at: at(0), is_off }
+    };
+    check(compared(true), false, Some(Fact::CameraClockOff { by_ms: -6_001 }));
+    check(compared(true), true, None);
+    check(compared(false), true, Some(Fact::CameraClockRight));
+    check(compared(false), false, None);
+    check(DeviceClock::NotCompared, true, Some(Fact::CameraClockRight));
+    check(DeviceClock::NotCompared, false, None);
+    // After a restart: nobody knows that it was set.
+    check(DeviceClock::Awaited, true, None);
 }
 
 /// A camera whose certificate ends to be valid after so many days.

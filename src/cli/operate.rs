@@ -130,6 +130,10 @@ fn screen(status: &Value) -> String {
         let why: Vec<String> = why.into_iter().filter(|part| !part.is_empty()).collect();
         let _ = writeln!(text, "  {}: {} {}", word(&camera["camera"]), word(&camera["state"]), why.join(", "));
     }
+    let devices = status["devices"].as_array().cloned().unwrap_or_default();
+    for device in devices.iter().take(NAMED_MAX.saturating_sub(troubled.len())) {
+        let _ = writeln!(text, "  {}: onvif: {}", word(&device["camera"]), word(&device["detail"]));
+    }
     if troubled.len() > NAMED_MAX {
         let _ = writeln!(text, "  and {} more: vigie status --json", troubled.len() - NAMED_MAX);
     }
@@ -169,6 +173,10 @@ mod tests {
             "alarms": [{"kind": "disk_full", "severity": "critical", "text": "the disk is full"}],
             "disk_free_bytes": 10u64 << 30, "disk_reserve_bytes": 1u64 << 30, "disk_free_hours": 2.5,
         });
+        let mut few = status.clone();
+        few["not_recorded"] = Value::Array(Vec::new());
+        few["devices"] = serde_json::json!([{"camera": "town/c1", "detail": "no connection"}]);
+        assert!(screen(&few).contains("town/c1: onvif: no connection"), "{few}");
         let text = screen(&status);
         assert!(text.lines().next().unwrap().contains("NOT READY: no_camera_is_recorded"), "{text}");
         assert!(text.contains("40 gap") && text.contains("10.0 GiB free") && text.contains("2.5 h left"), "{text}");

@@ -1,9 +1,8 @@
-//! `vigie probe`: what a camera is, before it is configured.
+//! `vigie probe`: what a camera is, before it is configured: over RTSP what it sends, over ONVIF what it says of itself.
 //!
-//! Nothing is recorded, and sound is only listed. A password is never part of the command line, which other users of the
-//! machine can read.
+//! Nothing is recorded, and sound is only listed.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +12,16 @@ use footage::clock::SystemClock;
 use footage::source::{Item, Session, Source};
 use futures::StreamExt;
 use rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-use secrecy::SecretString;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 use vigie::config::{CameraConfig, Transport};
 
 use super::Failure;
+use super::login::Login;
+use super::onvif;
 
 mod observed;
-mod report;
+pub(super) mod report;
 
 use observed::Observed;
 use report::Report;
@@ -41,21 +40,15 @@ enum Over {
 
 #[derive(Debug, Args)]
 pub(crate) struct Probe {
-    /// The camera's address, without user name and password: rtsp://host[:port]/path or rtsps://…
+    /// The camera's address, without user name and password: rtsp://host[:port]/path or rtsps://…; or that of its ONVIF
+    /// service, http://host[:port]/onvif/device_service or https://…
     url: Url,
-    /// RTSP user name; the password is asked for, unless one of the next two names it
-    #[arg(long, value_name = "NAME")]
-    username: Option<String>,
-    /// A file that holds the password
-    #[arg(long, value_name = "FILE", requires = "username", conflicts_with = "password_env")]
-    password_file: Option<PathBuf>,
-    /// An environment variable that holds the password
-    #[arg(long, value_name = "VARIABLE", requires = "username")]
-    password_env: Option<String>,
+    #[command(flatten)]
+    login: Login,
     /// How RTP travels
     #[arg(long, value_enum, default_value = "tcp")]
     transport: Over,
-    /// For rtsps: a PEM file with the camera's certificate or its authority's; without it the machine's root certificates
+    /// For rtsps and https: a PEM file with the camera's certificate or its authority's; without it the machine's root certificates
     #[arg(long, value_name = "FILE")]
     tls_ca_file: Option<PathBuf>,
     /// How long to look
@@ -66,15 +59,16 @@ pub(crate) struct Probe {
 /// Looks at a camera and prints what it is.
 pub(super) async fn run(args: Probe) -> Result<(), Failure> {
     check_url(&args.url)?;
-    let password = match &args.username {
-        Some(username) => Some(password(&args, username)?),
-        None => None,
-    };
+    let tls = args.tls_ca_file.clone().map_or(TlsTrust::System, TlsTrust::CaFile);
+    if is_onvif(&args.url) {
+        return onvif::probe(args.url, &args.login, tls).await;
+    }
+    let password = args.login.password()?;
     let config = RtspConfig {
         camera: "probe/camera".parse().map_err(Failure::failed)?,
         url: args.url.clone(),
-        tls: args.tls_ca_file.clone().map_or(TlsTrust::System, TlsTrust::CaFile),
-        username: args.username.clone(),
+        tls,
+        username: args.login.username.clone(),
         password,
         transport: match args.transport {
             Over::Tcp => Transport::Tcp,
@@ -91,7 +85,7 @@ pub(super) async fn run(args: Probe) -> Result<(), Failure> {
     let observed = observe(&mut session, Duration::from_secs(args.seconds)).await;
     let report = Report {
         url: args.url.as_str(),
-        username: args.username.as_deref(),
+        username: args.login.username.as_deref(),
         udp: matches!(args.transport, Over::Udp),
         ca_file: args.tls_ca_file.as_deref(),
         opened,
@@ -129,47 +123,17 @@ async fn observe(session: &mut Session, time: Duration) -> Observed {
     observed
 }
 
+fn is_onvif(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+}
+
 fn check_url(url: &Url) -> Result<(), Failure> {
     let wrong = if !url.username().is_empty() || url.password().is_some() {
         "the url holds credentials: take them out, and use --username"
-    } else if !matches!(url.scheme(), "rtsp" | "rtsps") || url.host_str().is_none_or(str::is_empty) {
-        "the url is no camera's: write rtsp://host[:port]/path or rtsps://…"
+    } else if !(is_onvif(url) || matches!(url.scheme(), "rtsp" | "rtsps")) || url.host_str().is_none_or(str::is_empty) {
+        "the url is no camera's: write rtsp://host[:port]/path or rtsps://…, or http://host/onvif/device_service for ONVIF"
     } else {
         return Ok(());
     };
     Err(Failure::Usage(wrong.to_owned()))
-}
-
-fn password(args: &Probe, username: &str) -> Result<SecretString, Failure> {
-    if let Some(file) = &args.password_file {
-        let text = std::fs::read_to_string(file).map_err(|e| Failure::Failed(format!("{}: {e}", file.display())))?;
-        return Ok(text.trim_end_matches(['\r', '\n']).to_owned().into());
-    }
-    if let Some(name) = &args.password_env {
-        let text = std::env::var(name).map_err(|_| Failure::Usage(format!("${name} is not set, or no text")))?;
-        return Ok(text.into());
-    }
-    typed(username).map_err(Failure::failed)
-}
-
-/// Asks at the terminal, without showing what is typed; takes a line where there is none.
-fn typed(username: &str) -> std::io::Result<SecretString> {
-    let stdin = std::io::stdin();
-    let read = || {
-        let mut line = String::new();
-        stdin.lock().read_line(&mut line)?;
-        Ok(SecretString::from(line.trim_end_matches(['\r', '\n']).to_owned()))
-    };
-    if !stdin.is_terminal() {
-        return read();
-    }
-    write!(std::io::stderr(), "password of {username}: ")?;
-    let shown = tcgetattr(&stdin)?;
-    let mut hidden = shown.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Flush, &hidden)?;
-    let line = read();
-    tcsetattr(&stdin, OptionalActions::Flush, &shown)?;
-    writeln!(std::io::stderr())?;
-    line
 }

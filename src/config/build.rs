@@ -408,7 +408,7 @@ fn camera(
     let name = section.text("name");
     let place = section.required_text("place", "Place de la Mairie, facing the fountain");
     let url = section.required_text("url", "rtsp://192.0.2.10/stream1").and_then(|text| camera_url(section, &text));
-    let tls = camera_tls(section, url.as_ref());
+    let tls = camera_tls(section, url.as_ref(), "rtsps");
     let username = section.text("username");
     let password = secret(section, "password", context.around);
     if username.is_none() && !section.has("username") && section.has("password") {
@@ -421,6 +421,7 @@ fn camera(
     let store = store::choice(section, context.stores);
     let audio_legal_basis = section.text("audio_legal_basis");
     let silence_max = seconds(section, "silence_seconds", 2..=600).unwrap_or(CameraConfig::SILENCE_MAX);
+    let onvif = onvif::onvif(section, username.as_ref().zip(password.as_ref()), context.around);
     let id = id?;
     Some(CameraConfig {
         name: name.unwrap_or_else(|| id.to_string()),
@@ -435,14 +436,16 @@ fn camera(
         audio_legal_basis,
         silence_max,
         store,
+        onvif,
     })
 }
 
-fn camera_tls(section: &Section<'_>, url: Option<&Url>) -> CameraTls {
-    let secure = url.is_none_or(|url| url.scheme() == "rtsps");
+/// `scheme` is the one of TLS.
+pub(super) fn camera_tls(section: &Section<'_>, url: Option<&Url>, scheme: &str) -> CameraTls {
+    let secure = url.is_none_or(|url| url.scheme() == scheme);
     for key in ["tls_trust", "tls_ca_file"] {
         if section.has(key) && !secure {
-            section.refuse(key, "is for TLS alone: write rtsps:// in the url, or take this out");
+            section.refuse(key, format!("is for TLS alone: write {scheme}:// in the url, or take this out"));
         }
     }
     let ca_file = path(section, "tls_ca_file");

@@ -31,6 +31,8 @@ pub const CAMERA_NOT_RECORDED: &str = "camera_not_recorded";
 pub const CAMERA_UNSTEADY: &str = "camera_unsteady";
 /// A camera's certificate runs out.
 pub const CERTIFICATE_ENDS: &str = "certificate_ends";
+/// A camera's clock is off.
+pub const CAMERA_CLOCK_OFF: &str = "camera_clock_off";
 /// A store does not take or give packs. Tenants may read it.
 const STORE_AWAY: &str = "store_away";
 /// What answers is not the known store. The operator's alone.
@@ -50,9 +52,13 @@ pub fn of(fact: &Fact) -> Option<Rule> {
         Fact::ConnectionLost { .. } | Fact::NotWritten { .. } => rule(&[CAMERA_NOT_RECORDED], Begins, ""),
         // A session that plays and sends nothing records nothing.
         Fact::Recording => rule(&[CAMERA_NOT_RECORDED], Ends, ""),
-        Fact::CameraRemoved { .. } => rule(&[CAMERA_NOT_RECORDED, CAMERA_UNSTEADY, CERTIFICATE_ENDS], Ends, ""),
+        Fact::CameraRemoved { .. } => {
+            rule(&[CAMERA_NOT_RECORDED, CAMERA_UNSTEADY, CERTIFICATE_ENDS, CAMERA_CLOCK_OFF], Ends, "")
+        }
         Fact::CameraUnsteady { .. } => rule(&[CAMERA_UNSTEADY], Begins, ""),
         Fact::CameraSteady => rule(&[CAMERA_UNSTEADY], Ends, ""),
+        Fact::CameraClockOff { .. } => rule(&[CAMERA_CLOCK_OFF], Begins, ""),
+        Fact::CameraClockRight => rule(&[CAMERA_CLOCK_OFF], Ends, ""),
         Fact::CertificateEnds { .. } => rule(&[CERTIFICATE_ENDS], Begins, ""),
         Fact::CertificateRenewed => rule(&[CERTIFICATE_ENDS], Ends, ""),
         Fact::ServerCertificateEnds { .. } => rule(&["server_certificate_ends"], Begins, ""),

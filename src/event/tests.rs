@@ -25,6 +25,8 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::TimestampsUnsteady,
         Fact::TimestampsSteady,
         Fact::CameraClockStep { by_ms: 2_000 },
+        Fact::CameraClockOff { by_ms: -90_500 },
+        Fact::CameraClockRight,
         Fact::ClockStep { by_ms: -3_600_000 },
         Fact::ClockMisdated { by_ms: 90_000 },
         Fact::NotWritten { cause: GapCause::DiskFull },

@@ -157,6 +157,10 @@ fn english(fact: &Fact) -> String {
         Fact::CameraClockStep { by_ms } => {
             format!("the camera's clock moved by {} s against the gateway's: check its time service", seconds(*by_ms))
         }
+        Fact::CameraClockOff { by_ms } => {
+            format!("the camera's clock is off by {} s: set its time server to the gateway's", seconds(*by_ms))
+        }
+        Fact::CameraClockRight => "the camera's clock is right again, or is not compared any more".to_owned(),
         Fact::ClockStep { by_ms } => format!(
             "the gateway's clock was set by {} s: what was recorded since it was last set has times that are wrong by as \
              much; check its time service",
@@ -372,6 +376,11 @@ fn french(fact: &Fact) -> String {
             "l'horloge de la caméra a bougé de {} s par rapport à la passerelle : vérifiez son service de temps",
             seconds(*by_ms)
         ),
+        Fact::CameraClockOff { by_ms } => format!(
+            "l'horloge de la caméra est décalée de {} s : donnez-lui le serveur de temps de la passerelle",
+            seconds(*by_ms)
+        ),
+        Fact::CameraClockRight => "l'horloge de la caméra est de nouveau à l'heure, ou n'est plus comparée".to_owned(),
         Fact::ClockStep { by_ms } => format!(
             "l'horloge de la passerelle a été changée de {} s : les heures de ce qui a été enregistré depuis son réglage \
              précédent sont fausses d'autant ; vérifiez son service de temps",

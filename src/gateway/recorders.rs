@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::pulse::Pulse;
 use super::{CERTIFICATES_DIR, GatewayError, OPENING_AT_ONCE, SETUP_TIMEOUT, TEARDOWN_TIME, tick};
-use crate::config::{self, CameraConfig, CameraTls, Config, Transport};
+use crate::config::{self, CameraConfig, Config, Transport};
 use crate::index::{Change, Index, IndexError};
 use crate::record::{Continuity, Recorder, RecordingContext};
 use crate::status::StatusBoard;
 use crate::store::Store;
 use footage::media::GapCause;
 use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
-use rtsp::{RtspConfig, RtspSource, SessionGroup, TlsTrust};
+use rtsp::{RtspConfig, RtspSource, SessionGroup};
 
 /// Recorders on their way to a thread; to start more waits.
 const JOBS_MAX: usize = 64;
@@ -287,14 +287,7 @@ fn rtsp_config(certificates: &Path, key: &CameraKey, camera: &CameraConfig) -> R
     RtspConfig {
         camera: key.clone(),
         url: camera.url.clone(),
-        tls: match &camera.tls {
-            CameraTls::System => TlsTrust::System,
-            CameraTls::CaFile(file) => TlsTrust::CaFile(file.clone()),
-            CameraTls::FirstUse => {
-                let pins = certificates.join(key.tenant.to_string());
-                TlsTrust::FirstUse(pins.join(format!("{}.sha256", key.camera)))
-            }
-        },
+        tls: camera.tls.trust(certificates.join(key.tenant.to_string()).join(format!("{}.sha256", key.camera))),
         username: camera.username.clone(),
         password: camera.password.clone(),
         transport: camera.transport,

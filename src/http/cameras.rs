@@ -18,7 +18,7 @@ use super::{LIVE, Service};
 use crate::event::words::{self, Language};
 use crate::index::CameraRow;
 use crate::retrieve::{self, RetrieveError};
-use crate::status::{CameraState, CameraStatus, OddityStatus};
+use crate::status::{CameraState, CameraStatus, DeviceClock, OddityStatus};
 use footage::media::{GapCause, Oddity, VideoCodec};
 use footage::units::{Ticks90k, TimeRange, WallTime};
 
@@ -207,6 +207,9 @@ pub(super) struct StatusView {
     /// The camera's clock minus the gateway's.
     #[serde(skip_serializing_if = "Option::is_none")]
     camera_clock_offset_ms: Option<i64>,
+    /// The same, as the camera's device service (ONVIF) says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_clock: Option<DeviceClockView>,
     /// The last time that the gateway's own clock was set while this camera was recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway_clock_step: Option<ClockStepView>,
@@ -271,6 +274,7 @@ impl StatusView {
             width: video.map(|video| video.width),
             height: video.map(|video| video.height),
             camera_clock_offset_ms: status.camera_clock_offset.map(milliseconds),
+            device_clock: DeviceClockView::of(status.device_clock),
             gateway_clock_step: status
                 .gateway_clock_step
                 .map(|(at, by)| ClockStepView { at: at.to_string(), by_ms: milliseconds(by) }),
@@ -280,6 +284,26 @@ impl StatusView {
             certificate_until: status.certificate_until.map(|at| at.to_string()),
             oddities: status.oddities.into_iter().map(OddityView::of).collect(),
         }
+    }
+}
+
+/// A camera's clock, compared.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(super) struct DeviceClockView {
+    /// The camera's clock minus the gateway's.
+    offset_ms: i64,
+    /// How far the true offset may be from that, either way.
+    bound_ms: i64,
+    /// When it was compared.
+    at: String,
+    /// It is further off than the configuration allows.
+    is_off: bool,
+}
+
+impl DeviceClockView {
+    fn of(clock: DeviceClock) -> Option<Self> {
+        let DeviceClock::Compared { offset, bound, at, is_off } = clock else { return None };
+        Some(Self { offset_ms: milliseconds(offset), bound_ms: milliseconds(bound), at: at.to_string(), is_off })
     }
 }
 

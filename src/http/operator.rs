@@ -130,6 +130,15 @@ pub(super) struct NotRecorded {
     detail: String,
 }
 
+/// A camera whose device service (ONVIF) gives no answer.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(super) struct DeviceTrouble {
+    /// `tenant/camera`.
+    camera: String,
+    /// What the gateway saw, in one line.
+    detail: String,
+}
+
 /// The whole gateway at one instant.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 pub(super) struct OperatorStatus {
@@ -143,6 +152,8 @@ pub(super) struct OperatorStatus {
     cameras: BTreeMap<&'static str, u64>,
     /// Those that are not recorded, at most a thousand.
     not_recorded: Vec<NotRecorded>,
+    /// Those whose device service gives no answer, at most a thousand.
+    devices: Vec<DeviceTrouble>,
     /// Bits a second, all together.
     bit_rate: u64,
     /// Packs that wait for their store, their bytes, and the age of the oldest in seconds.
@@ -186,6 +197,9 @@ pub(super) async fn status(
         let (camera, since) = (key.to_string(), status.since.map(|at| at.to_string()));
         Some(NotRecorded { camera, state, cause, since, detail: status.operator_detail.clone() })
     });
+    let devices = snapshot.cameras.iter().filter(|(_, status)| !status.device_detail.is_empty());
+    let devices =
+        devices.map(|(key, status)| DeviceTrouble { camera: key.to_string(), detail: status.device_detail.clone() });
     let figures = &snapshot.figures;
     Ok(Json(OperatorStatus {
         now: snapshot.at.to_string(),
@@ -193,6 +207,7 @@ pub(super) async fn status(
         not_ready: snapshot.not_ready(),
         cameras: snapshot.states(),
         not_recorded: not_recorded.take(NAMED_MAX).collect(),
+        devices: devices.take(NAMED_MAX).collect(),
         bit_rate: snapshot.bit_rate().round() as u64,
         waiting_packs: figures.waiting_packs,
         waiting_bytes: figures.waiting_bytes,

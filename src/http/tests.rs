@@ -21,7 +21,7 @@ use crate::index::{CameraRow, Change, Index};
 use crate::journals::Journals;
 use crate::retrieve::Footage;
 use crate::spool::Spool;
-use crate::status::{CameraState, StatusBoard};
+use crate::status::{CameraState, DeviceClock, StatusBoard};
 use crate::store::Store;
 use footage::clock::{Clock, Reading};
 use footage::keys::Keys;
@@ -220,6 +220,8 @@ async fn a_camera_shows_what_its_recorder_put_on_the_board() {
         status.enter(CameraState::Gap(GapCause::Unauthorized), at("2026-03-01T11:59:00Z"));
         status.fragment(at("2026-03-01T11:58:00Z"), Ticks90k(90_000), 500_000, 25);
         status.camera_clock_offset = Some(Ticks90k(-180_000));
+        let (offset, bound, compared) = (Ticks90k(-540_000), Ticks90k(45_000), at("2026-03-01T11:30:00Z"));
+        status.device_clock = DeviceClock::Compared { offset, bound, at: compared, is_off: true };
         let mut counts = OddityCounts::default();
         counts.add(Oddity::DuplicatePacket);
         status.occurred(&counts, at("2026-03-01T11:57:00Z"));
@@ -231,6 +233,9 @@ async fn a_camera_shows_what_its_recorder_put_on_the_board() {
     assert_eq!(status["lag_ms"], 120_000);
     assert_eq!(status["bit_rate"], 4_000_000);
     assert_eq!(status["camera_clock_offset_ms"], -2_000);
+    let clock = &status["device_clock"];
+    assert_eq!((&clock["offset_ms"], &clock["bound_ms"]), (&(-6_000).into(), &500.into()));
+    assert_eq!((&clock["is_off"], &clock["at"]), (&true.into(), &"2026-03-01T11:30:00.000000Z".into()));
     assert_eq!(status["oddities"][0]["kind"], "duplicate_packet");
     assert_eq!(status["oddities"][0]["count"], 1);
     let all = gateway.ask("north", "/api/status").await.json();

@@ -28,7 +28,7 @@ use vigie::event::{Event, Fact, Scope};
 use vigie::index::{CameraRow, Change, Index};
 use vigie::metrics::Sources;
 use vigie::spool::Spool;
-use vigie::status::{CameraState, StatusBoard};
+use vigie::status::{CameraState, DeviceClock, StatusBoard};
 use vigie::store::Store;
 
 #[path = "../support/certificate.rs"]
@@ -376,6 +376,31 @@ async fn a_certificate_that_runs_out_is_sent_to_its_tenant_and_its_renewal_too()
     // It is looked at when alarms start.
     site.send_to(targets(&target)).await;
     assert_eq!(kinds(&webhook.next().await.2), [("certificate_ends".to_owned(), "ended".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_sent_to_its_tenant_and_that_it_is_right_too() {
+    let mut webhook = Webhook::answering(&[]).await;
+    let mut site = Site::new().await;
+    let target = format!("[[alarm]]\nid = \"town\"\ntenant = \"town\"\nwebhook = \"{}\"\n", webhook.url);
+    let compared = |site: &Site, of: &str, offset_s: i64| {
+        let (offset, bound) = (Ticks90k(offset_s * 90_000), Ticks90k(45_000));
+        let clock = DeviceClock::Compared { offset, bound, at: WallTime(0), is_off: offset_s != 0 };
+        site.status.slot(&of.parse().unwrap()).update(|status| status.device_clock = clock);
+    };
+    compared(&site, "town/hall", -90);
+    compared(&site, "town/c0", 0);
+    compared(&site, "other/marked-camera", 7);
+    site.send_to(targets(&target)).await;
+    let body = webhook.next().await.2;
+    assert_eq!(kinds(&body), [("camera_clock_off".to_owned(), "began".to_owned())]);
+    let text = body.to_string();
+    assert!(text.contains("\"hall\"") && text.contains("décalée de -90.000 s") && !text.contains("marked"), "{text}");
+    until("what was sent to be kept", async || !site.index.notices().await.unwrap().is_empty()).await;
+    compared(&site, "town/hall", 0);
+    // It is looked at when alarms start.
+    site.send_to(targets(&target)).await;
+    assert_eq!(kinds(&webhook.next().await.2), [("camera_clock_off".to_owned(), "ended".to_owned())]);
 }
 
 #[tokio::test]

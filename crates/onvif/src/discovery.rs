@@ -24,6 +24,8 @@ pub const MULTICAST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 25
 /// Devices that are kept, and addresses of one.
 const DEVICES_MAX: usize = 1_024;
 const ADDRESSES_MAX: usize = 16;
+/// Networks of this machine that are asked.
+const NETWORKS_MAX: usize = 64;
 /// Largest datagram.
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
 /// Datagrams are lost: the question is asked again, under the same name.
@@ -52,6 +54,41 @@ pub struct Found {
     pub url: Url,
     /// What it says of itself: `name`, `hardware`, `location`, …, as in `onvif://www.onvif.org/name/…`.
     pub scopes: BTreeMap<String, String>,
+}
+
+/// This machine's addresses in the networks that it is in itself, by the kernel's routes: a gateway has most often one for the
+/// cameras, and the default route leads elsewhere. Empty where they cannot be told.
+pub fn own_addresses() -> Vec<Ipv4Addr> {
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let mut own: Vec<Ipv4Addr> = networks(&routes).into_iter().filter_map(own_address).collect();
+    own.sort();
+    own.dedup();
+    own
+}
+
+/// The networks of a table of routes (`/proc/net/route`, proc(5)) that are reached without a gateway.
+fn networks(routes: &str) -> Vec<Ipv4Addr> {
+    let address = |field: Option<&&str>| {
+        // As the bytes lie in memory.
+        let number = u32::from_str_radix(field?, 16).ok()?;
+        Some(Ipv4Addr::from(number.to_ne_bytes()))
+    };
+    let network = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (network, gateway, mask) = (address(fields.get(1))?, address(fields.get(2))?, address(fields.get(7))?);
+        (gateway.is_unspecified() && !mask.is_unspecified()).then_some(network)
+    };
+    routes.lines().skip(1).filter_map(network).take(NETWORKS_MAX).collect()
+}
+
+/// From which address this machine would send into a network. Nothing is sent.
+fn own_address(network: Ipv4Addr) -> Option<Ipv4Addr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::from(u32::from(network).saturating_add(1)), MULTICAST.port())).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(own) => Some(own),
+        IpAddr::V6(_) => None,
+    }
 }
 
 /// Asks, and gathers who answers; by address.
@@ -129,7 +166,8 @@ fn matches(datagram: &[u8], message: &str, sender: SocketAddr) -> Vec<Found> {
     if root.text_at(&["Header", "RelatesTo"]) != Some(message) {
         return Vec::new();
     }
-    let Some(matches) = root.at(&["Body", "ProbeMatches"]) else { return Vec::new() };
+    // Some leave out the element around their one match.
+    let Some(matches) = root.at(&["Body", "ProbeMatches"]).or(root.at(&["Body"])) else { return Vec::new() };
     matches.all("ProbeMatch").take(DEVICES_MAX).filter_map(|found| device(found, sender)).collect()
 }
 
@@ -213,7 +251,25 @@ mod tests {
         assert_eq!(found.scopes.get("name").map(String::as_str), Some("Place de la Mairie"));
         assert_eq!(found.scopes.get("hardware").map(String::as_str), Some("C1"));
         assert_eq!(found.scopes.len(), 3);
+        let bare = text.replace("<d:ProbeMatches>", "").replace("</d:ProbeMatches>", "");
+        assert_eq!(matches(bare.as_bytes(), "urn:uuid:q", sender()).first(), Some(found));
         assert!(Element::parse(probe("urn:uuid:q").as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn networks_are_those_that_no_gateway_leads_to() {
+        let hex = |address: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(address));
+        let line = |network, gateway, mask| {
+            format!("eth0\t{}\t{}\t0003\t0\t0\t0\t{}\t0\t0\t0\n", hex(network), hex(gateway), hex(mask))
+        };
+        let routes = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n".to_owned()
+            + &line([0, 0, 0, 0], [192, 0, 2, 1], [0, 0, 0, 0])
+            + &line([192, 0, 2, 0], [0, 0, 0, 0], [255, 255, 255, 0])
+            + &line([198, 51, 100, 0], [192, 0, 2, 2], [255, 255, 255, 0])
+            + "eth1\tzz\n";
+        assert_eq!(networks(&routes), [Ipv4Addr::new(192, 0, 2, 0)]);
+        assert_eq!(networks(""), [] as [Ipv4Addr; 0]);
+        assert_eq!(own_address(Ipv4Addr::new(127, 0, 0, 0)), Some(Ipv4Addr::LOCALHOST));
     }
 
     #[test]

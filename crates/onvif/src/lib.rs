@@ -38,7 +38,7 @@ mod time;
 mod xml;
 
 pub use device::{Device, DeviceConfig, Information};
-pub use discovery::{Discovery, Found, MULTICAST, discover};
+pub use discovery::{Discovery, Found, MULTICAST, discover, own_addresses};
 pub use error::Error;
 pub use events::{Notification, NotificationKind, Operation, Pulled, Subscription};
 pub use media::{MediaService, MediaUri, Profile, Profiles, StreamTransport};

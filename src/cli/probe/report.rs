@@ -16,7 +16,7 @@ const BIT_RATE_MAX: f64 = 8e6;
 /// A pace of timestamps that is further off than this is no accident of ten seconds.
 const PACE_TOLERANCE: f64 = 0.03;
 /// A clock that is further off than this is not kept by NTP.
-const CLOCK_TOLERANCE_SECONDS: f64 = 1.0;
+pub(in super::super) const CLOCK_TOLERANCE_SECONDS: f64 = 1.0;
 
 /// A camera.
 pub(super) struct Report<'a> {
@@ -127,7 +127,7 @@ impl Report<'_> {
 }
 
 /// A basic string of TOML.
-fn quoted(text: &str) -> String {
+pub(in super::super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 

@@ -28,7 +28,7 @@ pub(super) fn ok(element: String) -> Reply {
 /// A fault as ONVIF has it (Core Specification §5.8.2).
 pub(super) fn fault(status: u16, code: &str, subcode: &str, reason: &str) -> Reply {
     let element = format!(
-        r#"<env:Fault><env:Code><env:Value>env:{code}</env:Value><env:Subcode><env:Value xmlns:ter="http://www.onvif.org/ver10/error">{subcode}</env:Value></env:Subcode></env:Code><env:Reason><env:Text xml:lang="en">{}</env:Text></env:Reason></env:Fault>"#,
+        r#"<env:Fault><env:Code><env:Value>env:{code}</env:Value><env:Subcode><env:Value xmlns:ter="http://www.onvif.org/ver10/error" xmlns:wsrf-rw="http://docs.oasis-open.org/wsrf/rw-2">{subcode}</env:Value></env:Subcode></env:Code><env:Reason><env:Text xml:lang="en">{}</env:Text></env:Reason></env:Fault>"#,
         quick_xml::escape::escape(reason)
     );
     Reply { status, challenges: Vec::new(), body: Body::Element(element) }
