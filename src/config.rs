@@ -4,6 +4,7 @@
 //! what to write instead; a secret's value enters no message and no `Debug`.
 //! Absent on purpose: what a running gateway does with a changed file; see `gateway`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -12,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::onvif::NotificationKind;
 use secrecy::SecretString;
 use toml::de::DeTable;
 use url::Url;
@@ -228,6 +230,10 @@ pub struct OnvifConfig {
     pub password: Option<SecretString>,
     /// An alarm is raised where its clock is further off than this; none: the clock is not compared.
     pub clock_offset_max: Option<Duration>,
+    /// What it notices and is kept beside the footage; empty: nothing, and it is not asked.
+    pub events: BTreeSet<NotificationKind>,
+    /// On what legal basis that is kept; there is one where anything is.
+    pub events_legal_basis: Option<String>,
 }
 
 impl OnvifConfig {

@@ -415,7 +415,8 @@ fn start_devices(
     stop: &CancellationToken,
 ) -> Devices {
     let certificates = config.data_dir.join(CERTIFICATES_DIR);
-    let mut devices = Devices::new(opened.clock.clone(), status.clone(), certificates, tasks.clone(), stop.clone());
+    let (index, clock) = (opened.index.clone(), opened.clock.clone());
+    let mut devices = Devices::new(index, clock, status.clone(), certificates, tasks.clone(), stop.clone());
     devices.apply(config);
     devices
 }

@@ -47,6 +47,7 @@ mod guarded;
 mod guesses;
 mod hls;
 mod holds;
+mod occurrences;
 mod operator;
 mod page;
 mod params;
@@ -178,6 +179,7 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(cameras::reconnect))
         .routes(routes!(timeline::of_camera))
         .routes(routes!(timeline::gaps))
+        .routes(routes!(occurrences::of_camera))
         .routes(routes!(cameras::snapshot))
         .routes(routes!(cameras::status))
         .routes(routes!(clip::clip))

@@ -36,6 +36,7 @@ pub mod figures;
 pub mod hold;
 pub mod identity;
 pub mod keys;
+pub mod occurrence;
 pub mod of_pack;
 pub mod policy;
 pub mod query;
@@ -47,6 +48,7 @@ mod tests;
 mod write;
 
 pub use self::change::Change;
+pub use self::occurrence::OccurrenceRow;
 pub use self::row::{
     CameraRow, DeletionRow, EventRow, GapRow, Outcome, PackRow, PackState, Reason, RunRow, SegmentRow, SteadyClock,
 };

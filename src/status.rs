@@ -70,8 +70,8 @@ pub struct CameraStatus {
     pub camera_clock_offset: Option<Ticks90k>,
     /// The same, as its device service says it.
     pub device_clock: DeviceClock,
-    /// One line for the operator about what its device service refuses; empty without any. As `operator_detail`.
-    pub device_detail: String,
+    /// What its device service refuses.
+    pub device_trouble: DeviceTrouble,
     /// When the gateway's own clock was last set while this camera was recorded, and by how much.
     pub gateway_clock_step: Option<(WallTime, Ticks90k)>,
     /// What else it offers and is not recorded.
@@ -109,6 +109,23 @@ pub enum DeviceClock {
         /// It is further off than the configuration allows.
         is_off: bool,
     },
+}
+
+/// What a camera's device service (ONVIF) refuses: one line each for the operator, empty without any. As
+/// [`CameraStatus::operator_detail`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceTrouble {
+    /// To say its time.
+    pub clock: String,
+    /// To tell what it notices.
+    pub occurrences: String,
+}
+
+impl DeviceTrouble {
+    /// Each that there is.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        [&self.clock, &self.occurrences].into_iter().map(String::as_str).filter(|line| !line.is_empty())
+    }
 }
 
 /// One kind of what is odd.

@@ -211,6 +211,18 @@ fn each_mistake_makes_one_error_at_its_line() {
             "tenant.camera.onvif.clock_seconds_max",
             "from 1 to 3600",
         ),
+        (
+            22,
+            "onvif = { url = \"http://192.0.2.2/\", events = [\"faces\"] }\nplace = \"x\"",
+            "tenant.camera.onvif.events",
+            "\"tampering\"",
+        ),
+        (
+            22,
+            "onvif = { url = \"http://192.0.2.2/\", events = [\"motion\"] }\nplace = \"x\"",
+            "tenant.camera.onvif.events_legal_basis",
+            "R253-1",
+        ),
         (22, "place = \"x\"\nplace = \"y\"", "syntax", "duplicate"),
     ];
     for (line, text, key, part) in mistakes {

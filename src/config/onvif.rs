@@ -32,10 +32,34 @@ pub(super) fn onvif(
     let login = username.zip(password).or_else(|| login.map(|(name, secret)| (name.clone(), secret.clone())));
     let clock = section.flag("clock").unwrap_or(true);
     let clock_offset_max = seconds(&section, "clock_seconds_max", 1..=3_600).unwrap_or(OnvifConfig::CLOCK_OFFSET_MAX);
+    let events = events(&section);
+    let events_legal_basis = section.text("events_legal_basis");
+    if !events.is_empty() && !section.has("events_legal_basis") {
+        section.refuse(
+            "events_legal_basis",
+            "is missing: video protection keeps pictures, their time and place alone (CSI R253-1); name the text that allows events, or write events = []",
+        );
+    }
     section.close();
     let (username, password) = login.unzip();
     let url = url.filter(|_| is_there)?;
-    Some(OnvifConfig { url, tls, username, password, clock_offset_max: clock.then_some(clock_offset_max) })
+    let clock_offset_max = clock.then_some(clock_offset_max);
+    Some(OnvifConfig { url, tls, username, password, clock_offset_max, events, events_legal_basis })
+}
+
+fn events(section: &Section<'_>) -> BTreeSet<NotificationKind> {
+    let mut events = BTreeSet::new();
+    for word in section.texts("events") {
+        match NotificationKind::ALL.into_iter().find(|kind| kind.as_str() == word) {
+            Some(kind) => drop(events.insert(kind)),
+            None => {
+                let known = NotificationKind::ALL.map(|kind| format!("{:?}", kind.as_str())).join(", ");
+                section.refuse("events", format!("holds what is none of {known}"));
+                return BTreeSet::new();
+            }
+        }
+    }
+    events
 }
 
 /// Never shows the text: it may hold a password.

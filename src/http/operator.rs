@@ -197,9 +197,10 @@ pub(super) async fn status(
         let (camera, since) = (key.to_string(), status.since.map(|at| at.to_string()));
         Some(NotRecorded { camera, state, cause, since, detail: status.operator_detail.clone() })
     });
-    let devices = snapshot.cameras.iter().filter(|(_, status)| !status.device_detail.is_empty());
-    let devices =
-        devices.map(|(key, status)| DeviceTrouble { camera: key.to_string(), detail: status.device_detail.clone() });
+    let devices = snapshot.cameras.iter().flat_map(|(key, status)| {
+        let trouble = move |line: &str| DeviceTrouble { camera: key.to_string(), detail: line.to_owned() };
+        status.device_trouble.lines().map(trouble)
+    });
     let figures = &snapshot.figures;
     Ok(Json(OperatorStatus {
         now: snapshot.at.to_string(),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::event::Actor;
 use footage::media::{GapCause, Oddity};
+use onvif::NotificationKind;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -42,6 +43,21 @@ impl PartialSchema for OdditySchema {
 impl ToSchema for OdditySchema {
     fn name() -> Cow<'static, str> {
         "Oddity".into()
+    }
+}
+
+/// Of [`NotificationKind`].
+pub(super) struct OccurrenceKindSchema;
+
+impl PartialSchema for OccurrenceKindSchema {
+    fn schema() -> RefOr<Schema> {
+        words("What a camera noticed.", NotificationKind::ALL.map(NotificationKind::as_str))
+    }
+}
+
+impl ToSchema for OccurrenceKindSchema {
+    fn name() -> Cow<'static, str> {
+        "OccurrenceKind".into()
     }
 }
 

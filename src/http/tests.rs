@@ -17,7 +17,7 @@ use super::{Access, Service, router};
 use crate::archive::Archive;
 use crate::event::{Event, Fact};
 use crate::hold::Holds;
-use crate::index::{CameraRow, Change, Index};
+use crate::index::{CameraRow, Change, Index, OccurrenceRow};
 use crate::journals::Journals;
 use crate::retrieve::Footage;
 use crate::spool::Spool;
@@ -211,6 +211,33 @@ async fn a_reconnect_wakes_the_recorder_of_that_camera_alone() {
     let answer = gateway.send(ask("north:north token")).await;
     assert_eq!((answer.status, &answer.json()["state"]), (StatusCode::ACCEPTED, &"starting".into()));
     assert!(futures::poll!(gate.as_mut()).is_ready() && futures::poll!(square.as_mut()).is_pending());
+}
+
+#[tokio::test]
+async fn what_a_camera_noticed_is_read_by_its_tenant_oldest_first() {
+    let gateway = Gateway::mutualised().await;
+    let row = |second: i64, active| OccurrenceRow {
+        at: at("2026-03-01T10:00:00Z").saturating_add(Ticks90k(second * 90_000)),
+        kind: onvif::NotificationKind::DigitalInput,
+        topic: "Device/Trigger/DigitalInput".to_owned(),
+        source: "in-1".to_owned(),
+        active,
+    };
+    let change = |row| Change::Occurrence { camera: key("north/gate"), row };
+    gateway.index.write(vec![change(row(9, None)), change(row(5, Some(true)))]).await.unwrap();
+    let path = "/api/cameras/gate/occurrences?start=2026-03-01T10:00:00Z&end=2026-03-01T10:00:10Z";
+    let answer = gateway.ask("north", path).await.json();
+    let found = answer["occurrences"].as_array().unwrap();
+    assert_eq!(found.len(), 2, "{answer}");
+    assert_eq!((&found[0]["kind"], &found[0]["active"]), (&"digital_input".into(), &true.into()));
+    assert_eq!((&found[0]["at"], &found[0]["source"]), (&"2026-03-01T10:00:05.000000Z".into(), &"in-1".into()));
+    assert!(found[1].get("active").is_none() && answer["next_start"].is_null(), "{answer}");
+    assert_eq!(gateway.ask("south", path).await.status, StatusCode::NOT_FOUND);
+    let many = (0..5_001).map(|_| change(row(7, Some(true)))).collect();
+    gateway.index.write(many).await.unwrap();
+    let answer = gateway.ask("north", path).await.json();
+    assert_eq!(answer["occurrences"].as_array().unwrap().len(), 5_000);
+    assert_eq!(answer["next_start"], "2026-03-01T10:00:07.000000Z");
 }
 
 #[tokio::test]

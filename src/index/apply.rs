@@ -117,8 +117,9 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
             exec(db, "DELETE FROM gap WHERE camera = ?1 AND start < ?2 AND until <= ?2", params![camera, before.0])?;
             let sql = "DELETE FROM run WHERE camera = ?1 AND start < ?2 AND until <= ?2 AND packs = 0";
             exec(db, sql, params![camera, before.0])?;
-            Ok(())
+            super::occurrence::forget(db, camera, WallTime(i64::MIN)..*before)
         }
+        Change::Occurrence { camera, row } => super::occurrence::put(db, known_camera(db, camera)?, row),
         #[cfg(test)]
         Change::Event(Event { fact: Fact::Connected { codecs, .. }, .. }) if codecs == "panic" => {
             panic!("a test asked for it")
@@ -403,6 +404,10 @@ impl Pack {
 
     /// Enters it in the register of destructions.
     fn register(&self, db: &Connection, at: WallTime, outcome: Outcome) -> Result<(), IndexError> {
+        // What stayed for a hold went from the camera's own timeline before.
+        if self.hold.is_none() {
+            super::occurrence::forget(db, self.camera, WallTime(self.start)..WallTime(self.until))?;
+        }
         let reason = find(db, "SELECT reason FROM pack WHERE id = ?1", [self.id], |row| row.get::<_, Option<u8>>(0))?;
         let reason = reason.flatten().and_then(Reason::from_code);
         let reason = reason.ok_or_else(|| IndexError::Refused("a pack was destroyed that was not condemned".into()))?;

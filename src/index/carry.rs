@@ -44,6 +44,7 @@ fn copy(db: &Connection, carried: &mut Carried) -> Result<(), IndexError> {
     db.execute(HOLDS, [])?;
     carried.gaps = db.execute(GAPS, [])? + db.execute(OPEN_GAPS, [])?;
     carried.events = db.execute(EVENTS, [])?;
+    db.execute(OCCURRENCES, [])?;
     db.execute_batch(ALARMS)?;
     follow(db)?;
     db.execute_batch(CLOCK_AND_SCRUB)?;
@@ -118,6 +119,10 @@ const OPEN_GAPS: &str = "INSERT INTO main.open_gap SELECT c.now_id, g.start, g.c
      WHERE NOT EXISTS (SELECT 1 FROM main.segment s WHERE s.camera = c.now_id AND s.start >= g.start)
      AND NOT EXISTS (SELECT 1 FROM main.open_segment s WHERE s.camera = c.now_id AND s.start >= g.start)
      ON CONFLICT DO NOTHING";
+
+const OCCURRENCES: &str = "INSERT INTO main.occurrence (camera, at, kind, topic, source, active)
+     SELECT c.now_id, o.at, o.kind, o.topic, o.source, o.active
+     FROM old.occurrence o JOIN same_camera c ON c.then_id = o.camera";
 
 /// What retention goes by, and how far the search for damage has got.
 const CLOCK_AND_SCRUB: &str = "INSERT OR REPLACE INTO main.steady_clock SELECT * FROM old.steady_clock;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{CameraRow, Outcome, PackRow, Reason, SegmentRow, SteadyClock, alarm, damage, dedup, identity};
+use super::{
+    CameraRow, OccurrenceRow, Outcome, PackRow, Reason, SegmentRow, SteadyClock, alarm, damage, dedup, identity,
+};
 use crate::event::Event;
 use footage::media::{Gap, GapCause};
 use footage::pack::HoldFacts;
@@ -289,7 +291,15 @@ pub enum Change {
         /// The gap.
         gap: Gap,
     },
-    /// Gaps that ended before this instant are forgotten with the footage around them, and so are runs without packs.
+    /// A camera noticed something.
+    Occurrence {
+        /// Which camera.
+        camera: CameraKey,
+        /// What and when.
+        row: OccurrenceRow,
+    },
+    /// Gaps that ended before this instant are forgotten with the footage around them, and so are occurrences and runs
+    /// without packs.
     ForgetGapsBefore {
         /// Which camera.
         camera: CameraKey,

@@ -302,6 +302,20 @@ CREATE TABLE open_gap (
     cause INTEGER NOT NULL
 ) STRICT;
 
+-- What cameras noticed (ONVIF), by the gateway's clock: gone with the footage of its time.
+CREATE TABLE occurrence (
+    id INTEGER PRIMARY KEY,
+    camera INTEGER NOT NULL REFERENCES camera ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    -- 1 motion, 2 tampering, 3 digital input.
+    kind INTEGER NOT NULL,
+    topic TEXT NOT NULL,
+    source TEXT NOT NULL,
+    -- 1: it began, 0: it ended; without: it has no duration.
+    active INTEGER
+) STRICT;
+CREATE INDEX occurrence_by_camera ON occurrence (camera, at);
+
 CREATE TABLE event (
     -- Never used twice, even when all are pruned.
     id INTEGER PRIMARY KEY AUTOINCREMENT,

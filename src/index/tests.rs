@@ -296,3 +296,48 @@ fn certificates_of_a_signing_camera_are_kept_once_each_and_the_newest_of_them() 
         .unwrap();
     assert_eq!((kept, oldest), (64, 16));
 }
+
+#[tokio::test]
+async fn what_a_camera_noticed_goes_with_the_footage_of_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
+    index.write(vec![configure()]).await.unwrap();
+    let at = |second: i64| WallTime(second * SECOND);
+    let row = |second| OccurrenceRow {
+        at: at(second),
+        kind: onvif::NotificationKind::Motion,
+        topic: "RuleEngine/CellMotionDetector/Motion".to_owned(),
+        source: "vs1".to_owned(),
+        active: Some(second % 2 == 0),
+    };
+    let seconds = [10, 19, 20, 25, 40, 41];
+    let changes = seconds.map(|second| Change::Occurrence { camera: camera(), row: row(second) });
+    index.write(changes.to_vec()).await.unwrap();
+    let range = |from, until| TimeRange::new(at(from), at(until)).unwrap();
+    let left = async || index.occurrences(&camera(), range(0, 100), 1_000).await.unwrap();
+    assert_eq!(left().await, seconds.map(row));
+    assert_eq!(index.occurrences(&camera(), range(19, 40), 2).await.unwrap(), [row(19), row(20)]);
+    let stranger: CameraKey = "other/gate".parse().unwrap();
+    assert_eq!(index.occurrences(&stranger, range(0, 100), 1_000).await.unwrap(), []);
+    let unknown = Change::Occurrence { camera: stranger, row: row(1) };
+    assert!(matches!(index.write(vec![unknown]).await, Err(IndexError::Unknown(_))));
+
+    // A pack that is destroyed before its time, on a full disk.
+    let (pack, run) = (PackId([1; 16]), RunId([2; 16]));
+    let (start, end) = (at(20), at(30));
+    let open =
+        PackRow { id: pack, camera: camera(), run, state: PackState::Open, bytes: 1, start, end, condemned_at: None };
+    let destroy = [
+        Change::BeginRun { camera: camera(), run, start },
+        Change::OpenPack(open),
+        Change::SealPack { pack, bytes: 1 },
+        Change::PackStored { pack },
+        Change::Condemn { packs: vec![pack], at: at(50), reason: Reason::DiskFull },
+        Change::Destroyed { pack, at: at(51), outcome: Outcome::Destroyed },
+    ];
+    index.write(destroy.to_vec()).await.unwrap();
+    assert_eq!(left().await, [10, 19, 40, 41].map(row));
+    // Where there is no footage, the camera's maximum counts, as for gaps.
+    index.write(vec![Change::ForgetGapsBefore { camera: camera(), before: at(41) }]).await.unwrap();
+    assert_eq!(left().await, [row(41)]);
+}

@@ -131,7 +131,7 @@ impl Model {
             Change::Event(event) => self.event(event)?,
             Change::ForgetEventsBefore { before } => self.forget_events(before),
             // No query of the model shows it; retention tests it.
-            Change::SteadyClock(_) | Change::Alarm(_) => {}
+            Change::SteadyClock(_) | Change::Alarm(_) | Change::Occurrence { .. } => {}
         }
         Ok(())
     }

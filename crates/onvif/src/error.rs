@@ -138,7 +138,7 @@ impl Failure for Error {
 
 impl Error {
     /// The device does not know this operation: another one may do.
-    pub(crate) fn is_unsupported(&self) -> bool {
+    pub fn is_unsupported(&self) -> bool {
         match self {
             Self::NoService { .. } | Self::Status { status: 404 | 405 | 501, .. } => true,
             Self::Fault { code, .. } => {

@@ -38,6 +38,20 @@ pub enum NotificationKind {
     DigitalInput,
 }
 
+impl NotificationKind {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Motion, Self::Tampering, Self::DigitalInput];
+
+    /// The word in the configuration and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Motion => "motion",
+            Self::Tampering => "tampering",
+            Self::DigitalInput => "digital_input",
+        }
+    }
+}
+
 /// What a notification says of its property (ONVIF Core Specification §9.4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {

@@ -194,7 +194,7 @@ async fn marked_names_of_the_operator_and_of_other_tenants_reach_no_answer() {
     gateway.status.slot(&camera).update(|status| {
         status.enter(CameraState::Gap(GapCause::WriteFailed), now);
         status.operator_detail = MARKS.join(" ");
-        status.device_detail = MARKS.join(" ");
+        status.device_trouble.clock = MARKS.join(" ");
         status.also_offered = vec!["north's metadata".to_owned()];
     });
     let marks = MARKS.iter().copied().chain([crate::event::tests::MARK]);
