@@ -1,15 +1,21 @@
-//! `vigie discover` and `vigie probe` against simulated ONVIF devices.
+//! `vigie discover`, `vigie probe` and a gateway against simulated ONVIF devices.
 
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use footage::clock::SystemClock;
-use testkit::onvif::{Login, OnvifQuirk, OnvifServer, SimulatedOnvif};
+use footage::clock::{Clock, SystemClock};
+use footage::units::Ticks90k;
+use onvif::NotificationKind;
+use serde_json::Value;
+use testkit::camera::{self, Server};
+use testkit::onvif::{Login, Notice, NoticeKind, OnvifQuirk, OnvifServer, SimulatedOnvif};
 use tokio::net::UdpSocket;
 use tokio::process::Command;
-use vigie::config::{Config, Surroundings};
+use vigie::config::{CameraTls, Config, OnvifConfig, Surroundings};
+use vigie::demo;
+use vigie::gateway::Gateway;
 
 const PASSWORD: &str = "pass word/é";
 
@@ -126,4 +132,90 @@ async fn devices_are_listed_and_with_a_user_asked_what_they_can_send() {
     let (code, printed) = vigie(&["discover", "--seconds", "1", "--to", &to], "").await;
     assert_eq!(code, Some(66), "{printed}");
     assert_holds(&printed, &["no device answered", "--from"]);
+}
+
+/// Asks the gateway until the answer is as wanted, and gives it.
+async fn until(gateway: &Gateway, path: &str, is: impl Fn(&Value) -> bool) -> Value {
+    let url = format!("http://{}{path}", gateway.address());
+    let asking = async {
+        loop {
+            let answer = reqwest::get(&url).await.expect("an answer");
+            let value: Value = answer.json().await.expect("JSON");
+            if is(&value) {
+                return value;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), asking).await.unwrap_or_else(|_| panic!("{path} is never so"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_records_compares_and_gathers_and_a_hostile_device_hurts_no_other() {
+    let film = camera::demo_camera().expect("the film of the demonstration");
+    let cameras = Server::start((Ipv4Addr::LOCALHOST, 0).into(), vec![film]).await.expect("a server");
+    let (device, hostile) = (server(OnvifQuirk::None).await, server(OnvifQuirk::Deep).await);
+    device.set_clock_offset(Duration::from_secs(90), true);
+    let of = |id: &str, url: String| {
+        let mut camera = demo::camera(id.parse().expect("a name"), id, cameras.url("pedestrians"));
+        camera.onvif = Some(OnvifConfig {
+            url: url.parse().expect("a url"),
+            tls: CameraTls::System,
+            username: Some("operator".to_owned()),
+            password: Some(PASSWORD.to_owned().into()),
+            clock_offset_max: Some(OnvifConfig::CLOCK_OFFSET_MAX),
+            events: [NotificationKind::Tampering].into(),
+            events_legal_basis: Some("a text".to_owned()),
+        });
+        camera
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    let both = vec![of("gate", device.url()), of("yard", hostile.url())];
+    let mut config = demo::config((Ipv4Addr::LOCALHOST, 0).into(), dir.path(), both).expect("a configuration");
+    let mut gateway = Gateway::start(&config).await.expect("a gateway");
+
+    let gate = until(&gateway, "/api/cameras/gate", |camera| camera["status"]["device_clock"].is_object()).await;
+    let clock = &gate["status"]["device_clock"];
+    let off = clock["offset_ms"].as_i64().expect("a number") - 90_000;
+    assert!(off.abs() <= clock["bound_ms"].as_i64().expect("a number") && clock["is_off"] == true, "{clock}");
+
+    while device.subscriber_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for kind in [NoticeKind::Motion, NoticeKind::SceneChange] {
+        device.notice(&Notice::changed(kind, true));
+    }
+    let now = SystemClock::default().wall();
+    let day = Ticks90k::from_duration(Duration::from_secs(43_200));
+    let range = format!("start={}&end={}", now.saturating_sub(day), now.saturating_add(day));
+    let path = format!("/api/cameras/gate/occurrences?{range}");
+    let told =
+        until(&gateway, &path, |answer| answer["occurrences"].as_array().is_some_and(|all| !all.is_empty())).await;
+    assert_eq!(told["occurrences"].as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(
+        (&told["occurrences"][0]["kind"], &told["occurrences"][0]["active"]),
+        (&"tampering".into(), &true.into())
+    );
+
+    // What the hostile one answers is said to the operator; both are recorded.
+    let status = until(&gateway, "/operator/status", |status| {
+        status["cameras"]["recording"] == 2 && status["devices"].as_array().is_some_and(|all| all.len() == 2)
+    })
+    .await;
+    assert!(status["devices"].to_string().contains("too many elements inside one another"), "{status}");
+    assert!(!status.to_string().contains(PASSWORD) && !status["devices"].to_string().contains("demo/gate"), "{status}");
+
+    // Not configured any more: the device is let go, and recording goes on.
+    for camera in &mut config.tenants[0].cameras {
+        camera.onvif = None;
+    }
+    let changes = gateway.reload(&config).await.expect("taken over");
+    assert_eq!((changes.kept, changes.restarted), (2, 0));
+    until(&gateway, "/api/cameras/gate", |camera| camera["status"]["device_clock"].is_null()).await;
+    while device.subscriber_count() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let last = until(&gateway, &path, |answer| answer["occurrences"].is_array()).await;
+    assert_eq!(last, told, "what was kept stays for its time");
+    gateway.stop().await;
 }
