@@ -131,7 +131,8 @@ pub(super) async fn pull(live: &Live, asked: &Asked) -> Reply {
             (subscriber.waiting.drain(..count).collect::<Vec<_>>(), subscriber.until)
         };
         let waited = Instant::now() >= deadline;
-        if taken.is_empty() && !waited {
+        // One that floods does not wait either.
+        if taken.is_empty() && !waited && live.device.quirk != OnvifQuirk::Flood {
             let _ = timeout_at(deadline, noticed).await;
             continue;
         }
