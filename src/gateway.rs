@@ -6,7 +6,7 @@
 //! what recording costs most. A reload changes cameras, tenants, access tokens and retention; cameras that stay as they
 //! were keep their sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ use footage::failure::{Failure, Kind};
 use footage::keys::KeysError;
 use footage::keys::vault::VaultError;
 use footage::keys::vault::master::BadMasterKey;
-use footage::units::CameraKey;
+use footage::units::{CameraId, CameraKey};
 
 mod clock;
 mod files;
@@ -382,6 +382,15 @@ async fn follow(journals: &Journals, config: &Config) {
     journals.follow(config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.journal_months))).await;
     for tenant in &config.tenants {
         journals.note(&tenant.id, Draft::new(Author::Operator, Action::ConfigurationRead)).await;
+        let mut bases: BTreeMap<&String, Vec<CameraId>> = BTreeMap::new();
+        for camera in &tenant.cameras {
+            let basis = camera.onvif.as_ref().and_then(|onvif| onvif.events_legal_basis.as_ref());
+            basis.into_iter().for_each(|basis| bases.entry(basis).or_default().push(camera.id.clone()));
+        }
+        for (basis, cameras) in bases {
+            let draft = Draft::new(Author::Operator, Action::OccurrencesGathered { legal_basis: basis.clone() });
+            journals.note(&tenant.id, Draft { cameras, ..draft }).await;
+        }
     }
 }
 

@@ -218,4 +218,9 @@ async fn a_gateway_records_compares_and_gathers_and_a_hostile_device_hurts_no_ot
     let last = until(&gateway, &path, |answer| answer["occurrences"].is_array()).await;
     assert_eq!(last, told, "what was kept stays for its time");
     gateway.stop().await;
+    let journal =
+        std::fs::read_dir(dir.path().join("journal/demo/content")).expect("a journal").next().expect("a file");
+    let journal = std::fs::read_to_string(journal.expect("a name").path()).expect("its entries");
+    let gathered = journal.lines().filter(|line| line.contains("\"legal_basis\":\"a text\"")).count();
+    assert_eq!(gathered, 1, "at the start, and not after the reload: {journal}");
 }

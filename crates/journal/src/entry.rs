@@ -133,8 +133,10 @@ pub enum Action {
     FootageDestroyed { reason: String, packs: u64, bytes: u64 },
     /// A key was destroyed, and with it all footage that was encrypted under it.
     KeyDestroyed { key: String },
-    /// The configuration was read again.
+    /// The configuration was read.
     ConfigurationRead,
+    /// What these cameras notice is gathered from here on, on this legal basis outside of video protection.
+    OccurrencesGathered { legal_basis: String },
     /// The contents of these entries, `from` included and `to` not, were destroyed: their time of `months` was over.
     EntriesForgotten { from: u64, to: u64, months: u16 },
     /// Checkpoints are signed under this key from here on.
