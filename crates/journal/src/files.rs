@@ -4,10 +4,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use footage::platform;
 use jiff::civil::Date;
+use rustix::fs::OFlags;
 
 use crate::tree::{TILE_WIDTH, TileKind, tile_path, unit_bytes};
 
@@ -15,7 +17,10 @@ use crate::tree::{TILE_WIDTH, TileKind, tile_path, unit_bytes};
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Where the keys lie that have signed checkpoints.
 pub(crate) const KEYS: &str = "keys";
-const CONTENT: &str = "content";
+/// Where the contents lie.
+pub(crate) const CONTENT: &str = "content";
+/// A journal has no more files of contents: a century of days, each of several files.
+const CONTENTS_MAX: usize = 1 << 17;
 
 /// A file of entries: those of one day, from one number on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +38,9 @@ impl ContentFile {
     fn of_path(path: PathBuf) -> Option<Self> {
         let (first, day) = path.file_name()?.to_str()?.strip_suffix(".jsonl")?.split_once('-')?;
         let (first, day) = (first.parse().ok()?, day.parse().ok()?);
-        Some(Self { first, day, path })
+        let file = Self { first, day, path };
+        // One name alone may stand for a file: none can be renamed unseen.
+        file.path.ends_with(file.name()).then_some(file)
     }
 
     /// As a reader knows it: below the journal's folder.
@@ -46,7 +53,8 @@ pub(crate) fn content_folder(folder: &Path) -> PathBuf {
     folder.join(CONTENT)
 }
 
-/// The files of entries, in their order. What has another name is in `strangers`.
+/// The files of entries, in their order. What has another name is in `strangers`. There are no more of both than a journal
+/// can have.
 pub(crate) fn contents(folder: &Path) -> io::Result<(Vec<ContentFile>, Vec<PathBuf>)> {
     let (mut files, mut strangers) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(content_folder(folder))? {
@@ -55,23 +63,42 @@ pub(crate) fn contents(folder: &Path) -> io::Result<(Vec<ContentFile>, Vec<PathB
             Some(file) => files.push(file),
             None => strangers.push(path),
         }
+        if files.len() + strangers.len() > CONTENTS_MAX {
+            let what = format!("has more than {CONTENTS_MAX} files");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
     }
     files.sort();
     strangers.sort();
     Ok((files, strangers))
 }
 
-/// A whole file that is no longer than this; `None` where there is none.
-pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+/// A regular file that is no longer than this, to be read: no device, pipe or symbolic link, which may have no end or lead
+/// elsewhere. `None` where there is none.
+pub(crate) fn open(path: &Path, bytes_max: u64) -> io::Result<Option<File>> {
+    // Opening a pipe would wait for its writer.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
+    let of = file.metadata()?;
+    let bad = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    match of.is_file() {
+        false => bad("is no regular file".to_owned()),
+        true if of.len() > bytes_max => bad(format!("is longer than {bytes_max} bytes")),
+        true => Ok(Some(file)),
+    }
+}
+
+/// A whole regular file that is no longer than this; `None` where there is none.
+pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = open(path, bytes_max)? else { return Ok(None) };
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > bytes_max {
-        true => Err(io::Error::new(io::ErrorKind::InvalidData, format!("longer than {bytes_max} bytes"))),
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, format!("is longer than {bytes_max} bytes"))),
         false => Ok(Some(bytes)),
     }
 }
@@ -104,7 +131,9 @@ pub(crate) fn partial_widths(full: &Path) -> io::Result<Vec<usize>> {
     };
     let mut widths = Vec::new();
     for name in names {
-        widths.extend(name?.file_name().to_str().and_then(|name| name.parse::<usize>().ok()));
+        let width =
+            name?.file_name().to_str().and_then(|name| name.parse::<u8>().ok().filter(|w| w.to_string() == name));
+        widths.extend(width.map(usize::from));
     }
     widths.sort_unstable();
     Ok(widths)

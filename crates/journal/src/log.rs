@@ -7,8 +7,8 @@
 //! forget ────────→ entry, checkpoint, then the files of entries whose time is over
 //! ```
 //!
-//! A failure to write, to flush or to make a checkpoint is a failed journal: [`Journal::append`] refuses until
-//! [`Journal::sync`] or [`Journal::checkpoint`] has succeeded again. What was answered for stays in memory until it is
+//! A failure to flush or to make a checkpoint is a failed journal: [`Journal::append`] refuses until [`Journal::sync`],
+//! which tries both again, or [`Journal::checkpoint`] has succeeded. What was answered for stays in memory until it is
 //! flushed, and is written again after a failed flush: the kernel may have dropped it (fsync(2)).
 
 use std::fs::File;
@@ -29,7 +29,7 @@ use crate::files::{self, ContentFile};
 use crate::tree::{TILE_WIDTH, TileFile, Tree, tile_path};
 
 /// A file of entries that is longer is followed by the next one.
-const CONTENT_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const CONTENT_BYTES_MAX: u64 = 16 << 20;
 /// The longest file of keys.
 const KEYS_BYTES_MAX: u64 = 64 * 1024;
 
@@ -100,9 +100,6 @@ impl Failure for JournalError {
     }
 }
 
-/// Entries from this number on, and the number after the last.
-type Numbers = (u64, u64);
-
 /// A journal, open. One process has it open at a time: the gateway's lock on its data folder sees to it.
 #[derive(Debug)]
 pub struct Journal {
@@ -120,7 +117,11 @@ struct State {
     checkpointed: Head,
     /// Files with entries that are not flushed, and last the one that is written to.
     contents: Vec<Content>,
+    /// There may be a file of the next entry without a whole one in it: a first write failed.
+    left: bool,
     failed: bool,
+    /// The last attempt at a checkpoint failed.
+    unpublished: bool,
 }
 
 /// A file of entries that is written to.
@@ -159,7 +160,8 @@ impl Journal {
         if let Some(known) = known {
             is_continued(folder, checkpointed, known)?;
         }
-        let mut state = State { tree, checkpointed, contents: Vec::new(), failed: false };
+        let mut state =
+            State { tree, checkpointed, contents: Vec::new(), left: true, failed: false, unpublished: false };
         let torn_bytes = state.read_contents(folder)?;
         let journal = Self { folder: folder.to_owned(), signer, state: Mutex::new(state), upkeep: Mutex::new(()) };
         if torn_bytes > 0 {
@@ -210,12 +212,16 @@ impl Journal {
         Ok(entry.n)
     }
 
-    /// Flushes what was appended before. Blocks for a flush.
+    /// Flushes what was appended before, and makes the checkpoint that could not be made before. Blocks for a flush.
     ///
     /// # Errors
     /// When it is not durable: no more is appended until it is.
     pub fn sync(&self) -> Result<(), JournalError> {
         let _turn = self.upkeep.lock();
+        if self.state.lock().unpublished {
+            let made = self.publish();
+            return self.note(made).map(drop);
+        }
         let synced = self.flush();
         self.note(synced)
     }
@@ -231,7 +237,7 @@ impl Journal {
         self.note(made)
     }
 
-    /// Destroys the contents of the days whose time is over, and says of how many entries. Blocks for several flushes.
+    /// Destroys the contents whose time is over on the day of `at`, and says of how many entries. Blocks for several flushes.
     ///
     /// # Errors
     /// When the disk refuses; what goes is said before it goes, and gone from the next call on.
@@ -239,46 +245,42 @@ impl Journal {
         let _turn = self.upkeep.lock();
         let today = jiff::tz::Offset::UTC.to_datetime(at).date();
         let io = |source| JournalError::Io { folder: self.folder.clone(), source };
-        let (over, ranges) = self.close_over(months, today).map_err(io)?;
+        let (over, to) = self.close_over(months, today).map_err(io)?;
         if over.is_empty() {
             return Ok(0);
         }
         let flushed = self.flush();
         self.note(flushed)?;
         self.state.lock().contents.retain(|content| !over.contains(&content.of));
-        for (from, to) in &ranges {
-            self.append(at, Draft::new(Author::Gateway, Action::EntriesForgotten { from: *from, to: *to, months }))?;
-        }
+        // What lay before the first file was destroyed before; who said so may go now.
+        self.append(at, Draft::new(Author::Gateway, Action::EntriesForgotten { from: 0, to, months }))?;
         let published = self.publish();
         self.note(published)?;
         for file in &over {
             platform::remove_durably(&file.path).map_err(io)?;
         }
-        Ok(ranges.iter().map(|(from, to)| to - from).sum())
+        Ok(to - over[0].first)
     }
 
-    /// The files whose time is over, and the entries in them. Nothing is added to them from here on.
-    fn close_over(&self, months: u16, today: Date) -> io::Result<(Vec<ContentFile>, Vec<Numbers>)> {
+    /// The files whose time is over, and the number behind the last entry in them. Nothing is added to them from here on.
+    ///
+    /// Numbers are the order in which entries were written, and days what the clock said then. So none goes before all that
+    /// were written before it, whatever day it is of: one of 1970 behind one of yesterday is of yesterday or later. And one
+    /// of a day that is not yet is no newer than those behind it.
+    fn close_over(&self, months: u16, today: Date) -> io::Result<(Vec<ContentFile>, u64)> {
         let mut state = self.state.lock();
-        let (files, _) = files::contents(&self.folder)?;
-        let ends = files.iter().skip(1).map(|file| file.first).chain([state.tree.size()]);
-        let over = files.iter().zip(ends).filter(|(file, _)| is_over(file.day, months, today));
-        let mut ranges: Vec<Numbers> = Vec::new();
-        for (file, end) in over.clone() {
-            match ranges.last_mut() {
-                Some(last) if last.1 == file.first => last.1 = end,
-                // What lay before the first file was destroyed before; who said so may go now.
-                _ if file == &files[0] => ranges.push((0, end)),
-                _ => ranges.push((file.first, end)),
-            }
-        }
-        let over: Vec<_> = over.map(|(file, _)| file.clone()).collect();
+        let (mut files, _) = files::contents(&self.folder)?;
+        let may_go = |file: &&ContentFile| file.day > today || is_over(file.day, months, today);
+        let may_go = files.iter().take_while(may_go);
+        let over = may_go.zip(1..).filter(|(file, _)| file.day <= today).map(|(_, files)| files).last().unwrap_or(0);
+        let to = files.get(over).map_or(state.tree.size(), |file| file.first);
+        files.truncate(over);
         state
             .contents
             .iter_mut()
-            .filter(|content| over.contains(&content.of))
+            .filter(|content| files.contains(&content.of))
             .for_each(|content| content.closed = true);
-        Ok((over, ranges))
+        Ok((files, to))
     }
 
     /// A failure refuses entries until the next success.
@@ -318,6 +320,12 @@ impl Journal {
     }
 
     fn publish(&self) -> io::Result<Head> {
+        let made = self.make_checkpoint();
+        self.state.lock().unpublished = made.is_err();
+        made
+    }
+
+    fn make_checkpoint(&self) -> io::Result<Head> {
         let (tiles, head, before) = {
             let state = self.state.lock();
             let head = Head { size: state.tree.size(), root: state.tree.root().0 };
@@ -363,7 +371,8 @@ impl Content {
     fn cut(&mut self) -> io::Result<()> {
         if self.torn {
             platform::set_len(&self.file, self.bytes)?;
-            platform::sync_data(&self.file)?;
+            // The kernel tells of what it could not write once, here or at the next flush.
+            platform::sync_data(&self.file).inspect_err(|_| self.dropped = true)?;
             self.torn = false;
         }
         Ok(())
@@ -383,14 +392,18 @@ impl Content {
 
 impl State {
     fn write(&mut self, folder: &Path, n: u64, day: Date, line: &[u8]) -> io::Result<()> {
+        if self.left {
+            // No entry of it was answered for. The next one may go into another file, as the clock says.
+            for left in files::contents(folder)?.0.iter().filter(|file| file.first == n) {
+                platform::remove_file(&left.path)?;
+            }
+            self.left = false;
+        }
         let fits = |content: &Content| !content.closed && content.of.day == day && content.bytes < CONTENT_BYTES_MAX;
         if !self.contents.last().is_some_and(fits) {
             self.contents.last_mut().map_or(Ok(()), Content::cut)?;
             let of = ContentFile::at(folder, n, day);
-            // An attempt before may have left a file that is empty or torn: no entry of it was answered for.
-            for left in files::contents(folder)?.0.iter().filter(|file| file.first == n) {
-                platform::remove_file(&left.path)?;
-            }
+            self.left = true;
             let file = Arc::new(platform::create_new(&of.path)?);
             let unflushed = Vec::new();
             self.contents.push(Content {
@@ -406,8 +419,9 @@ impl State {
         }
         let last = self.contents.len() - 1;
         let written = self.contents[last].write(line);
-        if written.is_err() && self.contents[last].bytes == 0 {
-            self.contents.pop();
+        match self.contents[last].bytes == 0 {
+            true => drop(self.contents.pop()),
+            false => self.left = false,
         }
         written
     }
@@ -514,8 +528,7 @@ fn begin(folder: &Path, signer: &Signer, known: Option<Head>) -> Result<Tree, Jo
         return Err(JournalError::SetBack { folder: folder.to_owned(), found: 0, known });
     }
     let content = files::content_folder(folder);
-    let is_empty = |folder: &Path| std::fs::read_dir(folder).map_or(true, |mut names| names.next().is_none());
-    if !is_empty(&content) || folder.join("tile").exists() {
+    if !is_empty(&content).map_err(io)? || !is_empty(&folder.join("tile")).map_err(io)? {
         let what = format!("{} is missing", files::CHECKPOINT);
         return Err(JournalError::Damaged { folder: folder.to_owned(), what });
     }
@@ -525,6 +538,15 @@ fn begin(folder: &Path, signer: &Signer, known: Option<Head>) -> Result<Tree, Jo
     let head = Head { size: 0, root: tree.root().0 };
     files::replace(&folder.join(files::CHECKPOINT), &signer.sign(head)).map_err(io)?;
     Ok(tree)
+}
+
+/// Whether there is nothing in a folder, or no folder.
+fn is_empty(folder: &Path) -> io::Result<bool> {
+    match std::fs::read_dir(folder) {
+        Ok(mut names) => Ok(names.next().is_none()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(e),
+    }
 }
 
 /// Whether the journal had this state before it had that of its checkpoint.
@@ -539,9 +561,13 @@ fn is_continued(folder: &Path, checkpointed: Head, known: Head) -> Result<(), Jo
 }
 
 /// The keys that have signed checkpoints of this journal, the first one first.
-pub(crate) fn read_keys(folder: &Path) -> io::Result<Vec<String>> {
-    let bytes = files::read(&folder.join(files::KEYS), KEYS_BYTES_MAX)?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&bytes).split_terminator('\n').map(str::to_owned).collect())
+fn read_keys(folder: &Path) -> io::Result<Vec<String>> {
+    Ok(keys_of(&files::read(&folder.join(files::KEYS), KEYS_BYTES_MAX)?.unwrap_or_default()))
+}
+
+/// The keys of this text, one a line.
+pub(crate) fn keys_of(text: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(text).split_terminator('\n').map(str::to_owned).collect()
 }
 
 fn write_keys(folder: &Path, before: &[String], verifier: &str) -> io::Result<()> {

@@ -19,6 +19,8 @@ use crate::entry::{Access, Action, Author, Draft, Entry};
 use crate::log::{Head, Journal, JournalError};
 use crate::verify::{Known, Report, verify};
 
+mod hostile;
+
 const ORIGIN: &str = "vigie.invalid/journal/0123456789abcdef";
 
 fn signer() -> Signer {
@@ -241,7 +243,7 @@ fn r4_contents_are_destroyed_at_the_end_of_their_time_and_the_journal_still_veri
     assert_eq!(journal.forget(at("2026-11-27"), 36).unwrap(), 0);
     // What said that they were destroyed is itself destroyed: the next one says it again.
     fill(&journal, 1, at("2026-12-01"));
-    assert_eq!(journal.forget(at("2029-11-27"), 36).unwrap(), 305 + 7 + 2 + 1);
+    assert_eq!(journal.forget(at("2029-11-27"), 36).unwrap(), 7 + 2 + 1);
     let report = sound(dir.path());
     assert_eq!((report.sound, report.forgotten), (2, 315));
     drop(journal);

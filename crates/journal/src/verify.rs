@@ -7,6 +7,7 @@
 //! Each link of the chain is checked by itself, from the files as they are, so that a fault is named where it lies and does
 //! not hide another. `docs/JOURNAL.md` does the same with `sha256sum` and `openssl`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use tlog_tiles::{HASH_SIZE, Tile, record_hash};
 use crate::checkpoint::{self, CHECKPOINT_BYTES_MAX, CheckpointError, Head};
 use crate::entry::{Action, COMMITMENT_BYTES, Commitment, Entry, Head as EntryHead, LINE_BYTES_MAX};
 use crate::files::{self, ContentFile};
-use crate::log::read_keys;
+use crate::log::{CONTENT_BYTES_MAX, is_over, keys_of};
 use crate::tree::{BUNDLED_BYTES, TILE_WIDTH, TileKind, Tree, edge_of, full_of, tile_path, unit_bytes};
 
 /// What the verifier knows of a journal beside its files.
@@ -62,25 +63,33 @@ impl fmt::Display for Fault {
 
 /// Faults that are listed; of more, the number is said.
 const FAULTS_MAX: usize = 1000;
+/// What a file is written as before it takes the place of another.
+const DRAFT: &str = ".new";
+const NO_FILE: &str = "is no file of this journal";
+const AHEAD: &str = "is no tile of this journal: it has no such entries";
 
 /// Verifies the journal in this folder. Blocks, for as long as its files take to read.
 ///
 /// # Errors
-/// When a file cannot be read although it is there.
+/// When the folder itself cannot be read. What cannot be read in it is a fault.
 pub fn verify(folder: &Path, known: &Known) -> io::Result<Report> {
-    let mut verifier = Verifier { folder, faults: Vec::new(), more_faults: 0 };
-    let head = verifier.checkpoint(&known.keys)?;
+    let mut verifier = Verifier { folder, faults: Vec::new(), more_faults: 0, keys_named: BTreeSet::new() };
+    verifier.top()?;
+    let own = verifier.keys();
+    let head = verifier.checkpoint(&own, &known.keys);
     let mut report = Report { head, sound: 0, forgotten: 0, uncovered: 0, faults: Vec::new() };
     if let Some(head) = head {
-        verifier.hashes(head.size)?;
-        verifier.strangers(head.size)?;
+        verifier.hashes(head.size);
+        let ahead = verifier.tiles(head.size);
         for known in known.heads.iter().chain([&head]) {
-            verifier.root(head.size, *known)?;
+            verifier.root(head.size, *known);
         }
-        verifier.contents(head.size, &mut report)?;
+        verifier.contents(head.size, &mut report);
+        verifier.ahead(ahead, head.size + report.uncovered);
+        verifier.keys_by_entries(&own, report.forgotten);
     }
     if verifier.more_faults > 0 {
-        let what = format!("{} more faults", verifier.more_faults);
+        let what = format!("{} more faults, and there may be others", verifier.more_faults);
         verifier.faults.push(Fault { place: "journal".to_owned(), what });
     }
     report.faults = verifier.faults;
@@ -91,6 +100,8 @@ struct Verifier<'a> {
     folder: &'a Path,
     faults: Vec<Fault>,
     more_faults: u64,
+    /// The keys that entries name which the checkpoint covers.
+    keys_named: BTreeSet<String>,
 }
 
 impl Verifier<'_> {
@@ -101,79 +112,127 @@ impl Verifier<'_> {
         }
     }
 
-    fn checkpoint(&mut self, keys: &[String]) -> io::Result<Option<Head>> {
-        let own = read_keys(self.folder)?;
-        if own.is_empty() {
-            self.fault(files::KEYS, "is missing or empty");
+    /// So many faults are listed that looking for more of one kind is in vain.
+    fn is_full(&self) -> bool {
+        self.more_faults > 0
+    }
+
+    /// What lies in the folder itself.
+    fn top(&mut self) -> io::Result<()> {
+        for name in std::fs::read_dir(self.folder)? {
+            let name = name?;
+            let is_folder = name.file_type()?.is_dir();
+            let path = PathBuf::from(name.file_name());
+            let shown = path.display().to_string();
+            match path.to_str().map(|path| path.strip_suffix(DRAFT).unwrap_or(path)) {
+                Some(files::CONTENT | "tile") if shown.ends_with(DRAFT) => self.fault(shown, NO_FILE),
+                Some(files::CONTENT | "tile") if !is_folder => self.fault(shown, "is no folder"),
+                Some(files::CONTENT | "tile" | files::CHECKPOINT | files::KEYS) => {}
+                _ => self.fault(shown, NO_FILE),
+            }
         }
-        let text = files::read(&self.folder.join(files::KEYS), CHECKPOINT_BYTES_MAX)?.unwrap_or_default();
+        Ok(())
+    }
+
+    /// A file of this length at most; that it cannot be read is a fault.
+    fn read(&mut self, path: &str, bytes_max: u64) -> Option<Vec<u8>> {
+        match files::read(&self.folder.join(path), bytes_max) {
+            Ok(Some(bytes)) => Some(bytes),
+            Ok(None) => {
+                self.fault(path, "is missing");
+                None
+            }
+            Err(e) => {
+                self.fault(path, e.to_string());
+                None
+            }
+        }
+    }
+
+    /// The keys that the journal lists.
+    fn keys(&mut self) -> Vec<String> {
+        let Some(text) = self.read(files::KEYS, CHECKPOINT_BYTES_MAX) else { return Vec::new() };
+        let own = keys_of(&text);
+        if own.is_empty() {
+            self.fault(files::KEYS, "is empty");
+        }
         if text != own.iter().map(|key| format!("{key}\n")).collect::<String>().as_bytes() {
             self.fault(files::KEYS, "its last line is cut off");
         }
         for (place, key) in own.iter().enumerate() {
             if checkpoint::verifier(key).is_err() {
                 self.fault(files::KEYS, format!("line {} is no verifier key", place + 1));
+            } else if own[..place].contains(key) {
+                self.fault(files::KEYS, format!("line {} is there before", place + 1));
             }
         }
-        let Some(bytes) = files::read(&self.folder.join(files::CHECKPOINT), CHECKPOINT_BYTES_MAX)? else {
-            self.fault(files::CHECKPOINT, "is missing");
-            return Ok(None);
-        };
-        let sound: Vec<_> = own.into_iter().filter(|key| checkpoint::verifier(key).is_ok()).collect();
+        own
+    }
+
+    /// Each key but the first is named by the entry that begins its time, as long as that is kept; the first by none.
+    fn keys_by_entries(&mut self, own: &[String], forgotten: u64) {
+        for (place, key) in own.iter().enumerate() {
+            if place > 0 && forgotten == 0 && !self.keys_named.contains(key) {
+                self.fault(files::KEYS, format!("line {}: no entry says that this key signs", place + 1));
+            }
+        }
+        if own.first().is_some_and(|first| self.keys_named.contains(first)) {
+            self.fault(files::KEYS, "line 1: an entry says that another key signed before it, and it is gone");
+        }
+        for key in std::mem::take(&mut self.keys_named) {
+            if !own.contains(&key) {
+                self.fault(files::KEYS, format!("{key} is missing, which an entry says to sign"));
+            }
+        }
+    }
+
+    fn checkpoint(&mut self, own: &[String], keys: &[String]) -> Option<Head> {
+        let bytes = self.read(files::CHECKPOINT, CHECKPOINT_BYTES_MAX)?;
+        let sound: Vec<_> = own.iter().filter(|key| checkpoint::verifier(key).is_ok()).cloned().collect();
         match checkpoint::open(&bytes, if keys.is_empty() { &sound } else { keys }) {
-            Ok(head) => Ok(Some(head)),
+            Ok(head) => Some(head),
             Err(CheckpointError::Malformed) => {
                 self.fault(files::CHECKPOINT, CheckpointError::Malformed.to_string());
-                Ok(None)
+                None
             }
             // What it covers is looked at all the same: that it is sound in itself is worth knowing.
             Err(e) => {
                 self.fault(files::CHECKPOINT, e.to_string());
-                Ok(str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()))
+                str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok())
             }
         }
     }
 
     /// A tile as it lies there, of just this width.
-    fn tile(&mut self, kind: TileKind, index: u64, width: usize) -> io::Result<Option<Vec<u8>>> {
+    fn tile(&mut self, kind: TileKind, index: u64, width: usize) -> Option<Vec<u8>> {
         let path = tile_path(kind, index, width);
         let bytes = files::read(&self.folder.join(&path), (TILE_WIDTH * unit_bytes(kind)) as u64);
         match bytes {
-            Ok(Some(bytes)) if bytes.len() == width * unit_bytes(kind) => return Ok(Some(bytes)),
+            Ok(Some(bytes)) if bytes.len() == width * unit_bytes(kind) => return Some(bytes),
             Ok(Some(bytes)) => self.fault(path, format!("has {} bytes, not {}", bytes.len(), width * unit_bytes(kind))),
             Ok(None) => match files::read_tile(self.folder, kind, index, width) {
                 // A gateway that runs has made another checkpoint meanwhile, and the tile has grown.
-                Ok(bytes) => return Ok(Some(bytes)),
+                Ok(bytes) => return Some(bytes),
                 Err(_) => self.fault(path, "is missing"),
             },
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => self.fault(path, e.to_string()),
-            Err(e) => return Err(e),
+            Err(e) => self.fault(path, e.to_string()),
         }
-        Ok(None)
+        None
     }
 
     /// The hashes of each level against what they are hashes of.
-    fn hashes(&mut self, size: u64) -> io::Result<()> {
-        let tiles = full_of(size).map(|(kind, index)| (kind, index, TILE_WIDTH)).chain(edge_of(size));
-        for (kind, index, width) in tiles {
+    fn hashes(&mut self, size: u64) {
+        for (kind, index, width) in full_of(size).map(|(kind, index)| (kind, index, TILE_WIDTH)).chain(edge_of(size)) {
             let TileKind::Hashes(level) = kind else { continue };
-            let Some(hashes) = self.tile(kind, index, width)? else { continue };
+            // The size may be anybody's: tiles that are missing must not be counted for ever.
+            if self.is_full() {
+                break;
+            }
+            let Some(hashes) = self.tile(kind, index, width) else { continue };
             let hashes = hashes.as_chunks::<HASH_SIZE>().0;
             if level == 0 {
-                let Some(bundle) = self.tile(TileKind::Entries, index, width)? else { continue };
-                for (place, (bundled, hash)) in bundle.as_chunks::<BUNDLED_BYTES>().0.iter().zip(hashes).enumerate() {
-                    let n = index * TILE_WIDTH as u64 + place as u64;
-                    let bundle = tile_path(TileKind::Entries, index, width);
-                    if bundled[..2] != (COMMITMENT_BYTES as u16).to_be_bytes() {
-                        self.fault(format!("{bundle} entry {n}"), "has another length");
-                    } else if record_hash(&bundled[2..]).0 != *hash {
-                        let place = format!("{} entry {n}", tile_path(kind, index, width));
-                        self.fault(
-                            place,
-                            format!("is not the hash of the entry in {bundle}: one of the two was changed"),
-                        );
-                    }
-                }
+                let Some(bundle) = self.tile(TileKind::Entries, index, width) else { continue };
+                self.leaves(index, width, &bundle, hashes);
                 continue;
             }
             let below = TileKind::Hashes(level - 1);
@@ -188,138 +247,216 @@ impl Verifier<'_> {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Hashes of entries against the commitments in their bundle.
+    fn leaves(&mut self, index: u64, width: usize, bundle: &[u8], hashes: &[[u8; HASH_SIZE]]) {
+        let path = tile_path(TileKind::Entries, index, width);
+        for (place, (bundled, hash)) in bundle.as_chunks::<BUNDLED_BYTES>().0.iter().zip(hashes).enumerate() {
+            let n = index * TILE_WIDTH as u64 + place as u64;
+            if bundled[..2] != (COMMITMENT_BYTES as u16).to_be_bytes() {
+                self.fault(format!("{path} entry {n}"), "has another length");
+            } else if record_hash(&bundled[2..]).0 != *hash {
+                let place = format!("{} entry {n}", tile_path(TileKind::Hashes(0), index, width));
+                self.fault(place, format!("is not the hash of the entry in {path}: one of the two was changed"));
+            }
+        }
     }
 
     /// The root that the tiles have at this head's size against the one that it says.
-    fn root(&mut self, size: u64, head: Head) -> io::Result<()> {
+    fn root(&mut self, size: u64, head: Head) {
         if head.size > size {
             let what =
                 format!("has {size} entries, and had {} at the known checkpoint {head}: it was set back", head.size);
             self.fault(files::CHECKPOINT, what);
-            return Ok(());
+            return;
         }
         // Tiles that are missing are named already.
         let read = |kind, index, width| files::read_tile(self.folder, kind, index, width);
-        let Ok(tree) = Tree::open(head.size, read) else { return Ok(()) };
+        let Ok(tree) = Tree::open(head.size, read) else { return };
         if tree.root().0 != head.root {
             let what = format!("the tiles have another root than the checkpoint {head}: entries were changed since");
             self.fault(files::CHECKPOINT, what);
         }
-        Ok(())
     }
 
-    /// Files that have no place in a journal. Tiles behind the checkpoint are those of one that the end of the gateway
-    /// cut off: nothing is made of them.
-    fn strangers(&mut self, size: u64) -> io::Result<()> {
+    /// Tiles that have no place in a journal. Gives those behind the checkpoint, with how many units they end at: they may
+    /// be of one that the end of the gateway cut off, or that was made just now.
+    fn tiles(&mut self, size: u64) -> Vec<(TileKind, u64, String)> {
+        let mut ahead = Vec::new();
         let mut folders = vec![PathBuf::from("tile")];
         while let Some(below) = folders.pop() {
             let names = match std::fs::read_dir(self.folder.join(&below)) {
                 Ok(names) => names,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(e),
+                Err(e) => {
+                    self.fault(below.display().to_string(), e.to_string());
+                    continue;
+                }
             };
             for name in names {
-                let name = name?;
-                let path = below.join(name.file_name());
-                if name.file_type()?.is_dir() {
-                    folders.push(path);
-                } else if !is_draft(&path) {
-                    self.is_placed(&path, size)?;
+                let path = name.and_then(|name| Ok((below.join(name.file_name()), name.file_type()?.is_dir())));
+                match path {
+                    // One that the gateway has removed meanwhile is no fault.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) => self.fault(below.display().to_string(), e.to_string()),
+                    Ok((path, true)) if path.to_str().is_some_and(is_folder_of_tiles) => folders.push(path),
+                    Ok((path, _)) => {
+                        ahead.extend(self.placed(&path, size));
+                        if ahead.len() > FAULTS_MAX {
+                            let (_, _, path) = ahead.swap_remove(0);
+                            self.fault(path, AHEAD);
+                        }
+                    }
                 }
             }
         }
-        let (_, strangers) = files::contents(self.folder).or_else(none_where_missing)?;
-        for path in strangers.iter().filter(|path| !is_draft(path)) {
-            let below = path.strip_prefix(self.folder).unwrap_or(path);
-            self.fault(below.display().to_string(), "is no file of this journal");
-        }
-        Ok(())
+        ahead
     }
 
     /// A tile is one of the tree, or says the same as one that is, or lies behind it.
-    fn is_placed(&mut self, path: &Path, size: u64) -> io::Result<()> {
-        let Some((kind, index, width)) = path.to_str().and_then(tile_of_path) else {
-            self.fault(path.display().to_string(), "is no tile of this journal");
-            return Ok(());
+    fn placed(&mut self, path: &Path, size: u64) -> Option<(TileKind, u64, String)> {
+        let shown = path.display().to_string();
+        let draft = path.to_str().map(|path| path.strip_suffix(DRAFT).unwrap_or(path));
+        let Some((kind, index, width)) = draft.and_then(tile_of_path) else {
+            self.fault(shown, "is no tile of this journal");
+            return None;
         };
-        let units = units_in(kind, size);
-        let expected = units.saturating_sub(index * TILE_WIDTH as u64).min(TILE_WIDTH as u64) as usize;
-        if expected == width || expected == 0 {
-            return Ok(());
+        if shown.ends_with(DRAFT) {
+            return None;
+        }
+        let start = index.saturating_mul(TILE_WIDTH as u64);
+        let expected = units_in(kind, size).saturating_sub(start).min(TILE_WIDTH as u64) as usize;
+        if expected == 0 {
+            return Some((kind, start.saturating_add(width as u64), shown));
+        }
+        if expected == width {
+            return None;
         }
         let both = width.min(expected) * unit_bytes(kind);
-        let here = files::read(&self.folder.join(path), (TILE_WIDTH * unit_bytes(kind)) as u64)?.unwrap_or_default();
+        let here = match files::read(&self.folder.join(path), (TILE_WIDTH * unit_bytes(kind)) as u64) {
+            Ok(here) => here?,
+            Err(e) => {
+                self.fault(shown, e.to_string());
+                return None;
+            }
+        };
         let tile = files::read_tile(self.folder, kind, index, expected).unwrap_or_default();
         if here.get(..both) != tile.get(..both) {
-            self.fault(path.display().to_string(), "is left from an earlier checkpoint, and not as the tile is now");
+            self.fault(shown, "is left from an earlier checkpoint, and not as the tile is now");
         }
-        Ok(())
+        None
+    }
+
+    /// Tiles behind the checkpoint are of entries that are there.
+    fn ahead(&mut self, ahead: Vec<(TileKind, u64, String)>, entries: u64) {
+        for (_, _, path) in ahead.into_iter().filter(|(kind, end, _)| *end > units_in(*kind, entries)) {
+            self.fault(path, AHEAD);
+        }
     }
 
     /// Each line of the contents against the commitment to it; what is missing against what is said of it.
-    fn contents(&mut self, size: u64, report: &mut Report) -> io::Result<()> {
-        let (files, _) = files::contents(self.folder).or_else(none_where_missing)?;
+    fn contents(&mut self, size: u64, report: &mut Report) {
+        let (files, strangers) = match files::contents(self.folder) {
+            Ok(found) => found,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Default::default(),
+            Err(e) => {
+                self.fault(files::CONTENT, e.to_string());
+                return;
+            }
+        };
+        for path in strangers {
+            let below = path.strip_prefix(self.folder).unwrap_or(&path);
+            self.fault(below.display().to_string(), NO_FILE);
+        }
         let mut bundles = Bundles::new(self.folder, size);
-        let mut missing: Vec<(u64, u64)> = Vec::new();
-        let mut forgotten: Vec<Forgotten> = Vec::new();
+        let mut said = BTreeMap::new();
         let mut next = 0;
-        for file in &files {
+        for (place, file) in files.iter().enumerate() {
             match file.first.cmp(&next) {
-                std::cmp::Ordering::Greater => missing.push((next, file.first)),
+                // What is destroyed goes from the first entry on: there is no hole behind one that is kept.
+                std::cmp::Ordering::Greater if place > 0 => self.lost(next, file.first.min(size)),
                 std::cmp::Ordering::Less => {
                     self.fault(file.name(), format!("begins with entry {}, and {next} is the next", file.first));
                     continue;
                 }
-                std::cmp::Ordering::Equal => {}
+                _ => {}
             }
-            next = file.first;
-            let mut lines = BufReader::new(std::fs::File::open(&file.path)?);
-            let mut line = Vec::new();
-            loop {
-                line.clear();
-                let read = (&mut lines).take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
-                if read == 0 {
-                    break;
+            next = self.file(file, &mut bundles, &mut said, report);
+        }
+        let first = files.first().map_or(size, |file| file.first.min(size));
+        if !files.is_empty() {
+            self.lost(next, size);
+        }
+        self.missing(first, &said, &mut bundles, report);
+        for forgotten in said.values() {
+            if let Some(file) = files.iter().find(|file| file.first < forgotten.to) {
+                self.fault(file.name(), format!("entry {} says that it was destroyed, and it is there", forgotten.n));
+            }
+        }
+    }
+
+    /// The lines of one file. Gives the number behind its last.
+    fn file(&mut self, file: &ContentFile, bundles: &mut Bundles<'_>, said: &mut Said, report: &mut Report) -> u64 {
+        let mut next = file.first;
+        let opened = files::open(&file.path, CONTENT_BYTES_MAX + LINE_BYTES_MAX as u64);
+        let mut lines = match opened.and_then(|opened| opened.ok_or(io::ErrorKind::NotFound.into())) {
+            Ok(opened) => BufReader::new(opened.take(CONTENT_BYTES_MAX + LINE_BYTES_MAX as u64)),
+            Err(e) => {
+                self.fault(file.name(), e.to_string());
+                return next;
+            }
+        };
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            // A line that is too long ends where it ends: those behind it have their numbers.
+            match lines.read_until(b'\n', &mut line) {
+                Ok(0) => return next,
+                Ok(_) => {}
+                Err(e) => {
+                    self.fault(file.name(), e.to_string());
+                    return next;
                 }
-                let place = || format!("{} line {}", file.name(), next - file.first + 1);
-                match (self.line(file, next, &line), bundles.commitment(next)) {
-                    (Err(what), _) => self.fault(place(), what),
-                    (Ok(_), None) if next >= size => report.uncovered += 1,
-                    // That the bundle is missing is said already.
-                    (Ok(_), None) => {}
-                    (Ok(found), Some(committed)) if found == committed => {
-                        report.sound += 1;
-                        forgotten.extend(Forgotten::of_line(&line));
-                    }
-                    (Ok(_), Some(_)) => {
-                        let bundle = tile_path(TileKind::Entries, next / TILE_WIDTH as u64, TILE_WIDTH);
-                        self.fault(
-                            place(),
-                            format!("is not the entry {next} that {bundle} commits to: it was changed"),
-                        );
-                    }
+            }
+            let place = || format!("{} line {}", file.name(), next - file.first + 1);
+            match (self.line(file, next, &line), bundles.commitment(next)) {
+                (Err(what), _) => self.fault(place(), what),
+                (Ok(_), None) if next >= report.head.map_or(0, |head| head.size) => report.uncovered += 1,
+                // That the bundle is missing is said already.
+                (Ok(_), None) => {}
+                (Ok(found), Some(committed)) if found == committed => {
+                    report.sound += 1;
+                    self.says(&line, said);
                 }
-                next += 1;
+                (Ok(_), Some(_)) => {
+                    let bundle = tile_path(TileKind::Entries, next / TILE_WIDTH as u64, TILE_WIDTH);
+                    self.fault(place(), format!("is not the entry {next} that {bundle} commits to: it was changed"));
+                }
             }
+            next = next.saturating_add(1);
         }
-        if next < size {
-            missing.push((next, size));
-        }
-        for (from, to) in missing {
-            self.missing(from..to.min(size), &forgotten, &mut bundles, report);
-        }
-        for said in &forgotten {
-            let there = files.iter().find(|file| (said.from..said.to).contains(&file.first));
-            if let Some(file) = there {
-                self.fault(file.name(), format!("entry {} says that it was destroyed, and it is there", said.n));
+    }
+
+    /// What an entry says of the journal itself.
+    fn says(&mut self, line: &[u8], said: &mut Said) {
+        let Ok(entry) = Entry::decode(line) else { return };
+        match entry.draft.action {
+            Action::EntriesForgotten { from: 0, to, months } => {
+                let forgotten = said.entry((entry.day(), months)).or_insert(Forgotten { n: entry.n, to });
+                if forgotten.to < to {
+                    *forgotten = Forgotten { n: entry.n, to };
+                }
             }
+            Action::KeyChanged { ref verifier } if self.keys_named.len() < FAULTS_MAX => {
+                self.keys_named.insert(verifier.clone());
+            }
+            _ => {}
         }
-        Ok(())
     }
 
     fn line(&self, file: &ContentFile, n: u64, line: &[u8]) -> Result<Commitment, String> {
-        let head = EntryHead::of_line(line).filter(|_| line.ends_with(b"\n"));
+        let head = EntryHead::of_line(line).filter(|_| line.ends_with(b"\n") && line.len() <= LINE_BYTES_MAX);
         let head = head.ok_or("is no entry: it is damaged, or torn by a power cut")?;
         if head.n != n {
             return Err(format!("is entry {}, where {n} has its place", head.n));
@@ -330,61 +467,55 @@ impl Verifier<'_> {
         Ok(Commitment::of_line(head.day(), line))
     }
 
-    /// Entries without contents: each must be said to be forgotten, by an entry of a day on which its time was over.
-    fn missing(
-        &mut self,
-        range: std::ops::Range<u64>,
-        forgotten: &[Forgotten],
-        bundles: &mut Bundles<'_>,
-        report: &mut Report,
-    ) {
+    /// Entries without contents, from the first on: each must be said to be forgotten, by an entry of a day on which its
+    /// time was over. One of a day after that, which a wrong clock made, is no newer than the last of those said.
+    fn missing(&mut self, to: u64, said: &Said, bundles: &mut Bundles<'_>, report: &mut Report) {
+        let mut may_go = Vec::new();
+        for ((today, months), forgotten) in said {
+            let last = forgotten.to.checked_sub(1).and_then(|last| bundles.day(last));
+            if last.is_some_and(|day| is_over(day, *months, *today)) {
+                may_go.push((*today, *months, forgotten.to));
+            }
+        }
         let mut lost: Option<(u64, u64)> = None;
-        for n in range {
-            let day = bundles.commitment(n).and_then(|commitment| commitment.day());
-            let is_said = |said: &Forgotten| {
-                (said.from..said.to).contains(&n)
-                    && day.is_none_or(|day| crate::log::is_over(day, said.months, said.day))
+        for n in 0..to {
+            let Some(day) = bundles.day(n) else {
+                // Its bundle is missing, and that is said already: what is behind it cannot be told.
+                lost = Some((lost.map_or(n, |lost| lost.0), to));
+                break;
             };
-            if forgotten.iter().any(is_said) {
+            let is_said =
+                |(today, months, to): &(Date, u16, u64)| n < *to && (day > *today || is_over(day, *months, *today));
+            if may_go.iter().any(is_said) {
                 report.forgotten += 1;
                 continue;
             }
             match &mut lost {
                 Some((_, to)) if *to == n => *to = n + 1,
                 _ => {
-                    lost.take().into_iter().for_each(|lost| self.lost(lost));
+                    lost.take().into_iter().for_each(|(from, to)| self.lost(from, to));
                     lost = Some((n, n + 1));
                 }
             }
         }
-        lost.into_iter().for_each(|lost| self.lost(lost));
+        lost.into_iter().for_each(|(from, to)| self.lost(from, to));
     }
 
-    fn lost(&mut self, (from, to): (u64, u64)) {
-        let what = format!("entries {from} to {} are missing, and no entry says that their time was over", to - 1);
-        self.fault("content", what);
-    }
-}
-
-/// What an entry says of contents that were destroyed.
-struct Forgotten {
-    n: u64,
-    day: Date,
-    from: u64,
-    to: u64,
-    months: u16,
-}
-
-impl Forgotten {
-    fn of_line(line: &[u8]) -> Option<Self> {
-        let entry = Entry::decode(line).ok()?;
-        match entry.draft.action {
-            Action::EntriesForgotten { from, to, months } => {
-                Some(Self { n: entry.n, day: entry.day(), from, to, months })
-            }
-            _ => None,
+    fn lost(&mut self, from: u64, to: u64) {
+        if from < to {
+            let what = format!("entries {from} to {} are missing, and no entry says that their time was over", to - 1);
+            self.fault(files::CONTENT, what);
         }
     }
+}
+
+/// What entries say of contents that were destroyed, by the day on which and the months after which they were.
+type Said = BTreeMap<(Date, u16), Forgotten>;
+
+/// The contents of the entries before `to` were destroyed, as the entry `n` says.
+struct Forgotten {
+    n: u64,
+    to: u64,
 }
 
 /// The commitments, one entry bundle at a time.
@@ -417,6 +548,12 @@ impl<'a> Bundles<'a> {
     }
 }
 
+impl Bundles<'_> {
+    fn day(&mut self, n: u64) -> Option<Date> {
+        self.commitment(n).and_then(|commitment| commitment.day())
+    }
+}
+
 /// How many units of a kind a tree of this size has.
 fn units_in(kind: TileKind, size: u64) -> u64 {
     match kind {
@@ -441,11 +578,15 @@ fn tile_of_path(path: &str) -> Option<(TileKind, u64, usize)> {
     (tile_path(kind, index, width) == path).then_some((kind, index, width))
 }
 
-/// What is written beside a file that it is going to replace.
-fn is_draft(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "new")
-}
-
-fn none_where_missing<T: Default>(e: io::Error) -> io::Result<T> {
-    if e.kind() == io::ErrorKind::NotFound { Ok(T::default()) } else { Err(e) }
+/// Whether this is a folder that a tile can lie in, of its path below the journal's.
+fn is_folder_of_tiles(path: &str) -> bool {
+    let is_number = |name: &str| name.len() == 3 && name.bytes().all(|byte| byte.is_ascii_digit());
+    let mut names = path.split('/').skip(1);
+    let is_level = names.next().is_some_and(|level| level == "entries" || matches!(level.as_bytes(), [b'0'..=b'7']));
+    let mut depth = 0;
+    is_level
+        && names.all(|name| {
+            depth += 1;
+            depth < 8 && is_number(name.strip_prefix('x').or(name.strip_suffix(".p")).unwrap_or_default())
+        })
 }
