@@ -34,7 +34,7 @@ use footage::clock::Clock;
 use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::platform;
-use footage::units::{TenantId, WallTime};
+use footage::units::{TenantId, Ticks90k, WallTime};
 
 mod access;
 pub mod left;
@@ -48,6 +48,8 @@ const FLUSH_EVERY: Duration = Duration::from_millis(500);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// Entries whose time is over are looked for so often.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
+/// What the wall clock is believed to have gone on since the last sweep.
+const SINCE_SWEEP_MAX: Ticks90k = Ticks90k(3600 * 90_000);
 /// A journal that does not open is tried again so often.
 const REOPEN_EVERY: Duration = Duration::from_secs(10);
 
@@ -84,15 +86,32 @@ struct OfTenant {
     /// Entries are destroyed at this age.
     months: Mutex<u16>,
     state: Mutex<State>,
+    /// One at a time opens the journal, or makes the first entry after a failure.
+    mending: tokio::sync::Mutex<()>,
     accesses: Accesses,
     refused: Mutex<u64>,
 }
 
-/// `Failing` from the first failure that an event tells of to the first success after it.
 #[derive(Default)]
 struct State {
     journal: Option<Arc<Journal>>,
-    failing: Option<(String, Kind)>,
+    failing: Option<Failing>,
+}
+
+/// From the first failure that an event tells of to the first success after it.
+struct Failing {
+    why: String,
+    kind: Kind,
+    since: WallTime,
+    /// An entry was refused: only an entry shows that it works again, for a flush of nothing succeeds on any disk.
+    entry_refused: bool,
+}
+
+/// What was done with a journal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Entry,
+    Upkeep,
 }
 
 impl fmt::Debug for Journals {
@@ -121,24 +140,21 @@ impl Journals {
         Self(Arc::new(Inner { folder, keys, index, clock, tenants: Mutex::default() }))
     }
 
-    /// Opens the journals of these tenants, each with the months that its entries are kept, where they are not open yet; those of
-    /// other tenants are closed. A journal that cannot be opened is an event, and is tried again.
+    /// Opens the journals of these tenants, each with the months that its entries are kept, where they are not open yet. Those
+    /// of tenants that were removed stay open: footage of theirs may be on its way, and is destroyed at its end. A journal that
+    /// cannot be opened is an event, and is tried again.
     pub async fn follow(&self, tenants: impl IntoIterator<Item = (TenantId, u16)>) {
         let folder = self.0.folder.clone();
         if let Ok(Err(error)) = platform::spawn_blocking(move || left::prepare(&folder)).await {
             warn!(%error, "commands cannot leave what belongs in the journals");
         }
         let tenants: HashMap<TenantId, u16> = tenants.into_iter().collect();
-        let gone: Vec<_> = {
+        {
             let mut open = self.0.tenants.lock();
-            for (tenant, months) in &tenants {
-                let of = open.entry(tenant.clone()).or_insert_with(|| Arc::new(OfTenant::new(tenant.clone())));
-                *of.months.lock() = *months;
+            for (tenant, months) in tenants {
+                let of = open.entry(tenant.clone()).or_insert_with(|| Arc::new(OfTenant::new(tenant)));
+                *of.months.lock() = months;
             }
-            open.extract_if(|tenant, _| !tenants.contains_key(tenant)).map(|(_, of)| of).collect()
-        };
-        for of in gone {
-            self.end(&of).await;
         }
         for of in self.all() {
             self.open(&of).await;
@@ -174,16 +190,25 @@ impl Journals {
     /// When the journal takes no entry: nothing may be handed out.
     pub async fn begin(&self, tenant: &TenantId, key: AccessKey) -> Result<Accessing, NoEntry> {
         let of = self.of(tenant)?;
-        if let Some(accessing) = of.accesses.going_on(&key) {
+        if let Some(accessing) = of.going_on(&key) {
             return Ok(accessing);
         }
-        // Of many that begin the same at once, one makes the entry.
-        let _turn = of.accesses.turn().await;
-        if let Some(accessing) = of.accesses.going_on(&key) {
-            return Ok(accessing);
-        }
-        let begun = self.append_to(&of, key.begun()).await?;
-        Ok(of.accesses.begin(key, begun))
+        // A client that goes meanwhile must not leave a beginning without an end.
+        let (journals, tenant) = (self.clone(), tenant.clone());
+        let beginning = tokio::spawn(async move {
+            // Of many that begin the same at once, one makes the entry.
+            let _turn = of.accesses.turn().await;
+            if let Some(accessing) = of.going_on(&key) {
+                return Ok(accessing);
+            }
+            let begun = journals.append_to(&of, key.begun()).await?;
+            Ok(of.accesses.begin(key, begun))
+        });
+        beginning.await.map_err(|_| NoEntry {
+            tenant,
+            why: "the work on it ended badly".to_owned(),
+            kind: Kind::Internal,
+        })?
     }
 
     /// Whether the tenant's journal takes entries, as far as is known.
@@ -192,14 +217,7 @@ impl Journals {
     /// When it does not: what it would be about must not be begun.
     pub fn ready(&self, tenant: &TenantId) -> Result<(), NoEntry> {
         let of = self.of(tenant)?;
-        let state = of.state.lock();
-        match (&state.journal, &state.failing) {
-            (Some(_), None) => Ok(()),
-            (_, failing) => {
-                let (why, kind) = failing.clone().unwrap_or(("it is not open".to_owned(), Kind::Retry));
-                Err(NoEntry { tenant: tenant.clone(), why, kind })
-            }
-        }
+        if of.works() { Ok(()) } else { Err(of.no_entry()) }
     }
 
     /// Whether this access goes on.
@@ -251,11 +269,15 @@ impl Journals {
                 if reopen {
                     self.open(&of).await;
                 }
+                if checkpoint {
+                    self.enter_refused(&of).await;
+                }
                 self.end_accesses(&of, false).await;
                 match checkpoint {
                     true => self.checkpoint(&of).await,
-                    false => self.keep(&of, |journal, _| journal.sync()).await.map_or((), |()| ()),
+                    false => self.keep(&of, Work::Upkeep, |journal, _| journal.sync()).await.map_or((), |()| ()),
                 }
+                self.mend(&of).await;
                 if forget {
                     self.forget(&of).await;
                 }
@@ -277,43 +299,68 @@ impl Journals {
     }
 
     async fn append_to(&self, of: &Arc<OfTenant>, draft: Draft) -> Result<u64, NoEntry> {
-        self.keep(of, move |journal, at| journal.append(at, draft)).await
+        self.mend(of).await;
+        self.keep(of, Work::Entry, move |journal, at| journal.append(at, draft)).await
+    }
+
+    /// Tries the first entry after some that were refused: that they were.
+    async fn mend(&self, of: &Arc<OfTenant>) {
+        if of.refuses_since().is_none() {
+            return;
+        }
+        let _turn = of.mending.lock().await;
+        if let Some(since) = of.refuses_since() {
+            let draft = Draft::new(Author::Gateway, Action::Interrupted { since: since.to_timestamp() });
+            // That it is refused too is known already.
+            let _ = self.keep(of, Work::Entry, move |journal, at| journal.append(at, draft)).await;
+        }
     }
 
     /// Does something with a journal; what comes of it decides whether it fails.
     async fn keep<T: Send + 'static>(
         &self,
         of: &Arc<OfTenant>,
+        what: Work,
         work: impl FnOnce(&Journal, jiff::Timestamp) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, NoEntry> {
+        let at = self.0.clock.wall();
         let journal = of.state.lock().journal.clone();
         let Some(journal) = journal else {
-            let (why, kind) = of.state.lock().failing.clone().unwrap_or(("it is not open".to_owned(), Kind::Retry));
-            return Err(NoEntry { tenant: of.tenant.clone(), why, kind });
+            if let Some(failing) = &mut of.state.lock().failing {
+                failing.entry_refused |= what == Work::Entry;
+            }
+            return Err(of.no_entry());
         };
-        let at = self.0.clock.wall();
         let done = platform::spawn_blocking(move || work(&journal, at.to_timestamp())).await;
         let done = done.map_err(|_| ("the work on it ended badly".to_owned(), Kind::Internal));
         let done = done.and_then(|done| done.map_err(|error| (error.to_string(), error.kind())));
         // An entry that is refused for what it is says nothing of the journal.
         match &done {
-            Ok(_) => self.works(of, at).await,
+            Ok(_) => self.works(of, what, at).await,
             Err((_, Kind::Invalid)) => {}
-            Err((why, kind)) => self.fails(of, at, why.clone(), *kind).await,
+            Err((why, kind)) => self.fails(of, what, at, (why.clone(), *kind)).await,
         }
         done.map_err(|(why, kind)| NoEntry { tenant: of.tenant.clone(), why, kind })
     }
 
-    async fn works(&self, of: &OfTenant, at: WallTime) {
-        let was_failing = of.state.lock().failing.take().is_some();
+    async fn works(&self, of: &OfTenant, what: Work, at: WallTime) {
+        let shows = |failing: &mut Failing| what == Work::Entry || !failing.entry_refused;
+        let was_failing = of.state.lock().failing.take_if(shows).is_some();
         if was_failing {
             info!(tenant = %of.tenant, "the journal is written again");
             self.report(of, at, Fact::JournalWorks).await;
         }
     }
 
-    async fn fails(&self, of: &OfTenant, at: WallTime, why: String, kind: Kind) {
-        let is_new = of.state.lock().failing.replace((why.clone(), kind)).is_none();
+    async fn fails(&self, of: &OfTenant, what: Work, at: WallTime, (why, kind): (String, Kind)) {
+        let is_new = {
+            let failing = &mut of.state.lock().failing;
+            let before = failing.take();
+            let entry_refused = what == Work::Entry || before.as_ref().is_some_and(|before| before.entry_refused);
+            let since = before.as_ref().map_or(at, |before| before.since);
+            *failing = Some(Failing { why: why.clone(), kind, since, entry_refused });
+            before.is_none()
+        };
         if is_new {
             error!(tenant = %of.tenant, error = %why, "the journal fails: no footage is handed out until it is written again");
             self.report(of, at, Fact::JournalFailed).await;
@@ -329,29 +376,34 @@ impl Journals {
 
     /// Opens a journal that is not.
     async fn open(&self, of: &Arc<OfTenant>) {
+        // A configuration that is read again and the next try may come at once: two of them would write over each other.
+        let _turn = of.mending.lock().await;
         if of.state.lock().journal.is_some() {
             return;
         }
         let at = self.0.clock.wall();
         let known = match self.0.index.identities(IdentityKind::Journal).await {
             Ok(mut known) => known.remove(of.tenant.as_str()).and_then(|bytes| head_of(&bytes)),
-            Err(error) => return self.fails(of, at, error.to_string(), error.kind()).await,
+            Err(error) => return self.fails(of, Work::Upkeep, at, (error.to_string(), error.kind())).await,
         };
         let (folder, signer) = (self.0.folder.join(of.tenant.as_str()), signer(&self.0.keys, &of.tenant));
         let opened = platform::spawn_blocking(move || Journal::open(&folder, signer, known, at.to_timestamp())).await;
         match opened {
             Ok(Ok(journal)) => {
                 of.state.lock().journal = Some(Arc::new(journal));
-                self.works(of, at).await;
+                self.works(of, Work::Upkeep, at).await;
             }
-            Ok(Err(error)) => self.fails(of, at, error.to_string(), error.kind()).await,
-            Err(_) => self.fails(of, at, "opening it ended badly".to_owned(), Kind::Internal).await,
+            Ok(Err(error)) => self.fails(of, Work::Upkeep, at, (error.to_string(), error.kind())).await,
+            Err(_) => {
+                let why = "opening it ended badly".to_owned();
+                self.fails(of, Work::Upkeep, at, (why, Kind::Internal)).await;
+            }
         }
     }
 
     async fn checkpoint(&self, of: &Arc<OfTenant>) {
         let before = of.state.lock().journal.as_ref().map(|journal| journal.head());
-        if let Ok(head) = self.keep(of, |journal, _| journal.checkpoint()).await
+        if let Ok(head) = self.keep(of, Work::Upkeep, |journal, _| journal.checkpoint()).await
             && before != Some(head)
         {
             self.know(of, head).await;
@@ -369,7 +421,8 @@ impl Journals {
 
     async fn forget(&self, of: &Arc<OfTenant>) {
         let months = *of.months.lock();
-        match self.keep(of, move |journal, at| journal.forget(at, months)).await {
+        let Some(by) = self.forgetting_by().await else { return };
+        match self.keep(of, Work::Upkeep, move |journal, _| journal.forget(by.to_timestamp(), months)).await {
             Ok(0) | Err(_) => {}
             Ok(entries) => {
                 info!(tenant = %of.tenant, entries, months, "entries of the journal were destroyed: their time is over");
@@ -381,8 +434,23 @@ impl Journals {
         }
     }
 
-    /// Enters what was handed out by accesses that are over; `all`: by those that go on, too.
-    async fn end_accesses(&self, of: &Arc<OfTenant>, all: bool) {
+    /// The time by which entries are destroyed: the wall clock, where it is not ahead of the one by which footage is. `None`
+    /// before the first sweep has set that going: nothing is known then that speaks for the clock.
+    async fn forgetting_by(&self) -> Option<WallTime> {
+        let kept = match self.0.index.steady_clock().await {
+            Ok(kept) => kept?,
+            Err(error) => {
+                warn!(%error, "nothing of the journals is destroyed by a clock that cannot be judged");
+                return None;
+            }
+        };
+        let wall = self.0.clock.wall();
+        let since = Ticks90k(wall.since(kept.wall).0.clamp(0, SINCE_SWEEP_MAX.0));
+        Some(wall.min(kept.steady.saturating_add(since)))
+    }
+
+    /// Enters how often credentials were refused since the last time.
+    async fn enter_refused(&self, of: &Arc<OfTenant>) {
         let refused = std::mem::take(&mut *of.refused.lock());
         if refused > 0 {
             let draft = Draft::new(Author::Gateway, Action::Refused { count: refused });
@@ -390,6 +458,10 @@ impl Journals {
                 *of.refused.lock() += refused;
             }
         }
+    }
+
+    /// Enters what was handed out by accesses that are over; `all`: by those that go on, too.
+    async fn end_accesses(&self, of: &Arc<OfTenant>, all: bool) {
         for over in of.accesses.take_over(all) {
             if self.append_to(of, over.ended()).await.is_err() {
                 of.accesses.put_back(over);
@@ -398,6 +470,7 @@ impl Journals {
     }
 
     async fn end(&self, of: &Arc<OfTenant>) {
+        self.enter_refused(of).await;
         self.end_accesses(of, true).await;
         self.checkpoint(of).await;
     }
@@ -405,8 +478,34 @@ impl Journals {
 
 impl OfTenant {
     fn new(tenant: TenantId) -> Self {
-        let (months, state) = (Mutex::new(u16::MAX), Mutex::default());
-        Self { tenant, months, state, accesses: Accesses::default(), refused: Mutex::default() }
+        let (months, state, mending) = (Mutex::new(u16::MAX), Mutex::default(), tokio::sync::Mutex::default());
+        Self { tenant, months, state, mending, accesses: Accesses::default(), refused: Mutex::default() }
+    }
+
+    fn works(&self) -> bool {
+        let state = self.state.lock();
+        state.journal.is_some() && state.failing.is_none()
+    }
+
+    /// Since when entries are refused that may be made again.
+    fn refuses_since(&self) -> Option<WallTime> {
+        let state = self.state.lock();
+        let failing = state.failing.as_ref().filter(|failing| failing.entry_refused && state.journal.is_some());
+        failing.map(|failing| failing.since)
+    }
+
+    /// One more answer of an access that goes on, while its end can be entered.
+    fn going_on(&self, key: &AccessKey) -> Option<Accessing> {
+        if self.works() { self.accesses.going_on(key) } else { None }
+    }
+
+    fn no_entry(&self) -> NoEntry {
+        let state = self.state.lock();
+        let (why, kind) = match &state.failing {
+            Some(failing) => (failing.why.clone(), failing.kind),
+            None => ("it is not open".to_owned(), Kind::Retry),
+        };
+        NoEntry { tenant: self.tenant.clone(), why, kind }
     }
 }
 

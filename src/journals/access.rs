@@ -48,10 +48,16 @@ impl AccessKey {
 /// The accesses of a tenant that go on.
 #[derive(Debug, Default)]
 pub(super) struct Accesses {
-    going_on: Mutex<HashMap<AccessKey, Arc<Mutex<Sent>>>>,
-    /// Those that are over, or that another has taken the place of, with bytes that may still be on their way.
-    over: Mutex<Vec<Over>>,
+    known: Mutex<Known>,
     turn: tokio::sync::Mutex<()>,
+}
+
+/// Under one lock: requests move an access from one to the other, and so does the keeping of the journals.
+#[derive(Debug, Default)]
+struct Known {
+    going_on: HashMap<AccessKey, Arc<Mutex<Sent>>>,
+    /// Those that are over, or that another has taken the place of, with bytes that may still be on their way.
+    over: Vec<Over>,
 }
 
 /// An access that is over.
@@ -124,22 +130,25 @@ impl Sent {
 impl Accesses {
     /// One more answer of an access that goes on.
     pub(super) fn going_on(&self, key: &AccessKey) -> Option<Accessing> {
-        let mut going_on = self.going_on.lock();
-        let Entry::Occupied(entry) = going_on.entry(key.clone()) else { return None };
+        let mut known = self.known.lock();
+        let Entry::Occupied(entry) = known.going_on.entry(key.clone()) else { return None };
         if entry.get().lock().spans.len() < SPANS_MAX {
             return Some(Accessing::new(entry.get()));
         }
         let (key, sent) = entry.remove_entry();
-        self.over.lock().push(Over { key, sent });
+        known.over.push(Over { key, sent });
         None
     }
 
-    /// The first answer of an access, with the number of its entry.
+    /// The first answer of an access, with the number of its entry. One that goes on under the same key is over.
     pub(super) fn begin(&self, key: AccessKey, begun: u64) -> Accessing {
         let sent = Sent { begun, spans: Vec::new(), bytes: 0, last: Instant::now(), answers: 0 };
         let sent = Arc::new(Mutex::new(sent));
         let accessing = Accessing::new(&sent);
-        self.going_on.lock().insert(key, sent);
+        let mut known = self.known.lock();
+        if let Some(before) = known.going_on.insert(key.clone(), sent) {
+            known.over.push(Over { key, sent: before });
+        }
         accessing
     }
 
@@ -150,15 +159,15 @@ impl Accesses {
 
     /// Those that are over and whose last byte has gone; `all`: every one, as it is now.
     pub(super) fn take_over(&self, all: bool) -> Vec<Over> {
-        let mut over = self.over.lock();
+        let Known { going_on, over } = &mut *self.known.lock();
         let ended = |sent: &Arc<Mutex<Sent>>| all || sent.lock().is_idle();
-        over.extend(self.going_on.lock().extract_if(|_, sent| ended(sent)).map(|(key, sent)| Over { key, sent }));
+        over.extend(going_on.extract_if(|_, sent| ended(sent)).map(|(key, sent)| Over { key, sent }));
         over.extract_if(.., |over| all || over.sent.lock().answers == 0).collect()
     }
 
     /// Its entry could not be made: it is tried again.
     pub(super) fn put_back(&self, over: Over) {
-        self.over.lock().push(over);
+        self.known.lock().over.push(over);
     }
 }
 

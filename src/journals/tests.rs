@@ -5,8 +5,9 @@ use journal::entry::{Access, Entry};
 use journal::verify::{Known, verify};
 use tempfile::TempDir;
 
+use super::access::Accesses;
 use super::*;
-use crate::index::CameraRow;
+use crate::index::{CameraRow, SteadyClock};
 use footage::clock::SimClock;
 use footage::units::{Ticks90k, TimeRange};
 
@@ -15,6 +16,8 @@ struct Rig {
     index: Index,
     clock: Arc<SimClock>,
 }
+
+const DAY: Ticks90k = Ticks90k(86_400 * 90_000);
 
 fn town() -> TenantId {
     "town".parse().unwrap()
@@ -54,6 +57,21 @@ impl Rig {
         let journals = Journals::new(folder, Keys::from_secret([1; 32]), self.index.clone(), clock);
         journals.follow([(town(), 36)]).await;
         journals
+    }
+
+    /// As a sweep does: footage is destroyed by the wall clock of now.
+    async fn sweep(&self) {
+        let wall = self.clock.wall();
+        let judged = SteadyClock { steady: wall, wall, held: Ticks90k::ZERO, lead: Ticks90k::ZERO };
+        self.index.write(vec![Change::SteadyClock(judged)]).await.unwrap();
+    }
+
+    /// A folder in the place of tomorrow's file, and the day turns: no entry can be made.
+    fn obstruct(&self, entries: u64) -> PathBuf {
+        let tomorrow = self.folder().join(format!("content/{entries:012}-2026-11-28.jsonl"));
+        fs::create_dir(&tomorrow).unwrap();
+        self.clock.step(DAY);
+        tomorrow
     }
 
     fn folder(&self) -> PathBuf {
@@ -152,10 +170,7 @@ async fn a_journal_that_fails_refuses_and_is_an_alarm_until_it_is_written_again(
     let rig = Rig::new().await;
     let journals = rig.journals().await;
     drop(journals.begin(&town(), key(Access::Clip)).await.unwrap());
-    // A folder in the place of the file of tomorrow, and the day turns.
-    let tomorrow = rig.folder().join("content/000000000001-2026-11-28.jsonl");
-    fs::create_dir(&tomorrow).unwrap();
-    rig.clock.step(Ticks90k(86_400 * 90_000));
+    let tomorrow = rig.obstruct(1);
     let refused = journals.begin(&town(), key(Access::Live)).await;
     assert!(refused.is_err());
     assert!(journals.ready(&town()).is_err());
@@ -194,7 +209,8 @@ async fn r4_entries_go_at_the_end_of_the_tenants_own_time() {
     drop(journals.begin(&town(), key(Access::Clip)).await.unwrap());
     run(&journals, 1).await;
     journals.follow([(town(), 2)]).await;
-    rig.clock.step(Ticks90k(61 * 86_400 * 90_000));
+    rig.clock.step(Ticks90k(61 * DAY.0));
+    rig.sweep().await;
     run(&journals, 1).await;
     let report = verify(&rig.folder(), &Known::default()).unwrap();
     assert_eq!((report.faults.len(), report.forgotten), (0, 2));
@@ -235,4 +251,145 @@ async fn a_loss_that_the_operator_accepts_is_said_in_the_journal_and_what_was_th
     let journals = rig.journals().await;
     assert!(journals.ready(&town()).is_ok());
     assert_eq!(verify(&rig.folder(), &Known::default()).unwrap().faults, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r4_a_clock_that_leaps_ahead_destroys_no_entry_and_one_that_goes_back_neither() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    drop(journals.begin(&town(), key(Access::Clip)).await.unwrap());
+    run(&journals, 1).await;
+    let years = Ticks90k(34 * 366 * DAY.0);
+    rig.clock.step(years);
+    run(&journals, 1).await;
+    assert_eq!(rig.actions().len(), 2, "no sweep has judged the clock");
+    rig.clock.step(Ticks90k(-years.0));
+    rig.sweep().await;
+    rig.clock.step(years);
+    drop(journals.begin(&town(), key(Access::Live)).await.unwrap());
+    run(&journals, 2).await;
+    assert_eq!(rig.actions().len(), 4, "the sweep's clock is in 2026");
+    rig.clock.step(Ticks90k(-57 * 366 * DAY.0 - years.0));
+    drop(journals.begin(&town(), key(Access::Live)).await.unwrap());
+    run(&journals, 1).await;
+    rig.clock.step(Ticks90k(57 * 366 * DAY.0));
+    rig.sweep().await;
+    run(&journals, 1).await;
+    assert_eq!(rig.actions().len(), 6);
+    assert_eq!(verify(&rig.folder(), &Known::default()).unwrap().faults, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_access_that_goes_on_is_refused_while_the_journal_fails_and_both_of_its_parts_end() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    let live = journals.begin(&town(), key(Access::Live)).await.unwrap();
+    live.sent(7, filmed(0, 1));
+    let tomorrow = rig.obstruct(1);
+    assert!(journals.append(&town(), Draft::new(Author::Gateway, Action::ConfigurationRead)).await.is_err());
+    assert!(journals.begin(&town(), key(Access::Live)).await.is_err());
+    fs::remove_dir(&tomorrow).unwrap();
+    journals.begin(&town(), key(Access::Live)).await.unwrap().sent(5, filmed(2, 3));
+    drop(live);
+    run(&journals, 1).await;
+    let of = rig.actions().into_iter().filter_map(|action| match action {
+        Action::AccessBegun { .. } => Some((None, 0)),
+        Action::AccessEnded { begun, sent_bytes, .. } => Some((Some(begun), sent_bytes)),
+        _ => None,
+    });
+    let mut of: Vec<_> = of.collect();
+    of.sort();
+    assert_eq!(of, [(None, 0), (None, 0), (Some(0), 7), (Some(2), 5)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_alarm_of_a_journal_that_fails_lasts_until_an_entry_is_made_which_says_how_long_there_was_none() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    drop(journals.begin(&town(), key(Access::Clip)).await.unwrap());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(journals.clone().run(stop.clone()));
+    let tomorrow = rig.obstruct(1);
+    let since = rig.clock.wall().to_timestamp();
+    assert!(journals.begin(&town(), key(Access::Live)).await.is_err());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(rig.events().await, [Fact::JournalFailed]);
+    assert!(journals.ready(&town()).is_err());
+    fs::remove_dir(&tomorrow).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.events().await, [Fact::JournalFailed, Fact::JournalWorks]);
+    assert!(journals.ready(&town()).is_ok());
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(rig.actions()[1], Action::Interrupted { since });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_while_its_access_begins_leaves_no_beginning_without_an_end() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    let town = town();
+    {
+        let mut begin = std::pin::pin!(journals.begin(&town, key(Access::Live)));
+        assert!(futures::poll!(&mut begin).is_pending());
+    }
+    run(&journals, 62).await;
+    let begun = Action::AccessBegun { access: Access::Live };
+    let ended = Action::AccessEnded { begun: 0, access: Access::Live, sent: Vec::new(), sent_bytes: 0 };
+    assert_eq!(rig.actions(), [begun, ended]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_configuration_that_is_read_while_a_journal_is_opened_opens_it_once() {
+    let rig = Rig::new().await;
+    let mut numbers = Vec::new();
+    for _ in 0..20 {
+        let (folder, clock) = (rig.dir.path().join("journal"), rig.clock.clone());
+        let journals = Journals::new(folder, Keys::from_secret([1; 32]), rig.index.clone(), clock);
+        let follow = || {
+            let journals = journals.clone();
+            tokio::spawn(async move {
+                journals.follow([(town(), 36)]).await;
+                let read = || Draft::new(Author::Operator, Action::ConfigurationRead);
+                (journals.append(&town(), read()).await.unwrap(), journals.append(&town(), read()).await.unwrap())
+            })
+        };
+        for entered in [follow(), follow(), follow()] {
+            let (first, second) = entered.await.unwrap();
+            numbers.extend([first, second]);
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..120).collect::<Vec<_>>());
+    assert_eq!(rig.entries().len(), 120);
+}
+
+/// Requests that replace accesses of many stretches, while the keeping of the journals looks for those that are over.
+#[test]
+fn accesses_are_replaced_and_taken_over_at_once_without_a_deadlock() {
+    let accesses = Accesses::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _entered = runtime.enter();
+    let ended = std::thread::scope(|scope| {
+        let keeping = scope.spawn(|| (0..200_000).map(|_| accesses.take_over(false).len()).sum::<usize>());
+        for begun in 0..3_000 {
+            let accessing = accesses.begin(key(Access::Playback), begun);
+            (0..64).for_each(|n| accessing.sent(1, filmed(n * 10, n * 10 + 1)));
+            assert!(accesses.going_on(&key(Access::Playback)).is_none(), "of 64 stretches");
+        }
+        keeping.join().unwrap()
+    });
+    assert_eq!(ended + accesses.take_over(true).len(), 3_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_on_its_way_to_a_tenant_that_is_removed_is_entered_when_it_has_gone() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    let clip = journals.begin(&town(), key(Access::Clip)).await.unwrap();
+    journals.follow([]).await;
+    clip.sent(9, filmed(0, 1));
+    drop(clip);
+    run(&journals, 62).await;
+    assert!(matches!(rig.actions()[..], [_, Action::AccessEnded { sent_bytes: 9, .. }]));
 }

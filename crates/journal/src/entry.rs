@@ -146,6 +146,9 @@ pub enum Action {
     /// The end of the content was torn, by a power cut: so many bytes of entries that were answered for at most
     /// a second before are lost.
     TailLost { bytes: u64 },
+    /// No entry could be made from `since` until now: no footage was handed out meanwhile, and what the gateway destroyed
+    /// is in its log alone.
+    Interrupted { since: Timestamp },
 }
 
 /// A stretch of time, its end not included.
