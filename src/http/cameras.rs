@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use journal::entry::Access;
 use serde::Deserialize;
 
+use super::accounted::accounted;
 use super::auth::TenantScope;
 use super::params::{CameraPath, Instant, Spoken, StrictQuery};
 use super::problem::{Problem, ProblemKind};
@@ -138,7 +140,6 @@ pub(super) async fn snapshot(
     let accessing = service.journals().begin(scope.tenant(), access).await?;
     let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
     let filmed = TimeRange::new(snapshot.at, snapshot.at.saturating_add(Ticks90k(1)));
-    accessing.sent(snapshot.jpeg.len() as u64, filmed);
     let filmed_at = HeaderValue::try_from(snapshot.at.to_string())
         .map_err(|_| Problem::new(ProblemKind::Internal, "a time that no header can hold"))?;
     let headers = [
@@ -146,7 +147,8 @@ pub(super) async fn snapshot(
         (header::CACHE_CONTROL, LIVE),
         (FILMED_AT, filmed_at),
     ];
-    Ok((headers, snapshot.jpeg).into_response())
+    // Counted as it goes out: HEAD has none of it, and a client may be gone.
+    Ok((headers, accounted(Body::from(snapshot.jpeg), accessing, 0, move |_| filmed)).into_response())
 }
 
 /// What a camera's recorder is doing.

@@ -194,14 +194,26 @@ pub(super) async fn place(
     let range = range(start, end, HOURS_MAX)?;
     service.journals().ready(scope.tenant())?;
     let of = camera.camera.clone();
-    let state = service.holds().place(hold::Request { camera, range, reference, requester, reason, until }).await?;
-    // It protects footage: were the journal to fail just now, the hold stays.
-    let facts = &state.hold.facts;
-    let span = journal::Span { from: range.start().to_timestamp(), to: range.end().to_timestamp() };
-    let placed = scope.act(Action::HoldPlaced { hold: facts.id.to_string() }).on(of, Some(span));
-    let (reason, recipient) = (Some(facts.reason.clone()), Some(facts.requester.clone()));
-    service.journals().append(scope.tenant(), Draft { reason, recipient, ..placed }).await?;
-    Ok((StatusCode::CREATED, Json(HoldStateView::new(state, service.footage().clock.wall()))))
+    let request = hold::Request { camera, range, reference, requester, reason, until };
+    to_its_end(async move {
+        let state = service.holds().place(request).await?;
+        // It protects footage: were the journal to fail just now, the hold stays.
+        let facts = &state.hold.facts;
+        let span = journal::Span { from: range.start().to_timestamp(), to: range.end().to_timestamp() };
+        let placed = scope.act(Action::HoldPlaced { hold: facts.id.to_string() }).on(of, Some(span));
+        let (reason, recipient) = (Some(facts.reason.clone()), Some(facts.requester.clone()));
+        service.journals().append(scope.tenant(), Draft { reason, recipient, ..placed }).await?;
+        Ok((StatusCode::CREATED, Json(HoldStateView::new(state, service.footage().clock.wall()))))
+    })
+    .await
+}
+
+/// Does what is an act and its entry, or neither, whether the client waits for the answer or has gone.
+async fn to_its_end<T: Send + 'static>(
+    act: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let ended = tokio::spawn(act).await;
+    ended.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the gateway failed at a hold: see its log")))
 }
 
 /// The tenant's holds, page by page: those in force first, of each the newest first. Those that are over are listed for
@@ -252,13 +264,16 @@ pub(super) async fn release(
     HoldPath(id): HoldPath,
     State(service): State<Service>,
 ) -> Result<Json<HoldView>, Problem> {
-    // What only the hold keeps is destroyed: the entry comes first.
-    let hold = service.holds().get(scope.tenant(), id).await?.hold;
-    if hold.closed.is_none() {
-        let released = scope.act(Action::HoldReleased { hold: id.to_string() }).on(hold.camera.camera, None);
-        service.journals().append(scope.tenant(), released).await?;
-    }
-    Ok(Json(service.holds().release(scope.tenant(), id).await?.into()))
+    to_its_end(async move {
+        // What only the hold keeps is destroyed: the entry comes first.
+        let hold = service.holds().get(scope.tenant(), id).await?.hold;
+        if hold.closed.is_none() {
+            let released = scope.act(Action::HoldReleased { hold: id.to_string() }).on(hold.camera.camera, None);
+            service.journals().append(scope.tenant(), released).await?;
+        }
+        Ok(Json(service.holds().release(scope.tenant(), id).await?.into()))
+    })
+    .await
 }
 
 /// Which part of a hold's footage: all of it where nothing is said.
