@@ -3,11 +3,11 @@
 //! Invariant: a file that is replaced is whole at every moment: written beside, flushed, and renamed.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use footage::platform;
+use footage::platform::{self, Writing};
 use jiff::civil::Date;
 use rustix::fs::OFlags;
 
@@ -156,4 +156,17 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     platform::sync_data(&file)?;
     platform::rename(&draft, path)?;
     platform::sync_name(path)
+}
+
+/// Writes all of it at this place, through the page cache.
+pub(crate) fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match platform::write_at(file, &[IoSlice::new(bytes)], at, Writing::Buffered) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => (bytes, at) = (&bytes[n..], at + n as u64),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }

@@ -12,12 +12,12 @@
 //! flushed, and is written again after a failed flush: the kernel may have dropped it (fsync(2)).
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use footage::failure::{Failure, Kind};
-use footage::platform::{self, Writing};
+use footage::platform;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use parking_lot::Mutex;
@@ -361,7 +361,7 @@ impl Content {
     /// Writes at the end of what it has.
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         self.cut()?;
-        write_all_at(&self.file, line, self.bytes).inspect_err(|_| self.torn = true)?;
+        files::write_all_at(&self.file, line, self.bytes).inspect_err(|_| self.torn = true)?;
         self.bytes += line.len() as u64;
         self.unflushed.extend(line);
         Ok(())
@@ -378,9 +378,19 @@ impl Content {
         Ok(())
     }
 
+    /// Another file follows: what is in this one is durable before there is anything in that, or a power cut would leave a
+    /// hole between them.
+    fn end(&mut self) -> io::Result<()> {
+        self.cut()?;
+        if self.unflushed.is_empty() {
+            return Ok(());
+        }
+        self.flush().inspect_err(|_| self.dropped = true)
+    }
+
     fn flush(&self) -> io::Result<()> {
         if self.dropped {
-            write_all_at(&self.file, &self.unflushed, self.bytes - self.unflushed.len() as u64)?;
+            files::write_all_at(&self.file, &self.unflushed, self.bytes - self.unflushed.len() as u64)?;
         }
         platform::sync_data(&self.file)?;
         if !self.named {
@@ -401,7 +411,7 @@ impl State {
         }
         let fits = |content: &Content| !content.closed && content.of.day == day && content.bytes < CONTENT_BYTES_MAX;
         if !self.contents.last().is_some_and(fits) {
-            self.contents.last_mut().map_or(Ok(()), Content::cut)?;
+            self.contents.last_mut().map_or(Ok(()), Content::end)?;
             let of = ContentFile::at(folder, n, day);
             self.left = true;
             let file = Arc::new(platform::create_new(&of.path)?);
@@ -471,39 +481,28 @@ struct Lines {
     commitments: Vec<Commitment>,
     /// How many bytes they are.
     bytes: usize,
-    /// Behind what is no entry there is one: it is not the end that is torn.
+    /// Behind what is no entry there is one: it is not the end that is torn. A block that a power cut kept from the disk is
+    /// one of zeros: what was written behind it was not flushed either.
     entries_follow: bool,
 }
 
 impl Lines {
     fn read(first: u64, bytes: &[u8]) -> Self {
         let mut lines = Self { commitments: Vec::new(), bytes: 0, entries_follow: false };
-        let mut torn = false;
+        let (mut torn, mut hole) = (false, false);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let head = EntryHead::of_line(line).filter(|_| line.ends_with(b"\n"));
             match head {
-                Some(_) if torn => lines.entries_follow = true,
+                Some(_) if torn => lines.entries_follow |= !hole,
                 Some(head) if head.n == first + lines.commitments.len() as u64 => {
                     lines.commitments.push(Commitment::of_line(head.day(), line));
                     lines.bytes += line.len();
                 }
-                _ => torn = true,
+                _ => (torn, hole) = (true, hole || line.contains(&0)),
             }
         }
         lines
     }
-}
-
-fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match platform::write_at(file, &[IoSlice::new(bytes)], at, Writing::Buffered) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => (bytes, at) = (&bytes[n..], at + n as u64),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 /// The tree that this checkpoint covers.

@@ -306,3 +306,87 @@ fn what_cannot_be_looked_into_is_no_empty_journal() {
     assert!(!dir.path().join("checkpoint").exists(), "what is missing is not made");
     assert_eq!(fs::read(dir.path().join("keys")).unwrap(), keys);
 }
+
+/// What was written last and not flushed has a block of zeros in it after a power cut, and sound lines behind.
+#[test]
+fn a_hole_of_zeros_behind_the_checkpoint_is_a_torn_end_and_any_other_is_damage() {
+    let dir = of_two_days();
+    let journal = open(dir.path());
+    fill(&journal, 9, at("2026-11-28"));
+    drop(journal);
+    let path = dir.path().join(SECOND);
+    let bytes = fs::read(&path).unwrap();
+    let line = bytes.len() / 309;
+    let with = |at: usize, byte: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at..at + line].fill(byte);
+        fs::write(&path, bytes).unwrap();
+        Journal::open(dir.path(), signer(), None, at_noon())
+    };
+    assert!(matches!(with(bytes.len() - 5 * line, b'x'), Err(JournalError::Damaged { .. })));
+    assert!(matches!(with(100 * line, 0), Err(JournalError::Damaged { .. })));
+    let journal = with(bytes.len() - 5 * line, 0).unwrap();
+    journal.checkpoint().unwrap();
+    let size = journal.size();
+    assert!((303 + 4..303 + 6).contains(&size), "{size}");
+    assert_eq!(sound(dir.path()).sound, size);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.lines().last().unwrap().contains("tail_lost"), "{text}");
+}
+
+fn at_noon() -> Timestamp {
+    at("2026-11-28")
+}
+
+/// Sees in which order files are flushed and begun.
+#[derive(Default)]
+struct Watching(parking_lot::Mutex<Vec<&'static str>>);
+
+impl Platform for Watching {
+    fn before(&self, op: &FileOp<'_>) -> io::Result<()> {
+        self.0.lock().extend(match op {
+            FileOp::Create(_) => Some("create"),
+            FileOp::Sync(_) => Some("sync"),
+            FileOp::WriteAt { .. } => Some("write"),
+            _ => None,
+        });
+        Ok(())
+    }
+
+    fn after(&self, _: &FileOp<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn takes(&self, _: &fs::File, bytes: usize) -> io::Result<usize> {
+        Ok(bytes)
+    }
+
+    fn before_work(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn after_work(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn draw(&self) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn a_day_is_durable_before_the_next_one_is_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    fill(&journal, 1, now());
+    let disk = Arc::new(Watching::default());
+    platform::simulate(Some(Arc::clone(&disk) as Arc<dyn Platform>));
+    fill(&journal, 1, at("2026-11-28"));
+    platform::simulate(None);
+    assert_eq!(*disk.0.lock(), ["sync", "create", "write"]);
+    journal.sync().unwrap();
+}
