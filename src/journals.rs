@@ -50,6 +50,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 /// What the wall clock is believed to have gone on since the last sweep.
 const SINCE_SWEEP_MAX: Ticks90k = Ticks90k(3600 * 90_000);
+/// What a journal that was set aside is called behind its tenant's id and a dot, which no id has in it.
+const ASIDE: &str = "damaged-";
 /// A journal that does not open is tried again so often.
 const REOPEN_EVERY: Duration = Duration::from_secs(10);
 
@@ -422,6 +424,7 @@ impl Journals {
     async fn forget(&self, of: &Arc<OfTenant>) {
         let months = *of.months.lock();
         let Some(by) = self.forgetting_by().await else { return };
+        self.forget_aside(of, by, months).await;
         match self.keep(of, Work::Upkeep, move |journal, _| journal.forget(by.to_timestamp(), months)).await {
             Ok(0) | Err(_) => {}
             Ok(entries) => {
@@ -431,6 +434,28 @@ impl Journals {
                     self.know(of, head).await;
                 }
             }
+        }
+    }
+
+    /// What an accepted loss has set aside is kept no longer than what was not lost.
+    async fn forget_aside(&self, of: &OfTenant, by: WallTime, months: u16) {
+        let (folder, begins) = (self.0.folder.clone(), format!("{}.{ASIDE}", of.tenant));
+        let forgotten = platform::spawn_blocking(move || {
+            let mut files = 0;
+            for name in std::fs::read_dir(&folder)? {
+                let name = name?.file_name();
+                if name.to_str().is_some_and(|name| name.starts_with(&begins)) {
+                    files += journal::forget_aside(&folder.join(name), by.to_timestamp(), months)?;
+                }
+            }
+            Ok::<usize, std::io::Error>(files)
+        });
+        match forgotten.await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(files)) => {
+                info!(tenant = %of.tenant, files, months, "entries set aside were destroyed: their time is over")
+            }
+            Ok(Err(error)) => error!(tenant = %of.tenant, %error, "entries set aside outlive their time"),
         }
     }
 
@@ -535,8 +560,8 @@ pub async fn accept_loss(
             (open(None).map_err(failed)?, "the journal is continued as it is".to_owned())
         }
         Err(_) if folder.exists() => {
-            let suffix = at.to_timestamp().strftime("damaged-%Y%m%dT%H%M%SZ");
-            let kept = folder.with_extension(suffix.to_string());
+            let suffix = at.to_timestamp().strftime("%Y%m%dT%H%M%SZ");
+            let kept = folder.with_file_name(format!("{tenant}.{ASIDE}{suffix}"));
             std::fs::rename(&folder, &kept).map_err(|error| refused(error.to_string(), Failure::kind(&error)))?;
             (
                 open(None).map_err(failed)?,

@@ -251,6 +251,17 @@ async fn a_loss_that_the_operator_accepts_is_said_in_the_journal_and_what_was_th
     let journals = rig.journals().await;
     assert!(journals.ready(&town()).is_ok());
     assert_eq!(verify(&rig.folder(), &Known::default()).unwrap().faults, []);
+
+    let kept: Vec<_> = kept.into_iter().map(|kept| kept.unwrap().path()).filter(|kept| *kept != rig.folder()).collect();
+    let contents = || fs::read_dir(kept[0].join("content")).unwrap().count();
+    rig.clock.step(Ticks90k(1000 * DAY.0));
+    rig.sweep().await;
+    run(&journals, 1).await;
+    assert_eq!(contents(), 1, "r4: what is set aside stays for its time");
+    rig.clock.step(Ticks90k(100 * DAY.0));
+    rig.sweep().await;
+    run(&journals, 1).await;
+    assert_eq!(contents(), 0, "r4: and no longer");
 }
 
 #[tokio::test(start_paused = true)]

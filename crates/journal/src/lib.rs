@@ -24,6 +24,7 @@
 pub mod checkpoint;
 pub mod entry;
 mod files;
+mod forget;
 mod log;
 mod tree;
 pub mod verify;
@@ -32,4 +33,5 @@ pub mod verify;
 mod tests;
 
 pub use self::entry::{Action, Author, Draft, Entry, Span};
+pub use self::forget::forget_aside;
 pub use self::log::{Head, Journal, JournalError};

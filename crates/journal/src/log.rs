@@ -26,6 +26,7 @@ pub use crate::checkpoint::Head;
 use crate::checkpoint::{self, CHECKPOINT_BYTES_MAX, CheckpointError, Signer};
 use crate::entry::{Action, Author, Commitment, Draft, Entry, Head as EntryHead, LINE_BYTES_MAX};
 use crate::files::{self, ContentFile};
+use crate::forget;
 use crate::tree::{TILE_WIDTH, TileFile, Tree, tile_path};
 
 /// A file of entries that is longer is followed by the next one.
@@ -263,16 +264,10 @@ impl Journal {
     }
 
     /// The files whose time is over, and the number behind the last entry in them. Nothing is added to them from here on.
-    ///
-    /// Numbers are the order in which entries were written, and days what the clock said then. So none goes before all that
-    /// were written before it, whatever day it is of: one of 1970 behind one of yesterday is of yesterday or later. And one
-    /// of a day that is not yet is no newer than those behind it.
     fn close_over(&self, months: u16, today: Date) -> io::Result<(Vec<ContentFile>, u64)> {
         let mut state = self.state.lock();
         let (mut files, _) = files::contents(&self.folder)?;
-        let may_go = |file: &&ContentFile| file.day > today || is_over(file.day, months, today);
-        let may_go = files.iter().take_while(may_go);
-        let over = may_go.zip(1..).filter(|(file, _)| file.day <= today).map(|(_, files)| files).last().unwrap_or(0);
+        let over = forget::over(&files, months, today);
         let to = files.get(over).map_or(state.tree.size(), |file| file.first);
         files.truncate(over);
         state
@@ -583,9 +578,4 @@ fn remove_partials(folder: &Path, tiles: &[TileFile]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether the time of what is of this day is over today: nothing is kept past it, so the day on which it ends is too late.
-pub(crate) fn is_over(day: Date, months: u16, today: Date) -> bool {
-    day.checked_add(jiff::Span::new().months(months)).is_ok_and(|end| end <= today)
 }

@@ -18,7 +18,8 @@ use tlog_tiles::{HASH_SIZE, Tile, record_hash};
 use crate::checkpoint::{self, CHECKPOINT_BYTES_MAX, CheckpointError, Head};
 use crate::entry::{Action, COMMITMENT_BYTES, Commitment, Entry, Head as EntryHead, LINE_BYTES_MAX};
 use crate::files::{self, ContentFile};
-use crate::log::{CONTENT_BYTES_MAX, is_over, keys_of};
+use crate::forget::is_over;
+use crate::log::{CONTENT_BYTES_MAX, keys_of};
 use crate::tree::{BUNDLED_BYTES, TILE_WIDTH, TileKind, Tree, edge_of, full_of, tile_path, unit_bytes};
 
 /// What the verifier knows of a journal beside its files.
