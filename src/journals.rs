@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use journal::checkpoint::Signer;
 use journal::entry::{Action, Author, Draft};
 use journal::{Head, Journal, JournalError};
@@ -52,6 +53,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(3600);
 const SINCE_SWEEP_MAX: Ticks90k = Ticks90k(3600 * 90_000);
 /// What a journal that was set aside is called behind its tenant's id and a dot, which no id has in it.
 const ASIDE: &str = "damaged-";
+/// The journals of so many tenants are flushed, or kept otherwise, at once.
+const TENANTS_AT_ONCE: usize = 8;
 /// A journal that does not open is tried again so often.
 const REOPEN_EVERY: Duration = Duration::from_secs(10);
 
@@ -253,6 +256,29 @@ impl Journals {
 
     /// Keeps the journals until `stop`, then ends what goes on, and makes a last checkpoint.
     pub async fn run(self, stop: CancellationToken) {
+        futures::join!(self.flush(&stop), self.keep_up(&stop));
+        self.enter_left().await;
+        for of in self.all() {
+            self.end(&of).await;
+        }
+    }
+
+    /// Flushes each half second, whatever else takes its time.
+    async fn flush(&self, stop: &CancellationToken) {
+        let mut turns = interval(FLUSH_EVERY);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(turns.tick()).await.is_some() {
+            let flush = async |of: Arc<OfTenant>| {
+                // That it fails is an event, and in the log.
+                let _ = self.keep(&of, Work::Upkeep, |journal, _| journal.sync()).await;
+                self.mend(&of).await;
+            };
+            stream::iter(self.all()).for_each_concurrent(TENANTS_AT_ONCE, flush).await;
+        }
+    }
+
+    /// Ends accesses, makes checkpoints, destroys what is over, opens what was not.
+    async fn keep_up(&self, stop: &CancellationToken) {
         let mut turns = interval(FLUSH_EVERY);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let now = Instant::now();
@@ -267,7 +293,7 @@ impl Journals {
             let (checkpoint, forget) = (due(&mut checkpoint, CHECKPOINT_EVERY), due(&mut forget, FORGET_EVERY));
             let reopen = due(&mut reopen, REOPEN_EVERY);
             self.enter_left().await;
-            for of in self.all() {
+            let keep_up = async |of: Arc<OfTenant>| {
                 if reopen {
                     self.open(&of).await;
                 }
@@ -275,19 +301,14 @@ impl Journals {
                     self.enter_refused(&of).await;
                 }
                 self.end_accesses(&of, false).await;
-                match checkpoint {
-                    true => self.checkpoint(&of).await,
-                    false => self.keep(&of, Work::Upkeep, |journal, _| journal.sync()).await.map_or((), |()| ()),
+                if checkpoint {
+                    self.checkpoint(&of).await;
                 }
-                self.mend(&of).await;
                 if forget {
                     self.forget(&of).await;
                 }
-            }
-        }
-        self.enter_left().await;
-        for of in self.all() {
-            self.end(&of).await;
+            };
+            stream::iter(self.all()).for_each_concurrent(TENANTS_AT_ONCE, keep_up).await;
         }
     }
 

@@ -107,8 +107,10 @@ pub struct Journal {
     folder: PathBuf,
     signer: Signer,
     state: Mutex<State>,
-    /// One of sync, checkpoint and forget at a time.
+    /// One of checkpoint and forget at a time.
     upkeep: Mutex<()>,
+    /// One flush at a time: a checkpoint may take long, and flushes go on meanwhile.
+    flushing: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -164,7 +166,8 @@ impl Journal {
         let mut state =
             State { tree, checkpointed, contents: Vec::new(), left: true, failed: false, unpublished: false };
         let torn_bytes = state.read_contents(folder)?;
-        let journal = Self { folder: folder.to_owned(), signer, state: Mutex::new(state), upkeep: Mutex::new(()) };
+        let (upkeep, flushing) = (Mutex::default(), Mutex::default());
+        let journal = Self { folder: folder.to_owned(), signer, state: Mutex::new(state), upkeep, flushing };
         if torn_bytes > 0 {
             journal.append(at, Draft::new(Author::Gateway, Action::TailLost { bytes: torn_bytes }))?;
         }
@@ -218,8 +221,8 @@ impl Journal {
     /// # Errors
     /// When it is not durable: no more is appended until it is.
     pub fn sync(&self) -> Result<(), JournalError> {
-        let _turn = self.upkeep.lock();
         if self.state.lock().unpublished {
+            let _turn = self.upkeep.lock();
             let made = self.publish();
             return self.note(made).map(drop);
         }
@@ -280,11 +283,14 @@ impl Journal {
 
     /// A failure refuses entries until the next success.
     fn note<T>(&self, done: io::Result<T>) -> Result<T, JournalError> {
-        self.state.lock().failed = done.is_err();
+        let mut state = self.state.lock();
+        state.failed = done.is_err() || state.unpublished;
+        drop(state);
         done.map_err(|source| JournalError::Io { folder: self.folder.clone(), source })
     }
 
     fn flush(&self) -> io::Result<()> {
+        let _turn = self.flushing.lock();
         let contents = self.state.lock().contents.clone();
         for content in contents {
             if content.unflushed.is_empty() {

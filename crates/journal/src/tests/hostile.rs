@@ -340,11 +340,18 @@ fn at_noon() -> Timestamp {
 
 /// Sees in which order files are flushed and begun.
 #[derive(Default)]
-struct Watching(parking_lot::Mutex<Vec<&'static str>>);
+struct Watching {
+    seen: parking_lot::Mutex<Vec<&'static str>>,
+    /// Whose flush goes on while a file takes its place.
+    flushes: Option<Arc<Journal>>,
+}
 
 impl Platform for Watching {
     fn before(&self, op: &FileOp<'_>) -> io::Result<()> {
-        self.0.lock().extend(match op {
+        if let (FileOp::Rename { .. }, Some(journal)) = (op, &self.flushes) {
+            std::thread::scope(|scope| scope.spawn(|| journal.sync()).join().unwrap()).unwrap();
+        }
+        self.seen.lock().extend(match op {
             FileOp::Create(_) => Some("create"),
             FileOp::Sync(_) => Some("sync"),
             FileOp::WriteAt { .. } => Some("write"),
@@ -387,6 +394,18 @@ fn a_day_is_durable_before_the_next_one_is_begun() {
     platform::simulate(Some(Arc::clone(&disk) as Arc<dyn Platform>));
     fill(&journal, 1, at("2026-11-28"));
     platform::simulate(None);
-    assert_eq!(*disk.0.lock(), ["sync", "create", "write"]);
+    assert_eq!(*disk.seen.lock(), ["sync", "create", "write"]);
     journal.sync().unwrap();
+}
+
+#[test]
+fn entries_are_flushed_while_a_checkpoint_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Arc::new(open(dir.path()));
+    fill(&journal, 3, now());
+    let disk = Watching { flushes: Some(Arc::clone(&journal)), ..Watching::default() };
+    platform::simulate(Some(Arc::new(disk)));
+    let made = journal.checkpoint();
+    platform::simulate(None);
+    assert_eq!(made.unwrap().size, 3);
 }
