@@ -55,6 +55,8 @@ const SINCE_SWEEP_MAX: Ticks90k = Ticks90k(3600 * 90_000);
 const ASIDE: &str = "damaged-";
 /// The journals of so many tenants are flushed, or kept otherwise, at once.
 const TENANTS_AT_ONCE: usize = 8;
+/// Entries of tenants that are configured no more are destroyed at this age: the most that the law allows.
+const MONTHS_MAX: u16 = 36;
 /// A journal that does not open is tried again so often.
 const REOPEN_EVERY: Duration = Duration::from_secs(10);
 
@@ -130,6 +132,14 @@ pub fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("journal")
 }
 
+/// The tenants that have journals there, configured or not.
+pub fn on_disk(folder: &Path) -> Vec<TenantId> {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut tenants: Vec<TenantId> = names.filter_map(|name| name.file_name().to_str()?.parse().ok()).collect();
+    tenants.sort();
+    tenants
+}
+
 /// Who signs the checkpoints of a tenant's journal: a key that follows from the gateway's. The name reveals nothing of
 /// the tenant.
 pub fn signer(keys: &Keys, tenant: &TenantId) -> Signer {
@@ -146,16 +156,21 @@ impl Journals {
     }
 
     /// Opens the journals of these tenants, each with the months that its entries are kept, where they are not open yet. Those
-    /// of tenants that were removed stay open: footage of theirs may be on its way, and is destroyed at its end. A journal that
-    /// cannot be opened is an event, and is tried again.
+    /// of tenants that were removed, before this start too, are open: footage of theirs is destroyed at its end, and their
+    /// entries are. A journal that cannot be opened is an event, and is tried again.
     pub async fn follow(&self, tenants: impl IntoIterator<Item = (TenantId, u16)>) {
         let folder = self.0.folder.clone();
-        if let Ok(Err(error)) = platform::spawn_blocking(move || left::prepare(&folder)).await {
+        let prepared = platform::spawn_blocking(move || (left::prepare(&folder), on_disk(&folder))).await;
+        let (prepared, on_disk) = prepared.unwrap_or((Ok(()), Vec::new()));
+        if let Err(error) = prepared {
             warn!(%error, "commands cannot leave what belongs in the journals");
         }
         let tenants: HashMap<TenantId, u16> = tenants.into_iter().collect();
         {
             let mut open = self.0.tenants.lock();
+            for tenant in on_disk {
+                open.entry(tenant.clone()).or_insert_with(|| Arc::new(OfTenant::new(tenant)));
+            }
             for (tenant, months) in tenants {
                 let of = open.entry(tenant.clone()).or_insert_with(|| Arc::new(OfTenant::new(tenant)));
                 *of.months.lock() = months;
@@ -235,9 +250,9 @@ impl Journals {
         let folder = self.0.folder.clone();
         let all = platform::spawn_blocking(move || left::all(&folder)).await;
         for (path, left) in all.unwrap_or_default() {
-            // Of a tenant that is configured no more, it waits until it is.
+            // Of a tenant without a journal: it waits until there is one.
             let Ok(of) = self.of(&left.tenant) else { continue };
-            let entered = self.keep(&of, move |journal, _| journal.append(left.at, left.draft)).await;
+            let entered = self.keep(&of, Work::Entry, move |journal, _| journal.append(left.at, left.draft)).await;
             let removed = match entered {
                 Ok(_) => platform::spawn_blocking(move || platform::remove_durably(&path)).await,
                 Err(_) => continue,
@@ -524,7 +539,7 @@ impl Journals {
 
 impl OfTenant {
     fn new(tenant: TenantId) -> Self {
-        let (months, state, mending) = (Mutex::new(u16::MAX), Mutex::default(), tokio::sync::Mutex::default());
+        let (months, state, mending) = (Mutex::new(MONTHS_MAX), Mutex::default(), tokio::sync::Mutex::default());
         Self { tenant, months, state, mending, accesses: Accesses::default(), refused: Mutex::default() }
     }
 

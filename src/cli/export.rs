@@ -21,6 +21,9 @@ use vigie::retrieve::{Footage, RetrieveError, mp4::Clip};
 
 use super::{Export, Failure, range, show};
 
+/// Longest text for the journal.
+const TEXT_BYTES_MAX: usize = 2_000;
+
 /// Writes the clip, or says why not; an interrupt removes what was written.
 pub(super) async fn run(args: Export) -> Result<(), Failure> {
     tokio::select! {
@@ -32,6 +35,11 @@ pub(super) async fn run(args: Export) -> Result<(), Failure> {
 async fn export(args: &Export) -> Result<(), Failure> {
     let config = args.config.load()?.config;
     let asked = range(&config, &args.start, &args.end)?;
+    for (option, text) in [("--reason", &args.reason), ("--recipient", &args.recipient)] {
+        if text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
+            return Err(Failure::Usage(format!("{option} is longer than {TEXT_BYTES_MAX} bytes")));
+        }
+    }
     let draft = Draft::create(&args.out)?;
     let opened = gateway::open(&config, true).await.map_err(Failure::failed)?;
     let footage = Footage::new(opened.index, opened.packs, opened.clock);

@@ -92,14 +92,16 @@ async fn verify_all(args: Verify) -> Result<(), Failure> {
         };
         let opened = gateway::open(&config, true).await.map_err(Failure::failed)?;
         let mut known = opened.index.identities(IdentityKind::Journal).await.map_err(Failure::failed)?;
-        for tenant in config.tenants.iter().map(|of| &of.id) {
-            if args.tenant.as_ref().is_some_and(|one| one != tenant) {
-                continue;
-            }
+        // Those of tenants that are configured no more are there until their time is over.
+        let root = journals::folder(&config.data_dir);
+        let mut tenants: Vec<TenantId> = config.tenants.iter().map(|of| of.id.clone()).collect();
+        tenants.extend(journals::on_disk(&root).into_iter().filter(|id| !config.tenants.iter().any(|of| of.id == *id)));
+        tenants.retain(|tenant| args.tenant.as_ref().is_none_or(|one| one == tenant));
+        for tenant in &tenants {
             let mut heads = heads.clone();
             heads.extend(known.remove(tenant.as_str()).and_then(|bytes| journals::head_of(&bytes)));
             let keys = vec![journals::signer(&opened.keys, tenant).verifier().to_owned()];
-            let folder = journals::folder(&config.data_dir).join(tenant.as_str());
+            let folder = root.join(tenant.as_str());
             faults += verified(tenant.as_str(), &folder, &Known { keys, heads })?;
         }
     }

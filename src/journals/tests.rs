@@ -222,6 +222,25 @@ async fn r4_entries_go_at_the_end_of_the_tenants_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r4_the_journal_of_a_removed_tenant_takes_what_becomes_of_its_footage_and_ends_at_its_time() {
+    let rig = Rig::new().await;
+    let journals = rig.journals().await;
+    drop(journals.begin(&town(), key(Access::Clip)).await.unwrap());
+    run(&journals, 1).await;
+    drop(journals);
+    let (folder, clock) = (rig.dir.path().join("journal"), rig.clock.clone());
+    let journals = Journals::new(folder, Keys::from_secret([1; 32]), rig.index.clone(), clock);
+    journals.follow([]).await;
+    let destroyed = Action::FootageDestroyed { cause: "expired".to_owned(), packs: 1, bytes: 1 };
+    journals.note(&town(), Draft::new(Author::Gateway, destroyed.clone())).await;
+    assert_eq!(rig.actions().last(), Some(&destroyed));
+    rig.clock.step(Ticks90k(37 * 31 * DAY.0));
+    rig.sweep().await;
+    run(&journals, 1).await;
+    assert_eq!(rig.actions(), [Action::EntriesForgotten { from: 0, to: 3, months: 36 }]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn wrong_credentials_are_counted_and_another_tenants_journal_does_not_hear_of_them() {
     let rig = Rig::new().await;
     let journals = rig.journals().await;

@@ -92,7 +92,7 @@ impl Tally {
 
     async fn enter(self, journals: &Journals) {
         for ((key, reason), Destroyed { start, end, packs, bytes }) in self.0 {
-            let action = Action::FootageDestroyed { reason: reason.to_owned(), packs, bytes };
+            let action = Action::FootageDestroyed { cause: reason.to_owned(), packs, bytes };
             let range = Span { from: start.to_timestamp(), to: end.to_timestamp() };
             journals.note(&key.tenant, Draft::new(Author::Gateway, action).on(key.camera, Some(range))).await;
         }

@@ -130,7 +130,7 @@ pub enum Action {
     /// A hold was released.
     HoldReleased { hold: String },
     /// Footage was destroyed.
-    FootageDestroyed { reason: String, packs: u64, bytes: u64 },
+    FootageDestroyed { cause: String, packs: u64, bytes: u64 },
     /// A key was destroyed, and with it all footage that was encrypted under it.
     KeyDestroyed { key: String },
     /// The configuration was read.

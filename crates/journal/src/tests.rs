@@ -15,7 +15,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::checkpoint::Signer;
-use crate::entry::{Access, Action, Author, Draft, Entry};
+use crate::entry::{Access, Action, Author, Draft, Entry, Span};
 use crate::log::{Head, Journal, JournalError};
 use crate::verify::{Known, Report, verify};
 
@@ -99,6 +99,43 @@ fn entries_are_read_back_as_they_were_written_and_verify() {
     let salts: BTreeSet<_> =
         text.lines().map(|line| line.split("\"salt\":\"").nth(1).unwrap()[..32].to_owned()).collect();
     assert_eq!(salts.len(), 703, "each entry has a salt of its own");
+}
+
+/// The facts of an action lie beside those of every entry: a name that both had would be lost.
+#[test]
+fn every_action_is_read_back_with_all_of_its_facts_beside_all_that_an_entry_has() {
+    let text = || "x".to_owned();
+    let span = Span { from: now(), to: now() };
+    let actions = [
+        Action::AccessBegun { access: Access::Live },
+        Action::AccessEnded { begun: 1, access: Access::Clip, sent: vec![span], sent_bytes: 2 },
+        Action::Exported { bytes: 1 },
+        Action::Refused { count: 1 },
+        Action::HoldPlaced { hold: text() },
+        Action::HoldReleased { hold: text() },
+        Action::FootageDestroyed { cause: text(), packs: 1, bytes: 2 },
+        Action::KeyDestroyed { key: text() },
+        Action::ConfigurationRead,
+        Action::OccurrencesGathered { legal_basis: text() },
+        Action::EntriesForgotten { from: 0, to: 1, months: 36 },
+        Action::KeyChanged { verifier: text() },
+        Action::LossAccepted { size: 1, root: text() },
+        Action::TailLost { bytes: 1 },
+        Action::Interrupted { since: now() },
+    ];
+    for action in actions {
+        let draft = Draft {
+            author: Author::Operator,
+            address: Some(std::net::Ipv4Addr::LOCALHOST.into()),
+            action,
+            cameras: vec!["gate".parse().unwrap()],
+            range: Some(span),
+            reason: Some(text()),
+            recipient: Some(text()),
+        };
+        let entry = Entry::new(7, now(), draft);
+        assert_eq!(Entry::decode(&entry.encode()).unwrap(), entry);
+    }
 }
 
 #[test]
