@@ -172,6 +172,7 @@ async fn a2_each_view_playback_and_clip_is_in_the_journal_with_what_was_really_s
     let folder = folder.to_str().unwrap();
     let (code, text) = rig.vigie(&["journal", "verify", "--folder", folder, "--checkpoint", &checkpoint]);
     assert!(code == 0 && text.contains(": sound; checkpoint 6 ") && text.contains("6 entries verified"), "{text}");
+    assert!(text.contains("by its own list, signed under vigie.invalid/journal/"), "{text}");
     let (code, text) = rig.with_config(&["journal", "verify"]);
     assert!(
         code == 0 && text.contains("demo: sound") && text.contains("signed under vigie.invalid/journal/"),

@@ -138,6 +138,11 @@ fn verified(name: &str, folder: &Path, known: &Known) -> Result<usize, Failure> 
     for key in &known.keys {
         text += &format!("{name}: signed under {key}\n");
     }
+    if known.keys.is_empty() {
+        // What it says of itself convinces who has the key from elsewhere, and nobody else.
+        let listed = std::fs::read_to_string(folder.join("keys")).unwrap_or_default();
+        listed.lines().for_each(|key| text += &format!("{name}: by its own list, signed under {key}\n"));
+    }
     show::print(&text)?;
     Ok(faults.len())
 }

@@ -24,7 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Service;
 use super::guarded::guarded;
 use super::guesses::Guesses;
-use super::peer::Peer;
+use super::peer::{Peer, address_of_request};
 use super::problem::{Problem, ProblemKind};
 use crate::journals::AccessKey;
 use footage::units::{CameraId, CameraKey, TenantId};
@@ -76,10 +76,10 @@ impl Access {
         uri: &Uri,
         headers: &HeaderMap,
         guesses: &Guesses,
-        peer: Peer,
+        (peer, address): (Peer, Option<IpAddr>),
         refused: impl Fn(&TenantId),
     ) -> Result<TenantScope, Problem> {
-        let scope = |tenant: &TenantId, author| TenantScope { tenant: tenant.clone(), author, address: peer.address() };
+        let scope = |tenant: &TenantId, author| TenantScope { tenant: tenant.clone(), author, address };
         match &self.0 {
             Mode::Loopback(tenant) if host_is_loopback(uri, headers) => Ok(scope(tenant, Author::Loopback)),
             Mode::Loopback(_) => Err(Problem::new(
@@ -169,10 +169,13 @@ fn is_loopback_name(authority: &str) -> bool {
 
 /// Middleware: puts the scope into the request, or answers with the problem.
 pub(super) async fn authorise(State(service): State<Service>, mut request: Request, next: Next) -> Response {
-    let peer = Peer::of_request(request.extensions(), request.headers());
+    let from = (
+        Peer::of_request(request.extensions(), request.headers()),
+        address_of_request(request.extensions(), request.headers()),
+    );
     let refused = |tenant: &TenantId| service.journals().refused(tenant);
     let guesses = &service.0.guesses;
-    let scope = match service.access().authorise(request.uri(), request.headers(), guesses, peer, refused) {
+    let scope = match service.access().authorise(request.uri(), request.headers(), guesses, from, refused) {
         Ok(scope) => scope,
         Err(problem) => return problem.into_response(),
     };
@@ -243,7 +246,7 @@ mod tests {
     /// With all of its tries left.
     fn authorise(access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<TenantScope, Problem> {
         let peer = Peer::new(Ipv4Addr::new(203, 0, 113, 1).into());
-        access.authorise(uri, headers, &Guesses::default(), peer, |_| {})
+        access.authorise(uri, headers, &Guesses::default(), (peer, None), |_| {})
     }
 
     fn scope_of(access: &Access, header: &str) -> Option<String> {

@@ -21,30 +21,30 @@ impl Peer {
         })
     }
 
-    /// The address; `None` where there is no socket.
-    pub(super) fn address(self) -> Option<IpAddr> {
-        (!self.0.is_unspecified()).then_some(self.0)
-    }
-
     /// On this machine.
     pub(super) fn is_loopback(self) -> bool {
         self.0.is_loopback()
     }
 
-    /// Of a request. Behind a proxy on this machine every connection comes from loopback: the proxy's own word then says
-    /// who asks. From elsewhere the header is anybody's, and is not read.
+    /// Of a request.
     pub(super) fn of_request(extensions: &Extensions, headers: &HeaderMap) -> Self {
-        let connected = extensions.get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| Self::new(peer.ip()));
         // Without a socket (in tests) everything is of one peer.
-        let connected = connected.unwrap_or(Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
-        if !connected.is_loopback() {
-            return connected;
-        }
-        // The last address is the one that the nearest proxy saw.
-        let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
-        let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
-        last.map_or(connected, Self::new)
+        Self::new(address_of_request(extensions, headers).unwrap_or(Ipv6Addr::UNSPECIFIED.into()))
     }
+}
+
+/// From where a request comes, in full; `None` without a socket. Behind a proxy on this machine every connection comes from
+/// loopback: the proxy's own word then says who asks. From elsewhere the header is anybody's, and is not read.
+pub(super) fn address_of_request(extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+    let ConnectInfo(connected) = extensions.get::<ConnectInfo<SocketAddr>>()?;
+    let connected = connected.ip().to_canonical();
+    if !connected.is_loopback() {
+        return Some(connected);
+    }
+    // The last address is the one that the nearest proxy saw.
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
+    let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    Some(last.map_or(connected, |address: IpAddr| address.to_canonical()))
 }
 
 impl std::fmt::Display for Peer {
@@ -56,6 +56,15 @@ impl std::fmt::Display for Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_is_whole_where_the_peer_is_a_network() {
+        let mut extensions = Extensions::new();
+        extensions.insert(ConnectInfo(SocketAddr::new("2001:db8:1:2:3:4:5:6".parse().unwrap(), 1)));
+        let address = address_of_request(&extensions, &HeaderMap::new());
+        assert_eq!(address, "2001:db8:1:2:3:4:5:6".parse().ok());
+        assert_eq!(address_of_request(&Extensions::new(), &HeaderMap::new()), None);
+    }
 
     fn of(connected: &str, forwarded: &[&str]) -> String {
         let mut extensions = Extensions::new();
