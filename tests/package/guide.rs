@@ -359,11 +359,14 @@ impl Site {
                 "nano" if arguments.starts_with("/etc/vigie/") => {
                     drop(self.root.sh(&format!("echo secret >{arguments}")))
                 }
-                "cp" => drop(self.root.sh(&format!("ls {}", arguments.split(' ').next().unwrap_or_default()))),
+                "cp" => {
+                    let from = arguments.split(' ').find(|word| !word.starts_with('-'));
+                    drop(self.root.sh(&format!("ls {}", from.unwrap_or_default())));
+                }
                 "systemctl" | "journalctl" => assert!(plain.contains("vigie") || plain.ends_with("nginx"), "{command}"),
                 "packaging/deb" | "./.ci/run" => assert!(read(program).starts_with("#!"), "{command}"),
                 "apt" | "cargo" | "chown" | "chronyc" | "ffprobe" | "git" | "install" | "nano" | "openssl"
-                | "nginx" | "ping" | "ssh" | "tar" | "timedatectl" => {}
+                | "nginx" | "ping" | "rm" | "ssh" | "tar" | "timedatectl" => {}
                 _ => panic!("{command}: no check for that"),
             }
         }
