@@ -47,6 +47,7 @@ mod guarded;
 mod guesses;
 mod hls;
 mod holds;
+mod journal;
 mod occurrences;
 mod operator;
 mod page;
@@ -196,6 +197,7 @@ pub fn router(service: Service) -> Router {
         .routes(routes!(events::events))
         .routes(routes!(alarms::list))
         .routes(routes!(alarms::acknowledge))
+        .routes(routes!(journal::entries))
         .routes(routes!(stats::stats))
         .routes(routes!(page::index))
         .routes(routes!(page::script))

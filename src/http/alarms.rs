@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use journal::entry::Action;
 use serde::Deserialize;
 
 use super::Service;
@@ -156,6 +157,7 @@ pub(super) async fn acknowledge(
         Some(Scope::Camera(key)) if key.tenant == *scope.tenant() => {}
         _ => return Err(not_found(id)),
     }
+    service.journals().note(scope.tenant(), scope.act(Action::AlarmAcknowledged { alarm: id })).await;
     acknowledged(&service, id, Actor::Tenant, language).await
 }
 

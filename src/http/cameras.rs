@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use journal::entry::Access;
+use journal::entry::{Access, Action};
 use serde::Deserialize;
 
 use super::accounted::accounted;
@@ -91,6 +91,7 @@ pub(super) async fn one(
     responses((status = ACCEPTED, body = StatusView), (status = NOT_FOUND))
 )]
 pub(super) async fn reconnect(
+    scope: TenantScope,
     CameraPath(key): CameraPath,
     State(service): State<Service>,
     Spoken(language): Spoken,
@@ -99,6 +100,7 @@ pub(super) async fn reconnect(
     let row = row.ok_or_else(|| RetrieveError::NoCamera(key.clone()))?;
     let status = StatusView::of(&service, &row, language);
     if let Some(slot) = service.0.status.find(&key) {
+        service.journals().note(scope.tenant(), scope.act(Action::CameraRetried).on(key.camera, None)).await;
         slot.retry();
     }
     Ok((StatusCode::ACCEPTED, Json(status)))
@@ -136,9 +138,11 @@ pub(super) async fn snapshot(
         let detail = "all snapshots that a tenant may have at once are being made: wait for one to end";
         return Err(Problem::too_many(Duration::from_secs(1), detail));
     };
+    service.journals().ready(scope.tenant())?;
+    let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
+    // Of a picture that there is: a camera that is not the tenant's is none of its journal's.
     let access = scope.access(&key.camera, Access::Snapshot);
     let accessing = service.journals().begin(scope.tenant(), access).await?;
-    let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
     let filmed = TimeRange::new(snapshot.at, snapshot.at.saturating_add(Ticks90k(1)));
     let filmed_at = HeaderValue::try_from(snapshot.at.to_string())
         .map_err(|_| Problem::new(ProblemKind::Internal, "a time that no header can hold"))?;

@@ -123,6 +123,12 @@ pub enum Action {
     AccessEnded { begun: u64, access: Access, sent: Vec<Span>, sent_bytes: u64 },
     /// Footage was written to a file, by a command on the gateway's machine.
     Exported { bytes: u64 },
+    /// The journal was read, from this entry on.
+    JournalRead { from: u64 },
+    /// A camera that is not recorded was to be tried again at once.
+    CameraRetried,
+    /// An alarm was said to be seen.
+    AlarmAcknowledged { alarm: i64 },
     /// Credentials or rights were refused, so often since it was last said.
     Refused { count: u64 },
     /// A hold was placed.

@@ -26,6 +26,7 @@ pub mod entry;
 mod files;
 mod forget;
 mod log;
+pub mod read;
 mod tree;
 pub mod verify;
 

@@ -110,6 +110,9 @@ fn every_action_is_read_back_with_all_of_its_facts_beside_all_that_an_entry_has(
         Action::AccessBegun { access: Access::Live },
         Action::AccessEnded { begun: 1, access: Access::Clip, sent: vec![span], sent_bytes: 2 },
         Action::Exported { bytes: 1 },
+        Action::JournalRead { from: 1 },
+        Action::CameraRetried,
+        Action::AlarmAcknowledged { alarm: 1 },
         Action::Refused { count: 1 },
         Action::HoldPlaced { hold: text() },
         Action::HoldReleased { hold: text() },
@@ -155,6 +158,27 @@ fn what_was_appended_is_there_after_the_process_ends_and_the_tree_goes_on() {
     journal.checkpoint().unwrap();
     assert_eq!(sound(dir.path()).sound, written);
     assert_eq!(files_in(&dir.path().join("tile")).len(), 5 + 5 + 1, "no tile of an earlier checkpoint is left");
+}
+
+#[test]
+fn entries_are_shown_from_any_number_on_and_a_line_that_is_being_written_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = |from, limit| {
+        let lines = crate::read::entries(dir.path(), from, limit).unwrap();
+        lines.iter().map(|line| Entry::decode(line.as_bytes()).unwrap().n).collect::<Vec<_>>()
+    };
+    assert_eq!(read(0, 10), [] as [u64; 0], "no journal is there yet");
+    let journal = open(dir.path());
+    fill(&journal, 5, at("2026-11-26"));
+    fill(&journal, 5, now());
+    assert_eq!(read(0, 3), [0, 1, 2]);
+    assert_eq!(read(3, 4), [3, 4, 5, 6]);
+    assert_eq!(read(8, 100), [8, 9]);
+    assert_eq!(read(10, 100), [] as [u64; 0]);
+    let path = dir.path().join("content/000000000005-2026-11-27.jsonl");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, [&bytes[..], &bytes[..40]].concat()).unwrap();
+    assert_eq!(read(8, 100), [8, 9]);
 }
 
 #[test]

@@ -56,6 +56,24 @@ async fn a_hold_is_placed_shown_and_released() {
         events.contains("hold_placed") && events.contains("hold_released") && events.contains("PV 118"),
         "{events}"
     );
+    // In the journal of this tenant and of no other, with the author and the reason.
+    let acts = |answer: Answer| {
+        let entries = answer.json()["entries"].as_array().unwrap().clone();
+        entries.iter().map(|entry| entry["action"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let journal = gateway.ask("north", "/api/journal").await;
+    let entry = journal.json()["entries"][0].clone();
+    assert_eq!(
+        (&entry["hold"], &entry["author"], &entry["reason"], &entry["recipient"], &entry["cameras"][0]),
+        (&placed["id"], &"access_token".into(), &"theft".into(), &"Lieutenant Petit".into(), &"gate".into())
+    );
+    assert_eq!(acts(journal), ["hold_placed", "hold_released"], "released twice, it ended once");
+    assert_eq!(acts(gateway.ask("north", "/api/journal?from=1&limit=1").await), ["hold_released"]);
+    assert_eq!(acts(gateway.ask("north", "/api/journal?from=2").await), ["journal_read", "journal_read"]);
+    assert_eq!(acts(gateway.ask("south", "/api/journal").await), [] as [&str; 0]);
+    for bad in ["limit=0", "limit=1001", "from=-1", "from=x", "to=1"] {
+        gateway.ask("north", &format!("/api/journal?{bad}")).await.problem(400);
+    }
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ fn query(operation: &Value) -> String {
         ("after", "0"),
         ("after_hold", HOLD),
         ("limit", "10"),
+        ("from", "0"),
         ("tracks", "video"),
         ("run", "000102030405060708090a0b0c0d0e0f"),
     ];
@@ -166,6 +167,8 @@ async fn no_route_shows_a_tenant_what_is_another_s() {
             assert!(!body.contains(secret), "{path} tells south {secret:?}: {body}");
         }
     }
+    let journal = gateway.ask("south", "/api/journal?limit=1000").await.json().to_string();
+    assert!(!journal.contains("gate"), "a camera of another tenant has no place in south's journal: {journal}");
     // What south asked to change is as it was.
     let alarms = gateway.ask("north", "/api/alarms").await.json();
     assert_eq!((&alarms[0]["id"], &alarms[0]["state"]), (&1.into(), &"active".into()));
