@@ -214,6 +214,16 @@ impl Site {
         }
     }
 
+    /// What an authority would give: the guide names the two files, and has them installed so.
+    fn make_certificate(&self) {
+        self.root.sh("install -d -m 750 -o root -g vigie /etc/vigie/tls\n\
+             cd /etc/vigie/tls\n\
+             openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
+             -subj /CN=vigie.example.org -keyout privkey.pem -out fullchain.pem 2>/dev/null\n\
+             chgrp vigie fullchain.pem privkey.pem\n\
+             chmod 640 fullchain.pem privkey.pem");
+    }
+
     /// Writes a file; its owner and mode stay.
     fn write(&self, file: &str, text: &str) {
         let text = self.localised(text);
@@ -231,6 +241,9 @@ impl Site {
     }
 
     fn check_fragment(&self, fragment: &str) {
+        if fragment.contains("[http.tls]") {
+            self.make_certificate();
+        }
         let config = with_fragment(&self.root.sh(&format!("cat {CONFIG}")), &self.localised(fragment));
         self.root.sh(&format!(
             "cat >/etc/vigie/draft.toml <<'EOF'\n{config}EOF\n\
