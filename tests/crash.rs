@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,6 +32,7 @@ fn setting(name: &str, default: u64) -> u64 {
 /// A gateway of the demonstration in a process of its own.
 struct Gateway {
     child: Child,
+    address: String,
 }
 
 impl Gateway {
@@ -48,7 +49,17 @@ impl Gateway {
             .find_map(|line| line.split("http://").nth(1)?.split('/').next().map(str::to_owned))
             .expect("the gateway prints its address");
         TcpStream::connect(&address).expect("the address is served");
-        Self { child }
+        Self { child, address }
+    }
+
+    /// Whether a live view of the camera was begun.
+    fn is_viewed(&self) -> bool {
+        let mut stream = TcpStream::connect(&self.address).expect("the address is served");
+        let request = "GET /api/cameras/parvis/hls/live.m3u8 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer.starts_with("HTTP/1.1 200 ")
     }
 
     fn kill(mut self) -> WallTime {
@@ -86,18 +97,29 @@ async fn a_killed_gateway_loses_only_the_fragment_in_memory() {
     let mut random = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
     let clock = SystemClock::default();
-    let mut kills = Vec::new();
+    let (mut kills, mut views) = (Vec::new(), 0);
     for _ in 0..rounds {
         let began = clock.read().mono;
         let gateway = Gateway::start(dir.path());
         pass(Duration::from_millis(random.random_range(100..4_500)));
         let recorded = clock.read().mono - began;
+        views += usize::from(gateway.is_viewed());
         kills.push((gateway.kill(), recorded));
     }
     let gateway = Gateway::start(dir.path());
     pass(Duration::from_millis(2_500));
     gateway.end();
     check(dir.path(), &kills).await;
+    check_journal(&dir.path().join("journal/demo"), views);
+}
+
+/// Each view that was answered, just before its gateway was killed, has its entry, and the journal is sound.
+fn check_journal(folder: &Path, views: usize) {
+    let report = journal::verify::verify(folder, &journal::verify::Known::default()).expect("a journal");
+    assert_eq!(report.faults, []);
+    let lines = journal::read::entries(folder, 0, 10_000).expect("its entries");
+    let begun = lines.iter().filter(|line| line.contains("\"access_begun\"")).count();
+    assert!(views > 0 && begun == views, "{views} views, {begun} entries: {lines:#?}");
 }
 
 async fn check(dir: &Path, kills: &[(WallTime, Duration)]) {
