@@ -77,8 +77,8 @@ pub(crate) enum Command {
     Discover(discover::Discover),
     /// Write footage of one camera to an MP4 file
     Export(Export),
-    /// Verify that footage is as its camera signed it (ONVIF Media Signing)
-    Signatures(Signatures),
+    /// Verify that footage, of two hours at most, is as its camera signed it (ONVIF Media Signing)
+    Signatures(FootageArg),
     /// List cameras, or the footage and gaps of one camera
     Ls(Ls),
     /// Compare the index with the store and report differences
@@ -156,16 +156,7 @@ pub(crate) struct CheckConfig {
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     #[command(flatten)]
-    pub(crate) config: ConfigArg,
-    /// Which camera
-    #[arg(long, value_name = "TENANT/CAMERA")]
-    pub(crate) camera: CameraKey,
-    /// First instant: RFC 3339, or a date and time in the configured zone
-    #[arg(long, value_name = "TIME")]
-    pub(crate) start: String,
-    /// First instant after
-    #[arg(long, value_name = "TIME")]
-    pub(crate) end: String,
+    pub(crate) footage: FootageArg,
     /// The MP4 file to create
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
@@ -177,8 +168,9 @@ pub(crate) struct Export {
     pub(crate) recipient: Option<String>,
 }
 
+/// Footage of a camera.
 #[derive(Debug, Args)]
-pub(crate) struct Signatures {
+pub(crate) struct FootageArg {
     #[command(flatten)]
     pub(crate) config: ConfigArg,
     /// Which camera
@@ -187,7 +179,7 @@ pub(crate) struct Signatures {
     /// First instant: RFC 3339, or a date and time in the configured zone
     #[arg(long, value_name = "TIME")]
     pub(crate) start: String,
-    /// First instant after, at most two hours later
+    /// First instant after
     #[arg(long, value_name = "TIME")]
     pub(crate) end: String,
 }

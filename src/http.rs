@@ -36,7 +36,6 @@ use crate::metrics::HttpCounts;
 use crate::retrieve::Footage;
 use crate::status::StatusBoard;
 
-mod accounted;
 mod alarms;
 mod auth;
 mod cameras;

@@ -33,8 +33,8 @@ pub(super) async fn run(args: Export) -> Result<(), Failure> {
 }
 
 async fn export(args: &Export) -> Result<(), Failure> {
-    let config = args.config.load()?.config;
-    let asked = range(&config, &args.start, &args.end)?;
+    let config = args.footage.config.load()?.config;
+    let asked = range(&config, &args.footage.start, &args.footage.end)?;
     for (option, text) in [("--reason", &args.reason), ("--recipient", &args.recipient)] {
         if text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
             return Err(Failure::Usage(format!("{option} is longer than {TEXT_BYTES_MAX} bytes")));
@@ -43,11 +43,11 @@ async fn export(args: &Export) -> Result<(), Failure> {
     let draft = Draft::create(&args.out)?;
     let opened = gateway::open(&config, true).await.map_err(Failure::failed)?;
     let footage = Footage::new(opened.index, opened.packs, opened.clock);
-    let clip = Clip::checked(&footage, &args.camera, asked).await.map_err(|e| match e {
+    let clip = Clip::checked(&footage, &args.footage.camera, asked).await.map_err(|e| match e {
         RetrieveError::Invalid(what) => Failure::Usage(what),
         e => Failure::failed(e),
     })?;
-    let mut gaps = footage.index.gaps(&args.camera, clip.covers()).await.map_err(Failure::failed)?;
+    let mut gaps = footage.index.gaps(&args.footage.camera, clip.covers()).await.map_err(Failure::failed)?;
     gaps.retain(|gap| gap.end.is_some_and(|end| end > clip.covers().start()));
     let (mut body, path) = (clip.body(0..clip.len()), draft.path.clone());
     let mut draft = draft;
@@ -56,14 +56,14 @@ async fn export(args: &Export) -> Result<(), Failure> {
     }
     let range = journal::Span { from: clip.covers().start().to_timestamp(), to: clip.covers().end().to_timestamp() };
     let act = journal::Draft::new(Author::Operator, Action::Exported { bytes: clip.len() });
-    let act = act.on(args.camera.camera.clone(), Some(range));
+    let act = act.on(args.footage.camera.camera.clone(), Some(range));
     let act = journal::Draft { reason: args.reason.clone(), recipient: args.recipient.clone(), ..act };
-    let left = Left { tenant: args.camera.tenant.clone(), at: footage.clock.wall().to_timestamp(), draft: act };
+    let left = Left { tenant: args.footage.camera.tenant.clone(), at: footage.clock.wall().to_timestamp(), draft: act };
     let journals = vigie::journals::folder(&config.data_dir);
     left::leave(&journals, &left).map_err(|e| at(&journals, e))?;
     let finish = tokio::task::spawn_blocking(move || draft.finish());
     finish.await.map_err(|e| at(&path, std::io::Error::other(e)))??;
-    show::print(&said(&config, &args.camera, &clip, &args.out, &gaps))
+    show::print(&said(&config, &args.footage.camera, &clip, &args.out, &gaps))
 }
 
 /// Off the runtime's threads.

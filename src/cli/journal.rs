@@ -65,7 +65,7 @@ pub(super) async fn run(command: JournalCommand) -> Result<(), Failure> {
             let _held = gateway::lock(&config).map_err(Failure::failed)?;
             let opened = gateway::open(&config, false).await.map_err(Failure::failed)?;
             let folder = journals::folder(&config.data_dir);
-            let said = journals::accept_loss(folder, &opened.keys, &opened.index, &*opened.clock, &tenant).await;
+            let said = journals::loss::accept(folder, &opened.keys, &opened.index, &*opened.clock, &tenant).await;
             opened.index.close().await;
             show::print(&format!("{}\n", said.map_err(Failure::failed)?))
         }

@@ -8,9 +8,9 @@ use jiff::tz::TimeZone;
 use vigie::gateway;
 use vigie::retrieve::{Footage, RetrieveError, signatures};
 
-use super::{Failure, Signatures, range, show};
+use super::{Failure, FootageArg, range, show};
 
-pub(super) async fn run(args: Signatures) -> Result<(), Failure> {
+pub(super) async fn run(args: FootageArg) -> Result<(), Failure> {
     let config = args.config.load()?.config;
     let asked = range(&config, &args.start, &args.end)?;
     let anchors = gateway::signing_anchors(&config).map_err(Failure::failed)?;

@@ -142,19 +142,22 @@ fn config_of(url: Option<&str>) -> Config {
         .expect("a configuration")
 }
 
-/// Waits until what is known of the camera is as wanted.
-async fn wait_for(status: &StatusBoard, camera: &CameraKey, is: impl Fn(DeviceClock, &str) -> bool) {
+/// Waits until this is true.
+async fn until(what: &str, is: impl AsyncFn() -> bool) {
     let awaited = async {
-        loop {
-            let now = status.get(camera).expect("a camera");
-            if is(now.device_clock, &now.device_trouble.clock) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        while !is().await {
+            tick.tick().await;
         }
     };
-    let last = || status.get(camera).map(|now| (now.device_clock, now.device_trouble));
-    tokio::time::timeout(Duration::from_secs(30), awaited).await.unwrap_or_else(|_| panic!("{:?}", last()));
+    let waited = tokio::time::timeout(Duration::from_secs(30), awaited).await;
+    waited.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+}
+
+/// Waits until what is known of the camera is as wanted.
+async fn wait_for(status: &StatusBoard, camera: &CameraKey, is: impl Fn(DeviceClock, &str) -> bool) {
+    let known = || status.get(camera).expect("a camera");
+    until("a clock", async || is(known().device_clock, &known().device_trouble.clock)).await;
 }
 
 /// A town with one camera, whose devices can be changed.
@@ -190,16 +193,9 @@ impl Town {
     /// What the camera noticed, once it is so much.
     async fn noticed(&self, count: usize) -> Vec<(NotificationKind, Option<bool>)> {
         let everything = TimeRange::new(WallTime(0), WallTime(i64::MAX)).expect("not empty");
-        let awaited = async {
-            loop {
-                let rows = self.index.occurrences(&camera(), everything, 1_000).await.expect("an answer");
-                if rows.len() >= count {
-                    return rows.into_iter().map(|row| (row.kind, row.active)).collect();
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), awaited).await.expect("occurrences")
+        let rows = async || self.index.occurrences(&camera(), everything, 1_000).await.expect("an answer");
+        until("occurrences", async || rows().await.len() >= count).await;
+        rows().await.into_iter().map(|row| (row.kind, row.active)).collect()
     }
 
     async fn end(self) {
@@ -222,18 +218,6 @@ fn telling(url: &str, events: &[NotificationKind]) -> Config {
     config
 }
 
-/// Waits until this is true.
-async fn until(what: &str, is: impl Fn() -> bool) {
-    let awaited = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), awaited)
-        .await
-        .unwrap_or_else(|_| panic!("waited in vain for {what}"));
-}
-
 #[tokio::test]
 async fn nothing_that_a_camera_notices_is_asked_for_unless_it_is_configured() {
     let server = server(OnvifQuirk::None).await;
@@ -252,7 +236,7 @@ async fn what_a_camera_notices_of_the_named_kinds_is_in_the_index_and_nothing_el
         let mut town = Town::new().await;
         let config = telling(&server.url(), &[Motion, DigitalInput]);
         town.devices.apply(&config);
-        until("a subscription", || server.subscriber_count() == 1).await;
+        until("a subscription", async || server.subscriber_count() == 1).await;
         for (kind, active) in [
             (NoticeKind::Face, true),
             (NoticeKind::SceneChange, true),
@@ -268,13 +252,13 @@ async fn what_a_camera_notices_of_the_named_kinds_is_in_the_index_and_nothing_el
         // A device that restarts has forgotten us: that is told, and it is asked again.
         server.forget_subscriptions();
         let trouble = || town.status.get(&camera()).expect("a camera").device_trouble.occurrences;
-        until("the trouble", || trouble().contains("ResourceUnknown")).await;
-        until("another subscription", || {
+        until("the trouble", async || trouble().contains("ResourceUnknown")).await;
+        until("another subscription", async || {
             town.status.slot(&camera()).retry();
             server.subscriber_count() == 1
         })
         .await;
-        until("the end of the trouble", || trouble().is_empty()).await;
+        until("the end of the trouble", async || trouble().is_empty()).await;
         server.notice(&Notice::changed(NoticeKind::Motion, true));
         assert_eq!(town.noticed(4).await[3], (Motion, Some(true)), "{quirk:?}");
         town.end().await;
@@ -288,7 +272,7 @@ async fn a_flood_costs_a_bounded_number_of_rows() {
     let mut town = Town::new().await;
     town.devices.apply(&telling(&server.url(), &[NotificationKind::Motion]));
     let pulls = || server.granted().iter().filter(|operation| *operation == "PullMessages").count();
-    until("a second pull", || pulls() >= 2).await;
+    until("a second pull", async || pulls() >= 2).await;
     assert_eq!(town.noticed(1).await, [(NotificationKind::Motion, Some(true))], "it says the same each time");
     town.end().await;
 }

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use journal::entry::{Access, Action};
 use serde::Deserialize;
 
-use super::accounted::accounted;
 use super::auth::TenantScope;
+use super::clip::handed_out;
 use super::params::{CameraPath, Instant, Spoken, StrictQuery};
 use super::problem::{Problem, ProblemKind};
 use super::schema::{GapCauseSchema, OdditySchema};
@@ -148,11 +147,13 @@ pub(super) async fn snapshot(
         .map_err(|_| Problem::new(ProblemKind::Internal, "a time that no header can hold"))?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg")),
+        (header::CONTENT_LENGTH, HeaderValue::from(snapshot.jpeg.len())),
         (header::CACHE_CONTROL, LIVE),
         (FILMED_AT, filmed_at),
     ];
+    let picture = futures::stream::iter([Ok(snapshot.jpeg)]);
     // Counted as it goes out: HEAD has none of it, and a client may be gone.
-    Ok((headers, accounted(Body::from(snapshot.jpeg), accessing, 0, move |_| filmed)).into_response())
+    Ok((headers, handed_out(picture, accessing, 0, move |_| filmed)).into_response())
 }
 
 /// What a camera's recorder is doing.

@@ -17,7 +17,6 @@ use moka::future::Cache;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::accounted::accounted;
 use super::auth::TenantScope;
 use super::params::{CameraPath, Instant, RangeQuery, StrictQuery, range};
 use super::problem::{Problem, ProblemKind};
@@ -326,18 +325,27 @@ fn body(
         None => Body::empty(),
         Some(accessing) => {
             let (held, at) = (laid.clone(), bytes.start);
-            let sent = streamed(laid.clip.body(bytes));
-            accounted(sent, accessing, at, move |bytes| held.clip.filmed(bytes))
+            handed_out(laid.clip.body(bytes), accessing, at, move |bytes| held.clip.filmed(bytes))
         }
     };
     (status, headers, body).into_response()
 }
 
-/// A body that fails on the way can only break off, which its length shows to the client: the log says why.
-pub(super) fn streamed(
+/// Footage as a body. Its bytes belong to this access: they count when they are handed to the connection, the first of them
+/// as number `at` of what `filmed` knows the times of. A body that fails on the way can only break off, which its length
+/// shows to the client: the log says why.
+pub(super) fn handed_out(
     bytes: impl futures::Stream<Item = Result<bytes::Bytes, RetrieveError>> + Send + 'static,
+    accessing: Accessing,
+    mut at: u64,
+    filmed: impl Fn(std::ops::Range<u64>) -> Option<TimeRange> + Send + 'static,
 ) -> Body {
-    Body::from_stream(bytes.inspect_err(|error| tracing::error!(%error, "footage broke off while it was sent")))
+    let counted = bytes.inspect_ok(move |bytes| {
+        let end = at + bytes.len() as u64;
+        accessing.sent(bytes.len() as u64, filmed(at..end));
+        at = end;
+    });
+    Body::from_stream(counted.inspect_err(|error| tracing::error!(%error, "footage broke off while it was sent")))
 }
 
 /// What of the range is on record and left out: a list (RFC 9651) of time ranges with their causes.

@@ -7,9 +7,8 @@ use axum::response::{IntoResponse, Response};
 use journal::entry::Access;
 use serde::Deserialize;
 
-use super::accounted::accounted;
 use super::auth::TenantScope;
-use super::clip::{FOOTAGE_HOLES, holes_header, streamed};
+use super::clip::{FOOTAGE_HOLES, handed_out, holes_header};
 use super::params::{CameraPath, Instant, PackPath, SegmentPath, StrictQuery, range};
 use super::problem::Problem;
 use super::{IMMUTABLE, LIVE, Service};
@@ -174,5 +173,5 @@ pub(super) async fn segment(
         (header::CONTENT_LENGTH, HeaderValue::from(media.len)),
         (header::CACHE_CONTROL, IMMUTABLE),
     ];
-    Ok((headers, accounted(streamed(media.body), accessing, 0, move |_| media.filmed)).into_response())
+    Ok((headers, handed_out(media.body, accessing, 0, move |_| media.filmed)).into_response())
 }

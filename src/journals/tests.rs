@@ -259,7 +259,7 @@ async fn a_loss_that_the_operator_accepts_is_said_in_the_journal_and_what_was_th
     run(&journals, 1).await;
     drop(journals);
     let of = town();
-    let accept = || accept_loss(rig.dir.path().join("journal"), &keys, &rig.index, &*rig.clock, &of);
+    let accept = || loss::accept(rig.dir.path().join("journal"), &keys, &rig.index, &*rig.clock, &of);
     let nothing_wrong = accept().await.unwrap_err();
     assert_eq!(nothing_wrong.kind(), Kind::Conflict);
     fs::write(rig.folder().join("checkpoint"), "nonsense").unwrap();

@@ -88,22 +88,30 @@ const SLICES_MAX: usize = 1024;
 /// `RWF_DONTCACHE` of linux/fs.h.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-/// What a simulation puts in the machine's place.
+/// What a simulation puts in the machine's place. What it does not say is that of a machine on which nothing happens.
 pub trait Platform: Send + Sync {
     /// The change is about to be made; an error refuses it.
     fn before(&self, op: &FileOp<'_>) -> io::Result<()>;
 
     /// The change was made; an error hides that.
-    fn after(&self, op: &FileOp<'_>) -> io::Result<()>;
+    fn after(&self, _: &FileOp<'_>) -> io::Result<()> {
+        Ok(())
+    }
 
     /// How many of these bytes one write takes.
-    fn takes(&self, file: &File, bytes: usize) -> io::Result<usize>;
+    fn takes(&self, _: &File, bytes: usize) -> io::Result<usize> {
+        Ok(bytes)
+    }
 
     /// Work that may block waits for this before it begins.
-    fn before_work(&self) -> BoxFuture<'static, ()>;
+    fn before_work(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Work that may block counts as done after this.
-    fn after_work(&self) -> BoxFuture<'static, ()>;
+    fn after_work(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// The best that the disk offers.
     fn writing(&self) -> Writing {
@@ -116,10 +124,14 @@ pub trait Platform: Send + Sync {
     }
 
     /// Bytes that may still be written on the disk.
-    fn free_bytes(&self) -> io::Result<u64>;
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 
     /// Anything.
-    fn draw(&self) -> u64;
+    fn draw(&self) -> u64 {
+        0
+    }
 }
 
 thread_local! {
@@ -403,30 +415,6 @@ mod tests {
                 FileOp::SyncFolder(folder) if *folder == self.0 => std::fs::remove_dir(folder),
                 _ => Ok(()),
             }
-        }
-
-        fn after(&self, _: &FileOp<'_>) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn takes(&self, _: &File, bytes: usize) -> io::Result<usize> {
-            Ok(bytes)
-        }
-
-        fn before_work(&self) -> BoxFuture<'static, ()> {
-            Box::pin(std::future::ready(()))
-        }
-
-        fn after_work(&self) -> BoxFuture<'static, ()> {
-            Box::pin(std::future::ready(()))
-        }
-
-        fn free_bytes(&self) -> io::Result<u64> {
-            Ok(u64::MAX)
-        }
-
-        fn draw(&self) -> u64 {
-            0
         }
     }
 

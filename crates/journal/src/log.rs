@@ -372,7 +372,7 @@ impl Content {
     fn cut(&mut self) -> io::Result<()> {
         if self.torn {
             platform::set_len(&self.file, self.bytes)?;
-            // The kernel tells of what it could not write once, here or at the next flush.
+            // The kernel reports a failed write once, here or at the next flush.
             platform::sync_data(&self.file).inspect_err(|_| self.dropped = true)?;
             self.torn = false;
         }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use footage::platform::{self, FileOp, Platform};
-use futures::future::BoxFuture;
 use jiff::{Span as Duration, Timestamp};
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
@@ -385,25 +384,9 @@ impl Platform for Refusing {
         }
     }
 
-    fn after(&self, _: &FileOp<'_>) -> io::Result<()> {
-        Ok(())
-    }
-
     /// Half of what is given, before the disk is full.
     fn takes(&self, _: &fs::File, bytes: usize) -> io::Result<usize> {
         Ok(bytes.div_ceil(2))
-    }
-
-    fn before_work(&self) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn after_work(&self) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        Ok(0)
     }
 
     fn draw(&self) -> u64 {

@@ -197,7 +197,7 @@ impl OnvifServer {
         log.iter().filter(|request| request.granted).map(|request| request.operation.clone()).collect()
     }
 
-    /// Who is told what it notices.
+    /// How many pull points it has.
     pub fn subscriber_count(&self) -> usize {
         self.live.subscriptions.lock().len()
     }

@@ -71,7 +71,7 @@ impl Covered {
     }
 }
 
-/// What a statement covers, and up to where in what waits.
+/// What a statement covers, and up to which of the NAL units without a statement.
 #[derive(Debug)]
 pub(super) struct Cover {
     pub(super) totals: Covered,

@@ -31,7 +31,7 @@ const CERTIFICATES_MAX: usize = 16;
 /// GOPs that wait and are compared with a statement.
 const GOPS_TRIED_MAX: usize = 64;
 
-/// A camera signs within the GOP after, or within as many as it signs together: what waits longer was never signed.
+/// A camera signs within the GOP after, or within as many as it signs together: what is older has no signature to come.
 const GOPS_WAITING_MAX: u64 = 2;
 
 /// Sessions of a camera in one stretch.

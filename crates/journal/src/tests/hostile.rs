@@ -199,32 +199,12 @@ impl Platform for Once {
         }
     }
 
-    fn after(&self, _: &FileOp<'_>) -> io::Result<()> {
-        Ok(())
-    }
-
     fn takes(&self, _: &fs::File, bytes: usize) -> io::Result<usize> {
         match self.refuse.load(Ordering::Relaxed) {
             WRITE if bytes > 60 => Ok(50),
             WRITE => Err(io::ErrorKind::StorageFull.into()),
             _ => Ok(bytes),
         }
-    }
-
-    fn before_work(&self) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn after_work(&self) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        Ok(0)
-    }
-
-    fn draw(&self) -> u64 {
-        0
     }
 }
 
@@ -234,7 +214,7 @@ fn disk() -> Arc<Once> {
     disk
 }
 
-/// fsync(2) tells of a failed write once: who hears it when a torn end is cut must write again what was not flushed.
+/// fsync(2) reports a failed write once: where that is when a torn end is cut, what was not flushed is written again.
 #[test]
 fn a_flush_that_fails_while_a_torn_end_is_cut_drops_no_entry() {
     let dir = tempfile::tempdir().unwrap();
@@ -358,30 +338,6 @@ impl Platform for Watching {
             _ => None,
         });
         Ok(())
-    }
-
-    fn after(&self, _: &FileOp<'_>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn takes(&self, _: &fs::File, bytes: usize) -> io::Result<usize> {
-        Ok(bytes)
-    }
-
-    fn before_work(&self) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn after_work(&self) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        Ok(0)
-    }
-
-    fn draw(&self) -> u64 {
-        0
     }
 }
 

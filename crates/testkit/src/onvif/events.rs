@@ -99,7 +99,7 @@ pub(super) fn subscribe(live: &Live, asked: &Asked, base: &str) -> Reply {
     let id = subscriptions.keys().max().map_or(1, |last| last + 1);
     subscriptions.insert(id, Subscriber { waiting: VecDeque::new(), until });
     drop(subscriptions);
-    // A property is told as it is at the beginning.
+    // A new pull point gets the present value of each property.
     let first = Notice { operation: "Initialized", ..Notice::changed(NoticeKind::Motion, false) };
     let message = message(live, &first);
     if let Some(subscriber) = live.subscriptions.lock().get_mut(&id) {
