@@ -6,14 +6,13 @@
 //! what recording costs most. A reload changes cameras, tenants, access tokens and retention; cameras that stay as they
 //! were keep their sessions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use journal::entry::{Action, Author, Draft};
 use tokio::sync::watch as channel;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -52,7 +51,7 @@ use footage::failure::{Failure, Kind};
 use footage::keys::KeysError;
 use footage::keys::vault::VaultError;
 use footage::keys::vault::master::BadMasterKey;
-use footage::units::{CameraId, CameraKey};
+use footage::units::CameraKey;
 
 mod clock;
 mod files;
@@ -226,11 +225,11 @@ impl Gateway {
         let Opened { index, spool, packs, clock, keys, .. } = &opened;
         let recorders = start_recorders(config, &opened, &status, &stop_recording).await?;
         let journals = Journals::new(journals::folder(&config.data_dir), keys.clone(), index.clone(), clock.clone());
-        follow(&journals, config).await;
+        services::follow(&journals, config).await;
         let keeping_journals = tokio::spawn(journals.clone().run(stop_journals.clone()));
         let tasks = TaskTracker::new();
         // Before alarms look at what is known of the clocks.
-        let devices = start_devices(config, &opened, &status, &tasks, &stop_recording);
+        let devices = services::start_devices(config, &opened, &status, &tasks, &stop_recording);
         let (looks, policy) = start_upkeep(config, (&opened, &journals), &tasks, &catching_up, &stop_flushing)?;
         start_watches(config, &opened, &tasks, &beside, &catching_up, &stop_flushing);
         let holds = {
@@ -326,7 +325,7 @@ impl Gateway {
         self.policy.send_replace(policy(config, store));
         self.alarms.send_replace(config.alarms.clone());
         store.set_caps(&config.stores);
-        follow(&self.journals, config).await;
+        services::follow(&self.journals, config).await;
         self.service.set_access(access);
         let changes = self.recorders.apply(config).await?;
         self.devices.apply(config);
@@ -377,23 +376,6 @@ impl Gateway {
     }
 }
 
-/// Opens the journals of the configured tenants, and enters in each that the configuration was read.
-async fn follow(journals: &Journals, config: &Config) {
-    journals.follow(config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.journal_months))).await;
-    for tenant in &config.tenants {
-        journals.note(&tenant.id, Draft::new(Author::Operator, Action::ConfigurationRead)).await;
-        let mut bases: BTreeMap<&String, Vec<CameraId>> = BTreeMap::new();
-        for camera in &tenant.cameras {
-            let basis = camera.onvif.as_ref().and_then(|onvif| onvif.events_legal_basis.as_ref());
-            basis.into_iter().for_each(|basis| bases.entry(basis).or_default().push(camera.id.clone()));
-        }
-        for (basis, cameras) in bases {
-            let draft = Draft::new(Author::Operator, Action::OccurrencesGathered { legal_basis: basis.clone() });
-            journals.note(&tenant.id, Draft { cameras, ..draft }).await;
-        }
-    }
-}
-
 async fn start_recorders(
     config: &Config,
     opened: &Opened,
@@ -413,21 +395,6 @@ async fn start_recorders(
     let mut recorders = Recorders::new(config, shared, opened.store.clone(), status.clone(), stop.clone());
     recorders.apply(config).await?;
     Ok(recorders)
-}
-
-/// What cameras say beside their streams.
-fn start_devices(
-    config: &Config,
-    opened: &Opened,
-    status: &StatusBoard,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Devices {
-    let certificates = config.data_dir.join(CERTIFICATES_DIR);
-    let (index, clock) = (opened.index.clone(), opened.clock.clone());
-    let mut devices = Devices::new(index, clock, status.clone(), certificates, tasks.clone(), stop.clone());
-    devices.apply(config);
-    devices
 }
 
 /// Flush, retention, redundancy, scrub. Gives where readers name what they cannot read, and the way to change retention's

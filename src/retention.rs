@@ -25,6 +25,7 @@ pub mod rehost;
 pub mod steady_clock;
 pub mod storage;
 pub mod sweep;
+mod tally;
 #[cfg(test)]
 mod tests;
 

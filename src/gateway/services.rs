@@ -1,22 +1,28 @@
-//! What runs beside the recorders: probes, scrubs, and what each is made of.
+//! What runs beside the recorders: probes, scrubs, devices, journals, and what each is made of.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use journal::entry::{Action, Author, Draft};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use super::GatewayError;
 use super::open::Opened;
+use super::{CERTIFICATES_DIR, GatewayError};
 use crate::config::Config;
+use crate::device::Devices;
 use crate::event::{Event, Fact, TrialVerdict};
 use crate::index::Change;
+use crate::journals::Journals;
 use crate::retrieve::holes::Looks;
 use crate::scrub::Scrubber;
+use crate::status::StatusBoard;
 use crate::store::StoreId;
 use crate::store::probe::ProbeVerdict;
+use footage::units::CameraId;
 
 /// Packs that readers could not read and that wait to be looked at; of more, the next reader names them again.
 const LOOKS_QUEUED_MAX: usize = 256;
@@ -70,4 +76,36 @@ pub(super) async fn probe_store(opened: &Opened, id: StoreId) {
     } else if let Err(error) = opened.index.write(events).await {
         warn!(%error, "the index did not take what was found out about a store");
     }
+}
+
+/// Opens the journals of the configured tenants, and enters in each that the configuration was read.
+pub(super) async fn follow(journals: &Journals, config: &Config) {
+    journals.follow(config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.journal_months))).await;
+    for tenant in &config.tenants {
+        journals.note(&tenant.id, Draft::new(Author::Operator, Action::ConfigurationRead)).await;
+        let mut bases: BTreeMap<&String, Vec<CameraId>> = BTreeMap::new();
+        for camera in &tenant.cameras {
+            let basis = camera.onvif.as_ref().and_then(|onvif| onvif.events_legal_basis.as_ref());
+            basis.into_iter().for_each(|basis| bases.entry(basis).or_default().push(camera.id.clone()));
+        }
+        for (basis, cameras) in bases {
+            let draft = Draft::new(Author::Operator, Action::OccurrencesGathered { legal_basis: basis.clone() });
+            journals.note(&tenant.id, Draft { cameras, ..draft }).await;
+        }
+    }
+}
+
+/// What cameras say beside their streams.
+pub(super) fn start_devices(
+    config: &Config,
+    opened: &Opened,
+    status: &StatusBoard,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Devices {
+    let certificates = config.data_dir.join(CERTIFICATES_DIR);
+    let (index, clock) = (opened.index.clone(), opened.clock.clone());
+    let mut devices = Devices::new(index, clock, status.clone(), certificates, tasks.clone(), stop.clone());
+    devices.apply(config);
+    devices
 }

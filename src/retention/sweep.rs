@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use jiff::tz::Offset;
-use journal::Span;
 use journal::entry::{Action, Author, Draft};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +26,7 @@ use tracing::{error, info, warn};
 use super::alarms::{self, Alarms};
 use super::steady_clock::{Judgement, RetentionClock};
 use super::storage::Storage;
+use super::tally::Tally;
 use super::{CameraPacks, Inputs, Policy, RetentionPlan, deadline, due_until, max_of, plan};
 use crate::archive::{PackRef, ReadError};
 use crate::event::words::Language;
@@ -69,34 +69,6 @@ struct Found {
     outcome: Outcome,
     /// The index has not heard of it.
     is_new: bool,
-}
-
-/// What was destroyed, for the journals: one entry for a camera and a reason.
-#[derive(Default)]
-struct Tally(BTreeMap<(CameraKey, &'static str), Destroyed>);
-
-struct Destroyed {
-    start: WallTime,
-    end: WallTime,
-    packs: u64,
-    bytes: u64,
-}
-
-impl Tally {
-    fn add(&mut self, camera: &CameraKey, pack: &Deleting) {
-        let none = Destroyed { start: pack.start, end: pack.end, packs: 0, bytes: 0 };
-        let all = self.0.entry((camera.clone(), pack.reason.as_str())).or_insert(none);
-        (all.start, all.end) = (all.start.min(pack.start), all.end.max(pack.end));
-        (all.packs, all.bytes) = (all.packs + 1, all.bytes + pack.bytes);
-    }
-
-    async fn enter(self, journals: &Journals) {
-        for ((key, reason), Destroyed { start, end, packs, bytes }) in self.0 {
-            let action = Action::FootageDestroyed { cause: reason.to_owned(), packs, bytes };
-            let range = Span { from: start.to_timestamp(), to: end.to_timestamp() };
-            journals.note(&key.tenant, Draft::new(Author::Gateway, action).on(key.camera, Some(range))).await;
-        }
-    }
 }
 
 /// Deletions of a tenant's packs that failed.
