@@ -282,6 +282,12 @@ name_type!(
 );
 
 name_type!(
+    /// A person who acts for a tenant, unique inside it.
+    PersonId,
+    "person id"
+);
+
+name_type!(
     /// A target of alarms.
     AlarmTargetId,
     "alarm id"
