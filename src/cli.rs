@@ -24,6 +24,7 @@ mod login;
 mod ls;
 mod onvif;
 mod operate;
+mod people;
 mod probe;
 mod rebuild_index;
 mod retention;
@@ -96,6 +97,9 @@ pub(crate) enum Command {
     /// Verify the journals of who saw, took, held and destroyed footage
     #[command(subcommand)]
     Journal(journal::JournalCommand),
+    /// Designate the persons who may see footage, give them tokens, revoke them
+    #[command(subcommand)]
+    People(people::PeopleCommand),
     /// Show what a shorter retention will destroy, and confirm it
     #[command(subcommand)]
     Retention(retention::Retention),
@@ -291,6 +295,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Fsck(args) => block_on(fsck::run(args)),
         Command::Stats(args) => block_on(stats::run(args)),
         Command::Journal(args) => block_on(journal::run(args)),
+        Command::People(args) => block_on(people::run(args)),
         Command::Keys(args) => keys::run(args),
         Command::Store(args) => block_on(store::run(args)),
         Command::Retention(args) => block_on(retention::run(args)),

@@ -27,6 +27,7 @@ pub use self::store::{Cap, DEFAULT_STORE, SendOrder, SharedStore, StoreChoice, S
 use crate::policy::{Cadence, CameraPolicy};
 pub use rtsp::Transport;
 
+use catalogue::Roles;
 use footage::failure::{Failure, Kind};
 use footage::units::{CameraId, CameraKey, DomainId, TenantId, Ticks90k};
 
@@ -76,6 +77,8 @@ pub struct Config {
     /// `[signing] ca_file`: a PEM file with the certificates that say which keys are cameras'; none: each key is taken and
     /// shown.
     pub signing_ca_file: Option<PathBuf>,
+    /// The roles that persons have: those of every gateway, and `[[role]]`.
+    pub roles: Roles,
     /// Recording constants.
     pub recording: RecordingConfig,
     /// Retention constants.
@@ -176,6 +179,8 @@ pub struct Tenant {
     pub name: String,
     /// What its operators present; without it, the gateway listens on loopback only and has one tenant only.
     pub access_token: Option<SecretString>,
+    /// What the holder of that token may do.
+    pub token_role: String,
     /// Where its packs go.
     pub store: StoreChoice,
     /// The deduplication domain that it shares with the tenants that name the same; without it, none.

@@ -10,6 +10,7 @@ use crate::config::{
     Transport,
 };
 use crate::gateway::{Gateway, GatewayError};
+use catalogue::Roles;
 use footage::failure::{Failure, Kind};
 use footage::units::{CameraId, TenantId};
 use testkit::camera::{self, Server};
@@ -111,6 +112,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
         http_tls: None,
         check_played: true,
         signing_ca_file: None,
+        roles: Roles::built_in(),
         recording: RecordingConfig::default(),
         retention: Sweep::default(),
         time_zone: jiff::tz::TimeZone::get("Europe/Paris").unwrap_or(jiff::tz::TimeZone::UTC),
@@ -118,6 +120,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
             id: "demo".parse::<TenantId>().expect("a plain word is a name"),
             name: "Ville de démonstration".to_owned(),
             access_token: None,
+            token_role: Roles::TENANT_ADMINISTRATOR.to_owned(),
             store: StoreChoice::default(),
             dedup_domain: None,
             journal_months: 36,

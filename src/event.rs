@@ -45,7 +45,7 @@ pub enum Actor {
     Gateway,
     /// A person with access to the machine: configuration, signals, commands.
     Operator,
-    /// A holder of the tenant's access token.
+    /// A person of the tenant, or a holder of its access token: the journal says who.
     Tenant,
 }
 
@@ -281,6 +281,10 @@ pub enum Fact {
     JournalFailed,
     /// The journal is written again.
     JournalWorks,
+    /// The catalogue of persons is missing, another, older than it was, or damaged: none of them is let in.
+    CatalogueFailed,
+    /// The catalogue of persons is read again.
+    CatalogueWorks,
     /// Footage is kept longer than its maximum.
     OverAge { packs: u64, oldest: WallTime },
     /// No footage is kept longer than its maximum any more.
@@ -459,6 +463,8 @@ impl Fact {
             Self::DeletionWorks => ("deletion_works", Info, Everyone),
             Self::JournalFailed => ("journal_failed", Critical, Everyone),
             Self::JournalWorks => ("journal_works", Info, Everyone),
+            Self::CatalogueFailed => ("catalogue_failed", Critical, Everyone),
+            Self::CatalogueWorks => ("catalogue_works", Info, Everyone),
             Self::OverAge { .. } => ("over_age", Critical, Everyone),
             Self::OverAgeEnded => ("over_age_ended", Info, Everyone),
             Self::DiskTooSmall { .. } => ("disk_too_small", Critical, Operator),

@@ -34,6 +34,7 @@ use crate::http::{self, Access, Operator, ReloadRequest};
 use crate::index::{CameraRow, Change, IndexError};
 use crate::journals::{self, Journals};
 use crate::metrics::Sources;
+use crate::people::People;
 use crate::policy::CameraPolicy;
 use crate::rebuild::walk::{Walker, unknown_camera};
 use crate::record::{PackLimits, RecordingContext};
@@ -160,6 +161,7 @@ pub struct Gateway {
     footage: Footage,
     service: http::Service,
     journals: Journals,
+    people: People,
     keeping_journals: tokio::task::JoinHandle<()>,
     policy: channel::Sender<Policy>,
     alarms: channel::Sender<Vec<AlarmTarget>>,
@@ -194,7 +196,7 @@ impl Gateway {
         let held = lock(config)?;
         let anchors = open::signing_anchors(config)?;
         let tls = config.http_tls.clone().map(http::ServerTls::open).transpose()?;
-        let access = Access::new(config.tenants.iter().map(|t| (&t.id, t.access_token.as_ref())))?;
+        let access = access_of(config)?;
         let files = files::left_for_http(files::raise_limit(), camera_rows(config).len() as u64);
         // An address that is taken is found out before anything is recorded.
         let listen_error = |source| GatewayError::Listen { address: config.http_listen, source };
@@ -226,6 +228,7 @@ impl Gateway {
         let recorders = start_recorders(config, &opened, &status, &stop_recording).await?;
         let journals = Journals::new(journals::folder(&config.data_dir), keys.clone(), index.clone(), clock.clone());
         services::follow(&journals, config).await;
+        let people = services::open_people(config, &opened, &journals).await;
         let keeping_journals = tokio::spawn(journals.clone().run(stop_journals.clone()));
         let tasks = TaskTracker::new();
         // Before alarms look at what is known of the clocks.
@@ -245,7 +248,9 @@ impl Gateway {
         let sources =
             Sources::new(index.clone(), spool.clone(), status.clone(), clock.clone(), config.disk_reserve_bytes);
         let alarms = start_alarms(config, &opened, sources.clone(), &tasks, &stop_flushing);
-        let service = http::Service::new(footage.clone(), holds, journals.clone(), access, &config.time_zone, status);
+        tasks.spawn(people.clone().run(stop_flushing.clone()));
+        let of_persons = (journals.clone(), people.clone());
+        let service = http::Service::new(footage.clone(), holds, of_persons, access, &config.time_zone, status);
         service.operate(Operator::new(config.operator_token.as_ref(), sources, request_reload));
         if let Some(tls) = tls.clone() {
             tasks.spawn(tls.keep(index.clone(), clock.clone(), stop_flushing.clone()));
@@ -266,6 +271,7 @@ impl Gateway {
             footage,
             service,
             journals,
+            people,
             keeping_journals,
             policy,
             alarms,
@@ -318,7 +324,7 @@ impl Gateway {
         if let Some(what) = fixed(&self.config, config, &self.opened.store) {
             return Err(GatewayError::NeedsRestart(what));
         }
-        let access = Access::new(config.tenants.iter().map(|t| (&t.id, t.access_token.as_ref())))?;
+        let access = access_of(config)?;
         let Opened { store, policies, .. } = &self.opened;
         open::configure(config, &self.opened).await?;
         policies.replace(config);
@@ -326,6 +332,7 @@ impl Gateway {
         self.alarms.send_replace(config.alarms.clone());
         store.set_caps(&config.stores);
         services::follow(&self.journals, config).await;
+        self.people.set_roles(config.roles.clone());
         self.service.set_access(access);
         let changes = self.recorders.apply(config).await?;
         self.devices.apply(config);
@@ -549,6 +556,11 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
         (store.is_shared() && keys(now) != keys(then), "the cameras of a shared store"),
     ];
     checks.into_iter().find(|(differs, _)| *differs).map(|(_, what)| what)
+}
+
+/// Who may ask for what.
+fn access_of(config: &Config) -> Result<Access, http::TokenMissing> {
+    Access::new(config.tenants.iter().map(|of| (&of.id, of.access_token.as_ref(), of.token_role.as_str())))
 }
 
 /// The configuration's cameras as the index keeps them.

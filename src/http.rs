@@ -28,11 +28,13 @@ use utoipa_axum::routes;
 pub use self::auth::{Access, TokenMissing};
 pub use self::operator::{Operator, ReloadRequest};
 use self::problem::{Problem, ProblemKind};
+use self::scope::needs;
 pub use self::serve::{ServeLimits, serve, serve_over};
 pub use self::tls::{ServerTls, TlsFilesError};
 use crate::hold::Holds;
 use crate::journals::Journals;
 use crate::metrics::HttpCounts;
+use crate::people::People;
 use crate::retrieve::Footage;
 use crate::status::StatusBoard;
 
@@ -52,9 +54,11 @@ mod operator;
 mod page;
 mod params;
 mod peer;
+mod people;
 mod problem;
 mod range;
 mod schema;
+mod scope;
 mod serve;
 mod share;
 mod signatures;
@@ -64,7 +68,7 @@ mod tls;
 mod uploads;
 
 /// Longest request body; a longer one is refused.
-const BODY_BYTES_MAX: u64 = 4096;
+const BODY_BYTES_MAX: u64 = 64 * 1024;
 
 /// Longest time to the head of an answer. Bodies take as long as they take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -84,8 +88,9 @@ struct Inner {
     footage: Footage,
     holds: Holds,
     journals: Journals,
+    people: People,
     access: RwLock<Arc<Access>>,
-    time_zone: String,
+    time_zone: jiff::tz::TimeZone,
     status: StatusBoard,
     operator: OnceLock<Operator>,
     counts: Counts,
@@ -100,22 +105,22 @@ struct Inner {
 }
 
 impl Service {
-    /// `time_zone` is what people read times in: its IANA name goes to the page; UTC when it has none.
+    /// `time_zone` is what people read times in, and in which acts and hours of persons are.
     pub fn new(
         footage: Footage,
         holds: Holds,
-        journals: Journals,
+        (journals, people): (Journals, People),
         access: Access,
         time_zone: &jiff::tz::TimeZone,
         status: StatusBoard,
     ) -> Self {
-        let time_zone = time_zone.iana_name().unwrap_or("UTC").to_owned();
         Self(Arc::new(Inner {
             footage,
             holds,
             journals,
+            people,
             access: RwLock::new(Arc::new(access)),
-            time_zone,
+            time_zone: time_zone.clone(),
             status,
             operator: OnceLock::new(),
             counts: Counts::default(),
@@ -137,6 +142,10 @@ impl Service {
 
     fn journals(&self) -> &Journals {
         &self.0.journals
+    }
+
+    fn people(&self) -> &People {
+        &self.0.people
     }
 
     fn access(&self) -> Arc<Access> {
@@ -171,38 +180,55 @@ impl Counts {
     }
 }
 
+/// The routes of a tenant, each with the rights that open it.
+fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
+    use catalogue::Right::{
+        AcknowledgeAlarms, Export, ManagePeople, OperateCameras, PlaceHolds, ReadJournal, ReleaseHolds, SeeCameras,
+        SeeEvents, SeeHolds, ViewLive, ViewRecorded,
+    };
+    OpenApiRouter::with_openapi(description::bare())
+        .routes(needs(service, &[SeeCameras], routes!(cameras::list)))
+        .routes(needs(service, &[SeeCameras], routes!(cameras::one)))
+        .routes(needs(service, &[OperateCameras], routes!(cameras::reconnect)))
+        .routes(needs(service, &[SeeCameras], routes!(timeline::of_camera)))
+        .routes(needs(service, &[SeeCameras], routes!(timeline::gaps)))
+        .routes(needs(service, &[SeeCameras], routes!(occurrences::of_camera)))
+        .routes(needs(service, &[ViewRecorded], routes!(cameras::snapshot)))
+        .routes(needs(service, &[SeeCameras], routes!(cameras::status)))
+        .routes(needs(service, &[Export], routes!(clip::clip)))
+        .routes(needs(service, &[SeeCameras], routes!(signatures::of_camera)))
+        .routes(needs(service, &[ViewLive], routes!(hls::live)))
+        .routes(needs(service, &[ViewRecorded], routes!(hls::vod)))
+        .routes(needs(service, &[ViewLive, ViewRecorded], routes!(hls::init)))
+        .routes(needs(service, &[ViewLive, ViewRecorded], routes!(hls::segment)))
+        .routes(needs(service, &[OperateCameras], routes!(uploads::first)))
+        .routes(needs(service, &[PlaceHolds], routes!(holds::place)))
+        .routes(needs(service, &[SeeHolds], routes!(holds::list)))
+        .routes(needs(service, &[SeeHolds], routes!(holds::one)))
+        .routes(needs(service, &[ReleaseHolds], routes!(holds::release)))
+        .routes(needs(service, &[Export], routes!(holds::clip)))
+        .routes(needs(service, &[SeeEvents], routes!(events::events)))
+        .routes(needs(service, &[SeeEvents], routes!(alarms::list)))
+        .routes(needs(service, &[AcknowledgeAlarms], routes!(alarms::acknowledge)))
+        .routes(needs(service, &[ReadJournal], routes!(journal::entries)))
+        .routes(needs(service, &[SeeCameras], routes!(stats::stats)))
+        .routes(needs(service, &[ManagePeople], routes!(people::list)))
+        .routes(needs(service, &[ManagePeople], routes!(people::designate)))
+        .routes(needs(service, &[ManagePeople], routes!(people::revoke)))
+        .routes(needs(service, &[ManagePeople], routes!(people::make_token)))
+        .routes(needs(service, &[ManagePeople], routes!(people::revoke_token)))
+        .routes(needs(service, &[ManagePeople], routes!(people::give)))
+        .routes(needs(service, &[ManagePeople], routes!(people::revoke_grant)))
+        .routes(needs(service, &[], routes!(people::me)))
+        .routes(needs(service, &[], routes!(page::index)))
+        .routes(needs(service, &[], routes!(page::script)))
+        .routes(needs(service, &[], routes!(page::style)))
+        .routes(needs(service, &[], routes!(page::openapi)))
+}
+
 /// Every route, ready for [`serve`].
 pub fn router(service: Service) -> Router {
-    let (protected, mut api) = OpenApiRouter::with_openapi(description::bare())
-        .routes(routes!(cameras::list))
-        .routes(routes!(cameras::one))
-        .routes(routes!(cameras::reconnect))
-        .routes(routes!(timeline::of_camera))
-        .routes(routes!(timeline::gaps))
-        .routes(routes!(occurrences::of_camera))
-        .routes(routes!(cameras::snapshot))
-        .routes(routes!(cameras::status))
-        .routes(routes!(clip::clip))
-        .routes(routes!(signatures::of_camera))
-        .routes(routes!(hls::live))
-        .routes(routes!(hls::vod))
-        .routes(routes!(hls::init))
-        .routes(routes!(hls::segment))
-        .routes(routes!(uploads::first))
-        .routes(routes!(holds::place))
-        .routes(routes!(holds::list))
-        .routes(routes!(holds::one, holds::release))
-        .routes(routes!(holds::clip))
-        .routes(routes!(events::events))
-        .routes(routes!(alarms::list))
-        .routes(routes!(alarms::acknowledge))
-        .routes(routes!(journal::entries))
-        .routes(routes!(stats::stats))
-        .routes(routes!(page::index))
-        .routes(routes!(page::script))
-        .routes(routes!(page::style))
-        .routes(routes!(page::openapi))
-        .split_for_parts();
+    let (protected, mut api) = tenants_routes(&service).split_for_parts();
     let (open, probes) =
         OpenApiRouter::new().routes(routes!(operator::livez)).routes(routes!(operator::readyz)).split_for_parts();
     let (operators, described) = OpenApiRouter::new()
@@ -252,7 +278,7 @@ async fn frame(State(service): State<Service>, request: Request, next: Next) -> 
     let response = if request.body().size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX) {
         Problem::new(
             ProblemKind::BodyTooLarge,
-            "the body is too large, or of a length that nobody announced: no route takes more than 4096 bytes",
+            "the body is too large, or of a length that nobody announced: no route takes more than 65536 bytes",
         )
         .into_response()
     } else {

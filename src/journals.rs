@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 
 use self::access::Accesses;
 pub use self::access::{AccessKey, Accessing};
+use self::denied::Denied;
 use crate::event::{Event, Fact, Scope};
 use crate::index::identity::Kind as IdentityKind;
 use crate::index::{Change, Index};
@@ -38,6 +39,7 @@ use footage::platform;
 use footage::units::{TenantId, Ticks90k, WallTime};
 
 mod access;
+mod denied;
 pub mod left;
 pub mod loss;
 
@@ -98,6 +100,7 @@ struct OfTenant {
     mending: tokio::sync::Mutex<()>,
     accesses: Accesses,
     refused: Mutex<u64>,
+    denied: Denied,
 }
 
 #[derive(Default)]
@@ -202,6 +205,13 @@ impl Journals {
     pub fn refused(&self, tenant: &TenantId) {
         if let Ok(of) = self.of(tenant) {
             *of.refused.lock() += 1;
+        }
+    }
+
+    /// Enters that somebody asked for what they may not do: the same once a minute.
+    pub async fn denied(&self, tenant: &TenantId, draft: Draft) {
+        if self.of(tenant).is_ok_and(|of| of.denied.is_new(&draft)) {
+            self.note(tenant, draft).await;
         }
     }
 
@@ -552,7 +562,8 @@ impl Journals {
 impl OfTenant {
     fn new(tenant: TenantId) -> Self {
         let (months, state, mending) = (Mutex::new(MONTHS_MAX), Mutex::default(), tokio::sync::Mutex::default());
-        Self { tenant, months, state, mending, accesses: Accesses::default(), refused: Mutex::default() }
+        let (accesses, refused, denied) = (Accesses::default(), Mutex::default(), Denied::default());
+        Self { tenant, months, state, mending, accesses, refused, denied }
     }
 
     fn works(&self) -> bool {

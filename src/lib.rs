@@ -24,6 +24,7 @@ pub mod http;
 pub mod index;
 pub mod journals;
 pub mod metrics;
+pub mod people;
 pub mod policy;
 pub mod rebuild;
 pub mod record;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -49,12 +49,24 @@ fn address(config: &Config) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
+/// As the operator.
 pub(super) async fn ask(config: &Config, method: &str, path: &str, body: &str) -> Result<Value, Failure> {
+    let token = config.operator_token.as_ref();
+    let authorization = token.map(|token| SecretString::from(format!("Bearer {}", token.expose_secret())));
+    ask_as(config, authorization, method, path, body).await
+}
+
+/// With these credentials.
+pub(super) async fn ask_as(
+    config: &Config,
+    authorization: Option<SecretString>,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<Value, Failure> {
     let address = address(config);
-    let authorization = config
-        .operator_token
-        .as_ref()
-        .map_or_else(String::new, |token| format!("authorization: Bearer {}\r\n", token.expose_secret()));
+    let authorization = authorization
+        .map_or_else(String::new, |authorization| format!("authorization: {}\r\n", authorization.expose_secret()));
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n{authorization}\r\n{body}",
@@ -83,7 +95,7 @@ fn parse(answer: &[u8]) -> Result<Value, Failure> {
     let status: u16 = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(unexpected)?;
     let value: Value = serde_json::from_str(body).map_err(|_| unexpected())?;
     match status {
-        200 => Ok(value),
+        200 | 201 => Ok(value),
         _ => Err(Failure::Failed(value["detail"].as_str().unwrap_or("the gateway refused").to_owned())),
     }
 }

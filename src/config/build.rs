@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use catalogue::{Right, Roles};
 use secrecy::ExposeSecret;
 
 use super::secret::secret;
@@ -41,6 +42,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
     let signing = root.table("signing");
     let signing_ca_file = path(&signing, "ca_file");
     signing.close();
+    let roles = roles(&root);
     let journal = root.table("journal");
     let journal_months = journal.count("months", 1..=JOURNAL_MONTHS_MAX);
     journal.close();
@@ -53,6 +55,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
             default: retention_default,
             margin,
             journal_months: journal_months.unwrap_or(JOURNAL_MONTHS_MAX),
+            roles: &roles,
             http_listen,
             stores: stores.as_deref(),
             around,
@@ -73,6 +76,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         operator_token,
         check_played,
         signing_ca_file,
+        roles,
         recording,
         retention,
         time_zone: time_zone?,
@@ -288,6 +292,7 @@ struct TenantContext<'a> {
     default: Retention,
     margin: Duration,
     journal_months: u64,
+    roles: &'a Roles,
     http_listen: SocketAddr,
     stores: Option<&'a [StoreConfig]>,
     around: &'a Surroundings<'a>,
@@ -328,15 +333,71 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
         let dedup_domain = section
             .text("dedup_domain")
             .and_then(|text| text.parse::<DomainId>().map_err(|e| section.refuse("dedup_domain", e.to_string())).ok());
+        let token_role = token_role(&section, context.roles);
         let months = section.count("journal_months", 1..=JOURNAL_MONTHS_MAX).unwrap_or(context.journal_months);
         let journal_months = u16::try_from(months).expect("a count is within its bounds");
         if let Some(id) = id {
             let name = name.unwrap_or_else(|| id.to_string());
-            tenants.push(Tenant { id, name, access_token: token, store, dedup_domain, journal_months, cameras });
+            tenants.push(Tenant {
+                id,
+                name,
+                access_token: token,
+                token_role,
+                store,
+                dedup_domain,
+                journal_months,
+                cameras,
+            });
         }
         section.close();
     }
     tenants
+}
+
+/// What the holder of the tenant's access token may do.
+fn token_role(section: &Section<'_>, roles: &Roles) -> String {
+    let role = section.text("token_role").unwrap_or_else(|| Roles::TENANT_ADMINISTRATOR.to_owned());
+    match roles.get(&role) {
+        None => {
+            let known = roles.names().collect::<Vec<_>>().join(", ");
+            section.refuse("token_role", format!("names no role: choose one of {known}"));
+        }
+        Some(rights) if rights.iter().any(|right| right.shows_footage()) => section.warn(
+            "token_role",
+            "shows footage to whoever knows the access token, and the journal cannot say who that was: only persons who are \
+             designated one by one may see it (Code de la sécurité intérieure, R253-3); designate them with `vigie people`",
+        ),
+        Some(_) => {}
+    }
+    role
+}
+
+/// `[[role]]`: beside those that every gateway has.
+fn roles(root: &Section<'_>) -> Roles {
+    let mut roles = Roles::built_in();
+    for section in root.tables("role") {
+        let name = section.required_text("name", "night_desk");
+        let rights: Vec<Option<Right>> = section
+            .texts("rights")
+            .iter()
+            .map(|word| Right::ALL.into_iter().find(|right| right.as_str() == word))
+            .collect();
+        let known = || Right::ALL.map(Right::as_str).join(", ");
+        if !section.has("rights") || (rights.is_empty() && section.has("rights")) {
+            section.refuse("rights", format!("is missing or empty: list some of {}", known()));
+        } else if rights.contains(&None) {
+            section.refuse("rights", format!("holds what is none of {}", known()));
+        } else if let Some(name) = name {
+            let is_word = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+            if !is_word || name.len() > 64 {
+                section.refuse("name", "is 1 to 64 characters of a-z, 0-9, '_' and '-'");
+            } else if !roles.add(name, rights.into_iter().flatten().collect()) {
+                section.refuse("name", "is the name of a role that is there already");
+            }
+        }
+        section.close();
+    }
+    roles
 }
 
 fn check_token(section: &Section<'_>, name: &str, token: &SecretString, lines: &mut HashMap<String, usize>) {

@@ -92,6 +92,8 @@ pub fn of(fact: &Fact) -> Option<Rule> {
         Fact::DeletionWorks => rule(&["deletion_failed"], Ends, ""),
         Fact::JournalFailed => rule(&["journal_failed"], Begins, ""),
         Fact::JournalWorks => rule(&["journal_failed"], Ends, ""),
+        Fact::CatalogueFailed => rule(&["catalogue_failed"], Begins, ""),
+        Fact::CatalogueWorks => rule(&["catalogue_failed"], Ends, ""),
         Fact::RetentionChange { .. } => rule(&["retention_change"], Begins, ""),
         Fact::RetentionChanged { .. } | Fact::RetentionChangeWithdrawn => rule(&["retention_change"], Ends, ""),
         Fact::KeyMissing { key, .. } => rule(&["key_missing"], Begins, &key.to_string()),

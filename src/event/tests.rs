@@ -62,6 +62,8 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::DeletionWorks,
         Fact::JournalFailed,
         Fact::JournalWorks,
+        Fact::CatalogueFailed,
+        Fact::CatalogueWorks,
         Fact::OverAge { packs: 2, oldest: start },
         Fact::OverAgeEnded,
         Fact::DiskTooSmall { hours: 12 },

@@ -17,6 +17,7 @@ use crate::device::Devices;
 use crate::event::{Event, Fact, TrialVerdict};
 use crate::index::Change;
 use crate::journals::Journals;
+use crate::people::{self, People};
 use crate::retrieve::holes::Looks;
 use crate::scrub::Scrubber;
 use crate::status::StatusBoard;
@@ -93,6 +94,12 @@ pub(super) async fn follow(journals: &Journals, config: &Config) {
             journals.note(&tenant.id, Draft { cameras, ..draft }).await;
         }
     }
+}
+
+/// Opens the catalogue of persons.
+pub(super) async fn open_people(config: &Config, opened: &Opened, journals: &Journals) -> People {
+    let (index, clock) = (opened.index.clone(), opened.clock.clone());
+    People::open(people::path(&config.data_dir), config.roles.clone(), index, journals.clone(), clock).await
 }
 
 /// What cameras say beside their streams.

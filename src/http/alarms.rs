@@ -6,9 +6,9 @@ use journal::entry::Action;
 use serde::Deserialize;
 
 use super::Service;
-use super::auth::TenantScope;
 use super::params::{Spoken, StrictJson, StrictQuery};
 use super::problem::{Problem, ProblemKind};
+use super::scope::TenantScope;
 use crate::event::words::Language;
 use crate::event::{Actor, Event, Scope};
 use crate::index::Change;
@@ -127,7 +127,8 @@ pub(super) async fn list(
     State(service): State<Service>,
     Spoken(language): Spoken,
 ) -> Result<Json<Vec<AlarmView>>, Problem> {
-    let rows = service.footage().index.alarms(scope.tenant(), query.limit()?).await?;
+    let mut rows = service.footage().index.alarms(scope.tenant(), query.limit()?).await?;
+    rows.retain(|row| row.event.scope.camera().is_none_or(|key| scope.names(&key.camera)));
     Ok(Json(rows.into_iter().map(|row| AlarmView::new(row, language)).collect()))
 }
 
@@ -154,7 +155,7 @@ pub(super) async fn acknowledge(
     let row = service.footage().index.alarm(id).await?.and_then(AlarmRow::for_tenant);
     match row.map(|row| row.event.scope) {
         Some(Scope::Tenant(tenant)) if tenant == *scope.tenant() => {}
-        Some(Scope::Camera(key)) if key.tenant == *scope.tenant() => {}
+        Some(Scope::Camera(key)) if key.tenant == *scope.tenant() && scope.names(&key.camera) => {}
         _ => return Err(not_found(id)),
     }
     service.journals().note(scope.tenant(), scope.act(Action::AlarmAcknowledged { alarm: id })).await;

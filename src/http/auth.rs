@@ -1,24 +1,26 @@
 //! Who asks, and for which tenant: decided here and nowhere else.
 //!
-//! HTTP Basic (RFC 7617): the user name is the tenant's id, the password its access token. Browsers, curl, ffmpeg and VLC
-//! all speak it, and a `<video>` element sends it along, which a header set by a script could not do.
+//! HTTP Basic (RFC 7617): the user name is the tenant's id, the password a person's token, or the tenant's access token.
+//! Browsers, curl, ffmpeg and VLC all speak it, and a `<video>` element sends it along, which a header set by a script could
+//! not do.
 //!
-//! Invariants: a handler gets a camera's key only through its [`TenantScope`]; a request that reaches a handler without
-//! one is refused. Without any token the one tenant is open to this machine alone, and only under a loopback host name:
-//! a web page that points its own name at 127.0.0.1 (DNS rebinding) is refused.
+//! Invariants: a request reaches a handler with a [`TenantScope`] or not at all. Without an access token the one tenant is
+//! open to this machine alone, and only under a loopback host name: a web page that points its own name at 127.0.0.1 (DNS
+//! rebinding) is refused.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Request, State};
-use axum::http::request::Parts;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use journal::entry::{Action, Author, Draft};
+use catalogue::{Now, Person, Roles, Secret};
+use journal::entry::Author;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Service;
@@ -26,8 +28,9 @@ use super::guarded::guarded;
 use super::guesses::Guesses;
 use super::peer::{Peer, address_of_request};
 use super::problem::{Problem, ProblemKind};
-use crate::journals::AccessKey;
-use footage::units::{CameraId, CameraKey, TenantId};
+use super::scope::{Holder, TenantScope};
+use crate::people::{People, PeopleError};
+use footage::units::TenantId;
 
 /// Who may ask for what.
 #[derive(Clone)]
@@ -35,10 +38,17 @@ pub struct Access(Mode);
 
 #[derive(Clone)]
 enum Mode {
-    /// Every tenant has a token; only hashes are kept.
-    Tokens(HashMap<TenantId, blake3::Hash>),
+    /// Every tenant has a token.
+    Tokens(HashMap<TenantId, TokenHash>),
     /// One tenant without a token, for requests under a loopback host name.
     Loopback(TenantId),
+}
+
+/// What is kept of a tenant's access token, and the role of its holder.
+#[derive(Clone)]
+struct TokenHash {
+    hash: blake3::Hash,
+    role: String,
 }
 
 /// These tenants cannot be distinguished.
@@ -48,16 +58,26 @@ enum Mode {
 )]
 pub struct TokenMissing(TenantId);
 
+/// Credentials that were looked at.
+enum Looked {
+    Good(TenantId, Holder),
+    /// Wrong; with the tenant that they name.
+    Wrong(Option<TenantId>),
+}
+
 impl Access {
-    /// From each tenant and its access token.
+    /// From each tenant, its access token and the role of the token's holder.
     pub fn new<'a>(
-        tenants: impl IntoIterator<Item = (&'a TenantId, Option<&'a SecretString>)>,
+        tenants: impl IntoIterator<Item = (&'a TenantId, Option<&'a SecretString>, &'a str)>,
     ) -> Result<Self, TokenMissing> {
         let mut tokens = HashMap::new();
         let mut without = None;
-        for (tenant, token) in tenants {
+        for (tenant, token, role) in tenants {
             match token {
-                Some(token) => drop(tokens.insert(tenant.clone(), blake3::hash(token.expose_secret().as_bytes()))),
+                Some(token) => {
+                    let hash = blake3::hash(token.expose_secret().as_bytes());
+                    tokens.insert(tenant.clone(), TokenHash { hash, role: role.to_owned() });
+                }
                 None if without.is_none() && tokens.is_empty() => without = Some(tenant.clone()),
                 None => return Err(TokenMissing(tenant.clone())),
             }
@@ -69,50 +89,86 @@ impl Access {
         }
     }
 
-    /// `guesses` and `peer`: who has tried too many wrong credentials is held back. `refused` is called with the tenant whose
-    /// credentials were tried.
+    /// For whom a request is made, and who makes it. `guesses` and `peer`: who has tried too many wrong credentials is held
+    /// back. `refused` is called with the tenant whose credentials were tried.
     fn authorise(
         &self,
-        uri: &Uri,
-        headers: &HeaderMap,
-        guesses: &Guesses,
-        (peer, address): (Peer, Option<IpAddr>),
+        (uri, headers): (&Uri, &HeaderMap),
+        people: &dyn Holders,
+        (guesses, peer): (&Guesses, Peer),
         refused: impl Fn(&TenantId),
-    ) -> Result<TenantScope, Problem> {
-        let scope = |tenant: &TenantId, author| TenantScope { tenant: tenant.clone(), author, address };
-        match &self.0 {
-            Mode::Loopback(tenant) if host_is_loopback(uri, headers) => Ok(scope(tenant, Author::Loopback)),
-            Mode::Loopback(_) => Err(Problem::new(
-                ProblemKind::ForeignHost,
-                "without an access token the gateway answers to localhost and 127.0.0.1 only: use that name, or set \
-                 access_token in the configuration",
-            )),
-            Mode::Tokens(tokens) => {
-                let mut values = headers.get_all(header::AUTHORIZATION).iter();
-                let (Some(value), None) = (values.next(), values.next()) else {
-                    return Err(Problem::new(
-                        ProblemKind::Unauthorized,
-                        "present the tenant's id as user name and its access token as password (HTTP Basic)",
-                    ));
-                };
-                let credentials = basic_credentials(value.as_bytes());
-                let account = credentials.as_ref().map_or("", |(tenant, _)| tenant.as_str());
-                if let Some(wait) = guesses.wait(peer, account) {
-                    return Err(Problem::too_many(wait, "too many wrong access tokens were presented: wait"));
-                }
-                match &credentials {
-                    Some((tenant, token)) if accepts(tokens, tenant, token) => {
-                        guesses.right(peer, account);
-                        Ok(scope(tenant, Author::AccessToken))
-                    }
-                    _ => {
-                        guesses.wrong(peer, account);
-                        credentials.iter().for_each(|(tenant, _)| refused(tenant));
-                        Err(Problem::new(ProblemKind::Unauthorized, "the tenant's id or its access token is wrong"))
-                    }
-                }
+    ) -> Result<(TenantId, Holder), Problem> {
+        if let Mode::Loopback(tenant) = &self.0 {
+            if !host_is_loopback(uri, headers) {
+                return Err(Problem::new(
+                    ProblemKind::ForeignHost,
+                    "without an access token the gateway answers to localhost and 127.0.0.1 only: use that name, or set \
+                     access_token in the configuration",
+                ));
+            }
+            if !headers.contains_key(header::AUTHORIZATION) {
+                let role = Roles::ALL_RIGHTS.to_owned();
+                return Ok((tenant.clone(), Holder::Role { author: Author::Loopback, role }));
             }
         }
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(Problem::new(
+                ProblemKind::Unauthorized,
+                "present the tenant's id as user name and your token as password (HTTP Basic)",
+            ));
+        };
+        let credentials = basic_credentials(value.as_bytes());
+        let account = credentials.as_ref().map_or("", |(tenant, _)| tenant.as_str()).to_owned();
+        if let Some(wait) = guesses.wait(peer, &account) {
+            return Err(Problem::too_many(wait, "too many wrong tokens were presented: wait"));
+        }
+        match self.look(credentials, people)? {
+            Looked::Good(tenant, holder) => {
+                guesses.right(peer, &account);
+                Ok((tenant, holder))
+            }
+            Looked::Wrong(tenant) => {
+                guesses.wrong(peer, &account);
+                tenant.iter().for_each(refused);
+                Err(Problem::new(
+                    ProblemKind::Unauthorized,
+                    "the tenant's id or the token is wrong, or the token is over",
+                ))
+            }
+        }
+    }
+
+    fn look(&self, credentials: Option<(TenantId, Vec<u8>)>, people: &dyn Holders) -> Result<Looked, Problem> {
+        let Some((tenant, password)) = credentials else { return Ok(Looked::Wrong(None)) };
+        let is_known = match &self.0 {
+            Mode::Tokens(tokens) => tokens.contains_key(&tenant),
+            Mode::Loopback(own) => *own == tenant,
+        };
+        if let Some(secret) = str::from_utf8(&password).ok().and_then(Secret::parse) {
+            // A tenant that is configured no more has nobody who acts for it.
+            let person = people.holder(&tenant, &secret)?.filter(|_| is_known);
+            return Ok(match person {
+                Some(person) => Looked::Good(tenant, Holder::Person(person)),
+                None => Looked::Wrong(Some(tenant)),
+            });
+        }
+        let Mode::Tokens(tokens) = &self.0 else { return Ok(Looked::Wrong(Some(tenant))) };
+        Ok(match accepts(tokens, &tenant, &password) {
+            Some(role) => Looked::Good(tenant, Holder::Role { author: Author::AccessToken, role }),
+            None => Looked::Wrong(Some(tenant)),
+        })
+    }
+}
+
+/// Who presents a person's token.
+trait Holders {
+    fn holder(&self, tenant: &TenantId, secret: &Secret) -> Result<Option<Arc<Person>>, PeopleError>;
+}
+
+impl Holders for People {
+    fn holder(&self, tenant: &TenantId, secret: &Secret) -> Result<Option<Arc<Person>>, PeopleError> {
+        People::holder(self, tenant, secret)
     }
 }
 
@@ -125,12 +181,12 @@ impl std::fmt::Debug for Access {
     }
 }
 
-/// Hashes are compared in constant time; an unknown tenant costs what a wrong token costs.
-fn accepts(tokens: &HashMap<TenantId, blake3::Hash>, tenant: &TenantId, token: &[u8]) -> bool {
+/// The role of the token's holder. Hashes are compared in constant time; an unknown tenant costs what a wrong token costs.
+fn accepts(tokens: &HashMap<TenantId, TokenHash>, tenant: &TenantId, token: &[u8]) -> Option<String> {
     let nobody = blake3::Hash::from_bytes([0; 32]);
     let want = tokens.get(tenant);
-    let same = blake3::hash(token) == *want.unwrap_or(&nobody);
-    same && want.is_some()
+    let same = blake3::hash(token) == want.map_or(nobody, |want| want.hash);
+    want.filter(|_| same).map(|want| want.role.clone())
 }
 
 /// `Basic base64(user:password)`, RFC 7617 §2. The scheme's case does not matter (RFC 9110 §11.1).
@@ -169,65 +225,22 @@ fn is_loopback_name(authority: &str) -> bool {
 
 /// Middleware: puts the scope into the request, or answers with the problem.
 pub(super) async fn authorise(State(service): State<Service>, mut request: Request, next: Next) -> Response {
-    let from = (
-        Peer::of_request(request.extensions(), request.headers()),
-        address_of_request(request.extensions(), request.headers()),
-    );
+    let peer = Peer::of_request(request.extensions(), request.headers());
+    let address = address_of_request(request.extensions(), request.headers());
     let refused = |tenant: &TenantId| service.journals().refused(tenant);
-    let guesses = &service.0.guesses;
-    let scope = match service.access().authorise(request.uri(), request.headers(), guesses, from, refused) {
-        Ok(scope) => scope,
+    let (people, presented) = (service.people(), (request.uri(), request.headers()));
+    let authorised = service.access().authorise(presented, people, (&service.0.guesses, peer), refused);
+    let (tenant, holder) = match authorised {
+        Ok(authorised) => authorised,
         Err(problem) => return problem.into_response(),
     };
-    let Some(permit) = service.0.requests.take(scope.tenant(), 1) else {
+    let Some(permit) = service.0.requests.take(&tenant, 1) else {
         let detail = "all requests that a tenant may have at once are being answered: wait for one to end";
         return Problem::too_many(Duration::from_secs(1), detail).into_response();
     };
-    request.extensions_mut().insert(scope);
+    let now = Now { at: service.footage().clock.wall().to_timestamp(), zone: service.0.time_zone.clone() };
+    request.extensions_mut().insert(TenantScope::new(tenant, holder, address, people.roles(), now));
     guarded(next.run(request).await, permit)
-}
-
-/// The tenant in whose name a request is answered, and who makes it.
-#[derive(Clone, Debug)]
-pub(super) struct TenantScope {
-    tenant: TenantId,
-    author: Author,
-    address: Option<IpAddr>,
-}
-
-impl TenantScope {
-    pub(super) fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
-
-    /// An act of the one who makes the request, for the journal.
-    pub(super) fn act(&self, action: Action) -> Draft {
-        Draft::new(self.author.clone(), action).from_address(self.address)
-    }
-
-    /// Access to a camera of the one who makes the request, for the journal.
-    pub(super) fn access(&self, camera: &CameraId, access: journal::entry::Access) -> AccessKey {
-        AccessKey { author: self.author.clone(), address: self.address, camera: camera.clone(), access }
-    }
-
-    /// The only way for a handler to name a camera.
-    pub(super) fn camera(&self, camera: CameraId) -> CameraKey {
-        CameraKey { tenant: self.tenant.clone(), camera }
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for TenantScope {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parts.extensions.get().cloned().ok_or_else(|| {
-            tracing::error!(path = parts.uri.path(), "a route lies outside the authorisation");
-            Problem::new(
-                ProblemKind::Internal,
-                "the gateway refuses to answer without authorisation: report this as a bug",
-            )
-        })
-    }
 }
 
 #[cfg(test)]
@@ -240,18 +253,27 @@ mod tests {
 
     fn access(tenants: &[(&str, Option<&str>)]) -> Result<Access, TokenMissing> {
         let tenants: Vec<_> = tenants.iter().map(|(id, token)| (town(id), token.map(SecretString::from))).collect();
-        Access::new(tenants.iter().map(|(id, token)| (id, token.as_ref())))
+        Access::new(tenants.iter().map(|(id, token)| (id, token.as_ref(), Roles::TENANT_ADMINISTRATOR)))
+    }
+
+    /// No person.
+    struct Nobody;
+
+    impl Holders for Nobody {
+        fn holder(&self, _: &TenantId, _: &Secret) -> Result<Option<Arc<Person>>, PeopleError> {
+            Ok(None)
+        }
     }
 
     /// With all of its tries left.
-    fn authorise(access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<TenantScope, Problem> {
+    fn authorise(access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<(TenantId, Holder), Problem> {
         let peer = Peer::new(Ipv4Addr::new(203, 0, 113, 1).into());
-        access.authorise(uri, headers, &Guesses::default(), (peer, None), |_| {})
+        access.authorise((uri, headers), &Nobody, (&Guesses::default(), peer), |_| {})
     }
 
     fn scope_of(access: &Access, header: &str) -> Option<String> {
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, header.parse().unwrap())]);
-        authorise(access, &Uri::from_static("/"), &headers).ok().map(|scope| scope.tenant().to_string())
+        authorise(access, &Uri::from_static("/"), &headers).ok().map(|(tenant, _)| tenant.to_string())
     }
 
     fn basic(credentials: &str) -> String {

@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use journal::entry::{Access, Action};
 use serde::Deserialize;
 
-use super::auth::TenantScope;
 use super::clip::handed_out;
 use super::params::{CameraPath, Instant, Spoken, StrictQuery};
 use super::problem::{Problem, ProblemKind};
 use super::schema::{GapCauseSchema, OdditySchema};
+use super::scope::{TenantScope, filmed_at};
 use super::timeline::Span;
 use super::{LIVE, Service};
 use crate::event::words::{self, Language};
@@ -46,7 +46,8 @@ impl From<CameraRow> for CameraView {
 /// The tenant's cameras.
 #[utoipa::path(get, path = "/api/cameras", tag = "cameras", responses((status = OK, body = Vec<CameraView>)))]
 pub(super) async fn list(scope: TenantScope, State(service): State<Service>) -> Result<Json<Vec<CameraView>>, Problem> {
-    let rows = service.footage().index.cameras(scope.tenant()).await?;
+    let mut rows = service.footage().index.cameras(scope.tenant()).await?;
+    rows.retain(|row| scope.names(&row.key.camera));
     Ok(Json(rows.into_iter().map(CameraView::from).collect()))
 }
 
@@ -137,11 +138,12 @@ pub(super) async fn snapshot(
         let detail = "all snapshots that a tenant may have at once are being made: wait for one to end";
         return Err(Problem::too_many(Duration::from_secs(1), detail));
     };
+    service.permit(&scope, &key.camera, Access::Snapshot, filmed_at(at)).await?;
     service.journals().ready(scope.tenant())?;
     let snapshot = retrieve::snapshot::snapshot(service.footage(), &key, at).await?;
-    // Of a picture that there is: a camera that is not the tenant's is none of its journal's.
-    let access = scope.access(&key.camera, Access::Snapshot);
-    let accessing = service.journals().begin(scope.tenant(), access).await?;
+    // Of a picture that there is: a camera that is not the tenant's is none of its journal's. It may be older than asked.
+    let access = service.permit(&scope, &key.camera, Access::Snapshot, filmed_at(snapshot.at)).await?;
+    let accessing = service.begin(&scope, access).await?;
     let filmed = TimeRange::new(snapshot.at, snapshot.at.saturating_add(Ticks90k(1)));
     let filmed_at = HeaderValue::try_from(snapshot.at.to_string())
         .map_err(|_| Problem::new(ProblemKind::Internal, "a time that no header can hold"))?;
@@ -361,7 +363,8 @@ pub(super) async fn status(
     State(service): State<Service>,
     Spoken(language): Spoken,
 ) -> Result<Json<Status>, Problem> {
-    let rows = service.footage().index.cameras(scope.tenant()).await?;
+    let mut rows = service.footage().index.cameras(scope.tenant()).await?;
+    rows.retain(|row| scope.names(&row.key.camera));
     let line = |row: &CameraRow| StatusLine {
         camera: row.key.camera.to_string(),
         status: StatusView::of(&service, row, language),
@@ -369,7 +372,7 @@ pub(super) async fn status(
     let cameras: Vec<_> = rows.iter().map(line).collect();
     Ok(Json(Status {
         now: service.footage().clock.wall().to_string(),
-        time_zone: service.0.time_zone.clone(),
+        time_zone: service.0.time_zone.iana_name().unwrap_or("UTC").to_owned(),
         version: env!("CARGO_PKG_VERSION"),
         cameras,
     }))

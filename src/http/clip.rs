@@ -17,13 +17,13 @@ use moka::future::Cache;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::auth::TenantScope;
 use super::params::{CameraPath, Instant, RangeQuery, StrictQuery, range};
 use super::problem::{Problem, ProblemKind};
 use super::range::{RangeAnswer, continues, evaluate};
+use super::scope::{TenantScope, recorded};
 use super::share::Shares;
 use super::{REVALIDATED, Service};
-use crate::journals::Accessing;
+use crate::journals::{AccessKey, Accessing};
 use crate::retrieve::holes::Hole;
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
 use crate::retrieve::timeline::{Missing, missing};
@@ -247,14 +247,19 @@ pub(super) async fn answer(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
+    let access = match of {
+        FootageOf::Timeline | FootageOf::Run(_) => Access::Clip,
+        FootageOf::Hold(_) => Access::HoldClip,
+    };
+    let access = service.permit(scope, &key.camera, access, recorded(range)).await?;
     let laid = service.0.clips.get(service.footage(), key, of, range, continues(headers)).await?;
     let clip = &laid.clip;
     let len = clip.len();
     let mut response = match evaluate(method, headers, clip.etag(), len) {
-        RangeAnswer::Whole => body(StatusCode::OK, &laid, 0..len, accessing(service, scope, key, of, method).await?),
+        RangeAnswer::Whole => body(StatusCode::OK, &laid, 0..len, accessing(service, scope, access, method).await?),
         RangeAnswer::Part(part) => {
             let content_range = content_range(&format!("{}-{}", part.start, part.end - 1), len);
-            let accessing = accessing(service, scope, key, of, method).await?;
+            let accessing = accessing(service, scope, access, method).await?;
             let mut response = body(StatusCode::PARTIAL_CONTENT, &laid, part, accessing);
             response.headers_mut().insert(header::CONTENT_RANGE, content_range);
             response
@@ -296,18 +301,13 @@ pub(super) async fn answer(
 async fn accessing(
     service: &Service,
     scope: &TenantScope,
-    key: &CameraKey,
-    of: FootageOf,
+    access: AccessKey,
     method: &Method,
 ) -> Result<Option<Accessing>, Problem> {
     if *method == Method::HEAD {
         return Ok(None);
     }
-    let access = match of {
-        FootageOf::Timeline | FootageOf::Run(_) => Access::Clip,
-        FootageOf::Hold(_) => Access::HoldClip,
-    };
-    Ok(Some(service.journals().begin(scope.tenant(), scope.access(&key.camera, access)).await?))
+    Ok(Some(service.begin(scope, access).await?))
 }
 
 /// The bytes with their length; without the bytes where nothing is accessed, so that nothing is read for it.

@@ -7,6 +7,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBui
 use utoipa::{Modify, OpenApi as _};
 
 use super::problem::{PROBLEM_JSON, ProblemDetails};
+use super::scope::RIGHTS_EXTENSION;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -33,8 +34,8 @@ impl Modify for Basic {
     fn modify(&self, api: &mut OpenApi) {
         let mut basic = Http::new(HttpAuthScheme::Basic);
         basic.description = Some(
-            "User name: the tenant's id. Password: its access token. Not needed on a gateway that has a single tenant \
-             without token, which listens on loopback only."
+            "User name: the tenant's id. Password: a person's token, or the tenant's access token. Not needed on a gateway \
+             that has a single tenant without token, which listens on loopback only."
                 .into(),
         );
         api.components.get_or_insert_default().add_security_scheme("basic", SecurityScheme::Http(basic));
@@ -45,7 +46,10 @@ impl Modify for Basic {
 /// a problem.
 pub(super) fn complete(api: &mut OpenApi) {
     for item in api.paths.paths.values_mut() {
-        [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten().for_each(complete_operation);
+        [&mut item.get, &mut item.put, &mut item.post, &mut item.delete]
+            .into_iter()
+            .flatten()
+            .for_each(complete_operation);
     }
 }
 
@@ -61,6 +65,10 @@ fn complete_operation(operation: &mut Operation) {
         {
             response.description = meaning.to_owned();
         }
+    }
+    let is_bound = |rights: &serde_json::Value| rights.as_array().is_some_and(|rights| !rights.is_empty());
+    if operation.extensions.as_ref().and_then(|all| all.get(RIGHTS_EXTENSION)).is_some_and(is_bound) {
+        responses.insert("403".to_owned(), problem("Not permitted: one of `x-rights` is needed").into());
     }
     responses.insert("default".to_owned(), problem("Any other error").into());
 }

@@ -5,9 +5,9 @@ use axum::extract::State;
 use serde::Deserialize;
 
 use super::Service;
-use super::auth::TenantScope;
 use super::params::{Spoken, StrictQuery};
 use super::problem::Problem;
+use super::scope::TenantScope;
 use crate::event::words::Language;
 use crate::event::{Actor, Event, Fact};
 use crate::index::EventRow;
@@ -102,8 +102,12 @@ pub(super) async fn events(
     if !(1..=EVENTS_MAX).contains(&query.limit) {
         return Err(Problem::invalid(format!("limit is from 1 to {EVENTS_MAX}")));
     }
+    if let Some(camera) = &query.camera {
+        service.permit_camera(&scope, camera).await?;
+    }
     let camera = query.camera.map(|camera| scope.camera(camera));
     let index = &service.footage().index;
-    let rows = index.events(scope.tenant(), camera.as_ref(), query.after, query.limit).await?;
+    let mut rows = index.events(scope.tenant(), camera.as_ref(), query.after, query.limit).await?;
+    rows.retain(|row| row.event.scope.camera().is_none_or(|key| scope.names(&key.camera)));
     Ok(Json(rows.into_iter().map(|row| EventView::new(row, language)).collect()))
 }

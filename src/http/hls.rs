@@ -4,13 +4,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use catalogue::Sight;
+use jiff::Timestamp;
 use journal::entry::Access;
 use serde::Deserialize;
 
-use super::auth::TenantScope;
 use super::clip::{FOOTAGE_HOLES, handed_out, holes_header};
 use super::params::{CameraPath, Instant, PackPath, SegmentPath, StrictQuery, range};
 use super::problem::Problem;
+use super::scope::{TenantScope, recorded};
 use super::{IMMUTABLE, LIVE, Service};
 use crate::retrieve::hls::{self, Tracks};
 use crate::retrieve::mp4::CLIP_HOURS_MAX;
@@ -87,9 +89,10 @@ pub(super) async fn live(
     StrictQuery(TracksQuery { tracks }): StrictQuery<TracksQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
+    let access = service.permit(&scope, &key.camera, Access::Live, Sight::Live).await?;
     let text = hls::live_playlist(service.footage(), &key).await?;
     // The segments that it names are its: see `segment`.
-    drop(service.journals().begin(scope.tenant(), scope.access(&key.camera, Access::Live)).await?);
+    drop(service.begin(&scope, access).await?);
     Ok(playlist(Tracks::from(tracks).of_playlist(text)))
 }
 
@@ -103,11 +106,13 @@ pub(super) async fn live(
     )
 )]
 pub(super) async fn vod(
+    scope: TenantScope,
     CameraPath(key): CameraPath,
     StrictQuery(query): StrictQuery<VodQuery>,
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let range = range(query.start, query.end, CLIP_HOURS_MAX)?;
+    service.permit(&scope, &key.camera, Access::Playback, recorded(range)).await?;
     let vod = hls::vod_playlist(service.footage(), &key, range).await?;
     let mut response = playlist(Tracks::from(query.tracks).of_playlist(vod.text));
     if let Some(holes) = holes_header(&vod.holes) {
@@ -160,14 +165,19 @@ pub(super) async fn segment(
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let media = hls::media_segment(service.footage(), &key, pack, first..=last, tracks.into()).await?;
-    let live = scope.access(&key.camera, Access::Live);
     let recent = service.footage().clock.wall().saturating_sub(LIVE_WITHIN);
     let is_live = media.filmed.is_some_and(|filmed| filmed.end() >= recent);
-    let access = match is_live && service.journals().goes_on(scope.tenant(), &live) {
-        true => live,
-        false => scope.access(&key.camera, Access::Playback),
+    let live = scope.may_see(&key.camera, Access::Live, Sight::Live).ok();
+    let live = live.filter(|live| is_live && service.journals().goes_on(scope.tenant(), live));
+    let access = match live {
+        Some(live) => live,
+        // Of what has no time it is not known how old it is.
+        None => {
+            let sight = media.filmed.map_or(Sight::Recorded { from: Timestamp::MIN, to: Timestamp::MAX }, recorded);
+            service.permit(&scope, &key.camera, Access::Playback, sight).await?
+        }
     };
-    let accessing = service.journals().begin(scope.tenant(), access).await?;
+    let accessing = service.begin(&scope, access).await?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("video/iso.segment")),
         (header::CONTENT_LENGTH, HeaderValue::from(media.len)),

@@ -8,10 +8,10 @@ use journal::entry::{Action, Draft};
 use serde::Deserialize;
 
 use super::Service;
-use super::auth::TenantScope;
 use super::clip::answer;
 use super::params::{CameraPath, HoldPath, Instant, StrictJson, StrictQuery, range};
 use super::problem::{Problem, ProblemKind};
+use super::scope::TenantScope;
 use super::timeline::Span;
 use crate::hold::{self, HoldError, HoldState, Why};
 use crate::index::hold::HoldRow;
@@ -231,10 +231,11 @@ pub(super) async fn list(
     let index = &service.footage().index;
     let after = match query.after_hold.map(|text| text.parse::<HoldId>()).transpose().map_err(Problem::invalid)? {
         // One of another tenant's is as unknown as one that does not exist.
-        Some(id) => Some(index.hold(scope.tenant(), id).await?.ok_or(HoldError::NoHold(id))?.facts.id),
+        Some(id) => Some(known(&service, &scope, id).await?.facts.id),
         None => None,
     };
-    let rows = index.holds(scope.tenant(), after, query.limit).await?;
+    let mut rows = index.holds(scope.tenant(), after, query.limit).await?;
+    rows.retain(|row| scope.names(&row.camera.camera));
     Ok(Json(rows.into_iter().map(HoldView::from).collect()))
 }
 
@@ -249,6 +250,7 @@ pub(super) async fn one(
     HoldPath(id): HoldPath,
     State(service): State<Service>,
 ) -> Result<Json<HoldStateView>, Problem> {
+    known(&service, &scope, id).await?;
     let state = service.holds().get(scope.tenant(), id).await?;
     Ok(Json(HoldStateView::new(state, service.footage().clock.wall())))
 }
@@ -266,7 +268,7 @@ pub(super) async fn release(
 ) -> Result<Json<HoldView>, Problem> {
     to_its_end(async move {
         // What only the hold keeps is destroyed: the entry comes first.
-        let hold = service.holds().get(scope.tenant(), id).await?.hold;
+        let hold = known(&service, &scope, id).await?;
         if hold.closed.is_none() {
             let released = scope.act(Action::HoldReleased { hold: id.to_string() }).on(hold.camera.camera, None);
             service.journals().append(scope.tenant(), released).await?;
@@ -274,6 +276,13 @@ pub(super) async fn release(
         Ok(Json(service.holds().release(scope.tenant(), id).await?.into()))
     })
     .await
+}
+
+/// A hold of the tenant's on a camera that the holder may know of; any other is as unknown as one that does not exist.
+async fn known(service: &Service, scope: &TenantScope, id: HoldId) -> Result<HoldRow, Problem> {
+    let hold = service.footage().index.hold(scope.tenant(), id).await?;
+    let hold = hold.filter(|hold| scope.names(&hold.camera.camera));
+    hold.ok_or_else(|| HoldError::NoHold(id).into())
 }
 
 /// Which part of a hold's footage: all of it where nothing is said.
@@ -312,8 +321,7 @@ pub(super) async fn clip(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let footage = service.footage();
-    let hold = footage.index.hold(scope.tenant(), id).await?.ok_or_else(|| Problem::from(HoldError::NoHold(id)))?;
+    let hold = known(&service, &scope, id).await?;
     let whole = hold.facts.range;
     let start = part.start.unwrap_or(Instant(whole.start()));
     let end = part.end.unwrap_or(Instant(whole.end()));

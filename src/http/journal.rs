@@ -6,9 +6,9 @@ use journal::entry::Action;
 use serde::Deserialize;
 
 use super::Service;
-use super::auth::TenantScope;
 use super::params::StrictQuery;
 use super::problem::Problem;
+use super::scope::TenantScope;
 
 /// Entries in one answer.
 const ENTRIES_MAX: usize = 1_000;

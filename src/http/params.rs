@@ -8,10 +8,11 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use super::auth::TenantScope;
 use super::problem::Problem;
+use super::scope::TenantScope;
 use crate::event::words::Language;
-use footage::units::{CameraId, CameraKey, HoldId, PackId, Ticks90k, TimeRange, WallTime};
+use catalogue::{GrantId, TokenId};
+use footage::units::{CameraId, CameraKey, HoldId, PackId, PersonId, Ticks90k, TimeRange, WallTime};
 
 /// The camera of the path, inside the tenant's own scope.
 pub(super) struct CameraPath(pub(super) CameraKey);
@@ -45,6 +46,39 @@ impl<S: Sync> FromRequestParts<S> for HoldPath {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         path_param(parts, "hold").await.map(Self)
+    }
+}
+
+/// The person of the path.
+pub(super) struct PersonPath(pub(super) PersonId);
+
+impl<S: Sync> FromRequestParts<S> for PersonPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        path_param(parts, "person").await.map(Self)
+    }
+}
+
+/// A person's token.
+pub(super) struct TokenPath(pub(super) TokenId);
+
+impl<S: Sync> FromRequestParts<S> for TokenPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        path_param(parts, "token").await.map(Self)
+    }
+}
+
+/// A person's grant.
+pub(super) struct GrantPath(pub(super) GrantId);
+
+impl<S: Sync> FromRequestParts<S> for GrantPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        path_param(parts, "grant").await.map(|id| Self(GrantId(id)))
     }
 }
 

@@ -24,6 +24,7 @@ const TEXT_CHARS_MAX: usize = 400;
 pub(super) enum ProblemKind {
     InvalidRequest,
     Unauthorized,
+    NotPermitted,
     NotFound,
     NoCamera,
     NoFootage,
@@ -62,6 +63,7 @@ impl ProblemKind {
         match self {
             Self::InvalidRequest => (status_of(Kind::Invalid), "invalid-request", "The request is not valid"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Credentials are needed"),
+            Self::NotPermitted => (StatusCode::FORBIDDEN, "not-permitted", "You may not do this"),
             Self::NotFound => (status_of(Kind::NotFound), "not-found", "There is nothing here"),
             Self::NoCamera => (status_of(Kind::NotFound), "no-camera", "There is no such camera"),
             Self::NoFootage => (status_of(Kind::NotFound), "no-footage", "There is no footage at that time"),

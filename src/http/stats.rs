@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 
 use super::Service;
-use super::auth::TenantScope;
 use super::problem::Problem;
+use super::scope::TenantScope;
 use crate::index::dedup::Savings;
 
 /// What is kept of the tenant's footage now, whole packs only: those that still grow are not in it, nor what is destroyed.

@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use catalogue::Roles;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use secrecy::SecretString;
@@ -19,6 +20,7 @@ use crate::event::{Event, Fact};
 use crate::hold::Holds;
 use crate::index::{CameraRow, Change, Index, OccurrenceRow};
 use crate::journals::Journals;
+use crate::people::People;
 use crate::retrieve::Footage;
 use crate::spool::Spool;
 use crate::status::{CameraState, DeviceClock, StatusBoard};
@@ -31,6 +33,7 @@ use footage::units::{BootId, CameraKey, HoldId, TenantId, Ticks90k, TimeRange, W
 
 mod fuzz;
 mod holds;
+mod people;
 mod tenants;
 
 /// A gateway without footage, two towns and three cameras.
@@ -38,6 +41,7 @@ struct Gateway {
     router: TowerToHyperService<Router>,
     status: StatusBoard,
     index: Index,
+    people: People,
     _dir: tempfile::TempDir,
 }
 
@@ -141,7 +145,8 @@ impl Gateway {
         index.write(changes).await.unwrap();
         let tenants: Vec<(TenantId, Option<SecretString>)> =
             tokens.iter().map(|(id, token)| (id.parse().unwrap(), token.map(SecretString::from))).collect();
-        let access = Access::new(tenants.iter().map(|(id, token)| (id, token.as_ref()))).unwrap();
+        let access = tenants.iter().map(|(id, token)| (id, token.as_ref(), Roles::ALL_RIGHTS));
+        let access = Access::new(access).unwrap();
         let clock = Arc::new(Stopped(at("2026-03-01T12:00:00Z")));
         let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
         let keys = Keys::from_secret([7; 32]);
@@ -154,9 +159,11 @@ impl Gateway {
         let journals =
             Journals::new(dir.path().join("journal"), Keys::from_secret([7; 32]), index.clone(), footage.clock.clone());
         journals.follow(tenants.iter().map(|(tenant, _)| (tenant.clone(), 36))).await;
-        let service = Service::new(footage, holds, journals, access, &zone, status.clone());
+        let (path, clock) = (dir.path().join("catalogue.sqlite"), footage.clock.clone());
+        let people = People::open(path, Roles::built_in(), index.clone(), journals.clone(), clock).await;
+        let service = Service::new(footage, holds, (journals, people.clone()), access, &zone, status.clone());
         let router = TowerToHyperService::new(router(service));
-        Self { router, status, index, _dir: dir }
+        Self { router, status, index, people, _dir: dir }
     }
 
     /// Two towns with tokens.
@@ -354,7 +361,7 @@ async fn a_body_is_refused_by_its_announced_size_and_unread_without_one() {
         gateway.send(request).await
     };
     assert_eq!(send(Body::from("small")).await.status, StatusCode::OK);
-    send(Body::from(vec![0; 5000])).await.problem(413);
+    send(Body::from(vec![0; 70_000])).await.problem(413);
     send(Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>())).await.problem(413);
 }
 

@@ -25,6 +25,8 @@ pub enum Kind {
     Version,
     /// The last event that alarms have been raised from.
     AlarmsFollowed,
+    /// The catalogue of persons: its id and generation. An older one is found out by it.
+    Catalogue,
     /// A tenant's journal, by the tenant: size and root of its last checkpoint. An older journal is found out by it.
     Journal,
 }
@@ -39,6 +41,7 @@ impl Kind {
             Self::Generation => "generation",
             Self::Version => "version",
             Self::AlarmsFollowed => "alarms_followed",
+            Self::Catalogue => "catalogue",
             Self::Journal => "journal",
         }
     }

@@ -12,6 +12,7 @@ use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use catalogue::Roles;
 use footage::media::{AudioParams, Fragment};
 use footage::units::Ticks90k;
 use serde_json::Value;
@@ -99,9 +100,9 @@ async fn browse(rig: &Rig, page: String, query: &str) -> Browsed {
     let (said, mut saying) = mpsc::channel::<Value>(1);
     let starts = Starts::default();
     let noted = starts.clone();
-    let access = Access::new([(&rig.camera.tenant, None)]).expect("one open tenant");
+    let access = Access::new([(&rig.camera.tenant, None, Roles::ALL_RIGHTS)]).expect("one open tenant");
     let (utc, status) = (jiff::tz::TimeZone::UTC, StatusBoard::default());
-    let service = Service::new(rig.footage.clone(), rig.holds(), rig.journals().await, access, &utc, status);
+    let service = Service::new(rig.footage.clone(), rig.holds(), rig.journals_and_people().await, access, &utc, status);
     let hear = move |Json(what): Json<Value>| async move {
         let _ = said.send(what).await;
     };

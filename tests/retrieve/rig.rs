@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use catalogue::Roles;
 use footage::clock::{Clock, SimClock};
 use footage::keys::Keys;
 use footage::media::Fragment;
@@ -16,6 +17,7 @@ use vigie::config::S3;
 use vigie::hold::Holds;
 use vigie::index::{CameraRow, Change, Index};
 use vigie::journals::Journals;
+use vigie::people::{self, People};
 use vigie::retrieve::Footage;
 use vigie::retrieve::mp4::Clip;
 use vigie::seal::{Sealer, Tasks};
@@ -77,11 +79,14 @@ impl Rig {
         Holds::new(index, self.spool.clone(), packs, self.keys.clone(), clock, jiff::tz::TimeZone::UTC)
     }
 
-    pub(crate) async fn journals(&self) -> Journals {
+    pub(crate) async fn journals_and_people(&self) -> (Journals, People) {
         let Footage { index, clock, .. } = self.footage.clone();
-        let journals = Journals::new(self.dir.path().join("journal"), self.keys.clone(), index, clock);
+        let folder = self.dir.path().join("journal");
+        let journals = Journals::new(folder, self.keys.clone(), index.clone(), clock.clone());
         journals.follow([(self.camera.tenant.clone(), 36)]).await;
-        journals
+        let path = people::path(self.dir.path());
+        let people = People::open(path, Roles::built_in(), index, journals.clone(), clock).await;
+        (journals, people)
     }
 
     /// A pack with these fragments, which a run that began at `run_start` sent. It goes on growing.

@@ -20,7 +20,7 @@ use crate::person::{Designation, Grant, GrantId, Person};
 use crate::rows;
 use crate::token::{Secret, Token, TokenId};
 
-/// Marks the file as a catalogue of Vigie's (`PRAGMA application_id`): "VIGC".
+/// Marks the file as a catalogue of Vigie's (`PRAGMA application_id`): see the schema.
 const APPLICATION_ID: i64 = 0x5649_4743;
 
 /// Schema versions, oldest first. One that was released never changes.
@@ -158,6 +158,17 @@ impl Tables {
         tokens
     }
 
+    /// Whether something was over before this time: see [`Catalogue::forget`].
+    pub fn has_over(&self, before: Timestamp) -> bool {
+        let is_before = |at: Option<Timestamp>| at.is_some_and(|at| at < before);
+        let mut persons = self.persons.values().flat_map(BTreeMap::values);
+        self.tokens.values().any(|token| token.until < before || is_before(token.revoked))
+            || persons.any(|person| {
+                let over = |grant: &Grant| grant.until < before || is_before(grant.revoked);
+                is_before(person.revoked) || person.grants.iter().any(over)
+            })
+    }
+
     /// Who presents this token for this tenant, while it is in force. A token that is unknown costs what a wrong one costs.
     pub fn holder(&self, tenant: &TenantId, secret: &Secret, at: Timestamp) -> Option<(&Arc<Person>, &Token)> {
         let hash = secret.hash();
@@ -176,7 +187,8 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Opens it, or makes an empty one: whether there should be one is the caller's to know, by its [`Mark`].
+    /// Opens it, or makes an empty one: whether there should be one is the caller's to know, by its [`Mark`]. One of this schema
+    /// is not changed by it.
     ///
     /// # Errors
     /// When it is damaged, newer, or the disk refuses.
@@ -193,10 +205,7 @@ impl Catalogue {
         // A revocation that was acknowledged must not come back with a power cut.
         connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
         Migrations::from_slice(MIGRATIONS).to_latest(&mut connection)?;
-        connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
-        let id: [u8; 16] = footage::platform::random();
-        connection.execute("INSERT OR IGNORE INTO mark VALUES (1, ?1, 0)", [id]).map_err(failed)?;
         let opened = Self { path: path.to_owned(), connection: Mutex::new(connection) };
         // What cannot be read is found out now.
         opened.tables()?;
@@ -255,18 +264,18 @@ impl Catalogue {
         })
     }
 
-    /// Makes a token for a person.
+    /// Keeps a token of a person: its hash.
     ///
     /// # Errors
     /// When there is no such person designated, they have too many, or it is not written.
-    pub fn make_token(
+    pub fn put_token(
         &self,
         (tenant, person): (&TenantId, &PersonId),
         label: &str,
+        secret: &Secret,
         made: Timestamp,
         until: Timestamp,
-    ) -> Result<Secret, CatalogueError> {
-        let secret = Secret::random();
+    ) -> Result<(), CatalogueError> {
         self.change(|db| {
             if !rows::is_designated(db, tenant, person)? {
                 return Ok(Err(CatalogueError::NoPerson(person.clone())));
@@ -278,8 +287,7 @@ impl Catalogue {
             let (label, hash) = (label.to_owned(), secret.hash());
             let token = Token { id: secret.id(), tenant, person, label, hash, made, until, used: None, revoked: None };
             rows::put_token(db, &token).map(Ok)
-        })?;
-        Ok(secret)
+        })
     }
 
     /// Revokes a token.
@@ -394,8 +402,7 @@ fn version(connection: &Connection, path: &Path) -> Result<i64, CatalogueError> 
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
     let (owner, version) = (number("application_id")?, number("user_version")?);
-    // A crash between the first migration and its mark leaves 0 beside a version: ours too.
-    if owner == APPLICATION_ID || (owner == 0 && (tables == 0 || version > 0)) {
+    if owner == APPLICATION_ID || (owner == 0 && tables == 0 && version == 0) {
         return Ok(version);
     }
     Err(CatalogueError::Corrupt { path: path.to_owned(), what: "it is a database of another program".to_owned() })

@@ -24,6 +24,12 @@ pub struct Act {
     pub until: Date,
 }
 
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}, {}", self.number, self.date, self.authority)
+    }
+}
+
 /// Hours of a day, in the gateway's time zone; past midnight where they end before they begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

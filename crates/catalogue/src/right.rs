@@ -18,8 +18,10 @@ pub enum Right {
     Export,
     /// To have a camera tried again, and footage sent to its store first.
     OperateCameras,
-    /// Events, alarms, and the acknowledgement of alarms.
-    HandleAlarms,
+    /// Events and alarms.
+    SeeEvents,
+    /// To say that an alarm has been seen.
+    AcknowledgeAlarms,
     /// Legal holds, and what each keeps.
     SeeHolds,
     /// To place a legal hold.
@@ -34,13 +36,14 @@ pub enum Right {
 
 impl Right {
     /// All.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SeeCameras,
         Self::ViewLive,
         Self::ViewRecorded,
         Self::Export,
         Self::OperateCameras,
-        Self::HandleAlarms,
+        Self::SeeEvents,
+        Self::AcknowledgeAlarms,
         Self::SeeHolds,
         Self::PlaceHolds,
         Self::ReleaseHolds,
@@ -56,7 +59,8 @@ impl Right {
             Self::ViewRecorded => "view_recorded",
             Self::Export => "export",
             Self::OperateCameras => "operate_cameras",
-            Self::HandleAlarms => "handle_alarms",
+            Self::SeeEvents => "see_events",
+            Self::AcknowledgeAlarms => "acknowledge_alarms",
             Self::SeeHolds => "see_holds",
             Self::PlaceHolds => "place_holds",
             Self::ReleaseHolds => "release_holds",
@@ -93,31 +97,19 @@ impl Roles {
     /// Those that every gateway has.
     pub fn built_in() -> Self {
         use Right::{
-            Export, HandleAlarms, ManagePeople, OperateCameras, PlaceHolds, ReadJournal, ReleaseHolds, SeeCameras,
-            SeeHolds, ViewLive, ViewRecorded,
+            AcknowledgeAlarms, Export, ManagePeople, OperateCameras, PlaceHolds, ReadJournal, ReleaseHolds, SeeCameras,
+            SeeEvents, SeeHolds, ViewLive, ViewRecorded,
         };
-        let operator = [SeeCameras, ViewLive, ViewRecorded, OperateCameras, HandleAlarms];
+        let technician = [SeeCameras, OperateCameras, SeeEvents, AcknowledgeAlarms];
+        let operator = [&technician[..], &[ViewLive, ViewRecorded]].concat();
+        let supervisor = [&operator[..], &[Export, SeeHolds, PlaceHolds, ReleaseHolds, ReadJournal]].concat();
         let roles: [(&str, &[Right]); 7] = [
             ("operator", &operator),
-            (
-                "supervisor",
-                &[
-                    SeeCameras,
-                    ViewLive,
-                    ViewRecorded,
-                    Export,
-                    OperateCameras,
-                    HandleAlarms,
-                    SeeHolds,
-                    PlaceHolds,
-                    ReleaseHolds,
-                    ReadJournal,
-                ],
-            ),
+            ("supervisor", &supervisor),
             ("investigator", &[SeeCameras, ViewRecorded, Export, SeeHolds, PlaceHolds]),
-            ("inspector", &[SeeCameras, HandleAlarms, SeeHolds, ReadJournal]),
-            ("technician", &[SeeCameras, OperateCameras, HandleAlarms]),
-            (Self::TENANT_ADMINISTRATOR, &[SeeCameras, OperateCameras, HandleAlarms, ReadJournal, ManagePeople]),
+            ("inspector", &[SeeCameras, SeeEvents, SeeHolds, ReadJournal]),
+            ("technician", &technician),
+            (Self::TENANT_ADMINISTRATOR, &[&technician[..], &[ReadJournal, ManagePeople]].concat()),
             (Self::ALL_RIGHTS, &Right::ALL),
         ];
         Self(roles.into_iter().map(|(name, rights)| (name.to_owned(), rights.iter().copied().collect())).collect())

@@ -1,11 +1,16 @@
 -- Times are milliseconds since the Unix epoch, days are YYYY-MM-DD.
 
+-- A catalogue of Vigie's: "VIGC".
+PRAGMA application_id = 0x56494743;
+
 -- One row: which catalogue this is, and how often it was changed. An older copy has a lower generation.
 CREATE TABLE mark (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     id BLOB NOT NULL,
     generation INTEGER NOT NULL
 ) STRICT;
+
+INSERT INTO mark VALUES (1, randomblob(16), 0);
 
 CREATE TABLE person (
     tenant TEXT NOT NULL,

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use footage::units::CameraId;
+use footage::units::{CameraId, PersonId};
 
 /// The version of the encoding.
 const VERSION: u8 = 1;
@@ -93,6 +93,19 @@ pub enum Author {
     AccessToken,
     /// A person at the machine itself, where no token is asked for.
     Loopback,
+    /// A person, and the act that designates them.
+    Person(ActingPerson),
+}
+
+/// A person as an entry names them: it says who they were when their designation is long over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ActingPerson {
+    /// Their id.
+    pub id: PersonId,
+    /// Their name.
+    pub name: String,
+    /// Number, date and authority of the act.
+    pub act: String,
 }
 
 /// How footage is looked at.
@@ -129,8 +142,26 @@ pub enum Action {
     CameraRetried,
     /// An alarm was said to be seen.
     AlarmAcknowledged { alarm: i64 },
-    /// Credentials or rights were refused, so often since it was last said.
+    /// Credentials were refused, so often since it was last said.
     Refused { count: u64 },
+    /// A person asked for what they may not do; said once a minute of the same.
+    Denied { right: String, why: String },
+    /// A person was designated, or their designation renewed or changed.
+    PersonDesignated { person: PersonId, name: String, role: String, act: String, until: Date },
+    /// A designation was revoked, with the person's tokens and grants.
+    PersonRevoked { person: PersonId },
+    /// A token was made for a person, in force until then.
+    TokenMade { person: PersonId, token: String, until: Timestamp },
+    /// A token was revoked.
+    TokenRevoked { person: PersonId, token: String },
+    /// A person may see the footage of this entry until then, whatever their role.
+    Granted { person: PersonId, reference: String, until: Timestamp },
+    /// A grant was taken back.
+    GrantRevoked { person: PersonId, grant: i64 },
+    /// What the entry `of` says of persons was not done: the disk refused it.
+    NotDone { of: u64 },
+    /// The catalogue of persons that is there was accepted although another, or a later state, was known.
+    CatalogueAccepted { persons: u64 },
     /// A hold was placed.
     HoldPlaced { hold: String },
     /// A hold was released.

@@ -95,7 +95,7 @@ async fn a_hold_that_cannot_be_is_refused_with_advice() {
     check(&asked(r#", "until": "2026-04-20T00:00:00Z""#), JSON, "reference").await;
     check(&good.replace("T11:00", "T09:00"), JSON, "before").await;
     check(&good.replace("Lieutenant Petit", ""), JSON, "requester").await;
-    gateway.send(place(&good.replace("theft", &"x".repeat(5_000)), JSON)).await.problem(413);
+    gateway.send(place(&good.replace("theft", &"x".repeat(70_000)), JSON)).await.problem(413);
     gateway.ask("north", "/api/holds/1234").await.problem(400);
     let clip = "/api/holds/06060606060606060606060606060606/clip.mp4";
     gateway.ask("north", &format!("{clip}?start=2026-03-02T09:00:00Z&end=2026-03-02T10:00:00Z")).await.problem(400);

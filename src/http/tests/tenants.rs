@@ -4,13 +4,13 @@ use super::*;
 use crate::event::Scope;
 
 /// The routes without credentials.
-const OPEN: [&str; 2] = ["/livez", "/readyz"];
+pub(super) const OPEN: [&str; 2] = ["/livez", "/readyz"];
 /// The operator's, which no tenant's token opens.
-const OPERATORS: [&str; 5] =
+pub(super) const OPERATORS: [&str; 5] =
     ["/metrics", "/operator/status", "/operator/reload", "/operator/alarms", "/operator/alarms/{alarm}/acknowledge"];
 
 /// One of `north`, and one that does not exist.
-const HOLD: &str = "06060606060606060606060606060606";
+pub(super) const HOLD: &str = "06060606060606060606060606060606";
 const NO_HOLD: &str = "07070707070707070707070707070707";
 
 /// One of `north`, and one that does not exist.
@@ -18,13 +18,16 @@ const ALARM: &str = "1";
 const NO_ALARM: &str = "777";
 
 /// What stands for each parameter of a path, for a camera of `north`.
-fn filled(path: &str) -> String {
+pub(super) fn filled(path: &str) -> String {
     let values = [
         ("{camera}", "gate"),
         ("{pack}", "000102030405060708090a0b0c0d0e0f"),
         ("{segment}", "0-1.m4s"),
         ("{hold}", HOLD),
         ("{alarm}", ALARM),
+        ("{person}", "someone"),
+        ("{token}", "0123456789abcdef"),
+        ("{grant}", "1"),
     ];
     let filled = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
     assert!(!filled.contains('{'), "say here what stands for the parameter of {path}");
@@ -65,6 +68,15 @@ fn body(method: &Method, described: &str) -> Body {
         ("POST", "/api/cameras/{camera}/uploads") => {
             Body::from(r#"{"start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z"}"#)
         }
+        ("PUT", "/api/people/{person}") => Body::from(
+            r#"{"name": "Some One", "role": "operator",
+                "act": {"authority": "le maire", "number": "7", "date": "2026-01-01", "until": "2026-12-31"}}"#,
+        ),
+        ("POST", "/api/people/{person}/tokens") => Body::from(r#"{"label": "desk", "days": 9}"#),
+        ("POST", "/api/people/{person}/grants") => Body::from(
+            r#"{"cameras": ["gate"], "start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z",
+                "reference": "PV 1", "reason": "theft", "days": 9}"#,
+        ),
         ("POST", "/operator/reload") => Body::from("{}"),
         ("POST", path) if path.ends_with("/acknowledge") => Body::from("{}"),
         ("GET" | "DELETE", _) | ("POST", "/api/cameras/{camera}/reconnect") => Body::empty(),
@@ -74,29 +86,37 @@ fn body(method: &Method, described: &str) -> Body {
 
 /// As this tenant, with its token.
 async fn ask(gateway: &Gateway, tenant: &str, route: &Route, path: &str) -> Answer {
-    let mut asked = request(route.method.clone(), path, Some(&format!("{tenant}:{tenant} token")));
+    ask_as(gateway, &format!("{tenant}:{tenant} token"), route, path).await
+}
+
+/// With these credentials.
+pub(super) async fn ask_as(gateway: &Gateway, credentials: &str, route: &Route, path: &str) -> Answer {
+    let mut asked = request(route.method.clone(), path, Some(credentials));
     asked.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
     *asked.body_mut() = body(&route.method, &route.described);
     gateway.send(asked).await
 }
 
 #[derive(Debug)]
-struct Route {
-    method: Method,
+pub(super) struct Route {
+    pub(super) method: Method,
     /// With its query.
-    path: String,
-    described: String,
+    pub(super) path: String,
+    pub(super) described: String,
+    /// The rights that open it; `None` where the description names none.
+    pub(super) rights: Option<Vec<String>>,
 }
 
 /// Every method of every path.
-async fn routes(gateway: &Gateway) -> Vec<Route> {
+pub(super) async fn routes(gateway: &Gateway) -> Vec<Route> {
     let api = gateway.ask("north", "/api/openapi.json").await.json();
     let mut routes = Vec::new();
     for (path, item) in api["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let method = method.to_uppercase().parse().unwrap();
             let (path, described) = (format!("{}?{}", filled(path), query(operation)), path.clone());
-            routes.push(Route { method, path, described });
+            let rights = serde_json::from_value(operation["x-rights"].clone()).unwrap();
+            routes.push(Route { method, path, described, rights });
         }
     }
     assert!(routes.len() >= 23, "{routes:?}");
@@ -119,7 +139,7 @@ async fn no_route_answers_without_the_right_credentials() {
     ];
     for Route { path, described, .. } in routes(&gateway).await {
         for credentials in wrong {
-            for method in [Method::GET, Method::HEAD, Method::POST, Method::DELETE] {
+            for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE] {
                 let answer = gateway.send(request(method.clone(), &path, credentials)).await;
                 if OPEN.contains(&described.as_str()) {
                     assert_ne!(answer.status, StatusCode::UNAUTHORIZED, "{path}");

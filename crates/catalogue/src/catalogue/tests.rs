@@ -44,6 +44,11 @@ fn grant() -> Grant {
     }
 }
 
+fn make(catalogue: &Catalogue, made: &str, until: &str) -> Result<Secret, CatalogueError> {
+    let secret = Secret::random();
+    catalogue.put_token((&town(), &marie()), "night desk", &secret, at(made), at(until)).map(|()| secret)
+}
+
 const NOW: &str = "2026-03-02T00:00:00Z";
 
 fn open() -> (tempfile::TempDir, Catalogue) {
@@ -57,8 +62,7 @@ fn what_was_written_is_read_back_after_opening_again() {
     let (dir, catalogue) = open();
     catalogue.designate(&town(), &marie(), &designation("operator"), at(NOW)).unwrap();
     let id = catalogue.give(&town(), &marie(), &grant()).unwrap();
-    let until = at("2027-01-01T00:00:00Z");
-    let secret = catalogue.make_token((&town(), &marie()), "night desk", at(NOW), until).unwrap();
+    let secret = make(&catalogue, NOW, "2027-01-01T00:00:00Z").unwrap();
     catalogue.used(secret.id(), at("2026-03-03T00:00:00Z")).unwrap();
     let mark = catalogue.mark().unwrap();
     drop(catalogue);
@@ -82,8 +86,7 @@ fn a_token_opens_its_own_tenant_while_it_is_in_force() {
     for tenant in [&town(), &other] {
         catalogue.designate(tenant, &marie(), &designation("operator"), at(NOW)).unwrap();
     }
-    let until = at("2027-01-01T00:00:00Z");
-    let secret = catalogue.make_token((&town(), &marie()), "x", at(NOW), until).unwrap();
+    let secret = make(&catalogue, NOW, "2027-01-01T00:00:00Z").unwrap();
     let opens = |tenant: &TenantId, secret: &Secret, when: &str| {
         catalogue.tables().unwrap().holder(tenant, secret, at(when)).is_some()
     };
@@ -107,12 +110,11 @@ fn a_token_opens_its_own_tenant_while_it_is_in_force() {
 fn who_is_designated_again_has_none_of_the_tokens_and_grants_of_before() {
     let (_dir, catalogue) = open();
     catalogue.designate(&town(), &marie(), &designation("operator"), at(NOW)).unwrap();
-    let until = at("2027-01-01T00:00:00Z");
-    let secret = catalogue.make_token((&town(), &marie()), "x", at(NOW), until).unwrap();
+    let secret = make(&catalogue, NOW, "2027-01-01T00:00:00Z").unwrap();
     catalogue.give(&town(), &marie(), &grant()).unwrap();
     catalogue.revoke(&town(), &marie(), at("2026-03-03T00:00:00Z")).unwrap();
     assert!(matches!(catalogue.revoke(&town(), &marie(), at(NOW)), Err(CatalogueError::NoPerson(_))));
-    assert!(catalogue.make_token((&town(), &marie()), "x", at(NOW), until).is_err());
+    assert!(make(&catalogue, NOW, "2027-01-01T00:00:00Z").is_err());
     assert!(catalogue.give(&town(), &marie(), &grant()).is_err());
     catalogue.designate(&town(), &marie(), &designation("supervisor"), at("2026-03-04T00:00:00Z")).unwrap();
     let tables = catalogue.tables().unwrap();
@@ -131,8 +133,7 @@ fn each_change_raises_the_generation_and_a_refusal_or_a_use_does_not() {
     assert!(catalogue.revoke(&town(), &marie(), at(NOW)).is_err());
     assert_eq!(generation(), 0);
     catalogue.designate(&town(), &marie(), &designation("operator"), at(NOW)).unwrap();
-    let until = at("2027-01-01T00:00:00Z");
-    let secret = catalogue.make_token((&town(), &marie()), "x", at(NOW), until).unwrap();
+    let secret = make(&catalogue, NOW, "2027-01-01T00:00:00Z").unwrap();
     assert_eq!(generation(), 2);
     catalogue.used(secret.id(), at(NOW)).unwrap();
     assert_eq!(generation(), 2);
@@ -154,12 +155,14 @@ fn a_mark_shows_an_older_copy_and_another_catalogue() {
 fn tokens_and_grants_are_bounded_and_those_that_are_over_do_not_count() {
     let (_dir, catalogue) = open();
     catalogue.designate(&town(), &marie(), &designation("operator"), at(NOW)).unwrap();
-    let make = |when: &str, until: &str| catalogue.make_token((&town(), &marie()), "x", at(when), at(until));
     for _ in 0..TOKENS_MAX {
-        make(NOW, "2026-06-01T00:00:00Z").unwrap();
+        make(&catalogue, NOW, "2026-06-01T00:00:00Z").unwrap();
     }
-    assert!(matches!(make(NOW, "2026-06-01T00:00:00Z"), Err(CatalogueError::TooMany { max: TOKENS_MAX, .. })));
-    make("2026-06-01T00:00:00Z", "2026-07-01T00:00:00Z").unwrap();
+    assert!(matches!(
+        make(&catalogue, NOW, "2026-06-01T00:00:00Z"),
+        Err(CatalogueError::TooMany { max: TOKENS_MAX, .. })
+    ));
+    make(&catalogue, "2026-06-01T00:00:00Z", "2026-07-01T00:00:00Z").unwrap();
     for _ in 0..GRANTS_MAX {
         catalogue.give(&town(), &marie(), &grant()).unwrap();
     }
@@ -172,11 +175,14 @@ fn what_is_over_is_forgotten_and_what_is_in_force_stays() {
     let paul: PersonId = "paul".parse().unwrap();
     for person in [&marie(), &paul] {
         catalogue.designate(&town(), person, &designation("operator"), at(NOW)).unwrap();
-        catalogue.make_token((&town(), person), "x", at(NOW), at("2027-01-01T00:00:00Z")).unwrap();
+        let until = at("2027-01-01T00:00:00Z");
+        catalogue.put_token((&town(), person), "x", &Secret::random(), at(NOW), until).unwrap();
         catalogue.give(&town(), person, &grant()).unwrap();
     }
     catalogue.revoke(&town(), &paul, at("2026-03-10T00:00:00Z")).unwrap();
+    assert!(!catalogue.tables().unwrap().has_over(at("2026-03-10T00:00:00Z")));
     assert_eq!(catalogue.forget(at("2026-03-10T00:00:00Z")).unwrap(), 0);
+    assert!(catalogue.tables().unwrap().has_over(at("2026-03-10T00:00:01Z")));
     assert_eq!(catalogue.forget(at("2026-03-10T00:00:01Z")).unwrap(), 3);
     let tables = catalogue.tables().unwrap();
     assert!(tables.person(&town(), &paul).is_none());
@@ -212,7 +218,7 @@ fn a_row_that_cannot_be_read_is_damage_and_lets_nobody_in() {
     ] {
         let (dir, catalogue) = open();
         catalogue.designate(&town(), &marie(), &designation("operator"), at(NOW)).unwrap();
-        catalogue.make_token((&town(), &marie()), "x", at(NOW), at("2027-01-01T00:00:00Z")).unwrap();
+        make(&catalogue, NOW, "2027-01-01T00:00:00Z").unwrap();
         let path = dir.path().join("catalogue.sqlite");
         let db = Connection::open(&path).unwrap();
         db.pragma_update(None, "foreign_keys", false).unwrap();
