@@ -3,13 +3,13 @@
 //! ```text
 //! serve: accept, limits ─ frame: headers, problems, time, bodies ─┬─ /livez, /readyz
 //!                                                                 ├─ operator ─ /metrics, /operator/…
-//!                                                                 └─ authorise ─ pages, /api/…
+//!                                                                 └─ authorise: who ─ needs: rights, camera ─ pages, /api/…
 //! ```
 //!
-//! Invariants: every route but the probes lies behind [`auth`] or [`operator`]; every error is a problem of [`problem`]; every route is
+//! Invariants: every route but the probes lies behind [`auth`] or [`operator`], and one of a tenant names the rights that open it; every error is a problem of [`problem`]; every route is
 //! in the OpenAPI document, because a route is registered with its description or not at all.
-//! Absent on purpose: no request changes footage; holds are placed and released, and the configuration is read again, but
-//! never written.
+//! Absent on purpose: no request changes footage; holds are placed and released, persons are designated, and the
+//! configuration is read again, but never written.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

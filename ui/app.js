@@ -41,6 +41,7 @@ const PROBLEMS = {
   "no-camera": "Cette caméra n’existe pas.",
   "invalid-request": "La demande n’est pas valable.",
   "unauthorized": "Identification refusée.",
+  "not-permitted": "Votre désignation ne le permet pas.",
   "unavailable": "Les images ne sont pas accessibles pour le moment : réessayez plus tard.",
   "no-picture": "L’image n’a pas pu être décodée.",
   "timed-out": "La réponse a pris trop de temps : réessayez.",

@@ -364,7 +364,7 @@ fn token_role(section: &Section<'_>, roles: &Roles) -> String {
         }
         Some(rights) if rights.iter().any(|right| right.shows_footage()) => section.warn(
             "token_role",
-            "shows footage to whoever knows the access token, and the journal cannot say who that was: only persons who are \
+            "shows footage to each holder of the access token, and the journal cannot say who that was: only persons who are \
              designated one by one may see it (Code de la sécurité intérieure, R253-3); designate them with `vigie people`",
         ),
         Some(_) => {}
@@ -376,6 +376,7 @@ fn token_role(section: &Section<'_>, roles: &Roles) -> String {
 fn roles(root: &Section<'_>) -> Roles {
     let mut roles = Roles::built_in();
     for section in root.tables("role") {
+        let problems_before = section.report().problem_count();
         let name = section.required_text("name", "night_desk");
         let rights: Vec<Option<Right>> = section
             .texts("rights")
@@ -383,7 +384,9 @@ fn roles(root: &Section<'_>) -> Roles {
             .map(|word| Right::ALL.into_iter().find(|right| right.as_str() == word))
             .collect();
         let known = || Right::ALL.map(Right::as_str).join(", ");
-        if !section.has("rights") || (rights.is_empty() && section.has("rights")) {
+        if section.report().problem_count() > problems_before {
+            // What is no list, or no name, is one mistake.
+        } else if rights.is_empty() {
             section.refuse("rights", format!("is missing or empty: list some of {}", known()));
         } else if rights.contains(&None) {
             section.refuse("rights", format!("holds what is none of {}", known()));

@@ -100,3 +100,37 @@ fn typed_times_that_name_no_instant_or_two_are_refused() {
         assert!(error.to_string().len() < 300, "{error}");
     }
 }
+
+/// The example with these lines before its tenant, and in it.
+fn with_access(before: &str, within: &str) -> Result<Loaded, ConfigError> {
+    let role = "token_role = \"tenant_administrator\"\n";
+    parse(&EXAMPLE.replace("[[tenant]]\n", &format!("{before}\n[[tenant]]\n")).replace(role, &format!("{within}\n")))
+}
+
+#[test]
+fn roles_are_named_with_rights_that_exist_and_the_access_token_has_one() {
+    let night = "[[role]]\nname = \"night_desk\"\nrights = [\"see_cameras\", \"view_live\"]";
+    let loaded = with_access(night, "token_role = \"night_desk\"").expect("sound");
+    let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.key == "tenant.token_role" && warning.message.contains("R253-3"), "{warning}");
+    let rights = loaded.config.roles.get("night_desk").expect("a role");
+    assert!(rights.len() == 2 && rights.contains(&catalogue::Right::ViewLive));
+    assert_eq!(with_access("", "").expect("sound").config.tenants[0].token_role, "tenant_administrator");
+    assert_eq!(with_access("", "token_role = \"technician\"").expect("sound").warnings, []);
+    for (before, within, key, part) in [
+        ("", "token_role = \"king\"", "tenant.token_role", "choose one of"),
+        ("[[role]]\nname = \"inspector\"\nrights = [\"export\"]", "", "role.name", "there already"),
+        ("[[role]]\nname = \"Night desk\"\nrights = [\"export\"]", "", "role.name", "a-z"),
+        ("[[role]]\nrights = [\"export\"]", "", "role.name", "missing"),
+        ("[[role]]\nname = \"x\"", "", "role.rights", "see_cameras"),
+        ("[[role]]\nname = \"x\"\nrights = []", "", "role.rights", "see_cameras"),
+        ("[[role]]\nname = \"x\"\nrights = [\"fly\"]", "", "role.rights", "none of see_cameras"),
+        ("[[role]]\nname = \"x\"\nrights = \"export\"", "", "role.rights", "list"),
+    ] {
+        let Err(ConfigError::Invalid { problems, .. }) = with_access(before, within) else {
+            panic!("{before} {within} is refused")
+        };
+        let [problem] = &problems[..] else { panic!("{before} {within}: {problems:?}") };
+        assert!(problem.key == key && problem.message.contains(part), "{before} {within}: {problem}");
+    }
+}

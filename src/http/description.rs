@@ -14,7 +14,7 @@ use super::scope::RIGHTS_EXTENSION;
     info(
         title = "Vigie",
         description = "Footage of a video-surveillance storage gateway: what there is, and its pictures. Times are \
-                       RFC 3339 with an offset; answers are in UTC. Errors are application/problem+json (RFC 9457)."
+                       RFC 3339 with an offset; answers are in UTC. One of the rights in x-rights opens an operation. Errors are application/problem+json (RFC 9457)."
     ),
     components(schemas(ProblemDetails)),
     modifiers(&Basic),
