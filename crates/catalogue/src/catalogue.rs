@@ -18,6 +18,7 @@ use footage::units::{PersonId, TenantId};
 
 use crate::person::{Designation, Grant, GrantId, Person};
 use crate::rows;
+use crate::sign_in::Session;
 use crate::token::{Secret, Token, TokenId};
 
 /// Marks the file as a catalogue of Vigie's (`PRAGMA application_id`): see the schema.
@@ -127,15 +128,17 @@ impl Mark {
 pub struct Tables {
     persons: HashMap<TenantId, BTreeMap<PersonId, Arc<Person>>>,
     tokens: HashMap<TokenId, Token>,
+    pub(crate) sessions: HashMap<blake3::Hash, Arc<Session>>,
 }
 
 impl Tables {
-    pub(crate) fn new(persons: Vec<Person>, tokens: Vec<Token>) -> Self {
+    pub(crate) fn new(persons: Vec<Person>, tokens: Vec<Token>, sessions: HashMap<blake3::Hash, Arc<Session>>) -> Self {
         let mut tables = Self::default();
         for person in persons {
             let of = tables.persons.entry(person.tenant.clone()).or_default();
             of.insert(person.id.clone(), Arc::new(person));
         }
+        tables.sessions = sessions;
         tables.tokens = tokens.into_iter().map(|token| (token.id, token)).collect();
         tables
     }
@@ -162,7 +165,8 @@ impl Tables {
     pub fn has_over(&self, before: Timestamp) -> bool {
         let is_before = |at: Option<Timestamp>| at.is_some_and(|at| at < before);
         let mut persons = self.persons.values().flat_map(BTreeMap::values);
-        self.tokens.values().any(|token| token.until < before || is_before(token.revoked))
+        self.sessions.values().any(|session| session.until < before)
+            || self.tokens.values().any(|token| token.until < before || is_before(token.revoked))
             || persons.any(|person| {
                 let over = |grant: &Grant| grant.until < before || is_before(grant.revoked);
                 is_before(person.revoked) || person.grants.iter().any(over)
@@ -230,7 +234,7 @@ impl Catalogue {
     /// # Errors
     /// When it cannot be read, or a row is none of ours.
     pub fn tables(&self) -> Result<Tables, CatalogueError> {
-        rows::tables(&self.connection.lock()).map_err(|error| failed(&self.path, error))
+        self.read(rows::tables)
     }
 
     /// Designates a person, or renews the designation of one; whose was revoked is designated again, with none of the tokens
@@ -343,7 +347,7 @@ impl Catalogue {
     /// # Errors
     /// When it is not written.
     pub fn used(&self, token: TokenId, at: Timestamp) -> Result<(), CatalogueError> {
-        rows::used(&self.connection.lock(), token, at).map_err(|error| failed(&self.path, error))
+        self.read(|db| rows::used(db, token, at))
     }
 
     /// Removes persons whose designation was revoked before this time, with their tokens and grants; and of the others, tokens and
@@ -355,8 +359,13 @@ impl Catalogue {
         self.change(|db| rows::forget(db, before).map(Ok))
     }
 
+    /// Outside of any transaction.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, CatalogueError> {
+        work(&self.connection.lock()).map_err(|error| failed(&self.path, error))
+    }
+
     /// In one transaction, with the generation; a refusal changes nothing.
-    fn change<T>(
+    pub(crate) fn change<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, CatalogueError>>,
     ) -> Result<T, CatalogueError> {

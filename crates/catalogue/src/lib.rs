@@ -12,14 +12,18 @@
 //! Absent on purpose: HTTP, the journal, the clock.
 
 mod catalogue;
+mod credential;
 mod decide;
 mod person;
 mod right;
 mod rows;
+mod sign_in;
 mod token;
 
 pub use self::catalogue::{Catalogue, CatalogueError, Mark, Tables};
+pub use self::credential::{Authenticator, Hashed, PASSWORD_CHARS_MIN, RECOVERY_CODES, WeakPassword};
 pub use self::decide::{Denial, Now, Sight};
 pub use self::person::{Act, Designation, Grant, GrantId, Hours, Person, Scope};
 pub use self::right::{Right, Role, Roles};
+pub use self::sign_in::{Credential, Proof, Session, SessionSecret};
 pub use self::token::{Secret, Token, TokenId};

@@ -10,6 +10,7 @@ use footage::units::{PersonId, TenantId};
 
 use crate::catalogue::Tables;
 use crate::person::{Act, Designation, Grant, GrantId, Person};
+use crate::sign_in;
 use crate::token::{Token, TokenId};
 
 /// All rows: the gateway keeps them in memory.
@@ -30,7 +31,7 @@ pub(crate) fn tables(db: &Connection) -> rusqlite::Result<Tables> {
     let persons = persons.collect::<rusqlite::Result<Vec<Person>>>()?;
     let mut read = db.prepare("SELECT * FROM token")?;
     let tokens = read.query_map([], token)?.collect::<rusqlite::Result<Vec<Token>>>()?;
-    Ok(Tables::new(persons, tokens))
+    Ok(Tables::new(persons, tokens, sign_in::sessions(db)?))
 }
 
 fn bad(row: &Row<'_>, column: &str, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
@@ -49,7 +50,7 @@ fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite
     serde_json::from_str(&row.get::<_, String>(column)?).map_err(|error| bad(row, column, error))
 }
 
-fn instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+pub(crate) fn instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     Timestamp::from_millisecond(row.get(column)?).map_err(|error| bad(row, column, error))
 }
 
@@ -60,7 +61,7 @@ fn some_instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestam
     }
 }
 
-fn owner(row: &Row<'_>) -> rusqlite::Result<(TenantId, PersonId)> {
+pub(crate) fn owner(row: &Row<'_>) -> rusqlite::Result<(TenantId, PersonId)> {
     Ok((parsed(row, "tenant")?, parsed(row, "person")?))
 }
 
@@ -150,6 +151,7 @@ pub(crate) fn revoke_person(
         let sql = format!("UPDATE {table} SET revoked = ?3 WHERE tenant = ?1 AND person = ?2 AND revoked IS NULL");
         db.execute(&sql, row)
     };
+    sign_in::sign_out(db, tenant, person)?;
     revoke("token")?;
     revoke("footage_grant")?;
     Ok(revoke("person")? > 0)
@@ -234,6 +236,8 @@ pub(crate) fn forget(db: &Connection, before: Timestamp) -> rusqlite::Result<usi
     let before = [before.as_millisecond()];
     let over = "revoked < ?1 OR until < ?1";
     let rows = db.execute(&format!("DELETE FROM token WHERE {over}"), before)?
-        + db.execute(&format!("DELETE FROM footage_grant WHERE {over}"), before)?;
+        + db.execute(&format!("DELETE FROM footage_grant WHERE {over}"), before)?
+        + db.execute("DELETE FROM session WHERE until < ?1", before)?
+        + db.execute("DELETE FROM invitation WHERE until < ?1", before)?;
     Ok(rows + db.execute("DELETE FROM person WHERE revoked < ?1", before)?)
 }

@@ -62,3 +62,45 @@ CREATE TABLE footage_grant (
 ) STRICT;
 
 CREATE INDEX grant_of_person ON footage_grant (tenant, person);
+
+-- How a person signs in.
+CREATE TABLE credential (
+    tenant TEXT NOT NULL,
+    person TEXT NOT NULL,
+    -- Argon2id, as a PHC string.
+    password TEXT NOT NULL,
+    -- The TOTP secret, encrypted under a key that follows from the gateway's.
+    totp BLOB NOT NULL,
+    -- The last time step whose code was taken: none is taken twice.
+    step INTEGER NOT NULL,
+    -- A JSON array: BLAKE3 of the recovery codes that are left, in hexadecimal digits.
+    recovery TEXT NOT NULL,
+    made INTEGER NOT NULL,
+    PRIMARY KEY (tenant, person),
+    FOREIGN KEY (tenant, person) REFERENCES person ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+-- A link by which a person chooses how to sign in, once.
+CREATE TABLE invitation (
+    tenant TEXT NOT NULL,
+    person TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    totp BLOB NOT NULL,
+    until INTEGER NOT NULL,
+    PRIMARY KEY (tenant, person),
+    FOREIGN KEY (tenant, person) REFERENCES person ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE session (
+    -- BLAKE3 of what the cookie holds.
+    hash BLOB PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    person TEXT NOT NULL,
+    address TEXT,
+    made INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    FOREIGN KEY (tenant, person) REFERENCES person ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX session_of_person ON session (tenant, person);
