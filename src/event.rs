@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use footage::media::{GapCause, Oddity, VideoParams};
-use footage::units::{CameraKey, HoldId, KeyId, PackId, TenantId, WallTime};
+use footage::units::{CameraKey, HoldId, KeyId, PackId, PersonId, TenantId, WallTime};
 
 pub mod alarm;
 mod encoding;
@@ -285,6 +285,8 @@ pub enum Fact {
     CatalogueFailed,
     /// The catalogue of persons is read again.
     CatalogueWorks,
+    /// A person signed in while a session of theirs went on elsewhere, which ended by it.
+    SignedInElsewhere { person: PersonId },
     /// Footage is kept longer than its maximum.
     OverAge { packs: u64, oldest: WallTime },
     /// No footage is kept longer than its maximum any more.
@@ -465,6 +467,7 @@ impl Fact {
             Self::JournalWorks => ("journal_works", Info, Everyone),
             Self::CatalogueFailed => ("catalogue_failed", Critical, Everyone),
             Self::CatalogueWorks => ("catalogue_works", Info, Everyone),
+            Self::SignedInElsewhere { .. } => ("signed_in_elsewhere", Warning, Everyone),
             Self::OverAge { .. } => ("over_age", Critical, Everyone),
             Self::OverAgeEnded => ("over_age_ended", Info, Everyone),
             Self::DiskTooSmall { .. } => ("disk_too_small", Critical, Operator),

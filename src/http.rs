@@ -1,12 +1,12 @@
 //! HTTP: routes, authorisation, errors to status in one place, OpenAPI.
 //!
 //! ```text
-//! serve: accept, limits ─ frame: headers, problems, time, bodies ─┬─ /livez, /readyz
+//! serve: accept, limits ─ frame: headers, problems, time, bodies ─┬─ /livez, /readyz, /sign-in, /api/sign-in …
 //!                                                                 ├─ operator ─ /metrics, /operator/…
 //!                                                                 └─ authorise: who ─ needs: rights, camera ─ pages, /api/…
 //! ```
 //!
-//! Invariants: every route but the probes lies behind [`auth`] or [`operator`], and one of a tenant names the rights that open it; every error is a problem of [`problem`]; every route is
+//! Invariants: every route but the probes and signing in lies behind [`auth`] or [`operator`], and one of a tenant names the rights that open it; every error is a problem of [`problem`]; every route is
 //! in the OpenAPI document, because a route is registered with its description or not at all.
 //! Absent on purpose: no request changes footage; holds are placed and released, persons are designated, and the
 //! configuration is read again, but never written.
@@ -61,6 +61,7 @@ mod schema;
 mod scope;
 mod serve;
 mod share;
+mod sign_in;
 mod signatures;
 mod stats;
 mod timeline;
@@ -218,19 +219,34 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[ManagePeople], routes!(people::make_token)))
         .routes(needs(service, &[ManagePeople], routes!(people::revoke_token)))
         .routes(needs(service, &[ManagePeople], routes!(people::give)))
+        .routes(needs(service, &[ManagePeople], routes!(sign_in::invite)))
+        .routes(needs(service, &[], routes!(sign_in::sign_out)))
         .routes(needs(service, &[ManagePeople], routes!(people::revoke_grant)))
         .routes(needs(service, &[], routes!(people::me)))
         .routes(needs(service, &[], routes!(page::index)))
         .routes(needs(service, &[], routes!(page::script)))
-        .routes(needs(service, &[], routes!(page::style)))
+        .routes(needs(service, &[], routes!(page::with_token)))
         .routes(needs(service, &[], routes!(page::openapi)))
+}
+
+/// The routes that ask for no credentials: probes, and how to get some.
+fn open_routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::new()
+        .routes(routes!(operator::livez))
+        .routes(routes!(operator::readyz))
+        .routes(routes!(page::sign_in))
+        .routes(routes!(page::sign_in_script))
+        .routes(routes!(page::welcome))
+        .routes(routes!(page::welcome_script))
+        .routes(routes!(page::style))
+        .routes(routes!(sign_in::sign_in))
+        .routes(routes!(sign_in::show_enrolment, sign_in::enrol))
 }
 
 /// Every route, ready for [`serve`].
 pub fn router(service: Service) -> Router {
     let (protected, mut api) = tenants_routes(&service).split_for_parts();
-    let (open, probes) =
-        OpenApiRouter::new().routes(routes!(operator::livez)).routes(routes!(operator::readyz)).split_for_parts();
+    let (open, probes) = open_routes().split_for_parts();
     let (operators, described) = OpenApiRouter::new()
         .routes(routes!(operator::metrics))
         .routes(routes!(operator::status))

@@ -22,10 +22,12 @@ use catalogue::{
 use jiff::{Timestamp, ToSpan};
 use journal::entry::{Action, Author, Draft};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::sign_in::lockout::Lockout;
 use crate::event::{Event, Fact};
 use crate::index::identity::Kind as IdentityKind;
 use crate::index::{Change, Index};
@@ -33,9 +35,12 @@ use crate::journals::left::{self, Left};
 use crate::journals::{self, Journals, NoEntry};
 use footage::clock::Clock;
 use footage::failure::{Failure, Kind};
+use footage::keys::Keys;
+use footage::keys::aead::{Cipher, SecretKey};
 use footage::platform;
 use footage::units::{CameraId, PersonId, TenantId};
 
+pub mod sign_in;
 #[cfg(test)]
 mod tests;
 
@@ -88,6 +93,12 @@ struct Inner {
     /// One change at a time, so that journal, catalogue and tables keep one order.
     changing: tokio::sync::Mutex<()>,
     used: Mutex<HashMap<TokenId, Timestamp>>,
+    /// Encrypts the secrets of authenticators.
+    cipher: Arc<Cipher>,
+    /// When sessions were last used.
+    seen: Mutex<HashMap<blake3::Hash, Timestamp>>,
+    lockout: Lockout,
+    hashing: Arc<Semaphore>,
 }
 
 enum State {
@@ -108,11 +119,22 @@ pub fn path(data_dir: &Path) -> PathBuf {
 
 impl People {
     /// Opens the catalogue, or makes one where none was known. One that cannot be opened is an alarm, and is tried again.
-    pub async fn open(path: PathBuf, roles: Roles, index: Index, journals: Journals, clock: Arc<dyn Clock>) -> Self {
+    pub async fn open(
+        path: PathBuf,
+        roles: Roles,
+        (index, keys): (Index, &Keys),
+        journals: Journals,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let state = RwLock::new(State::Closed { why: "it is being opened".to_owned() });
         let (roles, changing) = (RwLock::new(Arc::new(roles)), tokio::sync::Mutex::default());
-        let used = Mutex::default();
-        let people = Self(Arc::new(Inner { path, index, journals, clock, state, roles, changing, used }));
+        let (used, seen, lockout) = (Mutex::default(), Mutex::default(), Lockout::default());
+        let key = keys.derive("vigie 2026-11 authenticators of persons", b"");
+        let cipher = Arc::new(Cipher::new(&SecretKey::new(Box::new(key))));
+        let hashing = Arc::new(Semaphore::new(sign_in::HASHED_AT_ONCE));
+        let inner =
+            Inner { path, index, journals, clock, state, roles, changing, used, cipher, seen, lockout, hashing };
+        let people = Self(Arc::new(inner));
         people.reopen(true).await;
         people
     }
@@ -138,12 +160,23 @@ impl People {
         }
     }
 
+    fn catalogue(&self) -> Result<Arc<Catalogue>, PeopleError> {
+        match &*self.0.state.read() {
+            State::Open { catalogue, .. } => Ok(catalogue.clone()),
+            State::Closed { why } => Err(PeopleError::Closed(why.clone())),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.clock.wall().to_timestamp()
+    }
+
     /// Who presents this token for this tenant; `None` where it is wrong, over or revoked.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
     pub fn holder(&self, tenant: &TenantId, secret: &Secret) -> Result<Option<Arc<Person>>, PeopleError> {
-        let (tables, at) = (self.tables()?, self.0.clock.wall().to_timestamp());
+        let (tables, at) = (self.tables()?, self.now());
         let Some((person, token)) = tables.holder(tenant, secret, at) else { return Ok(None) };
         self.note_use(token, at);
         Ok(Some(person.clone()))
@@ -285,11 +318,7 @@ impl People {
         &self,
         work: impl FnOnce(&Catalogue, Timestamp) -> Result<T, CatalogueError> + Send + 'static,
     ) -> Result<T, PeopleError> {
-        let catalogue = match &*self.0.state.read() {
-            State::Open { catalogue, .. } => catalogue.clone(),
-            State::Closed { why } => return Err(PeopleError::Closed(why.clone())),
-        };
-        let at = self.0.clock.wall().to_timestamp();
+        let (catalogue, at) = (self.catalogue()?, self.now());
         let changed = platform::spawn_blocking(move || {
             let done = work(&catalogue, at);
             // After a change that may have happened nothing older may be decided by.

@@ -140,9 +140,10 @@ impl Gateway {
         let utc = jiff::tz::TimeZone::UTC;
         let journals = Journals::new(dir.path().join("journal"), keys.clone(), index.clone(), clock.clone());
         journals.follow([(camera().tenant, 36)]).await;
-        let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys, clock.clone(), utc.clone());
+        let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), clock.clone(), utc.clone());
         let path = people::path(dir.path());
-        let people = People::open(path, Roles::built_in(), index.clone(), journals.clone(), clock.clone()).await;
+        let people =
+            People::open(path, Roles::built_in(), (index.clone(), &keys), journals.clone(), clock.clone()).await;
         let footage = Footage::new(index, packs, clock);
         let access = Access::new([(&camera().tenant, None, Roles::ALL_RIGHTS)]).unwrap();
         let service = Service::new(footage, holds.clone(), (journals, people), access, &utc, StatusBoard::default());

@@ -73,6 +73,7 @@ async function ask(path, options) {
   const response = await fetch(path, { cache: "no-store", ...options });
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
+  if ((problem.type ?? "").endsWith(":signed-out")) location.replace("sign-in");
   throw new Refused(response.status, problem.type ?? (response.status === 404 ? "no-footage" : ""));
 }
 
@@ -741,7 +742,20 @@ function every(ms, task) {
   setTimeout(turn, ms);
 }
 
+/** Who is signed in, and the way out. A holder of a token signs out by closing the browser. */
+async function showWho() {
+  const me = await (await ask("api/me")).json();
+  if (!me.person) return;
+  $("who-name").textContent = me.denied ? `${me.person.name} : désignation hors de sa validité` : me.person.name;
+  $("who").hidden = false;
+  $("sign-out").addEventListener("click", async () => {
+    await ask("api/sign-out", { method: "POST" });
+    location.replace("sign-in");
+  });
+}
+
 async function begin() {
+  await showWho();
   await refreshStatus();
   state.cameras = await (await ask("api/cameras")).json();
   listCameras();

@@ -64,6 +64,7 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::JournalWorks,
         Fact::CatalogueFailed,
         Fact::CatalogueWorks,
+        Fact::SignedInElsewhere { person: "marie".parse().unwrap() },
         Fact::OverAge { packs: 2, oldest: start },
         Fact::OverAgeEnded,
         Fact::DiskTooSmall { hours: 12 },

@@ -99,7 +99,8 @@ pub(super) async fn follow(journals: &Journals, config: &Config) {
 /// Opens the catalogue of persons.
 pub(super) async fn open_people(config: &Config, opened: &Opened, journals: &Journals) -> People {
     let (index, clock) = (opened.index.clone(), opened.clock.clone());
-    People::open(people::path(&config.data_dir), config.roles.clone(), index, journals.clone(), clock).await
+    let (path, roles) = (people::path(&config.data_dir), config.roles.clone());
+    People::open(path, roles, (index, &opened.keys), journals.clone(), clock).await
 }
 
 /// What cameras say beside their streams.

@@ -1,8 +1,7 @@
 //! Who asks, and for which tenant: decided here and nowhere else.
 //!
 //! HTTP Basic (RFC 7617): the user name is the tenant's id, the password a person's token, or the tenant's access token.
-//! Browsers, curl, ffmpeg and VLC all speak it, and a `<video>` element sends it along, which a header set by a script could
-//! not do.
+//! curl, ffmpeg and VLC speak it. Or the cookie of a session ([`sign_in`]), for a person in a browser.
 //!
 //! Invariants: a request reaches a handler with a [`TenantScope`] or not at all. Without an access token the one tenant is
 //! open to this machine alone, and only under a loopback host name: a web page that points its own name at 127.0.0.1 (DNS
@@ -16,7 +15,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use catalogue::{Now, Person, Roles, Secret};
@@ -29,6 +28,7 @@ use super::guesses::Guesses;
 use super::peer::{Peer, address_of_request};
 use super::problem::{Problem, ProblemKind};
 use super::scope::{Holder, TenantScope};
+use super::sign_in;
 use crate::people::{People, PeopleError};
 use footage::units::TenantId;
 
@@ -58,6 +58,15 @@ struct TokenHash {
 )]
 pub struct TokenMissing(TenantId);
 
+/// A person who signed in in the page.
+enum BySession {
+    Good(TenantId, Holder),
+    /// None is presented.
+    None,
+    /// It is over.
+    Over,
+}
+
 /// Credentials that were looked at.
 enum Looked {
     Good(TenantId, Holder),
@@ -86,6 +95,19 @@ impl Access {
             None => Ok(Self(Mode::Tokens(tokens))),
             Some(tenant) if tokens.is_empty() => Ok(Self(Mode::Loopback(tenant))),
             Some(tenant) => Err(TokenMissing(tenant)),
+        }
+    }
+
+    /// Whether there is one tenant, without an access token.
+    fn is_loopback(&self) -> bool {
+        matches!(self.0, Mode::Loopback(_))
+    }
+
+    /// Whether this tenant is configured.
+    pub(super) fn knows(&self, tenant: &TenantId) -> bool {
+        match &self.0 {
+            Mode::Tokens(tokens) => tokens.contains_key(tenant),
+            Mode::Loopback(own) => own == tenant,
         }
     }
 
@@ -141,13 +163,9 @@ impl Access {
 
     fn look(&self, credentials: Option<(TenantId, Vec<u8>)>, people: &dyn Holders) -> Result<Looked, Problem> {
         let Some((tenant, password)) = credentials else { return Ok(Looked::Wrong(None)) };
-        let is_known = match &self.0 {
-            Mode::Tokens(tokens) => tokens.contains_key(&tenant),
-            Mode::Loopback(own) => *own == tenant,
-        };
         if let Some(secret) = str::from_utf8(&password).ok().and_then(Secret::parse) {
             // A tenant that is configured no more has nobody who acts for it.
-            let person = people.holder(&tenant, &secret)?.filter(|_| is_known);
+            let person = people.holder(&tenant, &secret)?.filter(|_| self.knows(&tenant));
             return Ok(match person {
                 Some(person) => Looked::Good(tenant, Holder::Person(person)),
                 None => Looked::Wrong(Some(tenant)),
@@ -223,16 +241,59 @@ fn is_loopback_name(authority: &str) -> bool {
         || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// The person of the session whose cookie is presented, where no other credentials are. What changes something is taken only
+/// from a page of this gateway's own: a browser sends the cookie with whatever a page asks for.
+fn by_session(access: &Access, people: &People, request: &Request) -> Result<BySession, Problem> {
+    let headers = request.headers();
+    if headers.contains_key(header::AUTHORIZATION) {
+        return Ok(BySession::None);
+    }
+    let Some(secret) = sign_in::presented(headers) else { return Ok(BySession::None) };
+    let person = people.session(&secret)?.filter(|person| access.knows(&person.tenant));
+    let Some(person) = person else {
+        // Without access tokens a cookie of before opens nothing, and shuts nothing.
+        return Ok(if access.is_loopback() { BySession::None } else { BySession::Over });
+    };
+    if !request.method().is_safe() && !sign_in::is_of_own_page(headers) {
+        let detail = "a page of another site made this request, or a program without Origin: nothing was done";
+        return Err(Problem::new(ProblemKind::NotPermitted, detail));
+    }
+    Ok(BySession::Good(person.tenant.clone(), Holder::Person(person)))
+}
+
+/// Who opens a page without credentials is shown where to sign in; a script of a page gets no challenge that would open a
+/// window of the browser's.
+fn to_sign_in(problem: Problem, request: &Request) -> Response {
+    let asks = problem.kind() == ProblemKind::Unauthorized || problem.kind() == ProblemKind::SignedOut;
+    let headers = request.headers();
+    if !asks || headers.contains_key(header::AUTHORIZATION) || request.uri().path() == super::page::WITH_TOKEN {
+        return problem.into_response();
+    }
+    if sign_in::is_navigation(headers) {
+        return Redirect::to(super::page::SIGN_IN).into_response();
+    }
+    match sign_in::is_of_script(headers) {
+        true => Problem::new(ProblemKind::SignedOut, "nobody is signed in here").into_response(),
+        false => problem.into_response(),
+    }
+}
+
 /// Middleware: puts the scope into the request, or answers with the problem.
 pub(super) async fn authorise(State(service): State<Service>, mut request: Request, next: Next) -> Response {
     let peer = Peer::of_request(request.extensions(), request.headers());
     let address = address_of_request(request.extensions(), request.headers());
     let refused = |tenant: &TenantId| service.journals().refused(tenant);
     let (people, presented) = (service.people(), (request.uri(), request.headers()));
-    let authorised = service.access().authorise(presented, people, (&service.0.guesses, peer), refused);
+    let access = service.access();
+    let authorised = match by_session(&access, people, &request) {
+        Ok(BySession::Good(tenant, holder)) => Ok((tenant, holder)),
+        Ok(BySession::None) => access.authorise(presented, people, (&service.0.guesses, peer), refused),
+        Ok(BySession::Over) => Err(Problem::new(ProblemKind::SignedOut, "the session is over: sign in again")),
+        Err(problem) => Err(problem),
+    };
     let (tenant, holder) = match authorised {
         Ok(authorised) => authorised,
-        Err(problem) => return problem.into_response(),
+        Err(problem) => return to_sign_in(problem, &request),
     };
     let Some(permit) = service.0.requests.take(&tenant, 1) else {
         let detail = "all requests that a tenant may have at once are being answered: wait for one to end";

@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 
 use super::REVALIDATED;
@@ -19,6 +19,41 @@ pub(super) async fn index() -> Response {
     text("text/html; charset=utf-8", include_str!("../../ui/index.html"))
 }
 
+/// Where a person signs in.
+pub(super) const SIGN_IN: &str = "/sign-in";
+/// Where a browser asks for a token.
+pub(super) const WITH_TOKEN: &str = "/with-token";
+
+/// The page to sign in.
+#[utoipa::path(get, path = "/sign-in", tag = "page", operation_id = "sign_in_page", security(()), responses((status = OK, content_type = "text/html", body = String)))]
+pub(super) async fn sign_in() -> Response {
+    text("text/html; charset=utf-8", include_str!("../../ui/sign-in.html"))
+}
+
+/// Its script.
+#[utoipa::path(get, path = "/sign-in.js", tag = "page", security(()), responses((status = OK, content_type = "text/javascript", body = String)))]
+pub(super) async fn sign_in_script() -> Response {
+    text("text/javascript; charset=utf-8", include_str!("../../ui/sign-in.js"))
+}
+
+/// The page that an invitation opens.
+#[utoipa::path(get, path = "/welcome", tag = "page", security(()), responses((status = OK, content_type = "text/html", body = String)))]
+pub(super) async fn welcome() -> Response {
+    text("text/html; charset=utf-8", include_str!("../../ui/welcome.html"))
+}
+
+/// Its script.
+#[utoipa::path(get, path = "/welcome.js", tag = "page", security(()), responses((status = OK, content_type = "text/javascript", body = String)))]
+pub(super) async fn welcome_script() -> Response {
+    text("text/javascript; charset=utf-8", include_str!("../../ui/welcome.js"))
+}
+
+/// Has a browser ask for credentials (HTTP Basic), a tenant's id and a token, and shows the page with them.
+#[utoipa::path(get, path = "/with-token", tag = "page", responses((status = SEE_OTHER)))]
+pub(super) async fn with_token() -> Redirect {
+    Redirect::to("/")
+}
+
 /// The page's script.
 #[utoipa::path(get, path = "/app.js", tag = "page", responses((status = OK, content_type = "text/javascript", body = String)))]
 pub(super) async fn script() -> Response {
@@ -26,7 +61,7 @@ pub(super) async fn script() -> Response {
 }
 
 /// The page's style.
-#[utoipa::path(get, path = "/style.css", tag = "page", responses((status = OK, content_type = "text/css", body = String)))]
+#[utoipa::path(get, path = "/style.css", tag = "page", security(()), responses((status = OK, content_type = "text/css", body = String)))]
 pub(super) async fn style() -> Response {
     text("text/css; charset=utf-8", include_str!("../../ui/style.css"))
 }

@@ -391,7 +391,7 @@ fn days_from(at: Timestamp, days: i32, days_max: i32) -> Option<Timestamp> {
 }
 
 /// Whether there is such a person, designated: before an entry says what was done for them.
-fn designated(service: &Service, scope: &TenantScope, person: &PersonId) -> Result<(), Problem> {
+pub(super) fn designated(service: &Service, scope: &TenantScope, person: &PersonId) -> Result<(), Problem> {
     let tables = service.people().tables()?;
     let known = tables.person(scope.tenant(), person).filter(|person| person.revoked.is_none());
     known.map(drop).ok_or_else(|| no_person(person))

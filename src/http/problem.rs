@@ -24,6 +24,7 @@ const TEXT_CHARS_MAX: usize = 400;
 pub(super) enum ProblemKind {
     InvalidRequest,
     Unauthorized,
+    SignedOut,
     NotPermitted,
     NotFound,
     NoCamera,
@@ -63,6 +64,7 @@ impl ProblemKind {
         match self {
             Self::InvalidRequest => (status_of(Kind::Invalid), "invalid-request", "The request is not valid"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Credentials are needed"),
+            Self::SignedOut => (StatusCode::UNAUTHORIZED, "signed-out", "Nobody is signed in"),
             Self::NotPermitted => (StatusCode::FORBIDDEN, "not-permitted", "You may not do this"),
             Self::NotFound => (status_of(Kind::NotFound), "not-found", "There is nothing here"),
             Self::NoCamera => (status_of(Kind::NotFound), "no-camera", "There is no such camera"),
@@ -140,6 +142,10 @@ impl Problem {
         Self { kind, detail: shortened(&detail.into()), cause: None }
     }
 
+    pub(super) fn kind(&self) -> ProblemKind {
+        self.kind
+    }
+
     /// Of a failure below HTTP: its kind chooses the problem, and the log gets its text, not the client.
     pub(super) fn of(error: &impl Failure, detail: impl Into<String>) -> Self {
         let problem = match error.kind() {
@@ -207,6 +213,10 @@ impl IntoResponse for Problem {
         if self.kind == ProblemKind::Unauthorized {
             let challenge = HeaderValue::from_static("Basic realm=\"Vigie\", charset=\"UTF-8\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        // A scheme of our own (RFC 9110 §11.6.1 wants one): that of a page, for which no browser opens a window.
+        if self.kind == ProblemKind::SignedOut {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Session"));
         }
         response.extensions_mut().insert(self);
         response

@@ -34,6 +34,7 @@ use footage::units::{BootId, CameraKey, HoldId, TenantId, Ticks90k, TimeRange, W
 mod fuzz;
 mod holds;
 mod people;
+mod sign_in;
 mod tenants;
 
 /// A gateway without footage, two towns and three cameras.
@@ -160,7 +161,14 @@ impl Gateway {
             Journals::new(dir.path().join("journal"), Keys::from_secret([7; 32]), index.clone(), footage.clock.clone());
         journals.follow(tenants.iter().map(|(tenant, _)| (tenant.clone(), 36))).await;
         let (path, clock) = (dir.path().join("catalogue.sqlite"), footage.clock.clone());
-        let people = People::open(path, Roles::built_in(), index.clone(), journals.clone(), clock).await;
+        let people = People::open(
+            path,
+            Roles::built_in(),
+            (index.clone(), &Keys::from_secret([7; 32])),
+            journals.clone(),
+            clock,
+        )
+        .await;
         let service = Service::new(footage, holds, (journals, people.clone()), access, &zone, status.clone());
         let router = TowerToHyperService::new(router(service));
         Self { router, status, index, people, _dir: dir }

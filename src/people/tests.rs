@@ -62,7 +62,8 @@ impl Rig {
 
     async fn people(&self) -> People {
         let (journals, clock) = (self.journals().await, self.clock.clone());
-        People::open(self.path(), Roles::built_in(), self.index.clone(), journals, clock).await
+        People::open(self.path(), Roles::built_in(), (self.index.clone(), &Keys::from_secret([1; 32])), journals, clock)
+            .await
     }
 
     /// With one person, and what they present.
@@ -196,8 +197,7 @@ async fn what_the_operator_accepts_is_taken_over_and_said_in_the_journals() {
     let said = accept(rig.dir.path(), &rig.index, at, [town()]).await.unwrap();
     assert!(said.contains("no person is designated"), "{said}");
     let journals = rig.journals().await;
-    let people =
-        People::open(rig.path(), Roles::built_in(), rig.index.clone(), journals.clone(), rig.clock.clone()).await;
+    let people = rig.people().await;
     assert!(people.holder(&town(), &secret).unwrap().is_none());
     let stop = CancellationToken::new();
     stop.cancel();

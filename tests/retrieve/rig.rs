@@ -85,7 +85,7 @@ impl Rig {
         let journals = Journals::new(folder, self.keys.clone(), index.clone(), clock.clone());
         journals.follow([(self.camera.tenant.clone(), 36)]).await;
         let path = people::path(self.dir.path());
-        let people = People::open(path, Roles::built_in(), index, journals.clone(), clock).await;
+        let people = People::open(path, Roles::built_in(), (index, &self.keys), journals.clone(), clock).await;
         (journals, people)
     }
 

@@ -43,7 +43,8 @@ impl SessionSecret {
         &self.0
     }
 
-    pub(crate) fn hash(&self) -> blake3::Hash {
+    /// What is kept of it.
+    pub fn hash(&self) -> blake3::Hash {
         blake3::hash(self.0.expose_secret().as_bytes())
     }
 }

@@ -150,6 +150,14 @@ pub enum Action {
     PersonDesignated { person: PersonId, name: String, role: String, act: String, until: Date },
     /// A designation was revoked, with the person's tokens and grants.
     PersonRevoked { person: PersonId },
+    /// A person was invited to choose how to sign in; what they had before is over.
+    PersonInvited { person: PersonId },
+    /// The person chose how to sign in, by an invitation.
+    Enrolled,
+    /// The person signed in.
+    SignedIn,
+    /// The person signed out.
+    SignedOut,
     /// A token was made for a person, in force until then.
     TokenMade { person: PersonId, token: String, until: Timestamp },
     /// A token was revoked.

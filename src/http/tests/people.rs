@@ -109,7 +109,7 @@ async fn a1_whose_act_is_not_in_force_or_out_of_hours_gets_nothing_at_all() {
         for (route, rights) in tenants_routes(&gateway).await {
             let answer = ask_as(&gateway, &credentials, &route, &route.path).await;
             if rights.is_empty() {
-                assert_eq!(answer.status, StatusCode::OK, "{id} {route:?}");
+                assert!(answer.status.as_u16() < 400, "{id} {route:?}");
                 continue;
             }
             let problem = answer.problem(403);
