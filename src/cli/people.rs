@@ -33,6 +33,14 @@ pub(crate) enum PeopleCommand {
         #[command(flatten)]
         of: OfTenant,
     },
+    /// Invite a person to choose a password and an authenticator; what they signed in with before is over. Shows the link's
+    /// path, once
+    Invite {
+        /// Whom
+        person: PersonId,
+        #[command(flatten)]
+        of: OfTenant,
+    },
     /// Make a token for a person, and show it once
     Token {
         /// For whom
@@ -162,6 +170,13 @@ pub(super) async fn run(command: PeopleCommand) -> Result<(), Failure> {
         PeopleCommand::Revoke { person, of } => {
             of.ask("DELETE", &format!("/api/people/{person}"), None).await?;
             show::print(&format!("{person} is revoked, with all tokens and grants\n"))
+        }
+        PeopleCommand::Invite { person, of } => {
+            let invited = of.ask("POST", &format!("/api/people/{person}/invitations"), None).await?;
+            let word = |name: &str| invited[name].as_str().unwrap_or_default();
+            show::print(&format!("{}\n", word("path")))?;
+            tracing::info!(until = word("until"), "behind the gateway's own address; used once");
+            Ok(())
         }
         PeopleCommand::Token { person, label, days, of } => {
             let path = format!("/api/people/{person}/tokens");

@@ -1,0 +1,172 @@
+// Signing in with a password and a code, in a real browser, on a gateway of its own that has a tenant with a token.
+//
+// VIGIE_BIN   the built binary, ../../target/debug/vigie unless said
+// CHROMIUM    the browser, /usr/bin/chromium unless said
+
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+import { chromium } from "playwright-core";
+
+const BIN = process.env.VIGIE_BIN ?? "../../target/debug/vigie";
+const TOKEN = "the-town-s-own-token";
+const PASSWORD = "tuile brouette 7 nuage";
+const PATIENCE_MS = 30_000;
+
+let folder, gateway, origin, context, page;
+const complaints = [];
+
+const vigie = async (...args) => (await promisify(execFile)(BIN, [...args, "--config", join(folder, "vigie.toml")])).stdout;
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function until(what, read) {
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const value = await read().catch(() => null);
+    if (value) return value;
+    assert.ok(Date.now() < deadline, `${what}: not within ${PATIENCE_MS} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+// RFC 6238, with the base-32 secret that the page shows.
+function codeOf(secret, seconds) {
+  const digits = [...secret.replaceAll(" ", "")].map((c) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(c).toString(2).padStart(5, "0")).join("");
+  const key = Buffer.from(digits.match(/.{8}/g).map((bits) => parseInt(bits, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(seconds / 30)));
+  const hash = createHmac("sha1", key).update(counter).digest();
+  const at = hash[19] & 15;
+  return String((hash.readUInt32BE(at) & 0x7fffffff) % 1e6).padStart(6, "0");
+}
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), "vigie-sign-in-"));
+  const port = await freePort();
+  origin = `http://localhost:${port}`;
+  // Nothing answers on the discard port: the camera is a gap, which is all that this needs.
+  writeFileSync(join(folder, "vigie.toml"), `
+[data]
+dir = "${join(folder, "data")}"
+disk_reserve_mib = 64
+[http]
+listen = "127.0.0.1:${port}"
+[[tenant]]
+id = "mairie"
+access_token = "${TOKEN}"
+[[tenant.camera]]
+id = "place"
+place = "Place"
+url = "rtsp://127.0.0.1:9/stream"
+`);
+  gateway = spawn(BIN, ["run", "--config", join(folder, "vigie.toml")], { stdio: "ignore" });
+  await until("a gateway", async () => (await fetch(`${origin}/livez`)).ok);
+  await vigie("people", "designate", "marie", "--name", "Marie Durand", "--role", "operator", "--act-authority", "le maire",
+    "--act-number", "2026-117", "--act-date", "2026-01-05", "--act-until", "2999-12-31");
+  context = await chromium.launchPersistentContext(join(folder, "profile"), {
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    headless: true,
+    args: ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync"],
+    locale: "fr-FR",
+  });
+  context.setDefaultTimeout(PATIENCE_MS);
+  page = context.pages()[0] ?? await context.newPage();
+  page.on("pageerror", (error) => complaints.push(`error: ${error.message}`));
+});
+
+after(async () => {
+  await context?.close();
+  gateway?.kill();
+  await new Promise((resolve) => gateway?.exitCode === null ? gateway.once("exit", resolve) : resolve());
+  rmSync(folder, { recursive: true, force: true });
+});
+
+let recovery;
+
+test("a browser without a session is shown where to sign in", async () => {
+  await page.goto(`${origin}/`);
+  assert.equal(new URL(page.url()).pathname, "/sign-in");
+  await page.locator("#password").waitFor();
+});
+
+test("an invited person chooses a password and an authenticator", async () => {
+  const invited = (await vigie("people", "invite", "marie")).trim();
+  assert.match(invited, /^\/welcome#mairie\/marie\/[0-9a-f]{64}$/);
+  await page.goto(`${origin}${invited}`);
+  await page.locator("#title", { hasText: "Marie Durand" }).waitFor();
+  assert.ok(!page.url().includes("#"), "the invitation stays in no history");
+  assert.ok(await page.locator("#qr path").count() === 1);
+  const secret = await page.locator("#secret").textContent();
+  await page.locator("#password").fill("password1234");
+  await page.locator("#again").fill("password1234");
+  await page.locator("#code").fill(codeOf(secret, Date.now() / 1000));
+  await page.locator("button[type=submit]").click();
+  await page.locator("#alert", { hasText: "se devine" }).waitFor();
+  await page.locator("#password").fill(PASSWORD);
+  await page.locator("#again").fill(PASSWORD);
+  await page.locator("#code").fill(codeOf(secret, Date.now() / 1000));
+  await page.locator("button[type=submit]").click();
+  await page.locator("#recovery li").first().waitFor();
+  recovery = await page.locator("#recovery li").allTextContents();
+  assert.equal(recovery.length, 10);
+});
+
+test("she signs in, sees her name, and signs out", async () => {
+  await page.goto(`${origin}/sign-in`);
+  assert.equal(await page.locator("#person").inputValue(), "marie");
+  await page.locator("#password").fill("something else 1");
+  await page.locator("#code").fill(recovery[0]);
+  await page.locator("button[type=submit]").click();
+  await page.locator("#alert", { hasText: "est faux" }).waitFor();
+  await page.locator("#password").fill(PASSWORD);
+  await page.locator("#code").fill(recovery[0]);
+  await page.locator("button[type=submit]").click();
+  await page.locator("#who-name", { hasText: "Marie Durand" }).waitFor();
+  await page.locator("#camera-name", { hasText: "place" }).waitFor();
+  const [cookie] = await context.cookies(origin);
+  assert.deepEqual(
+    [cookie.name, cookie.httpOnly, cookie.secure, cookie.sameSite, cookie.path], ["__Host-vigie", true, true, "Strict", "/"],
+  );
+  assert.equal(await page.evaluate("document.cookie"), "");
+  if (process.env.VIGIE_SCREENSHOTS) {
+    await page.screenshot({ path: join(process.env.VIGIE_SCREENSHOTS, "signed-in.png"), fullPage: true });
+  }
+  await page.locator("#sign-out").click();
+  await page.waitForURL(`${origin}/sign-in`);
+  await page.goto(`${origin}/`);
+  assert.equal(new URL(page.url()).pathname, "/sign-in");
+});
+
+test("a page of another site gets nothing by her session", async () => {
+  await page.locator("#password").fill(PASSWORD);
+  await page.locator("#code").fill(recovery[1]);
+  await page.locator("button[type=submit]").click();
+  await page.locator("#who-name", { hasText: "Marie Durand" }).waitFor();
+  const other = await context.newPage();
+  // 127.0.0.1 is another site than localhost, and the same gateway.
+  await other.goto(origin.replace("localhost", "127.0.0.1") + "/sign-in");
+  const outcome = await other.evaluate(async (target) => {
+    const asked = await fetch(`${target}/api/cameras/place/reconnect`, { method: "POST", mode: "no-cors", credentials: "include" });
+    return asked.type;
+  }, origin).catch((error) => String(error));
+  assert.ok(!/basic/.test(outcome), outcome);
+  const journal = await vigie("journal", "show", "mairie");
+  assert.ok(!journal.includes("camera_retried"), journal);
+  await other.close();
+});
+
+test("nothing was said to the console", () => assert.deepEqual(complaints, []));
