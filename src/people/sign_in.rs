@@ -144,27 +144,19 @@ impl People {
     /// When what is presented is wrong, was tried too often, or the session is not written.
     pub async fn sign_in(&self, presented: Presented, address: Option<IpAddr>) -> Result<SessionSecret, SignInError> {
         let account = lockout::Account::of(&presented, address);
-        if let Some(wait) = self.0.lockout.wait(&account) {
-            return Err(SignInError::Wait(wait));
+        self.0.lockout.take(&account).map_err(SignInError::Wait)?;
+        let begun = match self.verified(&presented).await {
+            Ok(Some((person, proof))) => self.begin(&presented.tenant, &person, proof, address).await,
+            Ok(None) => Err(SignInError::Wrong),
+            Err(error) => Err(error),
+        };
+        match &begun {
+            Ok(_) => self.0.lockout.right(&account),
+            Err(SignInError::Wrong) => self.0.journals.refused(&presented.tenant),
+            // Nothing was found out about it.
+            Err(_) => self.0.lockout.give_back(&account),
         }
-        match self.verified(&presented).await? {
-            Some((person, proof)) => match self.begin(&presented.tenant, &person, proof, address).await {
-                Err(SignInError::Wrong) => self.wrong(&presented.tenant, &account),
-                begun => {
-                    if begun.is_ok() {
-                        self.0.lockout.right(&account);
-                    }
-                    begun
-                }
-            },
-            None => self.wrong(&presented.tenant, &account),
-        }
-    }
-
-    fn wrong(&self, tenant: &TenantId, account: &lockout::Account) -> Result<SessionSecret, SignInError> {
-        self.0.lockout.wrong(account);
-        self.0.journals.refused(tenant);
-        Err(SignInError::Wrong)
+        begun
     }
 
     /// The person, and what their code proves, where password and code are right.

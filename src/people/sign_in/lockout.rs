@@ -57,7 +57,27 @@ impl Wrong {
     }
 }
 
+impl Wrong {
+    /// How long until another try.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let doublings = self.tries.checked_sub(FREE)?;
+        let delay = Duration::from_secs(1).saturating_mul(1 << doublings.min(20)).min(DELAY_MAX);
+        delay.checked_sub(now.duration_since(self.last)).filter(|wait| !wait.is_zero())
+    }
+}
+
 impl Known {
+    fn make_room(&mut self, counted: &Account, now: Instant) {
+        if self.wrong.len() < KEPT_MAX || self.wrong.contains_key(counted) {
+            return;
+        }
+        self.wrong.retain(|_, wrong| !wrong.is_over(now));
+        let oldest = self.wrong.iter().min_by_key(|(_, wrong)| wrong.last).map(|(account, _)| account.clone());
+        if let Some(oldest) = oldest.filter(|_| self.wrong.len() >= KEPT_MAX) {
+            self.wrong.remove(&oldest);
+        }
+    }
+
     /// Its own where it is known, that of all others where it is not.
     fn counted(&self, account: &Account) -> Account {
         let address = account.address.filter(|_| self.right.contains(account));
@@ -66,28 +86,30 @@ impl Known {
 }
 
 impl Lockout {
-    /// How long to wait before anything is looked at; `None`: not at all.
-    pub(super) fn wait(&self, account: &Account) -> Option<Duration> {
-        let (known, now) = (self.0.lock(), Instant::now());
-        let wrong = known.wrong.get(&known.counted(account)).filter(|wrong| !wrong.is_over(now))?;
-        let doublings = wrong.tries.checked_sub(FREE)?;
-        let delay = Duration::from_secs(1).saturating_mul(1 << doublings.min(20)).min(DELAY_MAX);
-        delay.checked_sub(now.duration_since(wrong.last)).filter(|wait| !wait.is_zero())
-    }
-
-    pub(super) fn wrong(&self, account: &Account) {
+    /// Takes a try, before anything is looked at: many at once have no more of them than one after another.
+    ///
+    /// # Errors
+    /// How long to wait for one.
+    pub(super) fn take(&self, account: &Account) -> Result<(), Duration> {
         let (mut known, now) = (self.0.lock(), Instant::now());
         let counted = known.counted(account);
-        if known.wrong.len() >= KEPT_MAX && !known.wrong.contains_key(&counted) {
-            known.wrong.retain(|_, wrong| !wrong.is_over(now));
-            let oldest = known.wrong.iter().min_by_key(|(_, wrong)| wrong.last).map(|(account, _)| account.clone());
-            if let Some(oldest) = oldest.filter(|_| known.wrong.len() >= KEPT_MAX) {
-                known.wrong.remove(&oldest);
-            }
+        let before = known.wrong.get(&counted).filter(|wrong| !wrong.is_over(now)).copied();
+        if let Some(wait) = before.and_then(|wrong| wrong.wait(now)) {
+            return Err(wait);
         }
-        let wrong = known.wrong.entry(counted).or_insert(Wrong { tries: 0, last: now });
-        let tries = if wrong.is_over(now) { 0 } else { wrong.tries };
-        *wrong = Wrong { tries: tries + 1, last: now };
+        known.make_room(&counted, now);
+        let tries = before.map_or(0, |wrong| wrong.tries) + 1;
+        known.wrong.insert(counted, Wrong { tries, last: now });
+        Ok(())
+    }
+
+    /// The try that was taken found out nothing.
+    pub(super) fn give_back(&self, account: &Account) {
+        let mut known = self.0.lock();
+        let counted = known.counted(account);
+        if let Some(wrong) = known.wrong.get_mut(&counted) {
+            wrong.tries = wrong.tries.saturating_sub(1);
+        }
     }
 
     pub(super) fn right(&self, account: &Account) {
@@ -111,14 +133,7 @@ mod tests {
 
     /// How many of so many tries in a row are looked at.
     fn looked_at(lockout: &Lockout, account: &Account, tries: usize) -> usize {
-        let tries = (0..tries).filter(|_| {
-            let looked_at = lockout.wait(account).is_none();
-            if looked_at {
-                lockout.wrong(account);
-            }
-            looked_at
-        });
-        tries.count()
+        (0..tries).filter(|_| lockout.take(account).is_ok()).count()
     }
 
     #[tokio::test(start_paused = true)]
@@ -127,13 +142,13 @@ mod tests {
         let marie = account("marie", 1);
         assert_eq!(looked_at(&lockout, &marie, 1_000), 3);
         for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
-            assert_eq!(lockout.wait(&marie), Some(Duration::from_secs(seconds)));
+            assert_eq!(lockout.take(&marie), Err(Duration::from_secs(seconds)));
             // From wherever it is tried.
-            assert!(lockout.wait(&account("marie", 200)).is_some());
+            assert!(lockout.take(&account("marie", 200)).is_err());
             tokio::time::advance(Duration::from_secs(seconds)).await;
             assert_eq!(looked_at(&lockout, &marie, 1_000), 1);
         }
-        assert_eq!(lockout.wait(&account("paul", 1)), None);
+        assert_eq!(lockout.take(&account("paul", 1)), Ok(()));
         tokio::time::advance(FORGOTTEN_AFTER).await;
         assert_eq!(looked_at(&lockout, &marie, 1_000), 3);
     }
@@ -144,18 +159,19 @@ mod tests {
         let (home, afar) = (account("marie", 1), account("marie", 9));
         lockout.right(&home);
         assert_eq!(looked_at(&lockout, &afar, 100), 3);
-        assert_eq!(lockout.wait(&home), None);
         assert_eq!(looked_at(&lockout, &home, 100), 3, "but has no more tries than others");
         tokio::time::advance(Duration::from_secs(1)).await;
         lockout.right(&home);
-        assert_eq!(lockout.wait(&home), None);
+        assert_eq!(lockout.take(&home), Ok(()));
+        lockout.give_back(&home);
+        assert_eq!(looked_at(&lockout, &home, 100), 3, "a try that found out nothing is given back");
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_bounded_whatever_names_are_tried() {
         let lockout = Lockout::default();
         for n in 0..KEPT_MAX + 100 {
-            lockout.wrong(&account(&format!("p{n}"), 1));
+            let _ = lockout.take(&account(&format!("p{n}"), 1));
             lockout.right(&account(&format!("q{n}"), 1));
         }
         let known = lockout.0.lock();
