@@ -164,6 +164,12 @@ pub(crate) struct Export {
     /// The MP4 file to create
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// Which of the files that the range is, from 1, where its coding or the size of its picture changes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) part: Option<u32>,
+    /// Gaps take no time in the file; else the last picture before each stays over it
+    #[arg(long)]
+    pub(crate) join_gaps: bool,
     /// Why, for the journal
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,

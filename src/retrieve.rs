@@ -112,6 +112,14 @@ pub enum RetrieveError {
         /// What was asked.
         range: TimeRange,
     },
+    /// No one decoder plays all of it.
+    #[error("the footage of camera {camera} there is {} files, as its coding or the size of its picture changes: ask for one part", parts.len())]
+    SeveralParts {
+        /// Which camera.
+        camera: CameraKey,
+        /// What there is.
+        parts: Vec<mp4::Part>,
+    },
     /// All that is recorded there is missing or damaged.
     #[error(
         "all footage of camera {camera} from {} to {} is missing or damaged (packs: {}); run `vigie fsck --repair`",
@@ -154,6 +162,7 @@ impl Failure for RetrieveError {
             // Its key may come back.
             Self::Lost { holes, .. } if holes.iter().any(|hole| hole.why == Unreadable::NoKey) => Kind::Denied,
             Self::Lost { .. } => Kind::Corrupt,
+            Self::SeveralParts { .. } => Kind::Conflict,
             Self::Invalid(_) => Kind::Invalid,
             Self::Index(error) => error.kind(),
             Self::Read(error) => error.kind(),

@@ -373,7 +373,7 @@ class ClipPlayer {
   }
 
   async start() {
-    const path = clipPath(this.start_ms, this.end_ms);
+    const path = `${clipPath(this.start_ms, this.end_ms)}&gaps=joined`;
     await ask(path, { method: "HEAD" });
     // The first footage at or after the asked instant is what the clip begins with.
     const covered = await timelineOf(this.start_ms, this.end_ms);

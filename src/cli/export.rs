@@ -17,7 +17,8 @@ use vigie::gateway;
 use vigie::index::GapRow;
 use vigie::journals::left::{self, Left};
 use vigie::retrieve::holes::Hole;
-use vigie::retrieve::{Footage, RetrieveError, mp4::Clip};
+use vigie::retrieve::mp4::{Clip, ClipRequest, Gaps};
+use vigie::retrieve::{Footage, RetrieveError};
 
 use super::{Export, Failure, range, show};
 
@@ -43,12 +44,22 @@ async fn export(args: &Export) -> Result<(), Failure> {
     let draft = Draft::create(&args.out)?;
     let opened = gateway::open(&config, true).await.map_err(Failure::failed)?;
     let footage = Footage::new(opened.index, opened.packs, opened.clock);
-    let clip = Clip::checked(&footage, &args.footage.camera, asked).await.map_err(|e| match e {
+    let gaps = if args.join_gaps { Gaps::Joined } else { Gaps::Held };
+    let asked = ClipRequest { gaps, part: args.part, ..ClipRequest::of(asked) };
+    let clip = Clip::checked(&footage, &args.footage.camera, &asked).await.map_err(|e| match e {
         RetrieveError::Invalid(what) => Failure::Usage(what),
+        RetrieveError::SeveralParts { parts, .. } => {
+            let each = (1..).zip(&parts).map(|(number, part)| format!("\n  --part {number}: {}", part.in_words()));
+            Failure::Usage(format!(
+                "no one decoder plays all of that: it is {} files{}",
+                parts.len(),
+                each.collect::<String>()
+            ))
+        }
         e => Failure::failed(e),
     })?;
-    let mut gaps = footage.index.gaps(&args.footage.camera, clip.covers()).await.map_err(Failure::failed)?;
-    gaps.retain(|gap| gap.end.is_some_and(|end| end > clip.covers().start()));
+    let mut rows = footage.index.gaps(&args.footage.camera, clip.covers()).await.map_err(Failure::failed)?;
+    rows.retain(|gap| gap.end.is_some_and(|end| end > clip.covers().start()));
     let (mut body, path) = (clip.body(0..clip.len()), draft.path.clone());
     let mut draft = draft;
     while let Some(bytes) = body.try_next().await.map_err(Failure::failed)? {
@@ -63,7 +74,11 @@ async fn export(args: &Export) -> Result<(), Failure> {
     left::leave(&journals, &left).map_err(|e| at(&journals, e))?;
     let finish = tokio::task::spawn_blocking(move || draft.finish());
     finish.await.map_err(|e| at(&path, std::io::Error::other(e)))??;
-    show::print(&said(&config, &args.footage.camera, &clip, &args.out, &gaps))
+    let inside = match asked.gaps {
+        Gaps::Held => "gaps inside, over which the last picture before each stays",
+        Gaps::Joined => "gaps inside, which take no time in the file",
+    };
+    show::print(&said(&config, &args.footage.camera, &clip, &args.out, (inside, &rows)))
 }
 
 /// Off the runtime's threads.
@@ -76,7 +91,13 @@ async fn write(mut draft: Draft, bytes: bytes::Bytes) -> Result<Draft, Failure> 
     written.await.map_err(|e| at(&path, std::io::Error::other(e)))?
 }
 
-fn said(config: &Config, camera: &CameraKey, clip: &Arc<Clip>, out: &Path, gaps: &[GapRow]) -> String {
+fn said(
+    config: &Config,
+    camera: &CameraKey,
+    clip: &Arc<Clip>,
+    out: &Path,
+    (inside, gaps): (&str, &[GapRow]),
+) -> String {
     let covers: TimeRange = clip.covers();
     let zone = &config.time_zone;
     let (start, end) = (show::time(zone, covers.start()), show::time(zone, covers.end()));
@@ -84,7 +105,7 @@ fn said(config: &Config, camera: &CameraKey, clip: &Arc<Clip>, out: &Path, gaps:
     if gaps.is_empty() {
         text.push_str("no gap inside\n");
     } else {
-        text.push_str("gaps inside, which take no time in the file:\n");
+        text.push_str(&format!("{inside}:\n"));
         text.push_str(&show::table(&super::ls::gap_lines(zone, gaps)));
     }
     if !clip.holes().is_empty() {

@@ -3,6 +3,7 @@
 //! A player asks for one clip in many ranges: its layout is kept for a while, so that it is made once. Only boxes are
 //! kept, never samples; what retention deletes is gone for a cached clip too.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use super::share::Shares;
 use super::{REVALIDATED, Service};
 use crate::journals::{AccessKey, Accessing};
 use crate::retrieve::holes::Hole;
-use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip};
+use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip, ClipRequest, Gaps};
 use crate::retrieve::timeline::{Missing, missing};
 use crate::retrieve::{Footage, FootageOf, RetrieveError};
 use footage::units::{CameraKey, RunId, TenantId, Ticks90k, TimeRange, WallTime};
@@ -50,7 +51,7 @@ const AGE_MAX: Duration = Duration::from_secs(600);
 /// Footage this recent may still be growing at its end.
 const SETTLED_AFTER: Ticks90k = Ticks90k(60 * 90_000);
 
-type Key = (CameraKey, FootageOf, TimeRange);
+type Key = (CameraKey, ClipRequest);
 
 /// Clips laid out lately.
 #[derive(Debug)]
@@ -121,11 +122,11 @@ impl Clips {
         &self,
         footage: &Footage,
         camera: &CameraKey,
-        of: FootageOf,
-        range: TimeRange,
+        asked: ClipRequest,
         continues: bool,
     ) -> Result<Arc<LaidOut>, Problem> {
-        let key = (camera.clone(), of, range);
+        let ClipRequest { from: of, range, .. } = asked;
+        let key = (camera.clone(), asked);
         // What a hold keeps is copied whenever its turn comes.
         let is_held = matches!(of, FootageOf::Hold(_));
         let settled = !is_held && range.end() < footage.clock.wall().saturating_sub(SETTLED_AFTER);
@@ -139,7 +140,7 @@ impl Clips {
         }
         let layout = async {
             let memory = self.memory_for(&camera.tenant, &range).await?;
-            let clip = Clip::of(footage, camera, of, range).await;
+            let clip = Clip::asked(footage, camera, &asked).await;
             let clip = clip.map_err(|error| NoLayout::Failed(Arc::new(error)))?;
             let missing = match of {
                 FootageOf::Timeline => missing(footage, camera, range).await,
@@ -181,20 +182,22 @@ impl Clips {
 
 /// A time range as one MP4 file: `moov` first, exact length, byte ranges.
 ///
-/// The clip begins and ends at the frames asked for. Sample bytes are those the camera sent. What of the range has no
-/// footage takes no time in the clip: the header `footage-gaps` names it with its causes, and `footage-holes` what is on
-/// record and cannot be read.
+/// The clip begins and ends at the frames asked for: no picture of before is visible. Sample bytes are those the camera
+/// sent. Over what of the range has no footage, the last picture before it stays, so that the clip is as long as the time it
+/// covers (`gaps=joined`: it takes no time): the header `footage-gaps` names it with its causes, and `footage-holes` what is
+/// on record and cannot be read. A range in which the coding or the size of the picture changes is several files: 409 says
+/// so, and `part` asks for one of them.
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/clip.mp4", tag = "footage",
     params(
-        ("camera" = String, Path, description = "Camera id"), RangeQuery, OfRun,
+        ("camera" = String, Path, description = "Camera id"), RangeQuery, OfRun, ClipForm,
         ("range" = Option<String>, Header, description = "One range of bytes (RFC 9110 §14.2); several are answered with the whole")
     ),
     responses(
         (status = OK, content_type = "video/mp4", body = Vec<u8>),
         (status = PARTIAL_CONTENT, content_type = "video/mp4", body = Vec<u8>),
         (status = NOT_MODIFIED), (status = BAD_REQUEST), (status = NOT_FOUND),
-        (status = GONE), (status = PRECONDITION_FAILED), (status = RANGE_NOT_SATISFIABLE),
+        (status = CONFLICT), (status = GONE), (status = PRECONDITION_FAILED), (status = RANGE_NOT_SATISFIABLE),
         (status = SERVICE_UNAVAILABLE)
     )
 )]
@@ -206,9 +209,39 @@ pub(super) async fn clip(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let range = range(query.start, query.end, CLIP_HOURS_MAX)?;
-    let of = query.run.map_or(FootageOf::Timeline, |RunOf(run)| FootageOf::Run(run));
-    answer(&service, &scope, (&key, of, range), &method, &headers).await
+    answer(&service, &scope, (&key, query.request()?), &method, &headers).await
+}
+
+/// How the clip is made.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes the part of the queries that their ranges do not")]
+pub(super) struct ClipForm {
+    /// `held`: the last picture before a gap stays over it, so that a position in the clip is a time of the day; `joined`:
+    /// gaps take no time.
+    #[param(value_type = Option<String>, default = "held")]
+    gaps: Option<GapsWord>,
+    /// One of the files that the range is, counted from 1; needed where it is more than one.
+    #[param(value_type = Option<u32>, minimum = 1)]
+    part: Option<NonZeroU32>,
+}
+
+/// Of [`Gaps`].
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum GapsWord {
+    #[default]
+    Held,
+    Joined,
+}
+
+impl From<GapsWord> for Gaps {
+    fn from(word: GapsWord) -> Self {
+        match word {
+            GapsWord::Held => Self::Held,
+            GapsWord::Joined => Self::Joined,
+        }
+    }
 }
 
 /// Of which run.
@@ -227,6 +260,17 @@ pub(super) struct ClipQuery {
     start: Instant,
     end: Instant,
     run: Option<RunOf>,
+    #[serde(default)]
+    gaps: GapsWord,
+    part: Option<NonZeroU32>,
+}
+
+impl ClipQuery {
+    pub(super) fn request(&self) -> Result<ClipRequest, Problem> {
+        let range = range(self.start, self.end, CLIP_HOURS_MAX)?;
+        let from = self.run.as_ref().map_or(FootageOf::Timeline, |RunOf(run)| FootageOf::Run(*run));
+        Ok(ClipRequest { from, range, gaps: self.gaps.into(), part: self.part.map(NonZeroU32::get) })
+    }
 }
 
 #[derive(Debug)]
@@ -243,16 +287,16 @@ impl<'de> Deserialize<'de> for RunOf {
 pub(super) async fn answer(
     service: &Service,
     scope: &TenantScope,
-    (key, of, range): (&CameraKey, FootageOf, TimeRange),
+    (key, asked): (&CameraKey, ClipRequest),
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let access = match of {
+    let access = match asked.from {
         FootageOf::Timeline | FootageOf::Run(_) => Access::Clip,
         FootageOf::Hold(_) => Access::HoldClip,
     };
-    let access = service.permit(scope, &key.camera, access, recorded(range)).await?;
-    let laid = service.0.clips.get(service.footage(), key, of, range, continues(headers)).await?;
+    let access = service.permit(scope, &key.camera, access, recorded(asked.range)).await?;
+    let laid = service.0.clips.get(service.footage(), key, asked, continues(headers)).await?;
     let clip = &laid.clip;
     let len = clip.len();
     let mut response = match evaluate(method, headers, clip.etag(), len) {

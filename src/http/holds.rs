@@ -1,5 +1,7 @@
 //! Legal holds of a tenant: placed, listed, released, and their footage.
 
+use std::num::NonZeroU32;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -8,7 +10,7 @@ use journal::entry::{Action, Draft};
 use serde::Deserialize;
 
 use super::Service;
-use super::clip::answer;
+use super::clip::{GapsWord, answer};
 use super::params::{CameraPath, HoldPath, Instant, StrictJson, StrictQuery, range};
 use super::problem::{Problem, ProblemKind};
 use super::scope::TenantScope;
@@ -16,7 +18,7 @@ use super::timeline::Span;
 use crate::hold::{self, HoldError, HoldState, Why};
 use crate::index::hold::HoldRow;
 use crate::retrieve::FootageOf;
-use crate::retrieve::mp4::CLIP_HOURS_MAX;
+use crate::retrieve::mp4::{CLIP_HOURS_MAX, ClipRequest};
 use footage::pack::HoldFacts;
 use footage::units::{HoldId, TimeRange, WallTime};
 
@@ -296,9 +298,16 @@ pub(super) struct HeldPart {
     /// First instant after, RFC 3339 with offset.
     #[param(value_type = Option<String>, format = DateTime)]
     end: Option<Instant>,
+    /// `held`: the last picture before a gap stays over it; `joined`: gaps take no time.
+    #[serde(default)]
+    #[param(value_type = Option<String>, default = "held")]
+    gaps: GapsWord,
+    /// One of the files that it is, counted from 1; needed where it is more than one.
+    #[param(value_type = Option<u32>, minimum = 1)]
+    part: Option<NonZeroU32>,
 }
 
-/// What a hold keeps, as one MP4 file: `moov` first, exact length, byte ranges.
+/// What a hold keeps, as one MP4 file: `moov` first, exact length, byte ranges. As the clip of a camera.
 #[utoipa::path(
     get, path = "/api/holds/{hold}/clip.mp4", tag = "holds", operation_id = "hold_clip",
     params(
@@ -309,7 +318,7 @@ pub(super) struct HeldPart {
         (status = OK, content_type = "video/mp4", body = Vec<u8>),
         (status = PARTIAL_CONTENT, content_type = "video/mp4", body = Vec<u8>),
         (status = NOT_MODIFIED), (status = BAD_REQUEST), (status = NOT_FOUND),
-        (status = GONE), (status = PRECONDITION_FAILED), (status = RANGE_NOT_SATISFIABLE),
+        (status = CONFLICT), (status = GONE), (status = PRECONDITION_FAILED), (status = RANGE_NOT_SATISFIABLE),
         (status = SERVICE_UNAVAILABLE)
     )
 )]
@@ -329,5 +338,7 @@ pub(super) async fn clip(
     let outside =
         || Problem::invalid(format!("the hold covers {} to {}: ask for a part of that", whole.start(), whole.end()));
     let asked = asked.intersection(&whole).ok_or_else(outside)?;
-    answer(&service, &scope, (&hold.camera, FootageOf::Hold(id), asked), &method, &headers).await
+    let (gaps, part) = (part.gaps.into(), part.part.map(NonZeroU32::get));
+    let asked = ClipRequest { from: FootageOf::Hold(id), range: asked, gaps, part };
+    answer(&service, &scope, (&hold.camera, asked), &method, &headers).await
 }

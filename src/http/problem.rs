@@ -36,6 +36,7 @@ pub(super) enum ProblemKind {
     RangeNotSatisfiable,
     ForeignHost,
     Lost,
+    SeveralParts,
     NoRoom,
     Conflict,
     Internal,
@@ -82,6 +83,7 @@ impl ProblemKind {
             }
             Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, "foreign-host", "The host name is not accepted"),
             Self::Lost => (status_of(Kind::Corrupt), "footage-lost", "The footage is missing or damaged"),
+            Self::SeveralParts => (status_of(Kind::Conflict), "several-parts", "The footage is more than one file"),
             Self::Internal => (status_of(Kind::Internal), "internal", "The gateway failed"),
             Self::NoRoom => (status_of(Kind::Full), "no-room", "The gateway has no room"),
             Self::Conflict => (status_of(Kind::Conflict), "conflict", "Something else is in the way"),
@@ -238,6 +240,17 @@ impl From<&RetrieveError> for Problem {
                     range.end()
                 ),
             ),
+            RetrieveError::SeveralParts { camera, parts } => {
+                let (last, sizes) = (parts.len(), parts.iter().take(4).map(|part| part.in_words()));
+                let sizes = sizes.collect::<Vec<_>>().join(", then ");
+                Self::new(
+                    ProblemKind::SeveralParts,
+                    format!(
+                        "no one decoder plays what camera {} recorded there ({sizes}): add part=1 to part={last} to the query                          for one file each; clip.json with the same query lists them",
+                        camera.camera
+                    ),
+                )
+            }
             RetrieveError::Lost { camera, range, holes } => {
                 let why: std::collections::BTreeSet<_> = holes.iter().map(|hole| hole.why.as_str()).collect();
                 let why = why.into_iter().collect::<Vec<_>>().join(", ");

@@ -1,10 +1,12 @@
 //! A time range as one progressive MP4: `moov` first, exact length, any byte range on demand.
 //!
-//! The clip begins with the picture shown at the start of the range and ends with the last that begins before its
-//! end; the edit list hides what must be decoded before. Gaps take no time in it.
+//! The clip begins with the first picture that was filmed in the range and ends with the last that begins before its
+//! end; the edit list hides what must be decoded before. Its time line is the wall's: the last picture before a gap lasts
+//! over it, unless gaps are to take no time ([`Gaps`]). A clip has one coding and one size of picture: a range with several
+//! is several clips ([`Part`]).
 //!
-//! Invariant: the bytes depend only on the fragments and the range, so that ranges asked one by one fit together; a
-//! pack that is deleted meanwhile ends a body with an error, never with other bytes.
+//! Invariant: the bytes depend only on the fragments, on what is asked and on what is on record of the camera, so that
+//! ranges asked one by one fit together; a pack that is deleted meanwhile ends a body with an error, never with other bytes.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -22,13 +24,50 @@ use footage::units::{CameraKey, PackId, TimeRange};
 
 mod boxes;
 mod layout;
+mod meta;
+mod parts;
+mod seen;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use layout::{Layout, LayoutBuilder, LayoutPart, Next};
+use layout::{Layout, LayoutPart};
+use meta::Source;
+use parts::{Form, LayoutBuilder, Next};
+use seen::Begins;
 
 pub use super::CLIP_HOURS_MAX;
+pub use parts::{PARTS_MAX, Part};
+
+/// What a gap is on the clip's time line ([ADR 32](../../docs/adr/0032-a-clip-keeps-the-time-of-its-gaps.md)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Gaps {
+    /// As long as it was: the last picture before it lasts over it.
+    #[default]
+    Held,
+    /// Nothing: pictures follow one another.
+    Joined,
+}
+
+/// What is asked of a camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClipRequest {
+    /// From where.
+    pub from: FootageOf,
+    /// Of which time.
+    pub range: TimeRange,
+    /// What its gaps are.
+    pub gaps: Gaps,
+    /// Which of its parts, counted from 1; none: the range has to be one.
+    pub part: Option<u32>,
+}
+
+impl ClipRequest {
+    /// This range of the camera's own timeline.
+    pub fn of(range: TimeRange) -> Self {
+        Self { from: FootageOf::Timeline, range, gaps: Gaps::Held, part: None }
+    }
+}
 
 /// A clip ready to be sent: its boxes in memory, its samples still in their packs.
 #[derive(Debug)]
@@ -37,8 +76,7 @@ pub struct Clip {
     head_bytes: u64,
     samples: Samples,
     etag: String,
-    covers: TimeRange,
-    picture_size: (u16, u16),
+    facts: Part,
     holes: Vec<Hole>,
     packs: Archive,
     looks: Looks,
@@ -62,90 +100,122 @@ pub enum Check {
 pub const CHECKED_BEFORE_BYTES_MAX: u64 = 256 << 20;
 
 impl Clip {
-    /// Lays out a clip to be played.
+    /// Lays out a clip to be played, of the camera's own timeline.
     ///
     /// # Errors
-    /// [`RetrieveError::Invalid`] for a range over [`CLIP_HOURS_MAX`], [`RetrieveError::NoFootage`] when no picture of
-    /// it is recorded, [`RetrieveError::Lost`] when none of those that are can be read.
+    /// As [`Self::asked`].
     pub async fn new(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Arc<Self>, RetrieveError> {
-        Self::of(footage, camera, FootageOf::Timeline, range).await
+        Self::asked(footage, camera, &ClipRequest::of(range)).await
     }
 
     /// The same, each fragment being compared with its id before.
-    pub async fn checked(footage: &Footage, camera: &CameraKey, range: TimeRange) -> Result<Arc<Self>, RetrieveError> {
-        Self::laid_out(footage, camera, FootageOf::Timeline, range, Check::Everything).await
+    ///
+    /// # Errors
+    /// As [`Self::asked`].
+    pub async fn checked(
+        footage: &Footage,
+        camera: &CameraKey,
+        asked: &ClipRequest,
+    ) -> Result<Arc<Self>, RetrieveError> {
+        Self::laid_out(footage, camera, asked, Begins::InTheRange, Check::Everything).await
     }
 
     /// The same of what is kept for a hold on this camera, or of one run.
+    ///
+    /// # Errors
+    /// As [`Self::asked`].
     pub async fn of(
         footage: &Footage,
         camera: &CameraKey,
         from: FootageOf,
         range: TimeRange,
     ) -> Result<Arc<Self>, RetrieveError> {
-        let check = match from {
+        Self::asked(footage, camera, &ClipRequest { from, ..ClipRequest::of(range) }).await
+    }
+
+    /// Lays out what is asked for.
+    ///
+    /// # Errors
+    /// [`RetrieveError::Invalid`] for a range over [`CLIP_HOURS_MAX`] or a part that it does not have,
+    /// [`RetrieveError::SeveralParts`] when it has several and none is asked for, [`RetrieveError::NoFootage`] when no
+    /// picture of it is recorded, [`RetrieveError::Lost`] when none of those that are can be read.
+    pub async fn asked(footage: &Footage, camera: &CameraKey, asked: &ClipRequest) -> Result<Arc<Self>, RetrieveError> {
+        let check = match asked.from {
             FootageOf::Hold(_) => Check::Everything,
             FootageOf::Timeline | FootageOf::Run(_) if footage.compares => Check::WhatIsNear,
             FootageOf::Timeline | FootageOf::Run(_) => Check::Nothing,
         };
-        Self::laid_out(footage, camera, from, range, check).await
+        Self::laid_out(footage, camera, asked, Begins::InTheRange, check).await
+    }
+
+    /// The one picture that was on screen at an instant, compared with its id.
+    pub(super) async fn still(
+        footage: &Footage,
+        camera: &CameraKey,
+        instant: TimeRange,
+    ) -> Result<Arc<Self>, RetrieveError> {
+        let asked = ClipRequest::of(instant);
+        Self::laid_out(footage, camera, &asked, Begins::WithWhatIsShown, Check::Everything).await
     }
 
     async fn laid_out(
         footage: &Footage,
         camera: &CameraKey,
-        from: FootageOf,
-        range: TimeRange,
+        asked: &ClipRequest,
+        begins: Begins,
         check: Check,
     ) -> Result<Arc<Self>, RetrieveError> {
-        within_hours_max(range)?;
-        footage.known(camera).await?;
+        let wanted = asked.part.map_or(0, |part| part.saturating_sub(1) as usize);
+        let form = Form { gaps: asked.gaps, begins, part: wanted };
         let (mut left_out, mut read) = (LeftOut::default(), HashSet::new());
-        let (mut layout, holes) = loop {
-            let (mut builder, mut walk, mut next) = (LayoutBuilder::new(range), walk::Walk::default(), Next::More);
-            let visit = |walk::PackRows { pack, rows, table }: walk::PackRows| {
-                for step in walk.steps(&rows, &table) {
-                    if next == Next::More {
-                        next = builder.push(&pack, &table, &step).map_err(ReadError::Pack)?;
-                    }
-                }
-                Ok(())
-            };
-            let holes = walk::for_each_pack(footage, camera, from, range, &left_out, visit).await?;
-            footage.look_at(&holes);
-            let Some(layout) = builder.finish() else {
-                return Err(RetrieveError::nothing_left(camera.clone(), range, holes));
+        let (mut layout, facts, holes) = loop {
+            let (mut parts, layout, holes) = walked(footage, camera, asked, form, &left_out).await?;
+            if asked.part.is_none() && parts.len() > 1 {
+                return Err(RetrieveError::SeveralParts { camera: camera.clone(), parts });
+            }
+            let there = parts.len();
+            let Some(layout) = layout else {
+                let why = format!("the range has {there} parts, counted from 1: there is no part {}", wanted + 1);
+                return Err(RetrieveError::Invalid(why));
             };
             // Each turn reads what was not read yet, and leaves out at least one fragment more.
             if !find_unreadable(footage, &layout, check, &mut read, &mut left_out).await? {
-                break (layout, holes);
+                break (layout, parts.swap_remove(wanted), holes);
             }
         };
+        let row = footage.index.camera(camera).await?.ok_or_else(|| RetrieveError::NoCamera(camera.clone()))?;
+        let source = Source { name: row.name };
         // A camera that signs sends its certificates seldom: verification begins with them.
         if let Some(sei) = footage.index.certificate_sei(camera, layout.covers.start()).await?
             && is_signing_sei(layout.codec, &sei)
         {
             layout.begin_with(&sei);
         }
-        Ok(Arc::new(Self::from_layout(layout, camera, footage, holes, check)))
+        Ok(Arc::new(Self::from_layout(layout, facts, (camera, asked), source, footage, (holes, check))))
     }
 
-    fn from_layout(mut layout: Layout, camera: &CameraKey, footage: &Footage, holes: Vec<Hole>, check: Check) -> Self {
-        let boxes::Head { pieces: mut head, small, bytes } = boxes::head(&mut layout, camera);
+    fn from_layout(
+        mut layout: Layout,
+        facts: Part,
+        (camera, asked): (&CameraKey, &ClipRequest),
+        source: Source,
+        footage: &Footage,
+        (holes, check): (Vec<Hole>, Check),
+    ) -> Self {
+        let boxes::Head { pieces: mut head, small, bytes } = boxes::head(&mut layout, camera, &source);
         let head_bytes = bytes + layout.prefix.len() as u64;
         if !layout.prefix.is_empty() {
             head.push(layout.prefix.clone());
         }
         // What the long lists say of the samples follows from which fragments they are of.
         let mut hash = blake3::Hasher::new();
-        hash.update(&layout.content).update(&small).update(&layout.prefix);
+        hash.update(&layout.content).update(&small).update(&layout.prefix).update(&[asked.gaps as u8]);
         let etag = format!("\"{}\"", &hash.finalize().to_hex()[..32]);
         let samples =
             Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes - layout.prefix.len() as u64 };
         let (packs, looks) = (footage.packs.clone(), footage.looks.clone());
         let (compares, broken_off) = (check != Check::Nothing, AtomicBool::new(false));
-        let (covers, picture_size) = (layout.covers, layout.size);
-        Self { head, head_bytes, samples, etag, covers, picture_size, holes, packs, looks, compares, broken_off }
+        Self { head, head_bytes, samples, etag, facts, holes, packs, looks, compares, broken_off }
     }
 
     /// What of the range is on record and left out, because it is missing or damaged.
@@ -175,12 +245,17 @@ impl Clip {
 
     /// What it covers, to the frame: the asked range less what is missing at its ends.
     pub fn covers(&self) -> TimeRange {
-        self.covers
+        self.facts.covers
+    }
+
+    /// What it is: its coding, and what of the time that it covers has pictures.
+    pub fn facts(&self) -> &Part {
+        &self.facts
     }
 
     /// Width and height of its first picture, in pixels.
     pub fn picture_size(&self) -> (u16, u16) {
-        self.picture_size
+        self.facts.size
     }
 
     /// When the pictures and the sound in these bytes of it were filmed; `None` where there are none.
@@ -190,7 +265,7 @@ impl Clip {
         let first = parts.partition_point(|part| part.at + u64::from(part.bytes) <= from);
         let sent = &parts[first..parts.partition_point(|part| part.at < to).max(first)];
         let ends = sent.iter().map(|part| part.wall.1).max()?;
-        TimeRange::new(sent.first()?.wall.0, ends)?.intersection(&self.covers)
+        TimeRange::new(sent.first()?.wall.0, ends)?.intersection(&self.facts.covers)
     }
 
     /// These bytes of it. Past the end there are none.
@@ -223,6 +298,52 @@ impl Clip {
         };
         self.head.iter().filter_map(part).collect()
     }
+}
+
+/// The parts of what is asked for, none of which is empty, and why some of it is in none.
+///
+/// # Errors
+/// As [`Clip::asked`], but that there may be several parts.
+pub async fn parts(
+    footage: &Footage,
+    camera: &CameraKey,
+    asked: &ClipRequest,
+) -> Result<(Vec<Part>, Vec<Hole>), RetrieveError> {
+    let form = Form { gaps: asked.gaps, begins: Begins::InTheRange, part: usize::MAX - 1 };
+    let (parts, _, holes) = walked(footage, camera, asked, form, &LeftOut::default()).await?;
+    Ok((parts, holes))
+}
+
+/// All parts of what is asked for, and the layout of the one that is wanted.
+async fn walked(
+    footage: &Footage,
+    camera: &CameraKey,
+    asked: &ClipRequest,
+    form: Form,
+    left_out: &LeftOut,
+) -> Result<(Vec<Part>, Option<Layout>, Vec<Hole>), RetrieveError> {
+    within_hours_max(asked.range)?;
+    footage.known(camera).await?;
+    let (mut builder, mut walk, mut next) = (LayoutBuilder::new(asked.range, form), walk::Walk::default(), Next::More);
+    let visit = |walk::PackRows { pack, rows, table }: walk::PackRows| {
+        for step in walk.steps(&rows, &table) {
+            if next == Next::More {
+                next = builder.push(&pack, &table, &step).map_err(ReadError::Pack)?;
+            }
+        }
+        Ok(())
+    };
+    let holes = walk::for_each_pack(footage, camera, asked.from, asked.range, left_out, visit).await?;
+    footage.look_at(&holes);
+    let (parts, layout) = builder.finish();
+    if parts.is_empty() {
+        return Err(RetrieveError::nothing_left(camera.clone(), asked.range, holes));
+    }
+    if parts.len() > PARTS_MAX {
+        let why = format!("the range has more than {PARTS_MAX} parts of different codings: ask for a shorter one");
+        return Err(RetrieveError::Invalid(why));
+    }
+    Ok((parts, layout, holes))
 }
 
 /// Reads what is to be read before. True when something of it cannot be read, and is to be left out.

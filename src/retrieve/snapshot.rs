@@ -49,7 +49,7 @@ pub struct Snapshot {
 pub async fn snapshot(footage: &Footage, camera: &CameraKey, at: WallTime) -> Result<Snapshot, RetrieveError> {
     let instant = TimeRange::new(at, at.saturating_add(Ticks90k(1)))
         .ok_or_else(|| RetrieveError::Invalid(format!("{at} is out of range")))?;
-    let clip = Clip::checked(footage, camera, instant).await?;
+    let clip = Clip::still(footage, camera, instant).await?;
     decodable(clip.picture_size())?;
     let jpeg = tokio::time::timeout(TIME_MAX, async {
         let _turn = DECODERS.acquire().await.map_err(|e| RetrieveError::Decoder(e.to_string()))?;

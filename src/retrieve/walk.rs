@@ -12,6 +12,7 @@ use super::holes::{Hole, LeftOut, joined};
 use super::{Footage, RetrieveError, select};
 use crate::archive::PackRef;
 use crate::index::SegmentRow;
+use footage::clip::Stretch;
 use footage::pack::{FragmentEntry, PackTable};
 use footage::units::{CameraKey, HoldId, PackId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
@@ -193,6 +194,14 @@ impl FragmentClock {
         let (wall, media) = (entry.stamp.wall_duration.0, entry.duration().0);
         let (wall, media) = if wall > 0 && media > 0 { (wall, media) } else { (1, 1) };
         Self { wall_start: entry.stamp.wall_start, wall: wall.into(), media: media.into() }
+    }
+
+    /// The same for a file, from its own beginning on.
+    pub(super) fn stretch(&self) -> Stretch {
+        let sides =
+            u32::try_from(self.media).ok().zip(u32::try_from(self.wall).ok()).filter(|(media, wall)| media != wall);
+        let (media, wall) = sides.unwrap_or((1, 1));
+        Stretch { media_start: 0, wall_start: self.wall_start, media, wall }
     }
 
     /// Wall-clock time of a media time counted from the fragment's decode time.

@@ -19,7 +19,7 @@ use vigie::index::{CameraRow, Change, Index};
 use vigie::journals::Journals;
 use vigie::people::{self, People};
 use vigie::retrieve::Footage;
-use vigie::retrieve::mp4::Clip;
+use vigie::retrieve::mp4::{Clip, ClipRequest};
 use vigie::seal::{Sealer, Tasks};
 use vigie::spool::{Growing, Spool};
 use vigie::store::Store;
@@ -148,7 +148,11 @@ impl Rig {
 
     /// The whole clip, in a file.
     pub(crate) async fn clip(&self, range: TimeRange, file: &Path) -> Arc<Clip> {
-        let clip = Clip::new(&self.footage, &self.camera, range).await.expect("footage");
+        self.clip_as(&ClipRequest::of(range), file).await
+    }
+
+    pub(crate) async fn clip_as(&self, asked: &ClipRequest, file: &Path) -> Arc<Clip> {
+        let clip = Clip::asked(&self.footage, &self.camera, asked).await.expect("footage");
         let bytes = body(&clip, 0..clip.len()).await;
         assert_eq!(bytes.len() as u64, clip.len());
         std::fs::write(file, bytes).expect("room on the disk");

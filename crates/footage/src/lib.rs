@@ -3,6 +3,7 @@
 //! Enough to read and to check footage without a gateway. Files are changed, time is read and lots are drawn through
 //! [`platform`] and [`clock`] alone, which tests replace; nothing here opens a connection.
 
+pub mod clip;
 pub mod clock;
 pub mod failure;
 pub mod fragment;

@@ -57,6 +57,8 @@ fn query(operation: &Value) -> String {
         ("limit", "10"),
         ("from", "0"),
         ("tracks", "video"),
+        ("gaps", "held"),
+        ("part", "1"),
         ("run", "000102030405060708090a0b0c0d0e0f"),
     ];
     let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();

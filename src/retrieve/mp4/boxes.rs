@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! ftyp                                 ISO/IEC 14496-12 §4.3
+//! meta uuid                            what the clip says beside its pictures ([`super::meta`])
 //! moov                                 §8.2.1
 //! ├ mvhd                               §8.2.2, 1/90000 s; created when the first picture shown was filmed
 //! ├ trak                               §8.3.1, id 1, picture
 //! │ ├ tkhd                             §8.3.2
-//! │ ├ edts ─ elst                      §8.6.6: from the first picture shown to the end of the last
+//! │ ├ edts ─ elst                      §8.6.6: from the first picture shown to the end of the last; one entry, as
+//! │ │                                  no player of today takes more for what they are (ADR 32)
 //! │ └ mdia ─ mdhd hdlr minf            §8.4
 //! │                    ├ vmhd dinf     §12.1.2, §8.7.1
 //! │                    └ stbl          §8.5: stsd stts ctts stss stsc stsz stco|co64
@@ -19,6 +21,7 @@ use bytes::Bytes;
 use mp4_atom::{Dinf, Dref, Elst, ElstEntry, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mvhd, Smhd, Tkhd, Url, Vmhd};
 
 use super::layout::{Edit, Layout};
+use super::meta::{self, Source};
 use super::table::TrackTable;
 use footage::units::{CameraKey, TICKS_PER_SECOND, WallTime};
 
@@ -38,17 +41,19 @@ pub(super) struct Head {
 }
 
 /// Writes the head of a clip, and takes its lists out of the layout.
-pub(super) fn head(layout: &mut Layout, camera: &CameraKey) -> Head {
+pub(super) fn head(layout: &mut Layout, camera: &CameraKey, source: &Source) -> Head {
     let (mut video, mut audio) = (std::mem::take(&mut layout.video), layout.audio.take());
     let tables = video.encoded_bytes_max() + audio.as_ref().map_or(0, |a| a.track.encoded_bytes_max());
     let small = video.small_bytes_max() + audio.as_ref().map_or(0, |a| a.track.small_bytes_max());
-    let wide = layout.mdat_bytes + tables as u64 + 4096 > u32::MAX.into();
+    let times = layout.times.stretches().len() * 24;
+    let wide = layout.mdat_bytes + (tables + times) as u64 + 65_536 > u32::MAX.into();
     let mut out = Out { small: Vec::with_capacity(small + 4096), lists: Vec::new(), listed: 0 };
     out.atom(&Ftyp {
         major_brand: FourCC::new(b"isom"),
         minor_version: 0x200,
         compatible_brands: [b"isom", b"iso4", b"mp41"].map(FourCC::new).to_vec(),
     });
+    meta::write(&mut out, layout, source);
     let mut chunks = ChunkOffsets { wide, places: Vec::new() };
     out.boxed(b"moov", |out| {
         out.atom(&mvhd(layout));
@@ -74,7 +79,7 @@ pub(super) fn head(layout: &mut Layout, camera: &CameraKey) -> Head {
 }
 
 /// Boxes while they are written.
-struct Out {
+pub(super) struct Out {
     small: Vec<u8>,
     /// Lists, and before which byte of `small` each belongs.
     lists: Vec<(usize, Bytes)>,
@@ -87,16 +92,16 @@ impl Out {
         self.small.len() + self.listed
     }
 
-    fn put(&mut self, bytes: &[u8]) {
+    pub(super) fn put(&mut self, bytes: &[u8]) {
         self.small.extend_from_slice(bytes);
     }
 
-    fn list(&mut self, bytes: Vec<u8>) {
+    pub(super) fn list(&mut self, bytes: Vec<u8>) {
         self.listed += bytes.len();
         self.lists.push((self.small.len(), bytes.into()));
     }
 
-    fn count(&mut self, entries: usize) {
+    pub(super) fn count(&mut self, entries: usize) {
         self.put(&(entries as u32).to_be_bytes());
     }
 
@@ -105,7 +110,7 @@ impl Out {
     }
 
     /// A box whose body `write` appends.
-    fn boxed(&mut self, kind: &[u8; 4], write: impl FnOnce(&mut Self)) {
+    pub(super) fn boxed(&mut self, kind: &[u8; 4], write: impl FnOnce(&mut Self)) {
         let (start, place) = (self.len(), self.small.len());
         self.put(&[0; 4]);
         self.put(kind);
@@ -115,7 +120,7 @@ impl Out {
     }
 
     /// A box with a version, and flags 0 (§4.2).
-    fn full(&mut self, kind: &[u8; 4], version: u8, write: impl FnOnce(&mut Self)) {
+    pub(super) fn full(&mut self, kind: &[u8; 4], version: u8, write: impl FnOnce(&mut Self)) {
         self.boxed(kind, |out| {
             out.put(&[version, 0, 0, 0]);
             write(out);

@@ -1,15 +1,19 @@
 //! What a clip is made of: which fragments, in which place, and which of their pictures are shown.
 //!
-//! Media time of the clip: fragments one after the other, so gaps take no time. Sound is aligned with the picture again
-//! after each gap, by moving the end of the last audio sample before it.
+//! Media time of the clip: each fragment where it was filmed, the last picture before a gap lasting over it
+//! ([`Gaps::Held`]); or fragments one after the other, so that gaps take no time ([`Gaps::Joined`]). Sound is aligned with
+//! the picture again after each gap, by moving the end of the last audio sample before it.
 //!
 //! Invariant: the first fragment begins with the random access point that the first picture shown is decoded from.
 
 use bytes::Bytes;
 
 use super::super::walk::{FragmentClock, WalkStep};
+use super::Gaps;
+use super::seen::{Frame, Shown};
 use super::table::TrackTable;
 use crate::archive::PackRef;
+use footage::clip::{Stretch, Times};
 use footage::media::{Sample, VideoCodec};
 use footage::pack::{FragmentEntry, PackError, PackTable};
 use footage::units::{FragmentId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
@@ -72,6 +76,12 @@ pub(super) struct Layout {
     pub(super) codec: VideoCodec,
     /// Bytes that the first picture begins with and its pack does not have.
     pub(super) prefix: Bytes,
+    /// When each picture was filmed.
+    pub(super) times: Times,
+    /// What of `covers` has pictures.
+    pub(super) stretches: Vec<TimeRange>,
+    /// The camera's clock minus the gateway's: the least and the most.
+    pub(super) camera_clock: Option<(Ticks90k, Ticks90k)>,
 }
 
 impl Layout {
@@ -100,96 +110,8 @@ impl Layout {
 /// Bytes of [`Layout::content`] for each fragment.
 const CONTENT_BYTES: usize = 20;
 
-/// Whether more fragments are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Go on.
-    More,
-    /// The range is behind.
-    Enough,
-}
-
-/// Builds a layout fragment by fragment.
-#[derive(Debug)]
-pub(super) struct LayoutBuilder {
-    range: TimeRange,
-    content: Content,
-    shown: Shown,
-}
-
-#[derive(Debug, Default)]
-struct Content {
-    packs: Vec<PackRef>,
-    parts: Vec<LayoutPart>,
-    mdat_bytes: u64,
-    video: TrackTable,
-    size: (u16, u16),
-    codec: Option<VideoCodec>,
-    audio: TrackTable,
-    audio_timescale: u32,
-    /// Clip time of the first audio sample, in audio ticks.
-    audio_start: i64,
-    /// Where the media time that goes on now began: on the clip's timeline, and on the run's.
-    origin: (u64, Ticks90k),
-    content: Vec<u8>,
-}
-
-impl LayoutBuilder {
-    pub(super) fn new(range: TimeRange) -> Self {
-        Self { range, content: Content::default(), shown: Shown::default() }
-    }
-
-    /// Takes the next fragment of the walk.
-    pub(super) fn push(&mut self, pack: &PackRef, table: &PackTable, step: &WalkStep<'_>) -> Result<Next, PackError> {
-        check(step.entry)?;
-        let seen = Seen::of(step.entry, self.range);
-        if seen.last.is_none() {
-            return Ok(Next::Enough);
-        }
-        if !step.joined && self.shown.wall_end.is_none_or(|end| end <= self.range.start()) {
-            self.shown.at_start = None;
-        }
-        // Nothing before this random access point is needed for what is shown.
-        let clears = seen.begins_before_start || (self.shown.at_start.is_none() && self.shown.after_start.is_none());
-        if step.entry.random_access && clears {
-            (self.content, self.shown) = Default::default();
-        }
-        self.shown.merge(&seen, self.content.video.ticks);
-        self.content.append(pack, table, step);
-        Ok(Next::More)
-    }
-
-    /// The layout; `None` when no picture of the range came.
-    pub(super) fn finish(mut self) -> Option<Layout> {
-        if self.shown.wall_end? <= self.range.start() {
-            self.shown.at_start = None;
-        }
-        let first = self.shown.at_start.or(self.shown.after_start)?;
-        let (last, last_end) = self.shown.last?;
-        let end = self.shown.next.filter(|&next| next > last.at).unwrap_or(last_end).max(last.at + 1);
-        let covers = TimeRange::new(first.wall, last.wall.saturating_add(Ticks90k(end - last.at)))?;
-        let gathered = self.content;
-        let audio_edit = gathered.audio_edit(first.at, end);
-        let Content { packs, parts, mdat_bytes, video, size, audio, audio_timescale, content, codec, .. } = gathered;
-        Some(Layout {
-            packs,
-            parts,
-            mdat_bytes,
-            video,
-            // A composition time before the first decode time cannot be written in an edit list.
-            video_edit: Edit { empty: 0, media_time: ticks(first.at), duration: ticks(end - first.at) },
-            size,
-            audio: audio_edit.map(|edit| Audio { track: audio, timescale: audio_timescale, edit }),
-            covers,
-            content,
-            codec: codec?,
-            prefix: Bytes::new(),
-        })
-    }
-}
-
 /// A fragment's table must agree with itself before bytes are promised from it.
-fn check(entry: &FragmentEntry) -> Result<(), PackError> {
+pub(super) fn check(entry: &FragmentEntry) -> Result<(), PackError> {
     let malformed = |what: &str| Err(PackError::Malformed { offset: entry.offset, what: what.to_owned() });
     let bytes: u64 = entry.video.iter().chain(&entry.audio).map(|s| u64::from(s.size)).sum();
     if entry.video.is_empty() {
@@ -201,16 +123,51 @@ fn check(entry: &FragmentEntry) -> Result<(), PackError> {
     }
 }
 
+/// What is gathered of a clip, fragment by fragment.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    packs: Vec<PackRef>,
+    parts: Vec<LayoutPart>,
+    mdat_bytes: u64,
+    pub(super) video: TrackTable,
+    size: (u16, u16),
+    codec: Option<VideoCodec>,
+    audio: TrackTable,
+    audio_timescale: u32,
+    /// Clip time of the first audio sample, in audio ticks.
+    audio_start: i64,
+    /// Where the media time that goes on now began: on the clip's timeline, and on the run's.
+    origin: (u64, Ticks90k),
+    content: Vec<u8>,
+    times: Times,
+    stretches: Vec<TimeRange>,
+    camera_clock: Option<(Ticks90k, Ticks90k)>,
+}
+
 impl Content {
-    fn append(&mut self, pack: &PackRef, table: &PackTable, step: &WalkStep<'_>) {
+    /// From the end of what is there to the next fragment; none where there is nothing yet, or no gap.
+    pub(super) fn gap_before(&self, entry: &FragmentEntry) -> Option<Ticks90k> {
+        let last = self.parts.last()?;
+        Some(entry.stamp.wall_start.since(last.wall.1)).filter(|gap| gap.0 > 0)
+    }
+
+    /// Makes room for the next fragment: where time is kept, it begins as long after the first as it was filmed after it.
+    pub(super) fn align(&mut self, entry: &FragmentEntry, gaps: Gaps) {
+        if let (Gaps::Held, Some(first)) = (gaps, self.parts.first()) {
+            self.video.end_near(ticks(entry.stamp.wall_start.since(first.wall.0).0));
+        }
+    }
+
+    pub(super) fn append(&mut self, pack: &PackRef, table: &PackTable, step: &WalkStep<'_>, gaps: Gaps) {
         let (entry, params) = (step.entry, &table.header.params);
         if self.parts.is_empty() {
             self.size = (params.video.width, params.video.height);
             self.codec = Some(params.video.codec);
         }
-        if !step.joined || self.parts.is_empty() {
+        if !step.joined || self.parts.is_empty() || gaps == Gaps::Held {
             self.origin = (self.video.ticks, entry.decode_time);
         }
+        self.note_times(step);
         if self.packs.last() != Some(pack) {
             self.packs.push(pack.clone());
         }
@@ -228,6 +185,57 @@ impl Content {
             let video_bytes: u64 = entry.video.iter().map(|s| u64::from(s.size)).sum();
             self.append_audio(at + video_bytes, entry, audio.clock_rate, &audio.sample_entry);
         }
+    }
+
+    fn note_times(&mut self, step: &WalkStep<'_>) {
+        let entry = step.entry;
+        let Stretch { media, wall, .. } = FragmentClock::new(entry).stretch();
+        let (media_start, wall_start) = (self.video.ticks as i64, entry.stamp.wall_start);
+        self.times.push(Stretch { media_start, wall_start, media, wall });
+        let filmed = TimeRange::new(wall_start, entry.wall_end());
+        match self
+            .stretches
+            .last_mut()
+            .filter(|_| step.joined || self.parts.last().is_some_and(|p| p.wall.1 >= wall_start))
+        {
+            Some(last) => *last = TimeRange::new(last.start(), last.end().max(entry.wall_end())).unwrap_or(*last),
+            None => self.stretches.extend(filmed),
+        }
+        if let Some(camera) = entry.stamp.camera_time {
+            let offset = camera.since(wall_start);
+            let (least, most) = self.camera_clock.unwrap_or((offset, offset));
+            self.camera_clock = Some((least.min(offset), most.max(offset)));
+        }
+    }
+
+    /// The layout of what was gathered; `None` when no picture of the range is in it.
+    pub(super) fn lay_out(mut self, first: Frame, shown: &Shown) -> Option<Layout> {
+        let (last, last_end) = shown.last?;
+        let end = shown.next.filter(|&next| next > last.at).unwrap_or(last_end).max(last.at + 1);
+        let covers = TimeRange::new(first.wall, last.wall.saturating_add(Ticks90k(end - last.at)))?;
+        let audio_edit = self.audio_edit(first.at, end);
+        // A composition time before the first decode time cannot be written in an edit list.
+        let hidden = self.video.hide(ticks(first.at));
+        self.times.begin_at(ticks(first.at) as i64, hidden as i64 - ticks(first.at) as i64);
+        let video_edit = Edit { empty: 0, media_time: hidden, duration: ticks(end - first.at) };
+        let within = |stretch: &TimeRange| stretch.intersection(&covers);
+        let Self { packs, parts, mdat_bytes, video, size, audio, audio_timescale, content, codec, .. } = self;
+        Some(Layout {
+            packs,
+            parts,
+            mdat_bytes,
+            video,
+            video_edit,
+            size,
+            audio: audio_edit.map(|edit| Audio { track: audio, timescale: audio_timescale, edit }),
+            covers,
+            content,
+            codec: codec?,
+            prefix: Bytes::new(),
+            times: self.times,
+            stretches: self.stretches.iter().filter_map(within).collect(),
+            camera_clock: self.camera_clock,
+        })
     }
 
     fn append_audio(&mut self, at: u64, entry: &FragmentEntry, rate: u32, sample_entry: &bytes::Bytes) {
@@ -280,130 +288,4 @@ fn rescale(at: i64, from: u32, to: u32) -> i64 {
 
 fn ticks(signed: i64) -> u64 {
     u64::try_from(signed).unwrap_or(0)
-}
-
-/// A picture on the clip's timeline.
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    /// Composition time in the clip.
-    at: i64,
-    /// Wall-clock time.
-    wall: WallTime,
-}
-
-/// Which pictures are at the edges of the range, so far.
-#[derive(Debug, Default)]
-struct Shown {
-    /// The last picture that begins at or before the start.
-    at_start: Option<Frame>,
-    /// The first that begins after it.
-    after_start: Option<Frame>,
-    /// The last that begins before the end, and its end by its own duration.
-    last: Option<(Frame, i64)>,
-    /// Composition time of the first that begins at or after the end.
-    next: Option<i64>,
-    /// When the last picture of all ends.
-    wall_end: Option<WallTime>,
-}
-
-impl Shown {
-    fn merge(&mut self, seen: &Seen, clip: u64) {
-        let frame = |media: i64| Frame { at: media + clip as i64, wall: seen.clock.wall(media) };
-        self.at_start = self.at_start.into_iter().chain(seen.at_start.map(frame)).max_by_key(|f| f.at);
-        self.after_start = self.after_start.into_iter().chain(seen.after_start.map(frame)).min_by_key(|f| f.at);
-        if let Some((media, duration)) = seen.last {
-            let last = frame(media);
-            if self.last.is_none_or(|(known, _)| known.at < last.at) {
-                self.last = Some((last, last.at + i64::from(duration)));
-            }
-        }
-        let next = seen.next.map(|media| media + clip as i64);
-        self.next = self.next.into_iter().chain(next).min();
-        self.wall_end = self.wall_end.max(Some(seen.wall_end));
-    }
-}
-
-/// A fragment's pictures against the range: media times counted from its decode time.
-#[derive(Debug)]
-struct Seen {
-    clock: FragmentClock,
-    begins_before_start: bool,
-    at_start: Option<i64>,
-    after_start: Option<i64>,
-    last: Option<(i64, u32)>,
-    next: Option<i64>,
-    wall_end: WallTime,
-}
-
-impl Seen {
-    fn of(entry: &FragmentEntry, range: TimeRange) -> Self {
-        let clock = FragmentClock::new(entry);
-        let after_start = clock.media_at(range.start().saturating_add(Ticks90k(1)));
-        let end = clock.media_at(range.end());
-        let first = entry.video.first().map_or(0, |s| i64::from(s.composition_offset));
-        let begins_before_start = first < after_start;
-        let mut seen = Self {
-            clock,
-            begins_before_start,
-            at_start: None,
-            after_start: None,
-            last: None,
-            next: None,
-            wall_end: entry.stamp.wall_start,
-        };
-        if let Some(inside) = Inside::of(&entry.video).filter(|i| after_start <= i.first && i.last.0 < end) {
-            seen.after_start = Some(inside.first);
-            seen.last = Some(inside.last);
-            seen.wall_end = clock.wall(inside.end);
-            return seen;
-        }
-        let (mut decode, mut media_end) = (0i64, 0i64);
-        for sample in &entry.video {
-            let media = decode + i64::from(sample.composition_offset);
-            decode += i64::from(sample.duration);
-            media_end = media_end.max(media + i64::from(sample.duration));
-            if media >= end {
-                seen.next = Some(seen.next.map_or(media, |known| known.min(media)));
-                continue;
-            }
-            if seen.last.is_none_or(|(known, _)| known < media) {
-                seen.last = Some((media, sample.duration));
-            }
-            if media < after_start {
-                seen.at_start = seen.at_start.max(Some(media));
-            } else {
-                seen.after_start = Some(seen.after_start.map_or(media, |known| known.min(media)));
-            }
-        }
-        seen.wall_end = clock.wall(media_end);
-        seen
-    }
-}
-
-/// Media times of a fragment's pictures, where it does not matter which of them the range cuts off: of a long clip, all
-/// but the first and the last.
-struct Inside {
-    first: i64,
-    /// With its duration.
-    last: (i64, u32),
-    end: i64,
-}
-
-impl Inside {
-    fn of(samples: &[Sample]) -> Option<Self> {
-        let sample = samples.first()?;
-        let media = i64::from(sample.composition_offset);
-        let mut inside = Self { first: media, last: (media, sample.duration), end: 0 };
-        let mut decode = 0i64;
-        for sample in samples {
-            let media = decode + i64::from(sample.composition_offset);
-            decode += i64::from(sample.duration);
-            inside.first = inside.first.min(media);
-            if media > inside.last.0 {
-                inside.last = (media, sample.duration);
-            }
-            inside.end = inside.end.max(media + i64::from(sample.duration));
-        }
-        Some(inside)
-    }
 }

@@ -4,6 +4,10 @@ use bytes::Bytes;
 
 use footage::media::Sample;
 
+/// How long the last hidden picture lasts, in 1/90000 s: a player that seeks to the start takes what is within 5 ms of it
+/// for the picture there.
+const HIDDEN_LAST_TICKS: u32 = 900;
+
 /// Equal values in a row, counted: the entries of `stts` and `ctts` (ISO/IEC 14496-12 §8.6.1), as they are written.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
@@ -15,10 +19,16 @@ pub(super) struct Runs {
 
 impl Runs {
     fn push(&mut self, value: u32) {
+        self.extend(1, value);
+    }
+
+    /// So many of a value.
+    fn extend(&mut self, count: u32, value: u32) {
         match &mut self.last {
-            Some((count, last)) if *last == value => *count += 1,
+            _ if count == 0 => {}
+            Some((known, last)) if *last == value => *known += count,
             last => {
-                let run = last.replace((1, value));
+                let run = last.replace((count, value));
                 self.write(run);
             }
         }
@@ -151,6 +161,43 @@ impl TrackTable {
         (0..shortest).for_each(|_| self.durations.push(1));
     }
 
+    /// The same where no more than the last sample is cut; else the end stays where it is.
+    pub(super) fn end_near(&mut self, ticks: u64) {
+        let last = self.durations.last.map_or(0, |(_, duration)| u64::from(duration));
+        if ticks != self.ticks && ticks > self.ticks.saturating_sub(last) {
+            self.end_at(ticks);
+        }
+    }
+
+    /// Samples before `first`, which no player should show, take next to no time: not every player knows edit lists.
+    /// Gives where the first that is shown begins then. Pictures that are shown in another order than they are decoded in
+    /// keep their times.
+    pub(super) fn hide(&mut self, first: u64) -> u64 {
+        if first == 0 || self.offsets.iter().any(|(_, offset)| offset != 0) {
+            return first;
+        }
+        let (mut left, mut hidden, mut rest) = (first, 0u32, Runs::default());
+        for (count, duration) in self.durations.iter() {
+            let most = left.checked_div(duration.into()).unwrap_or(0);
+            let taken = u32::try_from(most).unwrap_or(u32::MAX).min(count);
+            left -= u64::from(taken) * u64::from(duration);
+            hidden += taken;
+            rest.extend(count - taken, duration);
+        }
+        // The start is where a sample begins; where it is not, all stays.
+        if left != 0 || hidden == 0 {
+            return first;
+        }
+        let mut durations = Runs::default();
+        durations.extend(hidden - 1, 1);
+        durations.extend(1, HIDDEN_LAST_TICKS);
+        rest.iter().for_each(|(count, duration)| durations.extend(count, duration));
+        self.durations = durations;
+        let takes = u64::from(hidden - 1) + u64::from(HIDDEN_LAST_TICKS);
+        self.ticks = self.ticks - first + takes;
+        takes
+    }
+
     /// Not less than its boxes take.
     pub(super) fn encoded_bytes_max(&self) -> usize {
         let listed = self.durations.written.len() + self.offsets.written.len() + 16 + self.sizes.len();
@@ -196,6 +243,23 @@ mod tests {
         check(&[10, 10, 10], 5, &[(1, 3), (2, 1)]);
         check(&[10, 10, 10], 0, &[(3, 1)]);
         check(&[], 5, &[]);
+    }
+
+    #[test]
+    fn hidden_samples_take_next_to_no_time() {
+        let check = |durations: &[u32], first: u64, hidden: u64, expect: &[(u32, u32)]| {
+            let mut track = track(durations);
+            assert_eq!(track.hide(first), hidden);
+            assert_eq!(track.durations.iter().collect::<Vec<_>>(), expect);
+            assert_eq!(track.ticks, expect.iter().map(|&(n, d)| u64::from(n) * u64::from(d)).sum::<u64>());
+        };
+        check(&[3_000, 3_000, 6_000, 3_000], 12_000, 902, &[(2, 1), (1, 900), (1, 3_000)]);
+        check(&[3_000, 3_000], 3_000, 900, &[(1, 900), (1, 3_000)]);
+        check(&[3_000, 3_000], 0, 0, &[(2, 3_000)]);
+        check(&[3_000, 3_000], 3_001, 3_001, &[(2, 3_000)]);
+        let mut reordered = track(&[3_000]);
+        reordered.push(Sample { size: 1, duration: 3_000, composition_offset: 3_000 }, false);
+        assert_eq!(reordered.hide(3_000), 3_000);
     }
 
     #[test]

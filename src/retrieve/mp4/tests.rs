@@ -4,25 +4,45 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::super::testing::{FRAME, Recording, at, between, bytes_of, camera, params};
-use super::super::walk::Walk;
-use super::layout::{Edit, Layout, LayoutBuilder, Next};
+use super::super::walk::{FragmentClock, Walk};
+use super::layout::{Edit, Layout};
+use super::meta::Source;
+use super::parts::{Form, LayoutBuilder, Next, Part};
+use super::seen::Begins;
 use super::table::TrackTable;
-use super::{Samples, boxes};
+use super::{Gaps, Samples, boxes};
 use crate::archive::PackRef;
 use crate::index::{PackState, SegmentRow};
+use footage::clip::Filmed;
+use footage::media::VideoCodec;
 use footage::pack::{FragmentEntry, PackTable};
-use footage::units::{PackId, TimeRange};
+use footage::units::{PackId, Ticks90k, TimeRange, WallTime};
 
 /// Lays out packs whose rows share an instant with the range, as the index would give them.
 fn lay_out(packs: &[&Recording], range: TimeRange) -> Option<Layout> {
+    in_form(packs, range, FORM).1
+}
+
+const FORM: Form = Form { gaps: Gaps::Held, begins: Begins::InTheRange, part: 0 };
+const JOINED: Form = Form { gaps: Gaps::Joined, ..FORM };
+
+fn in_form(packs: &[&Recording], range: TimeRange, form: Form) -> (Vec<Part>, Option<Layout>) {
     let near = |(table, rows): (Arc<PackTable>, Vec<SegmentRow>)| {
         (table, rows.into_iter().filter(|r| r.range.intersection(&range).is_some()).collect())
     };
-    build(packs.iter().map(|p| near(p.finish())), range)
+    parts_of(packs.iter().map(|p| near(p.finish())), range, form)
 }
 
 fn build(packs: impl IntoIterator<Item = (Arc<PackTable>, Vec<SegmentRow>)>, range: TimeRange) -> Option<Layout> {
-    let (mut builder, mut walk) = (LayoutBuilder::new(range), Walk::default());
+    parts_of(packs, range, FORM).1
+}
+
+fn parts_of(
+    packs: impl IntoIterator<Item = (Arc<PackTable>, Vec<SegmentRow>)>,
+    range: TimeRange,
+    form: Form,
+) -> (Vec<Part>, Option<Layout>) {
+    let (mut builder, mut walk) = (LayoutBuilder::new(range, form), Walk::default());
     for (table, rows) in packs {
         for step in walk.steps(&rows, &table) {
             if builder.push(&pack_ref(&table), &table, &step).expect("a good table") == Next::Enough {
@@ -46,11 +66,28 @@ fn eight_seconds() -> Recording {
 
 /// In pictures.
 fn check(packs: &[&Recording], range: TimeRange, samples: u32, hidden: u64, shown: u64) -> Layout {
-    let layout = lay_out(packs, range).expect("footage");
-    let frame = u64::from(FRAME);
+    check_in(FORM, packs, range, samples, hidden, shown)
+}
+
+fn check_in(form: Form, packs: &[&Recording], range: TimeRange, samples: u32, hidden: u64, shown: u64) -> Layout {
+    let layout = in_form(packs, range, form).1.expect("footage");
     assert_eq!(layout.video.samples, samples, "samples");
-    assert_eq!(layout.video_edit, Edit { empty: 0, media_time: hidden * frame, duration: shown * frame });
+    // Those that are hidden last a tick each, the last of them a hundredth of a second; out of order they stay as they are.
+    let media_time = match layout.video.offsets.iter().any(|(_, offset)| offset != 0) {
+        true => hidden * u64::from(FRAME),
+        false => (hidden + 899) * u64::from(hidden > 0),
+    };
+    assert_eq!(layout.video_edit, Edit { empty: 0, media_time, duration: shown * u64::from(FRAME) });
     layout
+}
+
+/// When each picture that is shown was filmed, from the bytes alone, in milliseconds after noon.
+fn filmed(layout: Layout) -> Vec<(i64, i64)> {
+    let (mut bytes, head, _) = whole(layout);
+    // The samples are not needed.
+    bytes.truncate(head);
+    let pictures = footage::clip::pictures(&bytes).expect("a clip");
+    pictures.iter().map(|picture| (picture.shown.0 / 90, picture.at.since(at(0)).0 / 90)).collect()
 }
 
 #[test]
@@ -66,15 +103,20 @@ fn a_clip_that_starts_inside_a_gop_hides_the_pictures_before() {
 }
 
 #[test]
-fn the_picture_shown_at_the_start_is_the_first_and_the_one_that_begins_before_the_end_the_last() {
-    let layout = check(&[&eight_seconds()], between(3_550, 3_810), 20, 15, 4);
-    assert_eq!(layout.covers, between(3_500, 3_900));
+fn the_first_picture_begins_at_or_after_the_start_and_the_last_before_the_end() {
+    let layout = check(&[&eight_seconds()], between(3_550, 3_810), 20, 16, 3);
+    assert_eq!(layout.covers, between(3_600, 3_900));
+    // One more is no more than what it is decoded from.
+    let layout = check(&[&eight_seconds()], between(3_950, 4_500), 10, 0, 5);
+    assert_eq!(layout.covers, between(4_000, 4_500));
 }
 
 #[test]
-fn a_clip_shorter_than_a_picture_is_that_picture() {
-    let layout = check(&[&eight_seconds()], between(5_110, 5_120), 20, 11, 1);
+fn a_still_is_the_picture_that_was_on_screen() {
+    let still = Form { begins: Begins::WithWhatIsShown, ..FORM };
+    let layout = check_in(still, &[&eight_seconds()], between(5_110, 5_120), 20, 11, 1);
     assert_eq!(layout.covers, between(5_100, 5_200));
+    assert!(lay_out(&[&eight_seconds()], between(5_110, 5_120)).is_none(), "none was filmed in that time");
 }
 
 #[test]
@@ -89,13 +131,109 @@ fn a_start_in_a_gap_begins_with_the_next_run_and_an_end_in_a_gap_ends_with_the_l
 }
 
 #[test]
-fn a_gap_inside_the_range_takes_no_time_in_the_clip() {
+fn a_gap_inside_the_range_is_as_long_in_the_clip_or_takes_no_time() {
     let first = eight_seconds();
     let mut second = first.next_run(5_000);
     second.gop(2);
-    let layout = check(&[&first, &second], between(7_000, 14_000), 30, 10, 20);
-    assert_eq!(layout.covers, between(7_000, 14_000));
-    assert_eq!(layout.video.sync, [1u32, 21].map(u32::to_be_bytes).concat());
+    let (packs, range) = ([&first, &second], between(7_000, 14_000));
+    for (form, shown, after_gap) in [(FORM, 70, 6_000), (JOINED, 20, 1_000)] {
+        let layout = check_in(form, &packs, range, 30, 10, shown);
+        assert_eq!(layout.covers, range);
+        assert_eq!(layout.stretches, [between(7_000, 8_000), between(13_000, 14_000)]);
+        assert_eq!(layout.video.sync, [1u32, 21].map(u32::to_be_bytes).concat());
+        let filmed = filmed(layout);
+        let expect =
+            |n: i64| if n < 10 { (n * 100, 7_000 + n * 100) } else { (after_gap + (n - 10) * 100, 12_000 + n * 100) };
+        assert_eq!(filmed, (0..20).map(expect).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn each_picture_has_its_time_where_the_clock_was_slewed_and_runs_touch_or_overlap() {
+    let mut first = eight_seconds();
+    first.wall = first.wall.saturating_sub(Ticks90k(4_500));
+    let mut second = first.next_run(0);
+    second.gop(3);
+    let mut third = second.next_run(-700);
+    third.gop(2);
+    let slewed = |recording: &Recording, ticks: i64| {
+        let (table, mut rows) = recording.finish();
+        let mut table = (*table).clone();
+        for (n, fragment) in table.fragments.iter_mut().enumerate() {
+            let mut entry = (**fragment).clone();
+            entry.stamp.wall_start.0 += n as i64 * ticks;
+            entry.stamp.wall_duration.0 += ticks;
+            *fragment = entry.into();
+        }
+        rows[0].range = TimeRange::new(rows[0].range.start(), table.fragments.last().unwrap().wall_end()).unwrap();
+        (Arc::new(table), rows)
+    };
+    let packs = [slewed(&first, 0), slewed(&second, 77), slewed(&third, -13)];
+    let want: Vec<WallTime> = packs
+        .iter()
+        .flat_map(|(table, _)| &table.fragments)
+        .flat_map(|entry| {
+            let clock = FragmentClock::new(entry);
+            (0..10).map(move |n| clock.wall(n * i64::from(FRAME))).collect::<Vec<_>>()
+        })
+        .filter(|filmed| *filmed >= at(1_250))
+        .collect();
+    for form in [FORM, JOINED] {
+        let layout = parts_of(packs.clone(), between(1_250, 30_000), form).1.expect("footage");
+        let pictures = footage::clip::pictures(&whole(layout).0).expect("a clip");
+        assert_eq!(pictures.iter().map(|p| p.at).collect::<Vec<_>>(), want);
+        if form.gaps == Gaps::Held {
+            // Up to where clocks contradict one another, a position is a time, to less than a millisecond.
+            let off = |p: &Filmed| (p.at.since(pictures[0].at).0 - p.shown.0).abs();
+            assert!(pictures.iter().take(100 - 13).all(|p| off(p) < 90));
+        }
+    }
+}
+
+#[test]
+fn pictures_out_of_order_have_their_times_too() {
+    let mut recording = Recording::new();
+    recording.fragment(true, &[0, 1, -1, 1, -1]).fragment(false, &[1, -1, 1, -1, 0]);
+    let mut second = recording.next_run(10_000);
+    second.fragment(true, &[0, 1, -1, 1, -1]);
+    let layout = lay_out(&[&recording, &second], between(100, 20_000)).expect("footage");
+    let expect: Vec<_> = (1..10).map(|n| n * 100).chain((0..5).map(|n| 11_000 + n * 100)).collect();
+    let filmed = filmed(layout);
+    assert_eq!(filmed.iter().map(|f| f.1).collect::<Vec<_>>(), expect);
+    assert!(filmed.iter().all(|(shown, at)| shown + 100 == *at), "{filmed:?}");
+}
+
+#[test]
+fn another_coding_another_size_or_a_gap_of_a_day_begins_another_part() {
+    let with = |recording: &mut Recording, width: u16, codec| {
+        let mut params = (*recording.header.params).clone();
+        (params.video.width, params.video.codec) = (width, codec);
+        recording.header.params = params.into();
+        recording.gop(2);
+    };
+    let first = eight_seconds();
+    let (mut second, mut third, mut fourth, mut fifth);
+    second = first.next_run(1_000);
+    with(&mut second, 1_280, VideoCodec::H264);
+    third = second.next_pack();
+    with(&mut third, 1_280, VideoCodec::H265);
+    fourth = third.next_pack();
+    with(&mut fourth, 1_280, VideoCodec::H265);
+    fifth = fourth.next_run(7 * 3_600_000);
+    with(&mut fifth, 1_280, VideoCodec::H265);
+    let packs = [&first, &second, &third, &fourth, &fifth];
+    let (range, late) = (between(1_500, 8 * 3_600_000), 15_000 + 7 * 3_600_000);
+    let covers = |form| in_form(&packs, range, form).0.iter().map(|part| part.covers).collect::<Vec<_>>();
+    let expect = [between(1_500, 8_000), between(9_000, 11_000), between(11_000, 15_000), between(late, late + 2_000)];
+    assert_eq!(covers(FORM), expect);
+    assert_eq!(covers(JOINED), [expect[0], expect[1], between(11_000, late + 2_000)]);
+    for (part, expect) in expect.into_iter().enumerate() {
+        let (parts, layout) = in_form(&packs, range, Form { part, ..FORM });
+        let layout = layout.expect("a part");
+        assert_eq!((layout.covers, layout.size, layout.codec), (expect, parts[part].size, parts[part].codec));
+        assert_eq!(layout.video.descriptions.len(), 1);
+    }
+    assert!(in_form(&packs, range, Form { part: 4, ..FORM }).1.is_none());
 }
 
 #[test]
@@ -124,8 +262,8 @@ fn pictures_out_of_decode_order_are_counted_in_the_order_shown() {
     recording.fragment(true, &[0, 1, -1, 1, -1]).fragment(false, &[1, -1, 1, -1, 0]);
     let layout = check(&[&recording], between(100, 300), 5, 1, 2);
     assert_eq!(layout.covers, between(100, 300));
-    let layout = check(&[&recording], between(250, 550), 10, 2, 4);
-    assert_eq!(layout.covers, between(200, 600));
+    let layout = check(&[&recording], between(250, 550), 10, 3, 3);
+    assert_eq!(layout.covers, between(300, 600));
 }
 
 #[test]
@@ -135,7 +273,7 @@ fn leading_pictures_of_an_open_gop_are_decoded_from_the_gop_before() {
     let mut second = first.next_pack();
     // Decoded I2 B0 B1 P3: the B pictures come first and refer to the GOP before.
     second.fragment(true, &[2, -1, -1, 0]);
-    let layout = build([first.finish(), second.finish()], between(2_100, 2_150)).expect("footage");
+    let layout = build([first.finish(), second.finish()], between(2_050, 2_150)).expect("footage");
     assert_eq!(layout.video.samples, 24);
     assert_eq!(layout.video_edit.media_time, 21 * u64::from(FRAME));
     assert_eq!(layout.covers, between(2_100, 2_200));
@@ -154,7 +292,8 @@ fn drift_slewed_into_wall_time_moves_the_edges_with_it() {
     }
     rows[0].range = between(0, 8_800);
     let layout = build([(table.into(), rows)], between(5_500, 6_600)).expect("footage");
-    assert_eq!(layout.video_edit, Edit { empty: 0, media_time: 90_000, duration: 90_000 });
+    // Kept evenly inside a fragment, its own time long.
+    assert_eq!(layout.video_edit, Edit { empty: 0, media_time: 909, duration: 90_000 });
     assert_eq!(layout.covers.start(), at(5_500));
 }
 
@@ -175,8 +314,9 @@ fn a_table_that_contradicts_itself_is_refused() {
         spoil(&mut entry);
         table.fragments[0] = entry.into();
         let step = Walk::default().steps(&rows, &table)[0];
-        let err =
-            LayoutBuilder::new(between(0, 1_000)).push(&pack_ref(&table), &table, &step).expect_err("a contradiction");
+        let err = LayoutBuilder::new(between(0, 1_000), FORM)
+            .push(&pack_ref(&table), &table, &step)
+            .expect_err("a contradiction");
         assert!(err.to_string().contains("byte 1000"), "{err}");
     }
 }
@@ -199,12 +339,14 @@ fn sound_keeps_step_with_the_picture_across_a_gap() {
     first.fragment(true, &[0; 10]).fragment(false, &[0; 5]);
     let mut second = first.next_run(60_000);
     second.gop(1);
-    let layout = lay_out(&[&first, &second], between(0, 90_000)).expect("footage");
-    let sound = layout.audio.expect("sound");
-    assert_eq!(sound.track.samples, 13 + 6 + 13);
-    assert_eq!(decode_time(&sound.track, 13), 8_000);
-    assert_eq!(decode_time(&sound.track, 19), 12_000);
-    assert_eq!(decode_time(&layout.video, 15), 135_000);
+    for (form, after_gap_s) in [(FORM, 61.5), (JOINED, 1.5)] {
+        let layout = in_form(&[&first, &second], between(0, 90_000), form).1.expect("footage");
+        let sound = layout.audio.expect("sound");
+        assert_eq!(sound.track.samples, 13 + 6 + 13);
+        assert_eq!(decode_time(&sound.track, 13), 8_000);
+        assert_eq!(decode_time(&sound.track, 19) as f64, after_gap_s * 8_000.0);
+        assert_eq!(decode_time(&layout.video, 15) as f64, after_gap_s * 90_000.0);
+    }
 }
 
 /// Decode time of a sample, from the run-length table.
@@ -228,7 +370,7 @@ fn whole(mut layout: Layout) -> (Vec<u8>, usize, Samples) {
 }
 
 fn head(layout: &mut Layout) -> Vec<u8> {
-    let head = boxes::head(layout, &camera());
+    let head = boxes::head(layout, &camera(), &Source { name: "Gate".to_owned() });
     let bytes = head.pieces.concat();
     assert_eq!(bytes.len() as u64, head.bytes);
     bytes
@@ -340,11 +482,12 @@ proptest! {
         let range = between(start, start + length);
         // Pictures begin every tenth of a second from 0 to 8 s, and from 9 s to 12 s.
         let pictures = (0..80).chain(90..120).map(|n: i64| n * 100);
-        let expect: Vec<_> = pictures.filter(|&p| p + 100 > start && p < start + length).collect();
+        let expect: Vec<_> = pictures.filter(|&p| p >= start && p < start + length).collect();
         match lay_out(&[&first, &second], range) {
             None => prop_assert!(expect.is_empty()),
             Some(layout) => {
-                prop_assert_eq!(layout.video_edit.duration, expect.len() as u64 * u64::from(FRAME));
+                let length = expect[expect.len() - 1] + 100 - expect[0];
+                prop_assert_eq!(layout.video_edit.duration, length as u64 * 90);
                 prop_assert_eq!(layout.covers, between(expect[0], expect[expect.len() - 1] + 100));
                 prop_assert!(layout.video_edit.media_time + layout.video_edit.duration <= layout.video.ticks);
             }
