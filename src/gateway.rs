@@ -43,6 +43,7 @@ use crate::retention::rehost::Rehoster;
 use crate::retention::{self, Policy};
 use crate::retrieve::Footage;
 use crate::retrieve::holes::Looks;
+use crate::retrieve::labels::Labels;
 use crate::seal::Sealer;
 use crate::spool::{Spool, SpoolError};
 use crate::status::StatusBoard;
@@ -244,6 +245,7 @@ impl Gateway {
         tasks.spawn(holds.clone().run(stop_flushing.clone()));
         let footage = Footage::new(index.clone(), packs.clone(), clock.clone());
         let footage = footage.naming(looks).comparing(config.check_played).trusting(anchors);
+        footage.label(Labels::of(config));
         let (request_reload, reloads) = mpsc::channel(1);
         let sources =
             Sources::new(index.clone(), spool.clone(), status.clone(), clock.clone(), config.disk_reserve_bytes);
@@ -334,6 +336,7 @@ impl Gateway {
         services::follow(&self.journals, config).await;
         self.people.set_roles(config.roles.clone());
         self.service.set_access(access);
+        self.footage.label(Labels::of(config));
         let changes = self.recorders.apply(config).await?;
         self.devices.apply(config);
         self.config = config.clone();

@@ -42,8 +42,10 @@ mod alarms;
 mod auth;
 mod cameras;
 mod clip;
+mod coverage;
 mod description;
 mod events;
+mod file_name;
 mod guarded;
 mod guesses;
 mod hls;
@@ -103,6 +105,8 @@ struct Inner {
     snapshots: share::Shares,
     /// Verdicts on signatures being found.
     verdicts: share::Shares,
+    /// Whole clips being hashed.
+    digests: share::Shares,
 }
 
 impl Service {
@@ -130,6 +134,7 @@ impl Service {
             requests: share::Shares::of(REQUESTS_PER_TENANT_MAX),
             snapshots: share::Shares::of(SNAPSHOTS_PER_TENANT_MAX),
             verdicts: share::Shares::of(signatures::VERDICTS_PER_TENANT_MAX),
+            digests: share::Shares::of(coverage::DIGESTS_PER_TENANT_MAX),
         }))
     }
 
@@ -197,6 +202,7 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[ViewRecorded], routes!(cameras::snapshot)))
         .routes(needs(service, &[SeeCameras], routes!(cameras::status)))
         .routes(needs(service, &[Export], routes!(clip::clip)))
+        .routes(needs(service, &[Export], routes!(coverage::of_camera)))
         .routes(needs(service, &[SeeCameras], routes!(signatures::of_camera)))
         .routes(needs(service, &[ViewLive], routes!(hls::live)))
         .routes(needs(service, &[ViewRecorded], routes!(hls::vod)))
@@ -208,6 +214,7 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[SeeHolds], routes!(holds::one)))
         .routes(needs(service, &[ReleaseHolds], routes!(holds::release)))
         .routes(needs(service, &[Export], routes!(holds::clip)))
+        .routes(needs(service, &[Export], routes!(coverage::of_hold)))
         .routes(needs(service, &[SeeEvents], routes!(events::events)))
         .routes(needs(service, &[SeeEvents], routes!(alarms::list)))
         .routes(needs(service, &[AcknowledgeAlarms], routes!(alarms::acknowledge)))

@@ -21,6 +21,7 @@ use footage::units::{CameraKey, FragmentId, PackId, TICKS_PER_SECOND, TimeRange}
 
 pub mod hls;
 pub mod holes;
+pub mod labels;
 pub mod mp4;
 mod select;
 pub mod signatures;
@@ -50,6 +51,7 @@ pub struct Footage {
     compares: bool,
     /// Who says which cameras sign.
     anchors: Arc<Anchors>,
+    labels: labels::CurrentLabels,
 }
 
 impl Footage {
@@ -63,6 +65,7 @@ impl Footage {
             looks: holes::Looks::default(),
             compares: true,
             anchors: Arc::default(),
+            labels: labels::CurrentLabels::default(),
         }
     }
 
@@ -74,6 +77,16 @@ impl Footage {
     /// Signatures of cameras count where one of these vouches for the key; without any, each key is taken and shown.
     pub fn trusting(self, anchors: Anchors) -> Self {
         Self { anchors: Arc::new(anchors), ..self }
+    }
+
+    /// What is written into files from now on, by all copies of this.
+    pub fn label(&self, labels: labels::Labels) {
+        self.labels.set(labels);
+    }
+
+    /// What people call places and times.
+    pub fn labels(&self) -> Arc<labels::Labels> {
+        self.labels.get()
     }
 
     /// What cannot be read is named there.

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use catalogue::Roles;
 use footage::clock::{Clock, Reading};
@@ -18,6 +20,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -234,7 +237,8 @@ async fn a_clip_has_its_exact_length_and_head_says_the_same() {
     assert_eq!(text(&headers, &header::CONTENT_TYPE), "video/mp4");
     assert_eq!(text(&headers, &header::ACCEPT_RANGES), "bytes");
     assert!(text(&headers, &header::ETAG).starts_with('"'));
-    let name = "inline; filename=\"gate_20260303T120001Z_20260303T120011Z.mp4\"";
+    let name = "inline; filename=\"Gate (gate) 20260303T120001+0000 20260303T120011+0000.mp4\"; \
+                filename*=UTF-8''Gate%20%28gate%29%2020260303T120001+0000%2020260303T120011+0000.mp4";
     assert_eq!(text(&headers, &header::CONTENT_DISPOSITION), name);
     assert_eq!(&bytes[4..8], b"ftyp");
 
@@ -435,9 +439,103 @@ async fn a_hold_s_clip_is_that_of_the_timeline_byte_for_byte() {
     let of_hold = format!("../../holds/{hold}/clip.mp4");
     let timeline = gateway.get(&clip(3, 9), &[]).await.bytes().await.unwrap();
     let held = gateway.get(&of_hold, &[]).await.bytes().await.unwrap();
-    assert!(held == timeline, "{} bytes, {} in the timeline", held.len(), timeline.len());
-    let part =
-        gateway.get(&format!("{of_hold}?start={}&end={}", at(4), at(20)), &[(header::RANGE, "bytes=5-104")]).await;
+    // The file says that it is a hold's; its samples are the same.
+    let samples = |file: &Bytes| file[file.windows(4).position(|kind| kind == b"mdat").unwrap()..].to_vec();
+    assert!(samples(&held) == samples(&timeline), "{} bytes, {} in the timeline", held.len(), timeline.len());
+    let facts: Value = serde_json::from_slice(footage::clip::facts(&held).unwrap().unwrap()).unwrap();
+    assert_eq!(facts["hold"], hold.to_string());
+    let path = format!("{of_hold}?start={}&end={}", at(4), at(20));
+    let (part, whole) = (gateway.get(&path, &[(header::RANGE, "bytes=-100")]).await, gateway.get(&path, &[]).await);
     assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
-    assert!(part.bytes().await.unwrap() == gateway.get(&clip(4, 9), &[]).await.bytes().await.unwrap()[5..105]);
+    assert!(text(whole.headers(), &header::CONTENT_DISPOSITION).contains("PV%20117.mp4"));
+    let (part, whole) = (part.bytes().await.unwrap(), whole.bytes().await.unwrap());
+    assert!(part == whole[whole.len() - 100..]);
+    let timeline = gateway.get(&clip(4, 9), &[]).await.bytes().await.unwrap();
+    assert!(samples(&whole) == samples(&timeline));
+    let coverage: Value = gateway.get(&path.replace("mp4", "json"), &[]).await.json().await.unwrap();
+    assert_eq!((&coverage["hold"], &coverage["file"]["bytes"]), (&hold.to_string().into(), &whole.len().into()));
+}
+
+/// Sixteen seconds: two packs, two seconds without footage, and a pack with pictures of another size.
+async fn of_two_sizes() -> Gateway {
+    let mut gateway = Gateway::of_two_packs().await;
+    let mut wide = fragments(14..18);
+    let mut params = (*wide[0].params).clone();
+    params.video.width = 1_280;
+    let params = Arc::new(params);
+    wide.iter_mut().for_each(|fragment| fragment.params = params.clone());
+    let pack = gateway.open(&wide).await;
+    gateway.spool.seal(pack).await.unwrap();
+    gateway
+}
+
+#[tokio::test]
+async fn a_range_with_two_sizes_is_two_files_and_says_so() {
+    let gateway = of_two_sizes().await;
+    let refused = problem(gateway.get(&clip(1, 17), &[]).await, 409).await;
+    for word in ["several-parts", "part=1 to part=2", "640x360", "1280x360", "clip.json"] {
+        assert!(refused.contains(word), "{word}: {refused}");
+    }
+    let coverage = gateway.get(&clip(1, 17).replace("mp4", "json"), &[]).await;
+    let coverage: Value = coverage.json().await.unwrap();
+    assert_eq!(coverage["asked"], serde_json::json!({ "start": at(1).to_string(), "end": at(17).to_string() }));
+    assert_eq!(coverage["gaps"], serde_json::json!([{ "start": at(12).to_string(), "end": at(14).to_string() }]));
+    assert_eq!(coverage["file"], Value::Null);
+    let parts = coverage["parts"].as_array().unwrap();
+    assert_eq!((parts.len(), &parts[0]["width"], &parts[1]["width"]), (2, &640.into(), &1_280.into()));
+    let mut files = Vec::new();
+    for (number, (start, end)) in (1..).zip([(1, 12), (14, 17)]) {
+        let part = &parts[number - 1];
+        assert_eq!((&part["part"], &part["start"]), (&number.into(), &at(start).to_string().into()));
+        assert_eq!(
+            part["pictures"],
+            serde_json::json!([{ "start": at(start).to_string(), "end": at(end).to_string() }])
+        );
+        let path = format!("{}&part={number}", clip(1, 17));
+        let file = gateway.get(&path, &[]).await;
+        assert_eq!(file.status(), StatusCode::OK);
+        let name = text(file.headers(), &header::CONTENT_DISPOSITION).to_owned();
+        assert!(name.contains(&format!("part {number}.mp4")), "{name}");
+        let one: Value = gateway.get(&path.replace("mp4", "json"), &[]).await.json().await.unwrap();
+        assert_eq!(one["file"]["etag"], text(file.headers(), &header::ETAG));
+        assert!(name.contains(one["file"]["name"].as_str().unwrap()), "{name}");
+        let bytes = file.bytes().await.unwrap();
+        assert_eq!(one["file"]["bytes"], bytes.len());
+        let pictures = footage::clip::pictures(&bytes).unwrap();
+        assert_eq!(pictures.len() as i64, (end - start) * i64::from(RATE));
+        assert_eq!((pictures[0].at, pictures.last().unwrap().at), (at(start), WallTime(at(end).0 - 9_000)));
+        files.push(bytes);
+    }
+    assert_ne!(files[0], files[1]);
+    problem(gateway.get(&format!("{}&part=3", clip(1, 17)), &[]).await, 400).await;
+    for bad in ["part=0", "part=-1", "part=x", "gaps=shown", "sha256=true"] {
+        problem(gateway.get(&format!("{}&{bad}", clip(1, 17)), &[]).await, 400).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_s_digest_is_that_of_its_bytes_whichever_are_sent() {
+    let gateway = Gateway::of_two_packs().await;
+    let (path, want) = (clip(1, 11), [(HeaderName::from_static("want-repr-digest"), "sha-512=3, sha-256=10")]);
+    let plain = gateway.get(&path, &[]).await;
+    assert!(plain.headers().get("repr-digest").is_none(), "nobody wanted it");
+    let bytes = plain.bytes().await.unwrap();
+    let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    let expect = format!("sha-256=:{}:", BASE64.encode(sha256));
+    let wanted = gateway.get(&path, &want).await;
+    assert_eq!(wanted.headers()["repr-digest"], expect.as_str());
+    assert_eq!(wanted.bytes().await.unwrap(), bytes);
+    // Known by now, and of the whole for a part of it too.
+    let part = gateway.get(&path, &[(header::RANGE, "bytes=7-9")]).await;
+    assert_eq!(
+        (part.status(), &part.headers()["repr-digest"]),
+        (StatusCode::PARTIAL_CONTENT, &expect.parse().unwrap())
+    );
+    let beside = gateway.get(&format!("{}&sha256=true", path.replace("mp4", "json")), &[]).await;
+    let content = text(beside.headers(), &HeaderName::from_static("content-digest")).to_owned();
+    let json = beside.bytes().await.unwrap();
+    let own = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &json);
+    assert_eq!(content, format!("sha-256=:{}:", BASE64.encode(own)));
+    let hex: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(serde_json::from_slice::<Value>(&json).unwrap()["file"]["sha256"], hex);
 }

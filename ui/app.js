@@ -373,13 +373,13 @@ class ClipPlayer {
   }
 
   async start() {
-    const path = `${clipPath(this.start_ms, this.end_ms)}&gaps=joined`;
-    await ask(path, { method: "HEAD" });
-    // The first footage at or after the asked instant is what the clip begins with.
-    const covered = await timelineOf(this.start_ms, this.end_ms);
-    this.spans = covered.coverage.map(({ start, end }) => ({
-      start: Math.max(Date.parse(start), this.start_ms), end: Math.min(Date.parse(end), this.end_ms),
-    }));
+    const range = `start=${iso(this.start_ms)}&end=${iso(this.end_ms)}&gaps=joined`;
+    const { parts } = await (await ask(cameraPath(`clip.json?${range}`))).json();
+    const ms = ({ start, end }) => ({ start: Date.parse(start), end: Date.parse(end) });
+    this.spans = parts[0].pictures.map(ms);
+    // Another coding is another file: it is played when this one has ended.
+    this.next_ms = parts.length > 1 ? ms(parts[1]).start : null;
+    const path = cameraPath(`clip.mp4?${range}${parts.length > 1 ? "&part=1" : ""}`);
     video.src = path;
     await video.play().catch(() => {});
   }
@@ -437,7 +437,9 @@ function complainOf(message) {
 }
 
 video.addEventListener("ended", () => {
-  if (state.player?.goesOn) playFrom(state.player.end_ms);
+  const player = state.player;
+  if (player?.next_ms) playFrom(player.next_ms, player.goesOn ? undefined : player.end_ms);
+  else if (player?.goesOn) playFrom(player.end_ms);
 });
 video.addEventListener("error", () => {
   if (video.getAttribute("src") && state.player instanceof ClipPlayer) {
@@ -635,6 +637,24 @@ function offerDownload() {
   }
 }
 
+// A range in which the coding or the size of the picture changes is several files.
+$("download").addEventListener("click", async (event) => {
+  event.preventDefault();
+  const range = exportRange();
+  if (!range) return;
+  try {
+    const path = clipPath(range.start, range.end);
+    const { parts } = await (await ask(path.replace("clip.mp4", "clip.json"))).json();
+    parts.forEach(({ part }) => {
+      const link = document.createElement("a");
+      link.href = parts.length > 1 ? `${path}&part=${part}` : path;
+      link.download = "";
+      link.click();
+    });
+  } catch (error) {
+    complain(error);
+  }
+});
 $("from").addEventListener("input", offerDownload);
 $("to").addEventListener("input", offerDownload);
 $("export").addEventListener("submit", (event) => {

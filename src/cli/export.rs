@@ -17,6 +17,7 @@ use vigie::gateway;
 use vigie::index::GapRow;
 use vigie::journals::left::{self, Left};
 use vigie::retrieve::holes::Hole;
+use vigie::retrieve::labels::Labels;
 use vigie::retrieve::mp4::{Clip, ClipRequest, Gaps};
 use vigie::retrieve::{Footage, RetrieveError};
 
@@ -44,6 +45,7 @@ async fn export(args: &Export) -> Result<(), Failure> {
     let draft = Draft::create(&args.out)?;
     let opened = gateway::open(&config, true).await.map_err(Failure::failed)?;
     let footage = Footage::new(opened.index, opened.packs, opened.clock);
+    footage.label(Labels::of(&config));
     let gaps = if args.join_gaps { Gaps::Joined } else { Gaps::Held };
     let asked = ClipRequest { gaps, part: args.part, ..ClipRequest::of(asked) };
     let clip = Clip::checked(&footage, &args.footage.camera, &asked).await.map_err(|e| match e {

@@ -12,12 +12,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
-use jiff::fmt::strtime;
 use journal::entry::Access;
 use moka::future::Cache;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use super::coverage::{self, Digest};
+use super::file_name::Named;
 use super::params::{CameraPath, Instant, RangeQuery, StrictQuery, range};
 use super::problem::{Problem, ProblemKind};
 use super::range::{RangeAnswer, continues, evaluate};
@@ -29,7 +30,7 @@ use crate::retrieve::holes::Hole;
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip, ClipRequest, Gaps};
 use crate::retrieve::timeline::{Missing, missing};
 use crate::retrieve::{Footage, FootageOf, RetrieveError};
-use footage::units::{CameraKey, RunId, TenantId, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, RunId, TenantId, Ticks90k, TimeRange};
 
 /// Memory for layouts, all clips together.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
@@ -63,10 +64,12 @@ pub(super) struct Clips {
 
 /// A layout, and the memory that it takes, for as long as anybody has it.
 #[derive(Debug)]
-struct LaidOut {
-    clip: Arc<Clip>,
+pub(super) struct LaidOut {
+    pub(super) clip: Arc<Clip>,
     /// What of the range has no footage; only known of the camera's timeline.
-    missing: Vec<Missing>,
+    pub(super) missing: Vec<Missing>,
+    /// SHA-256 of the whole clip, once somebody wanted it.
+    pub(super) digest: OnceCell<Digest>,
     _memory: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
@@ -118,7 +121,7 @@ impl Default for Clips {
 impl Clips {
     /// The clip, laid out once however many ask. Who begins to read a clip whose end is still being recorded gets a new
     /// layout with all there is; who continues gets the one that was begun.
-    async fn get(
+    pub(super) async fn get(
         &self,
         footage: &Footage,
         camera: &CameraKey,
@@ -142,12 +145,9 @@ impl Clips {
             let memory = self.memory_for(&camera.tenant, &range).await?;
             let clip = Clip::asked(footage, camera, &asked).await;
             let clip = clip.map_err(|error| NoLayout::Failed(Arc::new(error)))?;
-            let missing = match of {
-                FootageOf::Timeline => missing(footage, camera, range).await,
-                FootageOf::Run(_) | FootageOf::Hold(_) => Ok(Vec::new()),
-            };
-            let missing = missing.map_err(|error| NoLayout::Failed(Arc::new(error)))?;
-            Ok(Arc::new(LaidOut { clip, missing, _memory: memory }))
+            let missing =
+                missing_of(footage, camera, of, range).await.map_err(|error| NoLayout::Failed(Arc::new(error)))?;
+            Ok(Arc::new(LaidOut { clip, missing, digest: OnceCell::new(), _memory: memory }))
         };
         self.kept.try_get_with(key, layout).await.map_err(|why: Arc<NoLayout>| why.as_ref().clone().into())
     }
@@ -180,6 +180,19 @@ impl Clips {
     }
 }
 
+/// What of a range has no footage, where that is known: of the camera's own timeline.
+pub(super) async fn missing_of(
+    footage: &Footage,
+    camera: &CameraKey,
+    of: FootageOf,
+    range: TimeRange,
+) -> Result<Vec<Missing>, RetrieveError> {
+    match of {
+        FootageOf::Timeline => missing(footage, camera, range).await,
+        FootageOf::Run(_) | FootageOf::Hold(_) => Ok(Vec::new()),
+    }
+}
+
 /// A time range as one MP4 file: `moov` first, exact length, byte ranges.
 ///
 /// The clip begins and ends at the frames asked for: no picture of before is visible. Sample bytes are those the camera
@@ -209,7 +222,7 @@ pub(super) async fn clip(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    answer(&service, &scope, (&key, query.request()?), &method, &headers).await
+    answer(&service, &scope, (&key, query.request()?, None), &method, &headers).await
 }
 
 /// How the clip is made.
@@ -274,7 +287,7 @@ impl ClipQuery {
 }
 
 #[derive(Debug)]
-struct RunOf(RunId);
+pub(super) struct RunOf(pub(super) RunId);
 
 impl<'de> Deserialize<'de> for RunOf {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -287,18 +300,15 @@ impl<'de> Deserialize<'de> for RunOf {
 pub(super) async fn answer(
     service: &Service,
     scope: &TenantScope,
-    (key, asked): (&CameraKey, ClipRequest),
+    (key, asked, reference): (&CameraKey, ClipRequest, Option<&str>),
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let access = match asked.from {
-        FootageOf::Timeline | FootageOf::Run(_) => Access::Clip,
-        FootageOf::Hold(_) => Access::HoldClip,
-    };
-    let access = service.permit(scope, &key.camera, access, recorded(asked.range)).await?;
+    let access = permit(service, scope, key, &asked).await?;
     let laid = service.0.clips.get(service.footage(), key, asked, continues(headers)).await?;
     let clip = &laid.clip;
     let len = clip.len();
+    let digest = coverage::digest_for(service, scope.tenant(), &laid, headers).await;
     let mut response = match evaluate(method, headers, clip.etag(), len) {
         RangeAnswer::Whole => body(StatusCode::OK, &laid, 0..len, accessing(service, scope, access, method).await?),
         RangeAnswer::Part(part) => {
@@ -320,6 +330,7 @@ pub(super) async fn answer(
             return Ok(response);
         }
     };
+    let is_bytes = response.status().is_success();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, REVALIDATED);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -335,10 +346,30 @@ pub(super) async fn answer(
     if let Some(gaps) = gaps_header(&laid.missing) {
         headers.insert(FOOTAGE_GAPS, gaps);
     }
-    if let Ok(disposition) = HeaderValue::try_from(format!("inline; filename=\"{}\"", file_name(key, clip.covers()))) {
+    let row = service.footage().index.camera(key).await?;
+    let name = row.as_ref().map_or("", |row| &row.name);
+    let named = Named { camera: &key.camera, name, reference, part: asked.part };
+    if let Some(disposition) = named.disposition(&service.footage().labels(), clip.covers()) {
         headers.insert(header::CONTENT_DISPOSITION, disposition);
     }
+    if let Some(digest) = digest.filter(|_| is_bytes) {
+        headers.insert(coverage::REPR_DIGEST, digest.header());
+    }
     Ok(response)
+}
+
+/// The key to a clip, for those who may have it.
+pub(super) async fn permit(
+    service: &Service,
+    scope: &TenantScope,
+    key: &CameraKey,
+    asked: &ClipRequest,
+) -> Result<AccessKey, Problem> {
+    let access = match asked.from {
+        FootageOf::Timeline | FootageOf::Run(_) => Access::Clip,
+        FootageOf::Hold(_) => Access::HoldClip,
+    };
+    service.permit(scope, &key.camera, access, recorded(asked.range)).await
 }
 
 /// The entry in the journal before the first byte; none for HEAD, which has no bytes.
@@ -432,19 +463,10 @@ fn content_range(part: &str, len: u64) -> HeaderValue {
     HeaderValue::try_from(format!("bytes {part}/{len}")).expect("digits and punctuation are legal in a header")
 }
 
-/// `camera_start_end.mp4`, in UTC, of characters that every file system takes.
-fn file_name(key: &CameraKey, covers: TimeRange) -> String {
-    format!("{}_{}_{}.mp4", key.camera, compact(covers.start()), compact(covers.end()))
-}
-
-/// ISO 8601 basic format, to the second.
-fn compact(at: WallTime) -> String {
-    strtime::format("%Y%m%dT%H%M%SZ", at.to_timestamp()).unwrap_or_else(|_| at.0.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use footage::units::WallTime;
 
     #[tokio::test(start_paused = true)]
     async fn long_clips_of_one_tenant_leave_memory_for_another_and_give_it_back() {
@@ -462,13 +484,5 @@ mod tests {
         assert!(matches!(clips.memory_for(&third, &day).await, Err(NoLayout::NoMemory)));
         drop((held, theirs));
         assert!(clips.memory_for(&third, &day).await.is_ok());
-    }
-
-    #[test]
-    fn a_clip_is_named_after_its_camera_and_times() {
-        let at = |s: &str| s.parse::<WallTime>().unwrap();
-        let covers = TimeRange::new(at("2026-03-01T14:30:00Z"), at("2026-03-01T15:40:01.5+01:00")).unwrap();
-        let name = file_name(&"town/place-2".parse().unwrap(), covers);
-        assert_eq!(name, "place-2_20260301T143000Z_20260301T144001Z.mp4");
     }
 }

@@ -294,17 +294,17 @@ async fn known(service: &Service, scope: &TenantScope, id: HoldId) -> Result<Hol
 pub(super) struct HeldPart {
     /// First instant, RFC 3339 with offset.
     #[param(value_type = Option<String>, format = DateTime)]
-    start: Option<Instant>,
+    pub(super) start: Option<Instant>,
     /// First instant after, RFC 3339 with offset.
     #[param(value_type = Option<String>, format = DateTime)]
-    end: Option<Instant>,
+    pub(super) end: Option<Instant>,
     /// `held`: the last picture before a gap stays over it; `joined`: gaps take no time.
     #[serde(default)]
     #[param(value_type = Option<String>, default = "held")]
-    gaps: GapsWord,
+    pub(super) gaps: GapsWord,
     /// One of the files that it is, counted from 1; needed where it is more than one.
     #[param(value_type = Option<u32>, minimum = 1)]
-    part: Option<NonZeroU32>,
+    pub(super) part: Option<NonZeroU32>,
 }
 
 /// What a hold keeps, as one MP4 file: `moov` first, exact length, byte ranges. As the clip of a camera.
@@ -330,7 +330,19 @@ pub(super) async fn clip(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let hold = known(&service, &scope, id).await?;
+    let (hold, asked) = asked_of(&service, &scope, id, part).await?;
+    let reference = Some(hold.facts.reference.as_str());
+    answer(&service, &scope, (&hold.camera, asked, reference), &method, &headers).await
+}
+
+/// The hold, and what of its footage is asked for.
+pub(super) async fn asked_of(
+    service: &Service,
+    scope: &TenantScope,
+    id: HoldId,
+    part: HeldPart,
+) -> Result<(HoldRow, ClipRequest), Problem> {
+    let hold = known(service, scope, id).await?;
     let whole = hold.facts.range;
     let start = part.start.unwrap_or(Instant(whole.start()));
     let end = part.end.unwrap_or(Instant(whole.end()));
@@ -339,6 +351,5 @@ pub(super) async fn clip(
         || Problem::invalid(format!("the hold covers {} to {}: ask for a part of that", whole.start(), whole.end()));
     let asked = asked.intersection(&whole).ok_or_else(outside)?;
     let (gaps, part) = (part.gaps.into(), part.part.map(NonZeroU32::get));
-    let asked = ClipRequest { from: FootageOf::Hold(id), range: asked, gaps, part };
-    answer(&service, &scope, (&hold.camera, asked), &method, &headers).await
+    Ok((hold, ClipRequest { from: FootageOf::Hold(id), range: asked, gaps, part }))
 }

@@ -23,6 +23,7 @@ use footage::signing::is_signing_sei;
 use footage::units::{CameraKey, PackId, TimeRange};
 
 mod boxes;
+mod facts;
 mod layout;
 mod meta;
 mod parts;
@@ -31,8 +32,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use facts::{Facts, OnRecord};
 use layout::{Layout, LayoutPart};
-use meta::Source;
 use parts::{Form, LayoutBuilder, Next};
 use seen::Begins;
 
@@ -184,25 +185,26 @@ impl Clip {
             }
         };
         let row = footage.index.camera(camera).await?.ok_or_else(|| RetrieveError::NoCamera(camera.clone()))?;
-        let source = Source { name: row.name };
+        let (labels, misdated) = (footage.labels(), footage.index.misdated(camera).await?);
+        let on_record = OnRecord { row: &row, labels: &labels, misdated: &misdated };
+        let told = Facts::new(&layout, asked, &on_record);
         // A camera that signs sends its certificates seldom: verification begins with them.
         if let Some(sei) = footage.index.certificate_sei(camera, layout.covers.start()).await?
             && is_signing_sei(layout.codec, &sei)
         {
             layout.begin_with(&sei);
         }
-        Ok(Arc::new(Self::from_layout(layout, facts, (camera, asked), source, footage, (holes, check))))
+        Ok(Arc::new(Self::from_layout(layout, (facts, told), asked, footage, (holes, check))))
     }
 
     fn from_layout(
         mut layout: Layout,
-        facts: Part,
-        (camera, asked): (&CameraKey, &ClipRequest),
-        source: Source,
+        (facts, told): (Part, Facts),
+        asked: &ClipRequest,
         footage: &Footage,
         (holes, check): (Vec<Hole>, Check),
     ) -> Self {
-        let boxes::Head { pieces: mut head, small, bytes } = boxes::head(&mut layout, camera, &source);
+        let boxes::Head { pieces: mut head, small, bytes } = boxes::head(&mut layout, &told);
         let head_bytes = bytes + layout.prefix.len() as u64;
         if !layout.prefix.is_empty() {
             head.push(layout.prefix.clone());

@@ -58,6 +58,7 @@ fn query(operation: &Value) -> String {
         ("from", "0"),
         ("tracks", "video"),
         ("gaps", "held"),
+        ("sha256", "true"),
         ("part", "1"),
         ("run", "000102030405060708090a0b0c0d0e0f"),
     ];

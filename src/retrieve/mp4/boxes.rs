@@ -13,17 +13,18 @@
 //! │                    ├ vmhd dinf     §12.1.2, §8.7.1
 //! │                    └ stbl          §8.5: stsd stts ctts stss stsc stsz stco|co64
 //! ├ trak                               id 2, sound, when there is any
-//! └ udta ─ meta ─ ilst                 camera and start, for people
+//! └ udta ─ meta ─ ilst                 camera, authority, times and their clock, for people
 //! mdat                                 §8.1.1: each fragment's samples as stored, one after the other
 //! ```
 
 use bytes::Bytes;
 use mp4_atom::{Dinf, Dref, Elst, ElstEntry, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mvhd, Smhd, Tkhd, Url, Vmhd};
 
+use super::facts::Facts;
 use super::layout::{Edit, Layout};
-use super::meta::{self, Source};
+use super::meta;
 use super::table::TrackTable;
-use footage::units::{CameraKey, TICKS_PER_SECOND, WallTime};
+use footage::units::TICKS_PER_SECOND;
 
 /// From the epoch of ISO/IEC 14496-12 (1904-01-01) to that of Unix.
 const EPOCH_1904_SECONDS: i64 = 2_082_844_800;
@@ -41,11 +42,11 @@ pub(super) struct Head {
 }
 
 /// Writes the head of a clip, and takes its lists out of the layout.
-pub(super) fn head(layout: &mut Layout, camera: &CameraKey, source: &Source) -> Head {
+pub(super) fn head(layout: &mut Layout, told: &Facts) -> Head {
     let (mut video, mut audio) = (std::mem::take(&mut layout.video), layout.audio.take());
     let tables = video.encoded_bytes_max() + audio.as_ref().map_or(0, |a| a.track.encoded_bytes_max());
     let small = video.small_bytes_max() + audio.as_ref().map_or(0, |a| a.track.small_bytes_max());
-    let times = layout.times.stretches().len() * 24;
+    let times = layout.times.stretches().len() * 24 + told.json().len();
     let wide = layout.mdat_bytes + (tables + times) as u64 + 65_536 > u32::MAX.into();
     let mut out = Out { small: Vec::with_capacity(small + 4096), lists: Vec::new(), listed: 0 };
     out.atom(&Ftyp {
@@ -53,7 +54,7 @@ pub(super) fn head(layout: &mut Layout, camera: &CameraKey, source: &Source) -> 
         minor_version: 0x200,
         compatible_brands: [b"isom", b"iso4", b"mp41"].map(FourCC::new).to_vec(),
     });
-    meta::write(&mut out, layout, source);
+    meta::write(&mut out, layout, told);
     let mut chunks = ChunkOffsets { wide, places: Vec::new() };
     out.boxed(b"moov", |out| {
         out.atom(&mvhd(layout));
@@ -64,7 +65,7 @@ pub(super) fn head(layout: &mut Layout, camera: &CameraKey, source: &Source) -> 
             let sound = Media { id: 2, timescale: audio.timescale, width: 0, height: 0, edit: audio.edit };
             trak(out, layout, &mut audio.track, &sound, &mut chunks);
         }
-        udta(out, camera, layout.covers.start());
+        udta(out, told);
     });
     match u32::try_from(layout.mdat_bytes + 8) {
         Ok(size) => out.put(&size.to_be_bytes()),
@@ -299,15 +300,17 @@ impl ChunkOffsets {
     }
 }
 
-/// Camera and start as players show them: iTunes-style metadata, which every player of today reads.
-fn udta(out: &mut Out, camera: &CameraKey, start: WallTime) {
+/// What it is, as players show it: iTunes-style metadata, which every player of today reads.
+fn udta(out: &mut Out, told: &Facts) {
     out.boxed(b"udta", |out| {
         out.full(b"meta", 0, |out| {
             // Handler `mdir` with the vendor `appl` in its first reserved word.
             out.full(b"hdlr", 0, |out| out.put(b"\0\0\0\0mdirappl\0\0\0\0\0\0\0\0\0"));
             out.boxed(b"ilst", |out| {
-                text(out, b"\xa9nam", &camera.to_string());
-                text(out, b"\xa9day", &start.to_string());
+                text(out, b"\xa9nam", &told.title());
+                text(out, b"\xa9ART", told.authority());
+                text(out, b"\xa9day", told.start());
+                text(out, b"\xa9cmt", &told.comment());
             });
         });
     });

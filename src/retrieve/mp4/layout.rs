@@ -16,7 +16,7 @@ use crate::archive::PackRef;
 use footage::clip::{Stretch, Times};
 use footage::media::{Sample, VideoCodec};
 use footage::pack::{FragmentEntry, PackError, PackTable};
-use footage::units::{FragmentId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
+use footage::units::{FragmentId, RunId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Sample bytes of one fragment: where they lie in the clip and in their pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub(super) struct Layout {
     pub(super) stretches: Vec<TimeRange>,
     /// The camera's clock minus the gateway's: the least and the most.
     pub(super) camera_clock: Option<(Ticks90k, Ticks90k)>,
+    /// Sessions that it was recorded in.
+    pub(super) runs: Vec<RunId>,
 }
 
 impl Layout {
@@ -142,6 +144,7 @@ pub(super) struct Content {
     times: Times,
     stretches: Vec<TimeRange>,
     camera_clock: Option<(Ticks90k, Ticks90k)>,
+    runs: Vec<RunId>,
 }
 
 impl Content {
@@ -168,6 +171,9 @@ impl Content {
             self.origin = (self.video.ticks, entry.decode_time);
         }
         self.note_times(step);
+        if self.runs.last() != Some(&table.header.run) {
+            self.runs.push(table.header.run);
+        }
         if self.packs.last() != Some(pack) {
             self.packs.push(pack.clone());
         }
@@ -235,6 +241,7 @@ impl Content {
             times: self.times,
             stretches: self.stretches.iter().filter_map(within).collect(),
             camera_clock: self.camera_clock,
+            runs: self.runs,
         })
     }
 

@@ -5,27 +5,22 @@
 //! ├ suep                               ONVIF Export File Format, surveillance export: the source of each track
 //! └ cstb                               the same, start times: UTC of the origin of each track's media time
 //! uuid                                 times: when each picture was filmed ([`footage::clip`])
+//! uuid                                 facts: camera, place, authority, zone, clock, as JSON ([`super::facts`])
 //! ```
 //!
 //! Absent on purpose: who took it and when. A clip is made again for each range of its bytes; the journal tells that.
 
 use super::boxes::Out;
+use super::facts::Facts;
 use super::layout::Layout;
-use footage::clip::TIMES;
+use footage::clip::{FACTS, TIMES};
 use footage::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
 /// From the epoch of `cstb` (1601-01-01) to that of Unix.
 const EPOCH_1601_SECONDS: i64 = 11_644_473_600;
 
-/// What people call the camera.
-#[derive(Clone, Debug)]
-pub(super) struct Source {
-    /// Of the camera.
-    pub(super) name: String,
-}
-
 /// Writes the boxes.
-pub(super) fn write(out: &mut Out, layout: &Layout, source: &Source) {
+pub(super) fn write(out: &mut Out, layout: &Layout, told: &Facts) {
     let starts = start_times(layout);
     out.full(b"meta", 0, |out| {
         out.full(b"hdlr", 0, |out| out.put(b"\0\0\0\0null\0\0\0\0\0\0\0\0\0\0\0\0\0"));
@@ -37,7 +32,7 @@ pub(super) fn write(out: &mut Out, layout: &Layout, source: &Source) {
             out.count(starts.len());
             for (track, _) in &starts {
                 out.put(&(*track as u16).to_be_bytes());
-                out.put(source.name.replace('\0', " ").as_bytes());
+                out.put(told.source().replace('\0', " ").as_bytes());
                 out.put(b"\0\0\0\0");
             }
         });
@@ -52,6 +47,10 @@ pub(super) fn write(out: &mut Out, layout: &Layout, source: &Source) {
     out.boxed(b"uuid", |out| {
         out.put(&TIMES);
         out.list(layout.times.encode());
+    });
+    out.boxed(b"uuid", |out| {
+        out.put(&FACTS);
+        out.put(&told.json());
     });
 }
 

@@ -5,18 +5,20 @@ use proptest::prelude::*;
 
 use super::super::testing::{FRAME, Recording, at, between, bytes_of, camera, params};
 use super::super::walk::{FragmentClock, Walk};
+use super::facts::{Facts, OnRecord};
 use super::layout::{Edit, Layout};
-use super::meta::Source;
 use super::parts::{Form, LayoutBuilder, Next, Part};
 use super::seen::Begins;
 use super::table::TrackTable;
-use super::{Gaps, Samples, boxes};
+use super::{ClipRequest, Gaps, Samples, boxes};
 use crate::archive::PackRef;
-use crate::index::{PackState, SegmentRow};
+use crate::index::clock::MisdatedRun;
+use crate::index::{CameraRow, PackState, SegmentRow};
+use crate::retrieve::labels::Labels;
 use footage::clip::Filmed;
 use footage::media::VideoCodec;
 use footage::pack::{FragmentEntry, PackTable};
-use footage::units::{PackId, Ticks90k, TimeRange, WallTime};
+use footage::units::{PackId, RunId, Ticks90k, TimeRange, WallTime};
 
 /// Lays out packs whose rows share an instant with the range, as the index would give them.
 fn lay_out(packs: &[&Recording], range: TimeRange) -> Option<Layout> {
@@ -369,8 +371,53 @@ fn whole(mut layout: Layout) -> (Vec<u8>, usize, Samples) {
     (bytes, head, samples)
 }
 
+/// Of the gate, in Paris.
+fn told(layout: &Layout) -> Facts {
+    let day = Ticks90k(86_400 * 90_000);
+    let (name, place) = ("Caméra du portail".to_owned(), "Rue de l'Église".to_owned());
+    let row = CameraRow { key: camera(), name, place, configured: true, retention_max: day, retention_min: day };
+    let authorities = [(camera().tenant, "Ville de Pontmort".to_owned())].into();
+    let labels = Labels { time_zone: jiff::tz::TimeZone::get("Europe/Paris").expect("tzdata"), authorities };
+    let misdated = [MisdatedRun { run: RunId([2; 16]), range: between(9_000, 11_000), error: Ticks90k(-180_000) }];
+    let on_record = OnRecord { row: &row, labels: &labels, misdated: &misdated };
+    Facts::new(layout, &ClipRequest::of(layout.covers), &on_record)
+}
+
+#[test]
+fn a_clip_says_which_camera_where_whose_when_and_by_which_clock() {
+    let first = eight_seconds();
+    let mut second = first.next_run(1_000);
+    second.gop(2);
+    let (table, rows) = second.finish();
+    let mut table = (*table).clone();
+    for (fragment, ms) in table.fragments.iter_mut().zip([-40, 25]) {
+        let mut entry = (**fragment).clone();
+        entry.stamp.camera_time = Some(entry.stamp.wall_start.saturating_add(Ticks90k(ms * 90)));
+        *fragment = entry.into();
+    }
+    let layout = build([first.finish(), (table.into(), rows)], between(7_000, 10_500)).expect("footage");
+    let (bytes, head, _) = whole(layout);
+    let facts: serde_json::Value =
+        serde_json::from_slice(footage::clip::facts(&bytes[..head]).unwrap().expect("facts")).unwrap();
+    assert_eq!((&facts["camera"], &facts["tenant"]), (&"gate".into(), &"town".into()));
+    assert_eq!((&facts["name"], &facts["place"]), (&"Caméra du portail".into(), &"Rue de l'Église".into()));
+    assert_eq!((&facts["authority"], &facts["time_zone"]), (&"Ville de Pontmort".into(), &"Europe/Paris".into()));
+    assert_eq!(facts["covers"]["start"], "2026-03-03T13:00:07.000000+01:00");
+    assert_eq!(facts["stretches"].as_array().unwrap().len(), 2);
+    assert_eq!(facts["stretches"][1]["start"], "2026-03-03T13:00:09.000000+01:00");
+    assert_eq!(facts["clock"]["camera_offset_ms"], serde_json::json!({ "least": -40, "most": 25 }));
+    assert_eq!(facts["clock"]["known_wrong"][0]["error_ms"], -2_000);
+    // For a player's window, and for readers of ONVIF's boxes.
+    let has = |text: &[u8]| bytes[..head].windows(text.len()).any(|window| window == text);
+    assert!(has("Caméra du portail, Rue de l'Église, 2026-03-03T13:00:07.000000+01:00".as_bytes()));
+    let noon_1601 = (1_772_539_200i64 + 11_644_473_600) as u64 * 10_000_000;
+    // The second before is the hidden one: nine ticks and a hundredth of a second.
+    let start = noon_1601 + 70_000_000 - 100_000 - 9 * 1_000 / 9;
+    assert!(has(&[&b"cstb"[..], &1u32.to_be_bytes(), &1u32.to_be_bytes(), &start.to_be_bytes()].concat()));
+}
+
 fn head(layout: &mut Layout) -> Vec<u8> {
-    let head = boxes::head(layout, &camera(), &Source { name: "Gate".to_owned() });
+    let head = boxes::head(layout, &told(layout));
     let bytes = head.pieces.concat();
     assert_eq!(bytes.len() as u64, head.bytes);
     bytes
