@@ -24,6 +24,7 @@ use vigie::event::{Event, Fact};
 use vigie::fsck::{Complaint, Finding, Fsck};
 use vigie::gateway::{self, Opened};
 use vigie::index::{CameraRow, Change, GapRow, Index, PackRow, RunRow, SegmentRow};
+use vigie::retrieve::labels::Labels;
 use vigie::retrieve::{Footage, mp4::Clip};
 use vigie::seal::Sealer;
 use vigie::spool::{Growing, Spool};
@@ -544,6 +545,7 @@ async fn an_export_is_the_clip_byte_for_byte_while_the_gateway_records() {
     let site = Site::recorded().await;
     let opened = site.open().await;
     let footage = Footage::new(opened.index, opened.packs, opened.clock);
+    footage.label(Labels::of(&site.config));
     let range = TimeRange::new(at(1), at(19)).unwrap();
     let clip = Clip::new(&footage, &key("town/gate"), range).await.unwrap();
     let parts: Vec<Bytes> = futures::TryStreamExt::try_collect(clip.body(0..clip.len())).await.unwrap();

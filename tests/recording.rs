@@ -24,7 +24,8 @@ use vigie::demo;
 use vigie::event::Fact;
 use vigie::gateway::Gateway;
 use vigie::index::{GapRow, Index};
-use vigie::retrieve::mp4::Clip;
+use vigie::retrieve::RetrieveError;
+use vigie::retrieve::mp4::{Clip, ClipRequest};
 
 #[path = "support/handed_back.rs"]
 mod handed_back;
@@ -488,7 +489,7 @@ async fn a_camera_that_hangs_up_after_a_restart_continues_the_gap_without_a_hole
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_resolution_starts_a_new_pack_and_a_clip_across_it_plays() {
+async fn a_change_of_resolution_starts_a_new_pack_and_another_file_of_a_clip() {
     let films = tempfile::tempdir().unwrap();
     let small = film(films.path(), camera::Codec::H264, 320);
     let mut town = Town::start(&[("a", Transport::Tcp)], |camera| camera.other_stream = Some(small.clone())).await;
@@ -497,8 +498,19 @@ async fn a_change_of_resolution_starts_a_new_pack_and_a_clip_across_it_plays() {
     town.records("a", 8).await;
     let spans = town.index().spans(&key("a"), everything()).await.unwrap();
     let range = TimeRange::new(spans[0].start(), spans[spans.len() - 1].end()).unwrap();
-    let clip = Clip::new(town.gateway.as_ref().unwrap().footage(), &key("a"), range).await.unwrap();
-    let bytes: Vec<bytes::Bytes> = clip.body(0..clip.len()).try_collect().await.unwrap();
+    let footage = town.gateway.as_ref().unwrap().footage();
+    let error = Clip::new(footage, &key("a"), range).await.unwrap_err();
+    assert!(matches!(&error, RetrieveError::SeveralParts { parts, .. } if parts.len() == 2), "{error}");
+    let (mut clips, mut files) = (Vec::new(), Vec::new());
+    for part in [1, 2] {
+        let clip = ClipRequest { part: Some(part), ..ClipRequest::of(range) };
+        let clip = Clip::asked(footage, &key("a"), &clip).await.unwrap();
+        let bytes: Vec<bytes::Bytes> = clip.body(0..clip.len()).try_collect().await.unwrap();
+        let file = films.path().join(format!("clip-{part}.mp4"));
+        std::fs::write(&file, bytes.concat()).unwrap();
+        clips.push(clip);
+        files.push(file);
+    }
     town.stop().await;
 
     let mut widths: Vec<u16> = Vec::new();
@@ -509,19 +521,15 @@ async fn a_change_of_resolution_starts_a_new_pack_and_a_clip_across_it_plays() {
     let sent = town.server.camera("a").unwrap().sent();
     check_handed_back(&key("a"), &sent, &recorded(town.dir.path())[&key("a")], 10);
 
-    // What ffmpeg's parser says is not asked: it goes on reading by the first sample description.
-    let file = films.path().join("clip.mp4");
-    std::fs::write(&file, bytes.concat()).unwrap();
     let large = pictures(Path::new("crates/testkit/src/camera/pedestrians.h264"));
     let small = pictures(&films.path().join("film-320.h264"));
-    let shown = pictures(&file);
-    // Ten pictures a second.
-    assert!(shown.len() as i64 >= clip.covers().duration().0 / 9_000 - 2, "{} pictures", shown.len());
-    let change = shown.iter().position(|picture| small.contains(picture)).expect("a picture of the second film");
-    assert!(change >= 20, "the first film was shown for {change} pictures");
-    let looped = |film: &[String], count: usize| film.iter().cycle().take(count).cloned().collect::<Vec<_>>();
-    assert_eq!(shown[..change], looped(&large, change));
-    assert_eq!(shown[change..], looped(&small, shown.len() - change));
+    for ((clip, file), film) in clips.iter().zip(&files).zip([&large, &small]) {
+        let shown = pictures(file);
+        // Ten pictures a second.
+        assert!(shown.len() as i64 >= clip.covers().duration().0 / 9_000 - 2, "{} pictures", shown.len());
+        assert!(shown.len() >= 20, "{} pictures", shown.len());
+        assert_eq!(shown, film.iter().cycle().take(shown.len()).cloned().collect::<Vec<_>>());
+    }
 }
 
 /// MD5 of each decoded picture of a film, in order, at its own size.

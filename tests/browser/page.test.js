@@ -147,7 +147,8 @@ test("the download link gives the whole sequence", async () => {
   const link = page.locator("#download");
   assert.equal(await link.getAttribute("aria-disabled"), "false");
   const [download] = await Promise.all([page.waitForEvent("download"), link.click()]);
-  assert.match(download.suggestedFilename(), /^[a-z0-9-]+_.*\.mp4$/);
+  // The camera and local times with their offset.
+  assert.match(download.suggestedFilename(), /^\S.* \d{8}T\d{6}[+-]\d{4} \d{8}T\d{6}[+-]\d{4}\.mp4$/);
   assert.equal(await download.failure(), null);
 });
 

@@ -62,7 +62,10 @@ async fn clip_of(rig: &Rig, hold: HoldId, range: TimeRange) -> Option<Vec<u8>> {
     let footage = Footage::new(rig.index.clone(), rig.packs.clone(), clock);
     let clip = Clip::of(&footage, &key("town/gate"), vigie::retrieve::FootageOf::Hold(hold), range).await.ok()?;
     let parts: Vec<Bytes> = clip.body(0..clip.len()).try_collect().await.unwrap();
-    Some(parts.concat())
+    let file = parts.concat();
+    // The file says before them whose clip it is.
+    let samples = file.windows(4).position(|kind| kind == b"mdat").unwrap();
+    Some(file[samples..].to_vec())
 }
 
 pub(crate) async fn seconds_held(rig: &Rig, hold: HoldId) -> Vec<(i64, i64)> {
