@@ -155,9 +155,9 @@ impl Facts {
     /// What else a person needs to read a time in it.
     pub(super) fn comment(&self) -> String {
         let gaps = match (self.stretches.len() + self.more_stretches, self.gaps) {
-            (0 | 1, _) => "without a gap".to_owned(),
-            (stretches, "held") => format!("{} gaps, over which the last picture stays", stretches - 1),
-            (stretches, _) => format!("{} gaps, which take no time", stretches - 1),
+            (0 | 1, _) => "no gap".to_owned(),
+            (stretches, "held") => format!("gaps: {}, the last picture before each stays over it", stretches - 1),
+            (stretches, _) => format!("gaps: {}, they take no time", stretches - 1),
         };
         let camera = self.clock.camera_offset_ms.as_ref().map_or(String::new(), |Offsets { least, most }| {
             format!("; the camera's clock was {least} to {most} ms ahead of it")

@@ -219,7 +219,11 @@ impl Content {
         let (last, last_end) = shown.last?;
         let end = shown.next.filter(|&next| next > last.at).unwrap_or(last_end).max(last.at + 1);
         let covers = TimeRange::new(first.wall, last.wall.saturating_add(Ticks90k(end - last.at)))?;
-        let audio_edit = self.audio_edit(first.at, end);
+        // Sound of before is not even listed: who knows no edit list hears it in step with the picture.
+        let audio_edit = self.audio_edit(first.at, end).map(|edit| {
+            let media_time = edit.media_time - self.audio.leave_out_before(edit.media_time);
+            Edit { media_time, ..edit }
+        });
         // A composition time before the first decode time cannot be written in an edit list.
         let hidden = self.video.hide(ticks(first.at));
         self.times.begin_at(ticks(first.at) as i64, hidden as i64 - ticks(first.at) as i64);

@@ -198,6 +198,54 @@ impl TrackTable {
         takes
     }
 
+    /// Leaves out the samples that end at or before `first`, each of which can be decoded alone: they stay where they lie and
+    /// are in no list. Gives how much time they took.
+    pub(super) fn leave_out_before(&mut self, first: u64) -> u64 {
+        let (mut gone, mut ticks, mut rest) = (0u32, 0u64, Runs::default());
+        for (count, duration) in self.durations.iter() {
+            let most = (first - ticks).checked_div(duration.into()).unwrap_or(0);
+            let taken = if rest.last.is_some() { 0 } else { u32::try_from(most).unwrap_or(u32::MAX).min(count) };
+            (gone, ticks) = (gone + taken, ticks + u64::from(taken) * u64::from(duration));
+            rest.extend(count - taken, duration);
+        }
+        let mut left = gone;
+        while let Some((run, next)) = self.chunk_runs.first().map(|run| (*run, self.chunk_runs.get(1).copied())) {
+            let chunks = next.map_or(self.chunks.len() as u32 + 1, |next| next.first_chunk) - run.first_chunk;
+            let whole = left.checked_div(run.samples).unwrap_or(0).min(chunks);
+            left -= whole * run.samples;
+            self.chunks.drain(..whole as usize);
+            self.sizes.drain(..(whole * run.samples * 4) as usize);
+            self.chunk_runs.iter_mut().skip(1).for_each(|run| run.first_chunk -= whole);
+            if whole < chunks {
+                self.cut_first_chunk(left, chunks - whole);
+                break;
+            }
+            self.chunk_runs.remove(0);
+        }
+        self.samples -= gone;
+        self.sync.truncate(self.samples as usize * 4);
+        self.durations = rest;
+        self.ticks -= ticks;
+        ticks
+    }
+
+    /// Its first samples are in no list; `alike` chunks have as many as it had.
+    fn cut_first_chunk(&mut self, samples: u32, alike: u32) {
+        let (Some(run), Some(chunk)) = (self.chunk_runs.first_mut(), self.chunks.first_mut()) else { return };
+        run.first_chunk = 1;
+        if samples == 0 {
+            return;
+        }
+        let (sizes, _) = self.sizes.as_chunks::<4>();
+        *chunk += sizes.iter().take(samples as usize).map(|size| u64::from(u32::from_be_bytes(*size))).sum::<u64>();
+        self.sizes.drain(..(samples * 4) as usize);
+        let others = ChunkRun { first_chunk: 2, ..*run };
+        run.samples -= samples;
+        if alike > 1 {
+            self.chunk_runs.insert(1, others);
+        }
+    }
+
     /// Not less than its boxes take.
     pub(super) fn encoded_bytes_max(&self) -> usize {
         let listed = self.durations.written.len() + self.offsets.written.len() + 16 + self.sizes.len();
@@ -243,6 +291,50 @@ mod tests {
         check(&[10, 10, 10], 5, &[(1, 3), (2, 1)]);
         check(&[10, 10, 10], 0, &[(3, 1)]);
         check(&[], 5, &[]);
+    }
+
+    #[test]
+    fn samples_left_out_are_in_no_list_and_the_others_stay_where_they_lie() {
+        let entry = Bytes::from_static(b"a");
+        // Where each sample lies, its size and its duration.
+        let listed = |track: &TrackTable| {
+            let durations: Vec<u32> =
+                track.durations.iter().flat_map(|(count, d)| std::iter::repeat_n(d, count as usize)).collect();
+            let sizes: Vec<u32> = track.sizes.as_chunks::<4>().0.iter().map(|size| u32::from_be_bytes(*size)).collect();
+            let mut places = Vec::new();
+            for (number, &chunk) in (1..).zip(&track.chunks) {
+                let run = track.chunk_runs.iter().rfind(|run| run.first_chunk <= number).unwrap();
+                let mut at = chunk;
+                for _ in 0..run.samples {
+                    let n = places.len();
+                    places.push((at, sizes[n], durations[n]));
+                    at += u64::from(sizes[n]);
+                }
+            }
+            assert_eq!((places.len(), durations.len(), track.sync.len() / 4), (sizes.len(), sizes.len(), sizes.len()));
+            assert_eq!(track.ticks, durations.iter().map(|&d| u64::from(d)).sum::<u64>());
+            assert_eq!(track.samples as usize, sizes.len());
+            places
+        };
+        let whole = || {
+            let mut track = TrackTable::default();
+            for (n, samples) in [3u32, 3, 3, 2, 4].into_iter().enumerate() {
+                track.begin_chunk(n as u64 * 1_000, samples as usize, &entry);
+                for k in 0..samples {
+                    track.push(Sample { size: 10 + k, duration: 100 + k % 2, composition_offset: 0 }, true);
+                }
+            }
+            track
+        };
+        let all = listed(&whole());
+        for first in 0..=all.len() {
+            let at: u64 = all[..first].iter().map(|sample| u64::from(sample.2)).sum();
+            for more in [0, 99] {
+                let mut track = whole();
+                assert_eq!(track.leave_out_before(at + more), at, "{first} samples");
+                assert_eq!(listed(&track), all[first..], "{first} samples");
+            }
+        }
     }
 
     #[test]

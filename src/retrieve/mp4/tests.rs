@@ -331,7 +331,9 @@ fn sound_is_cut_with_the_picture() {
     let audio = layout.audio.expect("sound");
     assert_eq!(audio.timescale, 8_000);
     // The last packet ends 25 ms before the picture does.
-    assert_eq!(audio.edit, Edit { empty: 0, media_time: 12_000, duration: 132_750 });
+    assert_eq!(audio.edit, Edit { empty: 0, media_time: 400, duration: 132_750 });
+    // Sound of before is in no list: 13 packets a second, of which 19 end before the picture begins.
+    assert_eq!((audio.track.samples, audio.track.chunks.len()), (39 - 19, 2));
 }
 
 #[test]
