@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use catalogue::Right;
 use journal::entry::Action;
 use serde::Deserialize;
 
@@ -155,7 +156,9 @@ pub(super) async fn acknowledge(
     let row = service.footage().index.alarm(id).await?.and_then(AlarmRow::for_tenant);
     match row.map(|row| row.event.scope) {
         Some(Scope::Tenant(tenant)) if tenant == *scope.tenant() => {}
-        Some(Scope::Camera(key)) if key.tenant == *scope.tenant() && scope.names(&key.camera) => {}
+        Some(Scope::Camera(key)) if key.tenant == *scope.tenant() && scope.names(&key.camera) => {
+            service.permit_camera(&scope, Right::AcknowledgeAlarms, &key.camera).await?;
+        }
         _ => return Err(not_found(id)),
     }
     service.journals().note(scope.tenant(), scope.act(Action::AlarmAcknowledged { alarm: id })).await;

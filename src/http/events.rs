@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use catalogue::Right;
 use serde::Deserialize;
 
 use super::Service;
@@ -103,7 +104,7 @@ pub(super) async fn events(
         return Err(Problem::invalid(format!("limit is from 1 to {EVENTS_MAX}")));
     }
     if let Some(camera) = &query.camera {
-        service.permit_camera(&scope, camera).await?;
+        service.permit_camera(&scope, Right::SeeEvents, camera).await?;
     }
     let camera = query.camera.map(|camera| scope.camera(camera));
     let index = &service.footage().index;

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
+use catalogue::Right;
 use journal::entry::{Action, Draft};
 use serde::Deserialize;
 
@@ -271,6 +272,7 @@ pub(super) async fn release(
     to_its_end(async move {
         // What only the hold keeps is destroyed: the entry comes first.
         let hold = known(&service, &scope, id).await?;
+        service.permit_camera(&scope, Right::ReleaseHolds, &hold.camera.camera).await?;
         if hold.closed.is_none() {
             let released = scope.act(Action::HoldReleased { hold: id.to_string() }).on(hold.camera.camera, None);
             service.journals().append(scope.tenant(), released).await?;

@@ -110,6 +110,15 @@ impl TenantScope {
         }
     }
 
+    /// Whether they may do to this camera what this right is about, as far as the camera goes: a grant shows footage, and
+    /// lets nobody act.
+    fn reaches(&self, right: Right, camera: &CameraId) -> bool {
+        match &self.holder {
+            Holder::Person(person) if right.acts_on_cameras() => person.is_for(camera),
+            _ => self.names(camera),
+        }
+    }
+
     /// Whether they may see this footage in this way; what begins an access of theirs.
     pub(super) fn may_see(&self, camera: &CameraId, access: Access, sight: Sight) -> Result<AccessKey, Denial> {
         let right = right_of(access);
@@ -160,12 +169,17 @@ impl Service {
         Ok(self.journals().begin(scope.tenant(), key).await?)
     }
 
-    /// Refuses a camera that the holder may not know of, whether or not there is one.
-    pub(super) async fn permit_camera(&self, scope: &TenantScope, camera: &CameraId) -> Result<(), Problem> {
-        if scope.names(camera) {
+    /// Refuses a camera that the holder may not know of, or not act on, whether or not there is one.
+    pub(super) async fn permit_camera(
+        &self,
+        scope: &TenantScope,
+        right: Right,
+        camera: &CameraId,
+    ) -> Result<(), Problem> {
+        if scope.reaches(right, camera) {
             return Ok(());
         }
-        Err(self.denied(scope, Right::SeeCameras, Some(camera), &Denial::OtherCamera).await)
+        Err(self.denied(scope, right, Some(camera), &Denial::OtherCamera).await)
     }
 
     pub(super) async fn denied(
@@ -211,7 +225,7 @@ async fn permitted(rights: &'static [Right], service: Service, request: Request,
             return service.denied(&scope, *first, None, &denial).await.into_response();
         }
         if let Some(camera) = camera_of(&mut parts).await
-            && let Err(problem) = service.permit_camera(&scope, &camera).await
+            && let Err(problem) = service.permit_camera(&scope, *first, &camera).await
         {
             return problem.into_response();
         }

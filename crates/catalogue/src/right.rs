@@ -69,6 +69,11 @@ impl Right {
         }
     }
 
+    /// Whether it changes something about a camera: a grant, which shows footage, does not extend it.
+    pub fn acts_on_cameras(self) -> bool {
+        matches!(self, Self::OperateCameras | Self::AcknowledgeAlarms | Self::PlaceHolds | Self::ReleaseHolds)
+    }
+
     /// Whether it shows footage, so that cameras and ranges of a grant extend it.
     pub fn shows_footage(self) -> bool {
         matches!(self, Self::ViewLive | Self::ViewRecorded | Self::Export)

@@ -237,6 +237,33 @@ async fn a_grant_opens_its_footage_alone_and_ends() {
 }
 
 #[tokio::test]
+async fn a_grant_shows_footage_and_lets_nobody_act_on_its_camera() {
+    let gateway = Gateway::mutualised().await;
+    let mut narrow = designation("supervisor");
+    narrow.scope.cameras = Some(["square".parse().unwrap()].into());
+    let supervisor = gateway.person("sup", narrow).await;
+    let grant = r#"{"cameras": ["gate"], "start": "2026-03-01T09:00:00Z", "end": "2026-03-01T09:10:00Z",
+        "reference": "PV 12", "reason": "theft", "days": 2}"#;
+    let given = gateway.send_json(Method::POST, "/api/people/sup/grants", "north:north token", grant).await;
+    assert_eq!(given.status, StatusCode::CREATED, "{:?}", given.body);
+    for route in routes(&gateway).await {
+        let path = route.described.as_str();
+        if matches!(route.method, Method::GET) || !["{camera}", "{hold}", "{alarm}"].iter().any(|of| path.contains(of))
+        {
+            continue;
+        }
+        if !OPERATORS.contains(&path) {
+            // Both hold and alarm are the gate's.
+            ask_as(&gateway, &supervisor, &route, &route.path).await.problem(403);
+        }
+    }
+    let held = gateway.ask("north", &format!("/api/holds/{HOLD}")).await.json();
+    assert!(held.get("closed").is_none(), "{held}");
+    // What is granted can be found.
+    assert_eq!(gateway.get_as(&supervisor, "/api/cameras/gate").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn r4_what_a_person_does_and_is_denied_is_in_the_journal_with_their_act() {
     let gateway = Gateway::mutualised().await;
     let technician = gateway.person("tech", designation("technician")).await;
