@@ -16,7 +16,7 @@ use super::scope::{TenantScope, recorded};
 use super::{IMMUTABLE, LIVE, Service};
 use crate::retrieve::hls::{self, Tracks};
 use crate::retrieve::mp4::CLIP_HOURS_MAX;
-use footage::units::Ticks90k;
+use footage::units::{Ticks90k, TimeRange, WallTime};
 
 /// Footage this recent belongs to the live view that its viewer has open.
 const LIVE_WITHIN: Ticks90k = Ticks90k(120 * 90_000);
@@ -165,8 +165,7 @@ pub(super) async fn segment(
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let media = hls::media_segment(service.footage(), &key, pack, first..=last, tracks.into()).await?;
-    let recent = service.footage().clock.wall().saturating_sub(LIVE_WITHIN);
-    let is_live = media.filmed.is_some_and(|filmed| filmed.end() >= recent);
+    let is_live = media.filmed.is_some_and(|filmed| is_live(filmed, service.footage().clock.wall()));
     let live = scope.may_see(&key.camera, Access::Live, Sight::Live).ok();
     let live = live.filter(|live| is_live && service.journals().goes_on(scope.tenant(), live));
     let access = match live {
@@ -184,4 +183,24 @@ pub(super) async fn segment(
         (header::CACHE_CONTROL, IMMUTABLE),
     ];
     Ok((headers, handed_out(media.body, accessing, 0, move |_| media.filmed)).into_response())
+}
+
+/// Whether all of it is recent: a segment may begin as far back as its pack does.
+fn is_live(filmed: TimeRange, now: WallTime) -> bool {
+    filmed.start() >= now.saturating_sub(LIVE_WITHIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a1_a_segment_that_begins_long_ago_is_no_live_view_however_recent_its_end() {
+        let at = |s: &str| s.parse::<WallTime>().unwrap();
+        let now = at("2026-03-01T12:00:00Z");
+        let filmed = |start: &str| TimeRange::new(at(start), at("2026-03-01T11:59:59Z")).unwrap();
+        assert!(is_live(filmed("2026-03-01T11:58:00Z"), now));
+        assert!(!is_live(filmed("2026-03-01T11:57:59Z"), now));
+        assert!(!is_live(filmed("2026-03-01T11:00:00Z"), now), "an hour of the pack that is being written");
+    }
 }
