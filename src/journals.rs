@@ -519,7 +519,7 @@ impl Journals {
 
     /// The time by which entries are destroyed: the wall clock, where it is not ahead of the one by which footage is. `None`
     /// before the first sweep has set that going: nothing is known then that speaks for the clock.
-    async fn forgetting_by(&self) -> Option<WallTime> {
+    pub(crate) async fn forgetting_by(&self) -> Option<WallTime> {
         let kept = match self.0.index.steady_clock().await {
             Ok(kept) => kept?,
             Err(error) => {

@@ -182,6 +182,14 @@ impl People {
         Ok(Some(person.clone()))
     }
 
+    /// Whether this token was one of the tenant's persons', and is over or revoked.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn is_over(&self, tenant: &TenantId, secret: &Secret) -> Result<bool, PeopleError> {
+        Ok(self.tables()?.is_over(tenant, secret, self.0.clock.wall().to_timestamp()))
+    }
+
     /// When a token was last used, to the hour.
     pub fn last_used(&self, token: &Token) -> Option<Timestamp> {
         self.0.used.lock().get(&token.id).copied().max(token.used)
@@ -350,7 +358,9 @@ impl People {
     async fn keep_up(&self) {
         self.reopen(false).await;
         let utc = jiff::tz::Offset::UTC;
-        let months_ago = utc.to_datetime(self.0.clock.wall().to_timestamp()).checked_sub(MONTHS.months());
+        // A wall clock that is ahead for a while must not destroy tokens that are in force.
+        let Some(by) = self.0.journals.forgetting_by().await else { return };
+        let months_ago = utc.to_datetime(by.to_timestamp()).checked_sub(MONTHS.months());
         let Ok(before) = months_ago.and_then(|at| utc.to_timestamp(at)) else { return };
         let Ok(tables) = self.tables() else { return };
         if !tables.has_over(before) {

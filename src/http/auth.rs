@@ -70,6 +70,8 @@ enum BySession {
 /// Credentials that were looked at.
 enum Looked {
     Good(TenantId, Holder),
+    /// They were right once.
+    Over(TenantId),
     /// Wrong; with the tenant that they name.
     Wrong(Option<TenantId>),
 }
@@ -145,18 +147,20 @@ impl Access {
         if let Some(wait) = guesses.wait(peer, &account) {
             return Err(Problem::too_many(wait, "too many wrong tokens were presented: wait"));
         }
+        let refuse = |tenant: Option<&TenantId>| {
+            tenant.into_iter().for_each(&refused);
+            Problem::new(ProblemKind::Unauthorized, "the tenant's id or the token is wrong, or the token is over")
+        };
         match self.look(credentials, people)? {
             Looked::Good(tenant, holder) => {
                 guesses.right(peer, &account);
                 Ok((tenant, holder))
             }
+            // A player goes on with a token that is over: that must not hold back all who share its address.
+            Looked::Over(tenant) => Err(refuse(Some(&tenant))),
             Looked::Wrong(tenant) => {
                 guesses.wrong(peer, &account);
-                tenant.iter().for_each(refused);
-                Err(Problem::new(
-                    ProblemKind::Unauthorized,
-                    "the tenant's id or the token is wrong, or the token is over",
-                ))
+                Err(refuse(tenant.as_ref()))
             }
         }
     }
@@ -168,6 +172,7 @@ impl Access {
             let person = people.holder(&tenant, &secret)?.filter(|_| self.knows(&tenant));
             return Ok(match person {
                 Some(person) => Looked::Good(tenant, Holder::Person(person)),
+                None if people.is_over(&tenant, &secret)? => Looked::Over(tenant),
                 None => Looked::Wrong(Some(tenant)),
             });
         }
@@ -182,11 +187,17 @@ impl Access {
 /// Who presents a person's token.
 trait Holders {
     fn holder(&self, tenant: &TenantId, secret: &Secret) -> Result<Option<Arc<Person>>, PeopleError>;
+    /// Whether it was a person's, and is no more.
+    fn is_over(&self, tenant: &TenantId, secret: &Secret) -> Result<bool, PeopleError>;
 }
 
 impl Holders for People {
     fn holder(&self, tenant: &TenantId, secret: &Secret) -> Result<Option<Arc<Person>>, PeopleError> {
         People::holder(self, tenant, secret)
+    }
+
+    fn is_over(&self, tenant: &TenantId, secret: &Secret) -> Result<bool, PeopleError> {
+        People::is_over(self, tenant, secret)
     }
 }
 
@@ -323,6 +334,10 @@ mod tests {
     impl Holders for Nobody {
         fn holder(&self, _: &TenantId, _: &Secret) -> Result<Option<Arc<Person>>, PeopleError> {
             Ok(None)
+        }
+
+        fn is_over(&self, _: &TenantId, _: &Secret) -> Result<bool, PeopleError> {
+            Ok(false)
         }
     }
 

@@ -463,6 +463,11 @@ pub(super) async fn give(
     check_cameras(&service, scope.tenant(), &cameras).await?;
     designated(&service, &scope, &person)?;
     let (from, to) = (range.start().to_timestamp(), range.end().to_timestamp());
+    if from.as_millisecond() == to.as_millisecond() {
+        return Err(Problem::invalid(
+            "a grant is of a millisecond at least: start and end are kept to the millisecond",
+        ));
+    }
     let id = GrantId(0);
     let grant = Grant { id, cameras, from, to, reference, reason, until, given, revoked: None };
     let granted = Action::Granted { person: person.clone(), reference: grant.reference.clone(), until };

@@ -90,8 +90,8 @@ const BELONGINGS: &str = "INSERT INTO main.pending_policy
          JOIN same_camera c ON c.then_id = s.camera WHERE true ON CONFLICT DO NOTHING;
      INSERT INTO main.certificate_sei SELECT c.now_id, s.at, s.certificates, s.sei FROM old.certificate_sei s
          JOIN same_camera c ON c.then_id = s.camera WHERE true ON CONFLICT DO NOTHING;
-     INSERT INTO main.identity SELECT kind, name, id FROM old.identity WHERE kind IN ('store', 'gateway_key', 'journal')
-         ON CONFLICT DO NOTHING;";
+     INSERT INTO main.identity SELECT kind, name, id FROM old.identity WHERE kind IN ('store', 'gateway_key', 'catalogue',
+         'journal') ON CONFLICT DO NOTHING;";
 
 /// Holds are in their packs, but for those that have none yet, and that some are over.
 const HOLDS: &str = "INSERT INTO main.hold

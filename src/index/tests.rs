@@ -341,3 +341,23 @@ async fn what_a_camera_noticed_goes_with_the_footage_of_its_time() {
     index.write(vec![Change::ForgetGapsBefore { camera: camera(), before: at(41) }]).await.unwrap();
     assert_eq!(left().await, [row(41)]);
 }
+
+#[test]
+fn what_shows_an_older_key_journal_or_catalogue_goes_into_the_index_that_takes_the_place_of_another() {
+    use identity::Kind;
+    let dir = tempfile::tempdir().unwrap();
+    let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
+    let db = database::open_writer(&old).unwrap();
+    let kinds = [Kind::Store, Kind::GatewayKey, Kind::Catalogue, Kind::Journal];
+    let identify = |kind| vec![Change::Identify { kind, name: "x".to_owned(), id: Some(vec![7; 24]) }];
+    commit(&db, &kinds.map(identify)).unwrap();
+    drop(db);
+    drop(database::open_writer(&new).unwrap());
+    carry::carry_over(&old, &new).unwrap();
+    let db = database::open_writer(&new).unwrap();
+    for kind in kinds {
+        let sql = "SELECT count(*) FROM identity WHERE kind = ?1 AND name = 'x' AND length(id) = 24";
+        let carried: i64 = db.query_row(sql, [kind.as_str()], |row| row.get(0)).unwrap();
+        assert_eq!(carried, 1, "{kind:?}");
+    }
+}

@@ -6,6 +6,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
+use crate::index::SteadyClock;
 use footage::clock::SimClock;
 use footage::keys::Keys;
 use footage::units::{Ticks90k, WallTime};
@@ -74,6 +75,13 @@ impl Rig {
         let token = ("desk".to_owned(), until);
         let secret = people.make_token((&town(), &marie()), token, |_| draft()).await.unwrap();
         (people, secret)
+    }
+
+    /// Retention has looked at the clock, and believes it.
+    async fn swept(&self) {
+        let wall = self.clock.wall();
+        let time = SteadyClock { steady: wall, wall, held: Ticks90k::ZERO, lead: Ticks90k::ZERO };
+        self.index.write(vec![Change::SteadyClock(time)]).await.unwrap();
     }
 
     async fn facts(&self) -> Vec<Fact> {
@@ -238,9 +246,23 @@ async fn who_was_revoked_three_years_ago_is_forgotten() {
     let (people, _) = rig.with_marie().await;
     people.revoke((&town(), &marie()), draft()).await.unwrap();
     rig.clock.step(Ticks90k(3 * 365 * 86_400 * 90_000));
+    rig.swept().await;
     people.keep_up().await;
     assert!(people.tables().unwrap().person(&town(), &marie()).is_some());
     rig.clock.step(Ticks90k(2 * 86_400 * 90_000));
+    rig.swept().await;
     people.keep_up().await;
     assert!(people.tables().unwrap().person(&town(), &marie()).is_none());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_for_a_while_destroys_no_token_that_is_in_force() {
+    let rig = Rig::new().await;
+    let (people, secret) = rig.with_marie().await;
+    rig.swept().await;
+    let years = Ticks90k(50 * 365 * 86_400 * 90_000);
+    rig.clock.step(years);
+    people.keep_up().await;
+    rig.clock.step(Ticks90k(-years.0));
+    assert!(people.holder(&town(), &secret).unwrap().is_some());
 }

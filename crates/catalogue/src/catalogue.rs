@@ -175,11 +175,20 @@ impl Tables {
 
     /// Who presents this token for this tenant, while it is in force. A token that is unknown costs what a wrong one costs.
     pub fn holder(&self, tenant: &TenantId, secret: &Secret, at: Timestamp) -> Option<(&Arc<Person>, &Token)> {
+        let token = self.presented(tenant, secret).filter(|token| token.is_in_force(at))?;
+        Some((self.person(&token.tenant, &token.person)?, token))
+    }
+
+    /// Whether this token was a person's of this tenant and is over or revoked: who presents it guesses nothing.
+    pub fn is_over(&self, tenant: &TenantId, secret: &Secret, at: Timestamp) -> bool {
+        self.presented(tenant, secret).is_some_and(|token| !token.is_in_force(at))
+    }
+
+    fn presented(&self, tenant: &TenantId, secret: &Secret) -> Option<&Token> {
         let hash = secret.hash();
         let token = self.tokens.get(&secret.id());
         let same = hash == token.map_or(blake3::Hash::from_bytes([0; 32]), |token| token.hash);
-        let token = token.filter(|token| same && token.is_in_force(at) && token.tenant == *tenant)?;
-        Some((self.person(&token.tenant, &token.person)?, token))
+        token.filter(|token| same && token.tenant == *tenant)
     }
 }
 

@@ -228,12 +228,35 @@ async fn a_grant_opens_its_footage_alone_and_ends() {
     assert_eq!(taken_back.status, StatusCode::OK);
     gateway.get_as(&inspector, &clip("gate", "10:00:00")).await.problem(403);
     gateway.send(request(Method::DELETE, &taken, Some("north:north token"))).await.problem(404);
+    // One that no list would show.
+    let none = grant.replace("08:00:00Z", "08:00:00.0001Z").replace("10:00:00Z", "08:00:00.0002Z");
+    gateway.send_json(Method::POST, "/api/people/inspector/grants", "north:north token", &none).await.problem(400);
     let journal = gateway.journal().await;
     let actions: Vec<&str> = journal.iter().filter_map(|entry| entry["action"].as_str()).collect();
     assert!(actions.contains(&"granted") && actions.contains(&"grant_revoked"), "{actions:?}");
     let granted = journal.iter().find(|entry| entry["action"] == "granted").unwrap();
     assert_eq!((&granted["reason"], &granted["cameras"][0]), (&"control".into(), &"gate".into()));
     assert_eq!(granted["range"]["from"], "2026-03-01T08:00:00Z");
+}
+
+#[tokio::test]
+async fn a_player_with_a_token_that_is_over_holds_nobody_back_and_guesses_do() {
+    let gateway = Gateway::mutualised().await;
+    let (revoked, marie) =
+        (gateway.person("gone", designation("operator")).await, gateway.person("marie", designation("operator")).await);
+    gateway.people.revoke((&"north".parse().unwrap(), &"gone".parse().unwrap()), draft()).await.unwrap();
+    for _ in 0..50 {
+        gateway.get_as(&revoked, "/api/me").await.problem(401);
+    }
+    // For another tenant, or with another secret, it is a guess.
+    assert_eq!(gateway.get_as(&marie, "/api/me").await.status, StatusCode::OK);
+    let guesses = [revoked.replace("north:", "south:"), format!("{}0", &revoked[..revoked.len() - 1])];
+    let mut held_back = 0;
+    for n in 0..24 {
+        let answer = gateway.get_as(&guesses[n % 2], "/api/me").await;
+        held_back += usize::from(answer.status == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!(held_back >= 12, "{held_back}");
 }
 
 #[tokio::test]
