@@ -50,7 +50,8 @@ mod write;
 pub use self::change::Change;
 pub use self::occurrence::OccurrenceRow;
 pub use self::row::{
-    CameraRow, DeletionRow, EventRow, GapRow, Outcome, PackRow, PackState, Reason, RunRow, SegmentRow, SteadyClock,
+    CameraRow, Cameras, DeletionRow, EventRow, GapRow, Outcome, PackRow, PackState, Reason, RunRow, SegmentRow,
+    SteadyClock,
 };
 
 /// Longest wall-clock span of one segment row, so that a range query knows how far before its start to look.

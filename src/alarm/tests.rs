@@ -140,8 +140,8 @@ async fn an_alarm_is_one_row_while_it_lasts_and_what_happened_is_over_when_it_is
     changes(vec![end.clone(), end, silent(95)]).await;
     let open = index.open_alarms().await.unwrap();
     assert_eq!(open.iter().map(|alarm| (alarm.id, alarm.ended)).collect::<Vec<_>>(), [(1, Some(at(90))), (3, None)]);
-    assert_eq!(index.alarms(&"u".parse().unwrap(), 9).await.unwrap(), []);
-    assert_eq!(index.alarms(&"t".parse().unwrap(), 9).await.unwrap().len(), 3);
+    assert_eq!(index.alarms(&"u".parse().unwrap(), None, 9).await.unwrap(), []);
+    assert_eq!(index.alarms(&"t".parse().unwrap(), None, 9).await.unwrap().len(), 3);
 
     changes(vec![AlarmChange::Notified {
         id: 1,
@@ -286,7 +286,7 @@ async fn the_worst_is_shown_first_however_many_are_newer_and_tenants_do_not_lose
     index.write(many.map(Change::Alarm).collect()).await.unwrap();
     let kinds = |rows: Vec<AlarmRow>| rows.into_iter().map(|row| row.kind).collect::<Vec<_>>();
     assert_eq!(kinds(index.all_alarms(2).await.unwrap()), ["disk_full", "index_missing"]);
-    assert_eq!(kinds(index.alarms(&"t".parse().unwrap(), 2).await.unwrap()), ["disk_full"]);
+    assert_eq!(kinds(index.alarms(&"t".parse().unwrap(), None, 2).await.unwrap()), ["disk_full"]);
     let counts = index.alarm_counts().await.unwrap();
     assert_eq!((counts.active, counts.critical, counts.not_delivered), (152, 2, 150));
 }

@@ -128,8 +128,7 @@ pub(super) async fn list(
     State(service): State<Service>,
     Spoken(language): Spoken,
 ) -> Result<Json<Vec<AlarmView>>, Problem> {
-    let mut rows = service.footage().index.alarms(scope.tenant(), query.limit()?).await?;
-    rows.retain(|row| row.event.scope.camera().is_none_or(|key| scope.names(&key.camera)));
+    let rows = service.footage().index.alarms(scope.tenant(), scope.cameras(), query.limit()?).await?;
     Ok(Json(rows.into_iter().map(|row| AlarmView::new(row, language)).collect()))
 }
 

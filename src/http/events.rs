@@ -108,7 +108,10 @@ pub(super) async fn events(
     }
     let camera = query.camera.map(|camera| scope.camera(camera));
     let index = &service.footage().index;
-    let mut rows = index.events(scope.tenant(), camera.as_ref(), query.after, query.limit).await?;
-    rows.retain(|row| row.event.scope.camera().is_none_or(|key| scope.names(&key.camera)));
+    let (after, limit) = (query.after, query.limit);
+    let rows = match (&camera, scope.cameras()) {
+        (None, Some(cameras)) => index.events_of(scope.tenant(), cameras, after, limit).await?,
+        _ => index.events(scope.tenant(), camera.as_ref(), after, limit).await?,
+    };
     Ok(Json(rows.into_iter().map(|row| EventView::new(row, language)).collect()))
 }

@@ -237,8 +237,7 @@ pub(super) async fn list(
         Some(id) => Some(known(&service, &scope, id).await?.facts.id),
         None => None,
     };
-    let mut rows = index.holds(scope.tenant(), after, query.limit).await?;
-    rows.retain(|row| scope.names(&row.camera.camera));
+    let rows = index.holds(scope.tenant(), scope.cameras(), after, query.limit).await?;
     Ok(Json(rows.into_iter().map(HoldView::from).collect()))
 }
 

@@ -17,6 +17,7 @@ use utoipa_axum::router::UtoipaMethodRouter;
 
 use super::Service;
 use super::problem::{Problem, ProblemKind};
+use crate::index::Cameras;
 use crate::journals::{AccessKey, Accessing};
 use crate::people;
 use footage::units::{CameraId, CameraKey, TenantId, TimeRange, WallTime};
@@ -107,6 +108,14 @@ impl TenantScope {
         match &self.holder {
             Holder::Role { .. } => true,
             Holder::Person(person) => person.is_for(camera) || person.is_granted(camera, &self.now),
+        }
+    }
+
+    /// Of which cameras lists may tell them; `None`: of all.
+    pub(super) fn cameras(&self) -> Option<Cameras> {
+        match &self.holder {
+            Holder::Role { .. } => None,
+            Holder::Person(person) => person.cameras(&self.now).map(Cameras::new),
         }
     }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::exec;
 use super::query::{decoded, rows};
-use super::{Index, IndexError};
+use super::{Cameras, Index, IndexError};
 use crate::event::{Actor, Event, Fact, Scope, Severity};
 use footage::units::{CameraKey, TenantId, WallTime};
 
@@ -138,13 +138,20 @@ impl Index {
 
     /// Alarms of all tenants and of the gateway: those that last first, the worst first. For the operator alone.
     pub async fn all_alarms(&self, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
-        self.readers.read(move |db| lasting_first(db, "TRUE", "", limit)).await
+        self.readers.read(move |db| lasting_first(db, "TRUE", &(String::new(), None), limit)).await
     }
 
     /// A tenant's alarms and what of the gateway's a tenant may read: those that last first, the worst first.
-    pub async fn alarms(&self, tenant: &TenantId, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
-        let tenant = tenant.to_string();
-        let found = self.readers.read(move |db| lasting_first(db, OF_TENANT, &tenant, limit)).await?;
+    /// Of cameras those of these alone, where some are named.
+    pub async fn alarms(
+        &self,
+        tenant: &TenantId,
+        cameras: Option<Cameras>,
+        limit: u32,
+    ) -> Result<Vec<AlarmRow>, IndexError> {
+        let (tenant, cameras) = (tenant.to_string(), cameras.map(|cameras| cameras.json()));
+        let of = (tenant, cameras);
+        let found = self.readers.read(move |db| lasting_first(db, OF_TENANT, &of, limit)).await?;
         Ok(found.into_iter().filter_map(AlarmRow::for_tenant).collect())
     }
 
@@ -182,12 +189,18 @@ impl AlarmRow {
 const OF_TENANT: &str = "a.tenant IN (?1, '') AND NOT a.operators";
 
 /// Alarms for which a condition on the tenant holds: those that last, which are few, then the newest of the others.
-fn lasting_first(db: &Connection, of: &str, tenant: &str, limit: u32) -> Result<Vec<AlarmRow>, IndexError> {
+fn lasting_first(
+    db: &Connection,
+    of: &str,
+    (tenant, cameras): &(String, Option<String>),
+    limit: u32,
+) -> Result<Vec<AlarmRow>, IndexError> {
     let mut found: Vec<AlarmRow> = Vec::new();
     for (state, order) in [("a.ended IS NULL", "a.severity DESC, a.id DESC"), ("a.ended IS NOT NULL", "a.id DESC")] {
-        let sql = format!("{ALARMS} WHERE {of} AND {state} AND ?1 IS NOT NULL ORDER BY {order} LIMIT ?2");
+        let sql = format!("{ALARMS} WHERE {of} AND {state} AND ?1 IS NOT NULL
+             AND (?3 IS NULL OR a.camera = '' OR a.camera IN (SELECT value FROM json_each(?3))) ORDER BY {order} LIMIT ?2");
         let left = i64::from(limit) - found.len() as i64;
-        found.extend(rows(db, &sql, params![tenant, left], alarm_row)?);
+        found.extend(rows(db, &sql, params![tenant, left, cameras], alarm_row)?);
     }
     Ok(found)
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row, ToSql, params};
 
 use super::apply::exec;
 use super::query::{PACKS, camera_key, name, one, pack_row, range_params, rows, segment_row, tenant_id, time_range};
-use super::{Index, IndexError, PackRow, Reason, SegmentRow};
+use super::{Cameras, Index, IndexError, PackRow, Reason, SegmentRow};
 use crate::event::{Event, Fact};
 use footage::pack::HoldFacts;
 use footage::units::{CameraKey, HoldId, PackId, TenantId, TimeRange, WallTime};
@@ -57,19 +57,21 @@ impl Index {
     pub async fn holds(
         &self,
         tenant: &TenantId,
+        cameras: Option<Cameras>,
         after: Option<HoldId>,
         limit: u32,
     ) -> Result<Vec<HoldRow>, IndexError> {
-        let tenant = tenant.clone();
+        let (tenant, cameras) = (tenant.clone(), cameras.map(|cameras| cameras.json()));
         self.readers
             .read(move |db| {
                 let Some(tenant) = tenant_id(db, &tenant)? else { return Ok(Vec::new()) };
                 let sql = format!(
                     "{HOLDS} WHERE c.tenant = ?1 AND (?3 IS NULL OR (h.closed IS NOT NULL, -h.id) >
                          (SELECT a.closed IS NOT NULL, -a.id FROM hold a WHERE a.hold = ?3))
+                         AND (?4 IS NULL OR c.camera IN (SELECT value FROM json_each(?4)))
                      ORDER BY h.closed IS NOT NULL, h.id DESC LIMIT ?2"
                 );
-                rows(db, &sql, params![tenant, limit, after.map(|hold| hold.0)], hold_row)
+                rows(db, &sql, params![tenant, limit, after.map(|hold| hold.0), cameras], hold_row)
             })
             .await
     }

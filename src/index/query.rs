@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params, types};
 
 use super::hold::COVERED;
 use super::{
-    CameraRow, DeletionRow, EventRow, GapRow, Index, IndexError, Outcome, PackRow, PackState, Reason, RunRow,
+    CameraRow, Cameras, DeletionRow, EventRow, GapRow, Index, IndexError, Outcome, PackRow, PackState, Reason, RunRow,
     SEGMENT_DURATION_MAX, SegmentRow, SteadyClock,
 };
 use crate::event::{Event, Fact};
@@ -119,6 +119,23 @@ impl Index {
                     let Some(number) = tenant_id(db, &tenant)? else { return Ok(Vec::new()) };
                     rows(db, EVENTS_OF_TENANT, params![number, after, limit], event_row).map(for_tenant)
                 }
+            })
+            .await
+    }
+
+    /// The same of these cameras of the tenant's alone, and of no camera.
+    pub async fn events_of(
+        &self,
+        tenant: &TenantId,
+        cameras: Cameras,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<EventRow>, IndexError> {
+        let tenant = tenant.clone();
+        self.readers
+            .read(move |db| {
+                let Some(number) = tenant_id(db, &tenant)? else { return Ok(Vec::new()) };
+                rows(db, EVENTS_OF_CAMERAS, params![number, after, limit, cameras.json()], event_row).map(for_tenant)
             })
             .await
     }
@@ -310,6 +327,13 @@ const EVENTS: &str = "SELECT e.id, e.entry, e.at, e.kind FROM event e";
 /// Two walks down an index, merged by id: neither reads past the limit.
 const EVENTS_OF_TENANT: &str = "WITH mine AS (
          SELECT id FROM event WHERE tenant = ?1 AND id > ?2 UNION ALL
+         SELECT id FROM event WHERE tenant = 0 AND id > ?2 ORDER BY id DESC LIMIT ?3)
+     SELECT e.id, e.entry, e.at, e.kind FROM mine CROSS JOIN event e ON e.id = mine.id ORDER BY e.id DESC";
+
+/// The same without those of other cameras than `?4` names.
+const EVENTS_OF_CAMERAS: &str = "WITH mine AS (
+         SELECT id FROM event WHERE tenant = ?1 AND id > ?2 AND (camera IS NULL OR camera IN (
+             SELECT c.id FROM camera c WHERE c.tenant = ?1 AND c.camera IN (SELECT value FROM json_each(?4)))) UNION ALL
          SELECT id FROM event WHERE tenant = 0 AND id > ?2 ORDER BY id DESC LIMIT ?3)
      SELECT e.id, e.entry, e.at, e.kind FROM mine CROSS JOIN event e ON e.id = mine.id ORDER BY e.id DESC";
 

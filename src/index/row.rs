@@ -1,8 +1,26 @@
 //! What is read: rows, and the states that they hold.
 
+use std::collections::BTreeSet;
+
 use crate::event::Event;
 use footage::media::GapCause;
-use footage::units::{CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraId, CameraKey, PackId, RunId, Ticks90k, TimeRange, WallTime};
+
+/// Cameras of a tenant that a list is about, and no others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cameras(BTreeSet<CameraId>);
+
+impl Cameras {
+    /// These.
+    pub fn new(cameras: BTreeSet<CameraId>) -> Self {
+        Self(cameras)
+    }
+
+    /// As statements read them.
+    pub(super) fn json(&self) -> String {
+        serde_json::to_string(&self.0).expect("a list of ids is encoded")
+    }
+}
 
 /// Where a pack is in its life; only forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

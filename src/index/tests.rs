@@ -215,7 +215,7 @@ async fn an_entry_that_cannot_be_read_hides_no_other_and_is_an_alarm_of_its_own(
 
     // What it says may have been the operator's alone.
     assert_eq!(index.events(&camera().tenant, None, 0, 10).await.unwrap().len(), 1);
-    assert_eq!(index.alarms(&camera().tenant, 10).await.unwrap().len(), 1);
+    assert_eq!(index.alarms(&camera().tenant, None, 10).await.unwrap().len(), 1);
     assert_eq!(index.all_events(0, 10).await.unwrap().len(), 2);
 }
 

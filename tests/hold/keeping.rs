@@ -301,7 +301,7 @@ async fn an_index_rebuilt_from_the_packs_has_the_holds_and_ends_them_on_time() {
         let _ = std::fs::remove_file(rig.dir.path().join(file));
     }
     let mut rig = rig.rebuilt_with(cameras).await;
-    let known = rig.index.holds(&hold.camera.tenant, None, 9).await.unwrap();
+    let known = rig.index.holds(&hold.camera.tenant, None, None, 9).await.unwrap();
     assert_eq!(known, std::slice::from_ref(&hold));
     assert_eq!(seconds_held(&rig, hold.facts.id).await, [(60, 120), (120, 180)]);
     rig.check().await;
@@ -389,8 +389,8 @@ async fn a_hold_that_makes_no_sense_is_refused_with_what_to_ask() {
     let nobody = holds.place(Request { camera: key("town/nope"), ..on_gate(0, 10, 1) }).await;
     assert!(matches!(nobody, Err(HoldError::NoCamera(_))), "{nobody:?}");
     let tenant = key("next/gate").tenant;
-    let hold = rig.index.holds(&key("town/gate").tenant, None, 9).await.unwrap()[0].facts.id;
+    let hold = rig.index.holds(&key("town/gate").tenant, None, None, 9).await.unwrap()[0].facts.id;
     assert!(matches!(holds.get(&tenant, hold).await, Err(HoldError::NoHold(_))));
     assert!(matches!(holds.release(&tenant, hold).await, Err(HoldError::NoHold(_))));
-    assert_eq!(rig.index.holds(&tenant, None, 9).await.unwrap(), []);
+    assert_eq!(rig.index.holds(&tenant, None, None, 9).await.unwrap(), []);
 }

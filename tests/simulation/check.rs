@@ -347,7 +347,7 @@ async fn check_holes(view: &View, key: &CameraKey) -> Result<(), String> {
     let spans = index.spans(key, everything()).await.map_err(|e| e.to_string())?;
     let gaps = index.gaps(key, everything()).await.map_err(|e| e.to_string())?;
     let mut explained: Vec<_> = gaps.iter().filter_map(|gap| Some((gap.start, gap.end?))).collect();
-    if !index.holds(&key.tenant, None, 1).await.map_err(|e| e.to_string())?.is_empty() {
+    if !index.holds(&key.tenant, None, None, 1).await.map_err(|e| e.to_string())?.is_empty() {
         let condemned = view.packs.values().filter(|row| row.camera == *key && row.state == PackState::Condemned);
         explained.extend(condemned.map(|row| (row.start, row.end)));
         let register = index.deletions(key, everything()).await.map_err(|e| e.to_string())?;

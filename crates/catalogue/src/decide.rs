@@ -2,6 +2,8 @@
 //!
 //! Invariant: what nothing permits is denied.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -149,6 +151,14 @@ impl Person {
         self.designation.scope.cameras.as_ref().is_none_or(|cameras| cameras.contains(camera))
     }
 
+    /// The cameras that they may know of; `None`: all of the tenant's.
+    pub fn cameras(&self, now: &Now) -> Option<BTreeSet<CameraId>> {
+        let in_force = self.grants.iter().filter(|grant| grant.is_in_force(now.at));
+        let mut cameras = self.designation.scope.cameras.clone()?;
+        cameras.extend(in_force.flat_map(|grant| grant.cameras.iter().cloned()));
+        Some(cameras)
+    }
+
     /// Whether a grant in force is about this camera.
     pub fn is_granted(&self, camera: &CameraId, now: &Now) -> bool {
         self.grants.iter().any(|grant| grant.is_in_force(now.at) && grant.cameras.contains(camera))
@@ -203,8 +213,6 @@ impl Person {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::person::{Act, Designation, Grant, GrantId, Scope};
     use jiff::civil::date;

@@ -171,6 +171,34 @@ async fn a_camera_that_a_designation_does_not_name_is_shown_nowhere() {
 }
 
 #[tokio::test]
+async fn what_others_see_takes_no_place_in_the_lists_of_who_sees_one_camera() {
+    let gateway = Gateway::mutualised().await;
+    let mut narrow = designation("supervisor");
+    narrow.scope.cameras = Some(["gate".parse().unwrap()].into());
+    let credentials = gateway.person("marie", narrow).await;
+    // Of the square there is all that comes first: worse, later, newer.
+    let later = |n: u8| HoldFacts { id: HoldId([n; 16]), placed: at("2026-03-01T11:45:00Z"), ..hold() };
+    let silent = Event::of_camera(
+        at("2026-03-01T11:00:00Z"),
+        &key("north/square"),
+        Fact::ConnectionLost { cause: GapCause::Silent },
+    );
+    let raise = |subject: &str| {
+        let (kind, subject) = ("camera_not_recorded", subject.to_owned());
+        Change::Alarm(crate::index::alarm::AlarmChange::Raise { kind, subject, lasts: true, event: silent.clone() })
+    };
+    let place = |n| Change::PlaceHold { camera: key("north/square"), hold: Arc::new(later(n)) };
+    gateway.index.write(vec![place(8), place(9), raise("a"), raise("b"), Change::Event(silent.clone())]).await.unwrap();
+    for path in ["/api/events?limit=1", "/api/alarms?limit=1", "/api/holds?limit=1"] {
+        let list = gateway.get_as(&credentials, path).await.json();
+        assert_eq!(list.as_array().map(Vec::len), Some(1), "{path}: {list}");
+        assert_eq!(list[0]["camera"], "gate", "{path}");
+    }
+    let rest = gateway.get_as(&credentials, &format!("/api/holds?after_hold={HOLD}")).await.json();
+    assert_eq!(rest, serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn footage_is_refused_beyond_the_permitted_age_and_in_ways_that_are_not_covered() {
     let gateway = Gateway::mutualised().await;
     let with = |change: &dyn Fn(&mut Scope)| {
