@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use journal::entry::Access;
 use moka::future::Cache;
 use serde::Deserialize;
@@ -22,10 +22,10 @@ use super::file_name::Named;
 use super::params::{CameraPath, Instant, RangeQuery, StrictQuery, range};
 use super::problem::{Problem, ProblemKind};
 use super::range::{RangeAnswer, continues, evaluate};
-use super::scope::{TenantScope, recorded};
+use super::scope::{Handing, Recipient, TenantScope, recorded};
 use super::share::Shares;
 use super::{REVALIDATED, Service};
-use crate::journals::{AccessKey, Accessing};
+use crate::journals::AccessKey;
 use crate::retrieve::holes::Hole;
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip, ClipRequest, Gaps};
 use crate::retrieve::timeline::{Missing, missing};
@@ -378,7 +378,7 @@ async fn accessing(
     scope: &TenantScope,
     access: AccessKey,
     method: &Method,
-) -> Result<Option<Accessing>, Problem> {
+) -> Result<Option<Handing>, Problem> {
     if *method == Method::HEAD {
         return Ok(None);
     }
@@ -386,21 +386,16 @@ async fn accessing(
 }
 
 /// The bytes with their length; without the bytes where nothing is accessed, so that nothing is read for it.
-fn body(
-    status: StatusCode,
-    laid: &Arc<LaidOut>,
-    bytes: std::ops::Range<u64>,
-    accessing: Option<Accessing>,
-) -> Response {
+fn body(status: StatusCode, laid: &Arc<LaidOut>, bytes: std::ops::Range<u64>, handing: Option<Handing>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("video/mp4")),
         (header::CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start)),
     ];
-    let body = match accessing {
+    let body = match handing {
         None => Body::empty(),
-        Some(accessing) => {
+        Some(handing) => {
             let (held, at) = (laid.clone(), bytes.start);
-            handed_out(laid.clip.body(bytes), accessing, at, move |bytes| held.clip.filmed(bytes))
+            handed_out(laid.clip.body(bytes), handing, at, move |bytes| held.clip.filmed(bytes))
         }
     };
     (status, headers, body).into_response()
@@ -411,16 +406,36 @@ fn body(
 /// shows to the client: the log says why.
 pub(super) fn handed_out(
     bytes: impl futures::Stream<Item = Result<bytes::Bytes, RetrieveError>> + Send + 'static,
-    accessing: Accessing,
+    Handing { accessing, to }: Handing,
     mut at: u64,
     filmed: impl Fn(std::ops::Range<u64>) -> Option<TimeRange> + Send + 'static,
 ) -> Body {
-    let counted = bytes.inspect_ok(move |bytes| {
+    let counted = until_revoked(bytes, to).inspect_ok(move |bytes| {
         let end = at + bytes.len() as u64;
         accessing.sent(bytes.len() as u64, filmed(at..end));
         at = end;
     });
-    Body::from_stream(counted.inspect_err(|error| tracing::error!(%error, "footage broke off while it was sent")))
+    Body::from_stream(counted.inspect_err(|error| match error {
+        BrokeOff::Failed(error) => tracing::error!(%error, "footage broke off while it was sent"),
+        BrokeOff::Revoked => tracing::info!("footage broke off: the designation of who got it was revoked"),
+    }))
+}
+
+/// Why a body ends before its length.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BrokeOff {
+    #[error(transparent)]
+    Failed(#[from] RetrieveError),
+    #[error("the designation was revoked")]
+    Revoked,
+}
+
+/// The same bytes, until the one who gets them is designated no more.
+pub(super) fn until_revoked(
+    bytes: impl futures::Stream<Item = Result<bytes::Bytes, RetrieveError>> + Send + 'static,
+    to: Recipient,
+) -> impl futures::Stream<Item = Result<bytes::Bytes, BrokeOff>> + Send + 'static {
+    bytes.map(move |next| if to.is_revoked() { Err(BrokeOff::Revoked) } else { Ok(next?) })
 }
 
 /// What of the range is on record and left out: a list (RFC 9651) of time ranges with their causes.

@@ -19,7 +19,7 @@ use super::Service;
 use super::problem::{Problem, ProblemKind};
 use crate::index::Cameras;
 use crate::journals::{AccessKey, Accessing};
-use crate::people;
+use crate::people::{self, People};
 use footage::units::{CameraId, CameraKey, TenantId, TimeRange, WallTime};
 
 /// Where the description of a route says which rights open it, one of several.
@@ -140,6 +140,33 @@ impl TenantScope {
     }
 }
 
+/// Footage that is being handed out, and to whom.
+#[derive(Debug)]
+pub(super) struct Handing {
+    pub(super) accessing: Accessing,
+    pub(super) to: Recipient,
+}
+
+/// Who gets footage for as long as a body lasts, which may be hours.
+#[derive(Debug)]
+pub(super) struct Recipient(Option<(People, Arc<Person>)>);
+
+impl Recipient {
+    pub(super) fn of(people: &People, scope: &TenantScope) -> Self {
+        match &scope.holder {
+            Holder::Role { .. } => Self(None),
+            Holder::Person(person) => Self(Some((people.clone(), person.clone()))),
+        }
+    }
+
+    /// Whether the designation was revoked since the request. A catalogue that cannot be read now does not say so.
+    pub(super) fn is_revoked(&self) -> bool {
+        let Some((people, person)) = &self.0 else { return false };
+        let Ok(tables) = people.tables() else { return false };
+        tables.person(&person.tenant, &person.id).is_none_or(|now| now.revoked.is_some())
+    }
+}
+
 fn right_of(access: Access) -> Right {
     match access {
         Access::Live => Right::ViewLive,
@@ -174,8 +201,9 @@ impl Service {
     }
 
     /// Begins an access, before its first byte.
-    pub(super) async fn begin(&self, scope: &TenantScope, key: AccessKey) -> Result<Accessing, Problem> {
-        Ok(self.journals().begin(scope.tenant(), key).await?)
+    pub(super) async fn begin(&self, scope: &TenantScope, key: AccessKey) -> Result<Handing, Problem> {
+        let accessing = self.journals().begin(scope.tenant(), key).await?;
+        Ok(Handing { accessing, to: Recipient::of(self.people(), scope) })
     }
 
     /// Refuses a camera that the holder may not know of, or not act on, whether or not there is one.

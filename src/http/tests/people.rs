@@ -2,10 +2,13 @@
 //! that is added is tried here. And persons, managed over HTTP.
 
 use catalogue::{Act, Designation, Right, Scope};
+use futures::StreamExt;
 use jiff::civil::date;
 use journal::entry::{Action, Author, Draft};
 use secrecy::ExposeSecret;
 
+use super::super::clip::{BrokeOff, until_revoked};
+use super::super::scope::{Holder, Recipient, TenantScope};
 use super::tenants::{HOLD, OPEN, OPERATORS, Route, ask_as, routes};
 use super::*;
 use footage::units::PersonId;
@@ -235,6 +238,24 @@ async fn footage_is_refused_beyond_the_permitted_age_and_in_ways_that_are_not_co
 }
 
 #[tokio::test]
+async fn footage_that_is_being_sent_ends_when_the_designation_is_revoked() {
+    let gateway = Gateway::mutualised().await;
+    let (tenant, id): (TenantId, PersonId) = ("north".parse().unwrap(), "marie".parse().unwrap());
+    gateway.person("marie", designation("supervisor")).await;
+    let person = gateway.people.tables().unwrap().person(&tenant, &id).unwrap().clone();
+    let now = catalogue::Now { at: at("2026-03-01T12:00:00Z").to_timestamp(), zone: jiff::tz::TimeZone::UTC };
+    let scope = TenantScope::new(tenant.clone(), Holder::Person(person), None, gateway.people.roles(), now);
+    let bytes = futures::stream::iter((0..4).map(|_| Ok(Bytes::from_static(b"footage"))));
+    let mut sent = std::pin::pin!(until_revoked(bytes, Recipient::of(&gateway.people, &scope)));
+    assert!(sent.next().await.unwrap().is_ok());
+    // A designation that is changed meanwhile goes on.
+    gateway.people.designate((&tenant, &id), designation("operator"), draft()).await.unwrap();
+    assert!(sent.next().await.unwrap().is_ok());
+    gateway.people.revoke((&tenant, &id), draft()).await.unwrap();
+    assert!(matches!(sent.next().await, Some(Err(BrokeOff::Revoked))));
+}
+
+#[tokio::test]
 async fn a_grant_opens_its_footage_alone_and_ends() {
     let gateway = Gateway::mutualised().await;
     let inspector = gateway.person("inspector", designation("inspector")).await;
@@ -412,6 +433,9 @@ async fn a_designation_that_makes_no_sense_is_refused_with_advice() {
     };
     check(&["name"], " ".into(), "name").await;
     check(&["name"], "Paul\nPetit".into(), "one line").await;
+    for misleading in ["\u{200b}", "--", "Paul\u{2028}Petit", "Paul \u{202e}titeP", "Paul\u{200b}", "\u{feff}Paul"] {
+        check(&["name"], misleading.into(), "one line").await;
+    }
     check(&["name"], "x".repeat(201).into(), "200").await;
     check(&["role"], "king".into(), "choose one of").await;
     check(&["act", "until"], "2026-01-04".into(), "before act.date").await;
