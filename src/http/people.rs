@@ -303,9 +303,18 @@ async fn checked(service: &Service, tenant: &TenantId, asked: DesignationRequest
 }
 
 fn check_text(field: &str, text: &str, chars_max: usize) -> Result<(), Problem> {
-    let is_good = !text.trim().is_empty() && !text.chars().any(char::is_control) && text.chars().count() <= chars_max;
-    let wrong = || Problem::invalid(format!("{field} is one line of 1 to {chars_max} characters"));
+    let is_good = text.chars().any(char::is_alphanumeric)
+        && !text.chars().any(|c| c.is_control() || misleads(c))
+        && text.chars().count() <= chars_max;
+    let wrong =
+        || Problem::invalid(format!("{field} is one line of 1 to {chars_max} characters, with a letter or a digit"));
     is_good.then_some(()).ok_or_else(wrong)
+}
+
+/// What makes a line look like another, or like two, in a journal or a list: separators of lines, changes of direction, and what
+/// has no width.
+fn misleads(c: char) -> bool {
+    matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 async fn check_cameras(service: &Service, tenant: &TenantId, cameras: &BTreeSet<CameraId>) -> Result<(), Problem> {

@@ -68,8 +68,8 @@ pub enum CatalogueError {
     /// The person has no such token or grant in force.
     #[error("the person has no such {0} in force")]
     NotInForce(&'static str),
-    /// Enough is enough.
-    #[error("there are {max} {what} already: revoke one first")]
+    /// Enough is enough. Persons whose designation was revoked count for as long as they are kept.
+    #[error("there are {max} {what}")]
     TooMany {
         /// Of what.
         what: &'static str,
@@ -260,7 +260,10 @@ impl Catalogue {
     ) -> Result<(), CatalogueError> {
         self.change(|db| {
             if rows::count_persons(db, tenant, person)? >= PERSONS_MAX {
-                return Ok(Err(CatalogueError::TooMany { what: "persons", max: PERSONS_MAX }));
+                return Ok(Err(CatalogueError::TooMany {
+                    what: "persons already, those included whose designation was revoked in the last three years",
+                    max: PERSONS_MAX,
+                }));
             }
             rows::put_person(db, tenant, person, designation, at).map(Ok)
         })
@@ -294,7 +297,10 @@ impl Catalogue {
                 return Ok(Err(CatalogueError::NoPerson(person.clone())));
             }
             if rows::count_tokens(db, tenant, person, made)? >= TOKENS_MAX {
-                return Ok(Err(CatalogueError::TooMany { what: "tokens of this person", max: TOKENS_MAX }));
+                return Ok(Err(CatalogueError::TooMany {
+                    what: "tokens of this person already: revoke one first",
+                    max: TOKENS_MAX,
+                }));
             }
             let (tenant, person) = (tenant.clone(), person.clone());
             let (label, hash) = (label.to_owned(), secret.hash());
@@ -329,7 +335,10 @@ impl Catalogue {
                 return Ok(Err(CatalogueError::NoPerson(person.clone())));
             }
             if rows::count_grants(db, tenant, person, grant.given)? >= GRANTS_MAX {
-                return Ok(Err(CatalogueError::TooMany { what: "grants of this person", max: GRANTS_MAX }));
+                return Ok(Err(CatalogueError::TooMany {
+                    what: "grants of this person already: revoke one first",
+                    max: GRANTS_MAX,
+                }));
             }
             rows::put_grant(db, tenant, person, grant).map(Ok)
         })
