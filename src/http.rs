@@ -37,6 +37,7 @@ use crate::metrics::HttpCounts;
 use crate::people::People;
 use crate::retrieve::Footage;
 use crate::status::StatusBoard;
+use footage::units::{PersonId, TenantId};
 
 mod alarms;
 mod auth;
@@ -79,6 +80,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Requests of a tenant at once. A wall of sixteen cameras takes two for each.
 const REQUESTS_PER_TENANT_MAX: usize = 96;
 
+/// Of these, one person's: the rest is for the others, and for who revokes this one.
+const REQUESTS_PER_PERSON_MAX: usize = 64;
+
 /// Snapshots of a tenant at once: two are made at a time, of all tenants together, and the others wait their turn.
 const SNAPSHOTS_PER_TENANT_MAX: usize = 4;
 
@@ -101,6 +105,8 @@ struct Inner {
     guesses: guesses::Guesses,
     /// Requests being answered, bodies included.
     requests: share::Shares,
+    /// The same of each person.
+    requests_of_persons: share::Shares<(TenantId, PersonId)>,
     /// Snapshots being made, or waiting for a decoder.
     snapshots: share::Shares,
     /// Verdicts on signatures being found.
@@ -132,6 +138,7 @@ impl Service {
             clips: clip::Clips::default(),
             guesses: guesses::Guesses::default(),
             requests: share::Shares::of(REQUESTS_PER_TENANT_MAX),
+            requests_of_persons: share::Shares::of(REQUESTS_PER_PERSON_MAX),
             snapshots: share::Shares::of(SNAPSHOTS_PER_TENANT_MAX),
             verdicts: share::Shares::of(signatures::VERDICTS_PER_TENANT_MAX),
             digests: share::Shares::of(coverage::DIGESTS_PER_TENANT_MAX),

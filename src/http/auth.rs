@@ -306,13 +306,22 @@ pub(super) async fn authorise(State(service): State<Service>, mut request: Reque
         Ok(authorised) => authorised,
         Err(problem) => return to_sign_in(problem, &request),
     };
+    let too_many = |detail| Problem::too_many(Duration::from_secs(1), detail).into_response();
+    let of_person = match &holder {
+        Holder::Role { .. } => None,
+        Holder::Person(person) => {
+            let Some(permit) = service.0.requests_of_persons.take(&(tenant.clone(), person.id.clone()), 1) else {
+                return too_many("all requests that a person may have at once are being answered: wait for one to end");
+            };
+            Some(permit)
+        }
+    };
     let Some(permit) = service.0.requests.take(&tenant, 1) else {
-        let detail = "all requests that a tenant may have at once are being answered: wait for one to end";
-        return Problem::too_many(Duration::from_secs(1), detail).into_response();
+        return too_many("all requests that a tenant may have at once are being answered: wait for one to end");
     };
     let now = Now { at: service.footage().clock.wall().to_timestamp(), zone: service.0.time_zone.clone() };
     request.extensions_mut().insert(TenantScope::new(tenant, holder, address, people.roles(), now));
-    guarded(next.run(request).await, permit)
+    guarded(next.run(request).await, (permit, of_person))
 }
 
 #[cfg(test)]

@@ -256,6 +256,25 @@ async fn footage_that_is_being_sent_ends_when_the_designation_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_person_who_takes_all_requests_leaves_some_for_those_who_revoke_them() {
+    let gateway = Gateway::mutualised().await;
+    let greedy = gateway.person("greedy", designation("operator")).await;
+    let mut going_on = Vec::new();
+    loop {
+        let answer = gateway.router.call(request(Method::GET, "/api/me", Some(&greedy))).await.unwrap();
+        if answer.status() != StatusCode::OK {
+            assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+            break;
+        }
+        // Its body is not read to its end.
+        going_on.push(answer);
+    }
+    assert!(going_on.len() >= 32, "a wall of sixteen cameras: {}", going_on.len());
+    let revoked = gateway.send(request(Method::DELETE, "/api/people/greedy", Some("north:north token"))).await;
+    assert_eq!(revoked.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_grant_opens_its_footage_alone_and_ends() {
     let gateway = Gateway::mutualised().await;
     let inspector = gateway.person("inspector", designation("inspector")).await;
