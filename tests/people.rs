@@ -219,6 +219,9 @@ async fn a_catalogue_that_is_taken_away_lets_nobody_in_until_it_is_back_or_its_l
     assert_eq!(get(&gateway, &marie, "cameras").await.status(), StatusCode::UNAUTHORIZED);
     let again = rig.person("marie", Roles::ALL_RIGHTS, &[]).await;
     assert_eq!(get(&gateway, &again, &clip_of("gate", span)).await.status(), StatusCode::OK);
+    let events = gateway.footage().index.all_events(0, 1_000).await.unwrap();
+    let of_index = events.iter().find(|row| row.event.fact.kind() == "index_older");
+    assert!(of_index.is_none(), "a command leaves the index as it was: {of_index:?}");
     gateway.stop().await;
     let journal = rig.done(&["journal", "show", "demo"]).await;
     assert!(journal.contains(r#""action":"catalogue_accepted""#), "{journal}");

@@ -84,6 +84,8 @@ pub async fn open(config: &Config, read_only: bool) -> Result<Opened, GatewayErr
                 error!("{error}");
             }
         }
+        // A command is no run of a gateway: the next one must not look for the log that this one's end puts into the index.
+        beside.closed().await;
         return Ok(opened);
     }
     let index = Index::open_read_only(&index_path(config)).await?;
