@@ -161,6 +161,11 @@ async fn a1_h1_persons_see_what_their_act_covers_until_it_is_revoked_and_the_jou
     assert!(code == 1 && text.contains("no person marie"), "{code} {text}");
     let (code, text) = rig.vigie(&["people", "designate", "x", "--name", "X", "--role", "king"]).await;
     assert!(code == 2 && text.contains("--act-authority"), "{code} {text}");
+    let act =
+        ["--act-authority", "le maire", "--act-number", "7", "--act-date", "05/01/2026", "--act-until", "2026-12-31"];
+    let designate = ["people", "designate", "x", "--name", "X", "--role", "operator"];
+    let (code, text) = rig.vigie(&[&designate[..], &act[..]].concat()).await;
+    assert!(code == 2 && text.contains("--act-date <YYYY-MM-DD>"), "{code} {text}");
     gateway.stop().await;
 
     let journal = rig.done(&["journal", "show", "demo"]).await;

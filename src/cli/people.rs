@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use footage::units::{CameraId, PersonId, TenantId};
+use jiff::civil::Date;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use vigie::config::{Config, Tenant};
@@ -110,10 +111,10 @@ pub(crate) struct Designate {
     act_number: String,
     /// The act's date
     #[arg(long, value_name = "YYYY-MM-DD")]
-    act_date: String,
+    act_date: Date,
     /// The last day on which it is in force
     #[arg(long, value_name = "YYYY-MM-DD")]
-    act_until: String,
+    act_until: Date,
     /// This camera alone; may be repeated
     #[arg(long, value_name = "CAMERA")]
     camera: Vec<CameraId>,
