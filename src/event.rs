@@ -142,6 +142,23 @@ pub enum TrialVerdict {
     Refused,
 }
 
+/// What others can tell of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JournalProof {
+    /// Its copy in the store.
+    Copy,
+}
+
+impl JournalProof {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Copy => "copy",
+        }
+    }
+}
+
 /// Why footage is destroyed. The numbers are those of index rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -287,6 +304,10 @@ pub enum Fact {
     CatalogueWorks,
     /// A person signed in while a session of theirs went on elsewhere, which ended by it.
     SignedInElsewhere { person: PersonId },
+    /// The journal is written, and what others could tell of it is missing.
+    JournalUnproven { proof: JournalProof },
+    /// There is again what others can tell of the journal.
+    JournalProven { proof: JournalProof },
     /// Footage is kept longer than its maximum.
     OverAge { packs: u64, oldest: WallTime },
     /// No footage is kept longer than its maximum any more.
@@ -468,6 +489,8 @@ impl Fact {
             Self::CatalogueFailed => ("catalogue_failed", Critical, Everyone),
             Self::CatalogueWorks => ("catalogue_works", Info, Everyone),
             Self::SignedInElsewhere { .. } => ("signed_in_elsewhere", Warning, Everyone),
+            Self::JournalUnproven { .. } => ("journal_unproven", Warning, Everyone),
+            Self::JournalProven { .. } => ("journal_proven", Info, Everyone),
             Self::OverAge { .. } => ("over_age", Critical, Everyone),
             Self::OverAgeEnded => ("over_age_ended", Info, Everyone),
             Self::DiskTooSmall { .. } => ("disk_too_small", Critical, Operator),

@@ -227,7 +227,10 @@ impl Gateway {
         let status = StatusBoard::default();
         let Opened { index, spool, packs, clock, keys, .. } = &opened;
         let recorders = start_recorders(config, &opened, &status, &stop_recording).await?;
-        let journals = Journals::new(journals::folder(&config.data_dir), keys.clone(), index.clone(), clock.clone());
+        let journals = {
+            let (folder, store) = (journals::folder(&config.data_dir), opened.store.clone());
+            Journals::new(folder, keys.clone(), store, index.clone(), clock.clone())
+        };
         services::follow(&journals, config).await;
         let people = services::open_people(config, &opened, &journals).await;
         let keeping_journals = tokio::spawn(journals.clone().run(stop_journals.clone()));

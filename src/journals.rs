@@ -4,7 +4,7 @@
 //! http ── begin ─→ Accesses ── access_begun ─→ journal (crates/journal)      before the first byte
 //!      ── bytes ─→    "     ── access_ended ─→    "                          when nothing was sent for a minute
 //! sweep, holds, reload ───────────────────────→   "
-//! run: flush each half second, checkpoint each minute, forget each hour
+//! run: flush each half second, checkpoint each minute, copy it to the store, forget each hour
 //! ```
 //!
 //! Invariants: a journal that fails, or does not open, refuses access to its tenant's footage, and stops neither recording
@@ -14,11 +14,10 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use journal::checkpoint::Signer;
 use journal::entry::{Action, Author, Draft};
 use journal::{Head, Journal, JournalError};
 use parking_lot::Mutex;
@@ -28,20 +27,26 @@ use tracing::{error, info, warn};
 
 use self::access::Accesses;
 pub use self::access::{AccessKey, Accessing};
+use self::copies::Copying;
 use self::denied::Denied;
+use self::naming::Naming;
 use crate::event::{Event, Fact, Scope};
 use crate::index::identity::Kind as IdentityKind;
 use crate::index::{Change, Index};
+use crate::store::Store;
 use footage::clock::Clock;
 use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::platform;
-use footage::units::{TenantId, Ticks90k, WallTime};
+use footage::units::{TenantId, WallTime};
 
 mod access;
+pub mod copies;
 mod denied;
+mod forget;
 pub mod left;
 pub mod loss;
+pub mod naming;
 
 #[cfg(test)]
 mod tests;
@@ -52,8 +57,6 @@ const FLUSH_EVERY: Duration = Duration::from_millis(500);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// Entries whose time is over are looked for so often.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
-/// What the wall clock is believed to have gone on since the last sweep.
-const SINCE_SWEEP_MAX: Ticks90k = Ticks90k(3600 * 90_000);
 /// What a journal that was set aside is called behind its tenant's id and a dot, which no id has in it.
 const ASIDE: &str = "damaged-";
 /// The journals of so many tenants are flushed, or kept otherwise, at once.
@@ -84,7 +87,7 @@ pub struct Journals(Arc<Inner>);
 
 struct Inner {
     folder: PathBuf,
-    keys: Keys,
+    naming: Naming,
     index: Index,
     clock: Arc<dyn Clock>,
     tenants: Mutex<HashMap<TenantId, Arc<OfTenant>>>,
@@ -101,12 +104,15 @@ struct OfTenant {
     accesses: Accesses,
     refused: Mutex<u64>,
     denied: Denied,
+    copying: Mutex<Copying>,
 }
 
 #[derive(Default)]
 struct State {
     journal: Option<Arc<Journal>>,
     failing: Option<Failing>,
+    /// One that was closed while something may still have been done with it.
+    closed: Weak<Journal>,
 }
 
 /// From the first failure that an event tells of to the first success after it.
@@ -144,19 +150,11 @@ pub fn on_disk(folder: &Path) -> Vec<TenantId> {
     tenants
 }
 
-/// Who signs the checkpoints of a tenant's journal: a key that follows from the gateway's. The name reveals nothing of
-/// the tenant.
-pub fn signer(keys: &Keys, tenant: &TenantId) -> Signer {
-    let derive = |context: &str| keys.derive(context, tenant.as_str().as_bytes());
-    let name = derive("vigie 2026-11 name of a tenant's journal");
-    let name: String = name.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    Signer::new(&format!("vigie.invalid/journal/{name}"), &derive("vigie 2026-11 signing key of a tenant's journal"))
-}
-
 impl Journals {
-    /// The journals in this folder; none is open yet.
-    pub fn new(folder: PathBuf, keys: Keys, index: Index, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { folder, keys, index, clock, tenants: Mutex::default() }))
+    /// The journals in this folder, with copies in these stores; none is open yet.
+    pub fn new(folder: PathBuf, keys: Keys, store: Store, index: Index, clock: Arc<dyn Clock>) -> Self {
+        let naming = Naming::new(keys, store);
+        Self(Arc::new(Inner { folder, naming, index, clock, tenants: Mutex::default() }))
     }
 
     /// Opens the journals of these tenants, each with the months that its entries are kept, where they are not open yet. Those
@@ -180,9 +178,8 @@ impl Journals {
                 *of.months.lock() = months;
             }
         }
-        for of in self.all() {
-            self.open(&of).await;
-        }
+        let open = async |of: Arc<OfTenant>| self.open(&of).await;
+        stream::iter(self.all()).for_each_concurrent(TENANTS_AT_ONCE, open).await;
     }
 
     /// Enters an act in the tenant's journal, and says under which number.
@@ -295,11 +292,12 @@ impl Journals {
 
     /// Keeps the journals until `stop`, then ends what goes on, and makes a last checkpoint.
     pub async fn run(self, stop: CancellationToken) {
-        futures::join!(self.flush(&stop), self.keep_up(&stop));
+        futures::join!(self.flush(&stop), self.keep_up(&stop), self.copy(&stop));
         self.enter_left().await;
         for of in self.all() {
             self.end(&of).await;
         }
+        self.copy_last().await;
     }
 
     /// Flushes each half second, whatever else takes its time.
@@ -440,16 +438,23 @@ impl Journals {
     async fn open(&self, of: &Arc<OfTenant>) {
         // A configuration that is read again and the next try may come at once: two of them would write over each other.
         let _turn = of.mending.lock().await;
-        if of.state.lock().journal.is_some() {
-            return;
+        {
+            let state = of.state.lock();
+            if state.journal.is_some() || state.closed.strong_count() > 0 {
+                return;
+            }
         }
         let at = self.0.clock.wall();
         let known = match self.0.index.identities(IdentityKind::Journal).await {
             Ok(mut known) => known.remove(of.tenant.as_str()).and_then(|bytes| head_of(&bytes)),
             Err(error) => return self.fails(of, Work::Upkeep, at, (error.to_string(), error.kind())).await,
         };
-        let (folder, signer) = (self.0.folder.join(of.tenant.as_str()), signer(&self.0.keys, &of.tenant));
-        let opened = platform::spawn_blocking(move || Journal::open(&folder, signer, known, at.to_timestamp())).await;
+        let folder = self.0.folder.join(of.tenant.as_str());
+        let Some(named) = naming::current(&self.0.naming, &of.tenant, &folder).await else { return };
+        let asked = self.asked(of, &named).await;
+        let known: Vec<Head> = known.into_iter().chain(asked.heads.into_iter().map(|(_, head)| head)).collect();
+        let opened = platform::spawn_blocking(move || Journal::open(&folder, named.signer, &known, at.to_timestamp()));
+        let opened = opened.await;
         match opened {
             Ok(Ok(journal)) => {
                 of.state.lock().journal = Some(Arc::new(journal));
@@ -477,59 +482,6 @@ impl Journals {
         if let Err(error) = self.0.index.write(vec![known_head(&of.tenant, head)]).await {
             warn!(%error, "the index did not take the journal's checkpoint");
         }
-    }
-
-    async fn forget(&self, of: &Arc<OfTenant>) {
-        let months = *of.months.lock();
-        let Some(by) = self.forgetting_by().await else { return };
-        self.forget_aside(of, by, months).await;
-        match self.keep(of, Work::Upkeep, move |journal, _| journal.forget(by.to_timestamp(), months)).await {
-            Ok(0) | Err(_) => {}
-            Ok(entries) => {
-                info!(tenant = %of.tenant, entries, months, "entries of the journal were destroyed: their time is over");
-                let head = of.state.lock().journal.as_ref().map(|journal| journal.head());
-                if let Some(head) = head {
-                    self.know(of, head).await;
-                }
-            }
-        }
-    }
-
-    /// What an accepted loss has set aside is kept no longer than what was not lost.
-    async fn forget_aside(&self, of: &OfTenant, by: WallTime, months: u16) {
-        let (folder, begins) = (self.0.folder.clone(), format!("{}.{ASIDE}", of.tenant));
-        let forgotten = platform::spawn_blocking(move || {
-            let mut files = 0;
-            for name in std::fs::read_dir(&folder)? {
-                let name = name?.file_name();
-                if name.to_str().is_some_and(|name| name.starts_with(&begins)) {
-                    files += journal::forget_aside(&folder.join(name), by.to_timestamp(), months)?;
-                }
-            }
-            Ok::<usize, std::io::Error>(files)
-        });
-        match forgotten.await {
-            Ok(Ok(0)) | Err(_) => {}
-            Ok(Ok(files)) => {
-                info!(tenant = %of.tenant, files, months, "entries set aside were destroyed: their time is over")
-            }
-            Ok(Err(error)) => error!(tenant = %of.tenant, %error, "entries set aside outlive their time"),
-        }
-    }
-
-    /// The time by which entries are destroyed: the wall clock, where it is not ahead of the one by which footage is. `None`
-    /// before the first sweep has set that going: nothing is known then that speaks for the clock.
-    pub(crate) async fn forgetting_by(&self) -> Option<WallTime> {
-        let kept = match self.0.index.steady_clock().await {
-            Ok(kept) => kept?,
-            Err(error) => {
-                warn!(%error, "nothing of the journals is destroyed by a clock that cannot be judged");
-                return None;
-            }
-        };
-        let wall = self.0.clock.wall();
-        let since = Ticks90k(wall.since(kept.wall).0.clamp(0, SINCE_SWEEP_MAX.0));
-        Some(wall.min(kept.steady.saturating_add(since)))
     }
 
     /// Enters how often credentials were refused since the last time.
@@ -563,7 +515,16 @@ impl OfTenant {
     fn new(tenant: TenantId) -> Self {
         let (months, state, mending) = (Mutex::new(MONTHS_MAX), Mutex::default(), tokio::sync::Mutex::default());
         let (accesses, refused, denied) = (Accesses::default(), Mutex::default(), Denied::default());
-        Self { tenant, months, state, mending, accesses, refused, denied }
+        Self { tenant, months, state, mending, accesses, refused, denied, copying: Mutex::default() }
+    }
+
+    /// Nothing more is done with the journal.
+    fn close(&self) {
+        let mut state = self.state.lock();
+        if let Some(journal) = state.journal.take() {
+            state.closed = Arc::downgrade(&journal);
+        }
+        *self.copying.lock() = Copying::default();
     }
 
     fn works(&self) -> bool {

@@ -25,7 +25,7 @@ use footage::clock::{Clock, SystemClock};
 use footage::failure::{Failure, Kind};
 use footage::keys::names::Names;
 use footage::platform::{self, Folders};
-use footage::units::{CameraKey, Fingerprint, PackId, StoreUid, WallTime};
+use footage::units::{CameraKey, Fingerprint, PackId, StoreUid, TenantId, WallTime};
 
 mod bucket;
 pub mod count;
@@ -34,6 +34,7 @@ pub mod identity;
 mod local;
 pub mod probe;
 mod s3;
+pub mod shelf;
 pub mod uplink;
 pub mod upload;
 
@@ -160,6 +161,8 @@ struct Router {
     /// The default first.
     buckets: Vec<Bucket>,
     cameras: HashMap<CameraKey, Homes>,
+    /// Where what is of a tenant and of none of its cameras goes.
+    tenants: HashMap<TenantId, Homes>,
     /// Stores that a camera used and that the configuration does not name.
     gone: Mutex<HashMap<CameraKey, Vec<String>>>,
 }
@@ -183,24 +186,23 @@ impl Store {
         };
         let buckets: Vec<Bucket> = config.stores.iter().map(open).collect::<Result<_, _>>()?;
         let place = |name: &String| buckets.iter().position(|bucket| bucket.name() == name);
-        let mut cameras = HashMap::new();
+        let homes = |choices: &[&StoreChoice]| {
+            let now = choices.iter().find_map(|choice| choice.store.as_ref().and_then(place)).unwrap_or(0);
+            let former = choices.iter().flat_map(|choice| &choice.former).filter_map(place);
+            let mut former: Vec<usize> = former.filter(|at| *at != now).collect();
+            former.sort_unstable();
+            former.dedup();
+            Homes { now, former }
+        };
+        let (mut cameras, mut tenants) = (HashMap::new(), HashMap::new());
         for tenant in &config.tenants {
+            tenants.insert(tenant.id.clone(), homes(&[&tenant.store]));
             for camera in &tenant.cameras {
-                let choices: [&StoreChoice; 2] = [&camera.store, &tenant.store];
-                let now = choices.iter().find_map(|choice| choice.store.as_ref().and_then(place)).unwrap_or(0);
-                let mut former: Vec<usize> = choices
-                    .iter()
-                    .flat_map(|choice| &choice.former)
-                    .filter_map(place)
-                    .filter(|at| *at != now)
-                    .collect();
-                former.sort_unstable();
-                former.dedup();
                 let key = CameraKey { tenant: tenant.id.clone(), camera: camera.id.clone() };
-                cameras.insert(key, Homes { now, former });
+                cameras.insert(key, homes(&[&camera.store, &tenant.store]));
             }
         }
-        Ok(Self(Arc::new(Router { buckets, cameras, gone: Mutex::default() })))
+        Ok(Self(Arc::new(Router { buckets, cameras, tenants, gone: Mutex::default() })))
     }
 
     /// One store for all: `file:///folder` (created if absent), `s3://bucket/prefix` or `memory:///`; what `s3` leaves
@@ -247,7 +249,8 @@ impl Store {
     }
 
     fn only(bucket: Bucket) -> Self {
-        Self(Arc::new(Router { buckets: vec![bucket], cameras: HashMap::new(), gone: Mutex::default() }))
+        let (cameras, tenants) = (HashMap::new(), HashMap::new());
+        Self(Arc::new(Router { buckets: vec![bucket], cameras, tenants, gone: Mutex::default() }))
     }
 
     /// From now on each store has to be the one that the index knows by its name, if it knows one; the key is that under
@@ -552,7 +555,7 @@ impl Store {
         bucket.days(camera).await
     }
 
-    /// Every object under the prefixes, with the pack that its name says.
+    /// Every object under the prefixes, with the pack that its name says. Markers and journals are left out.
     pub fn list(&self) -> BoxStream<'static, Result<Listed, ObjectError>> {
         let this = self.clone();
         stream::iter(self.ids()).flat_map(move |id| this.list_of(id)).boxed()

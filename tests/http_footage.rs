@@ -139,9 +139,9 @@ impl Gateway {
         let clock = Arc::new(PastNoon);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
         let tasks = Sealer::new(spool.clone()).start().unwrap();
-        let packs = Archive::new(spool.clone(), store);
+        let packs = Archive::new(spool.clone(), store.clone());
         let utc = jiff::tz::TimeZone::UTC;
-        let journals = Journals::new(dir.path().join("journal"), keys.clone(), index.clone(), clock.clone());
+        let journals = Journals::new(dir.path().join("journal"), keys.clone(), store, index.clone(), clock.clone());
         journals.follow([(camera().tenant, 36)]).await;
         let holds = Holds::new(index.clone(), spool.clone(), packs.clone(), keys.clone(), clock.clone(), utc.clone());
         let path = people::path(dir.path());

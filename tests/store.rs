@@ -68,11 +68,35 @@ async fn conforms(store: &Store, dir: &Path) {
         assert_eq!(store.pack_bytes(&camera(), pack).await.unwrap(), None);
     }
     assert!(store.list().next().await.is_none(), "something is left");
+    keeps_journals(store).await;
     for id in store.ids() {
         let report = store.probe(id, &SystemClock::default()).await;
         assert_eq!(report.verdict(), ProbeVerdict::Good, "{report:?}");
     }
     assert!(store.list().next().await.is_none(), "the trial left something");
+}
+
+/// Copies of journals: read, written, listed and removed by their names, and no object of anybody else's.
+async fn keeps_journals(store: &Store) {
+    let name = "0123456789abcdef0123456789abcdef";
+    let shelf = store.shelves(&camera().tenant, name).swap_remove(0);
+    assert_eq!(shelf.get("checkpoint", 100).await.unwrap(), None);
+    let all = ["checkpoint", "tile/0/000", "tile/0/001.p/7", "tile/entries/x001/000"];
+    for object in all {
+        shelf.put(object, bytes(99)).await.unwrap();
+        shelf.put(object, bytes(100)).await.unwrap();
+        assert_eq!(shelf.get(object, 100).await.unwrap().unwrap(), bytes(100));
+        assert!(shelf.get(object, 99).await.is_err(), "it is longer");
+    }
+    let mut listed = shelf.list().await.unwrap();
+    listed.sort();
+    assert_eq!(listed, all.map(|object| (object.to_owned(), 100)));
+    assert!(store.list().next().await.is_none(), "an object of a journal is taken for another");
+    for object in all {
+        shelf.remove(object).await.unwrap();
+        shelf.remove(object).await.expect("absent counts as removed");
+    }
+    assert!(shelf.list().await.unwrap().is_empty());
 }
 
 #[tokio::test]

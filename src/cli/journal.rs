@@ -10,6 +10,8 @@ use journal::Head;
 use journal::verify::{Known, Report, verify};
 use vigie::config::Config;
 use vigie::index::identity::Kind as IdentityKind;
+use vigie::journals::copies::{self, Compared};
+use vigie::journals::naming::{CopyError, Naming};
 use vigie::{gateway, journals};
 
 use super::{ConfigArg, Failure, show};
@@ -49,6 +51,9 @@ pub(crate) struct Verify {
     /// What an export or a witness has: the header `journal-checkpoint`, or a file with a checkpoint
     #[arg(long, value_name = "CHECKPOINT")]
     checkpoint: Vec<String>,
+    /// Fail where a store that may have a copy of a journal cannot be asked; without this, that is said alone
+    #[arg(long, conflicts_with = "folder")]
+    store: bool,
     #[command(flatten)]
     config: ConfigArg,
 }
@@ -65,7 +70,8 @@ pub(super) async fn run(command: JournalCommand) -> Result<(), Failure> {
             let _held = gateway::lock(&config).map_err(Failure::failed)?;
             let opened = gateway::open(&config, false).await.map_err(Failure::failed)?;
             let folder = journals::folder(&config.data_dir);
-            let said = journals::loss::accept(folder, &opened.keys, &opened.index, &*opened.clock, &tenant).await;
+            let naming = Naming::new(opened.keys.clone(), opened.store.clone());
+            let said = journals::loss::accept(folder, &naming, &opened.index, &*opened.clock, &tenant).await;
             opened.index.close().await;
             show::print(&format!("{}\n", said.map_err(Failure::failed)?))
         }
@@ -97,12 +103,16 @@ async fn verify_all(args: Verify) -> Result<(), Failure> {
         let mut tenants: Vec<TenantId> = config.tenants.iter().map(|of| of.id.clone()).collect();
         tenants.extend(journals::on_disk(&root).into_iter().filter(|id| !config.tenants.iter().any(|of| of.id == *id)));
         tenants.retain(|tenant| args.tenant.as_ref().is_none_or(|one| one == tenant));
+        let naming = Naming::new(opened.keys.clone(), opened.store.clone());
         for tenant in &tenants {
             let mut heads = heads.clone();
             heads.extend(known.remove(tenant.as_str()).and_then(|bytes| journals::head_of(&bytes)));
-            let keys = vec![journals::signer(&opened.keys, tenant).verifier().to_owned()];
             let folder = root.join(tenant.as_str());
-            faults += verified(tenant.as_str(), &folder, &Known { keys, heads })?;
+            let named = naming.current(tenant, &folder);
+            let compared = copies::compare(&naming, &named, tenant, &folder).await;
+            heads.extend(&compared.heads);
+            faults += verified(tenant.as_str(), &folder, &Known { keys: named.keys().into(), heads })?;
+            faults += show_compared(tenant, &compared, args.store)?;
         }
     }
     match faults {
@@ -145,6 +155,19 @@ fn verified(name: &str, folder: &Path, known: &Known) -> Result<usize, Failure> 
     }
     show::print(&text)?;
     Ok(faults.len())
+}
+
+/// Prints what the copies say, and says how many faults that is.
+fn show_compared(tenant: &TenantId, compared: &Compared, must_answer: bool) -> Result<usize, Failure> {
+    let mut text = String::new();
+    for (store, head) in &compared.equal {
+        text += &format!("{tenant}: its copy in store {store} is the same, up to its checkpoint {head}\n");
+    }
+    compared.without.iter().for_each(|store| text += &format!("{tenant}: store {store} has no copy of it\n"));
+    compared.faults.iter().for_each(|fault| text += &format!("{tenant}: {fault}\n"));
+    show::print(&text)?;
+    let is_fault = |fault: &&CopyError| must_answer || !matches!(fault, CopyError::Store { .. });
+    Ok(compared.faults.iter().filter(is_fault).count())
 }
 
 fn show_entries(folder: &Path) -> Result<(), Failure> {

@@ -94,6 +94,8 @@ pub fn of(fact: &Fact) -> Option<Rule> {
         Fact::JournalWorks => rule(&["journal_failed"], Ends, ""),
         Fact::CatalogueFailed => rule(&["catalogue_failed"], Begins, ""),
         Fact::CatalogueWorks => rule(&["catalogue_failed"], Ends, ""),
+        Fact::JournalUnproven { proof } => rule(&["journal_unproven"], Begins, proof.as_str()),
+        Fact::JournalProven { proof } => rule(&["journal_unproven"], Ends, proof.as_str()),
         Fact::RetentionChange { .. } => rule(&["retention_change"], Begins, ""),
         Fact::RetentionChanged { .. } | Fact::RetentionChangeWithdrawn => rule(&["retention_change"], Ends, ""),
         Fact::KeyMissing { key, .. } => rule(&["key_missing"], Begins, &key.to_string()),

@@ -65,6 +65,8 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::CatalogueFailed,
         Fact::CatalogueWorks,
         Fact::SignedInElsewhere { person: "marie".parse().unwrap() },
+        Fact::JournalUnproven { proof: JournalProof::Copy },
+        Fact::JournalProven { proof: JournalProof::Copy },
         Fact::OverAge { packs: 2, oldest: start },
         Fact::OverAgeEnded,
         Fact::DiskTooSmall { hours: 12 },

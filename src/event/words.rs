@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::{DestructionReason, Fact, MendSource, StoreName, TrialVerdict};
+use super::{DestructionReason, Fact, JournalProof, MendSource, StoreName, TrialVerdict};
 use footage::media::GapCause;
 
 /// A language of people.
@@ -124,6 +124,18 @@ fn seconds(ms: i64) -> String {
 
 fn mebibytes(bytes: u64) -> u64 {
     bytes >> 20
+}
+
+fn unproven_en(proof: JournalProof) -> &'static str {
+    match proof {
+        JournalProof::Copy => "the journal has no copy in the store, or its copy there is damaged",
+    }
+}
+
+fn unproven_fr(proof: JournalProof) -> &'static str {
+    match proof {
+        JournalProof::Copy => "le journal n'a pas de copie dans le stockage, ou sa copie y est abîmée",
+    }
 }
 
 fn store_en(name: &StoreName) -> Cow<'static, str> {
@@ -290,6 +302,10 @@ fn english(fact: &Fact) -> String {
         Fact::CatalogueFailed => "the catalogue of persons is missing, damaged, or not the one that was known: cameras are recorded, and no person is let in until it is put right; see the gateway's log".to_owned(),
         Fact::CatalogueWorks => "the catalogue of persons is read again".to_owned(),
         Fact::SignedInElsewhere { person } => format!("{person} signed in from another address while a session of theirs went on: that session is over"),
+        Fact::JournalUnproven { proof } => format!("{}; cameras are recorded, the journal is written, and footage is handed out; see the gateway's log", unproven_en(*proof)),
+        Fact::JournalProven { proof } => match proof {
+            JournalProof::Copy => "the journal is copied to the store again".to_owned(),
+        },
         Fact::OverAge { packs, oldest } => format!("{packs} packs are kept longer than their maximum, the oldest from {oldest}: see why they cannot be deleted"),
         Fact::OverAgeEnded => "no footage is kept longer than its maximum any more".to_owned(),
         Fact::DiskTooSmall { hours } => format!("the disk is too small for the retention: it holds about {hours} h of footage, and what is older is destroyed before its maximum; add disk, or shorten the maximum"),
@@ -523,6 +539,10 @@ fn french(fact: &Fact) -> String {
         Fact::CatalogueFailed => "le catalogue des personnes manque, est endommagé ou n'est pas celui qui était connu : les caméras sont enregistrées, personne n'est admis avant qu'il soit rétabli ; voyez le journal technique de la passerelle".to_owned(),
         Fact::CatalogueWorks => "le catalogue des personnes est de nouveau lu".to_owned(),
         Fact::SignedInElsewhere { person } => format!("{person} s'est identifié depuis une autre adresse pendant qu'une session était ouverte : celle-ci est terminée"),
+        Fact::JournalUnproven { proof } => format!("{} ; les caméras sont enregistrées, le journal est écrit, les images sont remises ; voyez le journal technique de la passerelle", unproven_fr(*proof)),
+        Fact::JournalProven { proof } => match proof {
+            JournalProof::Copy => "le journal est de nouveau copié dans le stockage".to_owned(),
+        },
         Fact::OverAge { packs, oldest } => format!("{packs} paquets sont conservés au-delà de leur durée maximale, le plus ancien de {oldest} : cherchez pourquoi ils ne peuvent être supprimés"),
         Fact::OverAgeEnded => "plus aucune image n'est conservée au-delà de sa durée maximale".to_owned(),
         Fact::DiskTooSmall { hours } => format!("le disque est trop petit pour la conservation : il contient environ {hours} h d'images, et le reste est détruit avant sa durée maximale ; ajoutez du disque ou réduisez le maximum"),

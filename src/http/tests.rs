@@ -152,13 +152,13 @@ impl Gateway {
         let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
         let keys = Keys::from_secret([7; 32]);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
-        let packs = Archive::new(spool.clone(), store);
+        let packs = Archive::new(spool.clone(), store.clone());
         let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
         let holds = Holds::new(index.clone(), spool, packs.clone(), keys, clock.clone(), zone.clone());
         let footage = Footage::new(index.clone(), packs, clock);
         let status = StatusBoard::default();
-        let journals =
-            Journals::new(dir.path().join("journal"), Keys::from_secret([7; 32]), index.clone(), footage.clock.clone());
+        let (folder, keys) = (dir.path().join("journal"), Keys::from_secret([7; 32]));
+        let journals = Journals::new(folder, keys, store, index.clone(), footage.clock.clone());
         journals.follow(tenants.iter().map(|(tenant, _)| (tenant.clone(), 36))).await;
         let (path, clock) = (dir.path().join("catalogue.sqlite"), footage.clock.clone());
         let people = People::open(

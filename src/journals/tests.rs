@@ -11,9 +11,12 @@ use crate::index::{CameraRow, SteadyClock};
 use footage::clock::SimClock;
 use footage::units::{Ticks90k, TimeRange};
 
+mod copies;
+
 struct Rig {
     dir: TempDir,
     index: Index,
+    store: Store,
     clock: Arc<SimClock>,
 }
 
@@ -49,12 +52,13 @@ impl Rig {
             retention_min: Ticks90k::ZERO,
         };
         index.write(vec![Change::Configure(vec![gate])]).await.unwrap();
-        Self { dir, index, clock: Arc::new(SimClock::starting_at(noon())) }
+        let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
+        Self { dir, index, store, clock: Arc::new(SimClock::starting_at(noon())) }
     }
 
     async fn journals(&self) -> Journals {
         let (folder, clock) = (self.dir.path().join("journal"), self.clock.clone());
-        let journals = Journals::new(folder, Keys::from_secret([1; 32]), self.index.clone(), clock);
+        let journals = Journals::new(folder, Keys::from_secret([1; 32]), self.store.clone(), self.index.clone(), clock);
         journals.follow([(town(), 36)]).await;
         journals
     }
@@ -229,7 +233,7 @@ async fn r4_the_journal_of_a_removed_tenant_takes_what_becomes_of_its_footage_an
     run(&journals, 1).await;
     drop(journals);
     let (folder, clock) = (rig.dir.path().join("journal"), rig.clock.clone());
-    let journals = Journals::new(folder, Keys::from_secret([1; 32]), rig.index.clone(), clock);
+    let journals = Journals::new(folder, Keys::from_secret([1; 32]), rig.store.clone(), rig.index.clone(), clock);
     journals.follow([]).await;
     let destroyed = Action::FootageDestroyed { cause: "expired".to_owned(), packs: 1, bytes: 1 };
     journals.note(&town(), Draft::new(Author::Gateway, destroyed.clone())).await;
@@ -253,13 +257,13 @@ async fn wrong_credentials_are_counted_and_another_tenants_journal_does_not_hear
 #[tokio::test(start_paused = true)]
 async fn a_loss_that_the_operator_accepts_is_said_in_the_journal_and_what_was_there_is_kept() {
     let rig = Rig::new().await;
-    let keys = Keys::from_secret([1; 32]);
+    let naming = Naming::new(Keys::from_secret([1; 32]), rig.store.clone());
     let journals = rig.journals().await;
     drop(journals.begin(&town(), key(Access::Clip)).await.unwrap());
     run(&journals, 1).await;
     drop(journals);
     let of = town();
-    let accept = || loss::accept(rig.dir.path().join("journal"), &keys, &rig.index, &*rig.clock, &of);
+    let accept = || loss::accept(rig.dir.path().join("journal"), &naming, &rig.index, &*rig.clock, &of);
     let nothing_wrong = accept().await.unwrap_err();
     assert_eq!(nothing_wrong.kind(), Kind::Conflict);
     fs::write(rig.folder().join("checkpoint"), "nonsense").unwrap();
@@ -375,7 +379,7 @@ async fn a_configuration_that_is_read_while_a_journal_is_opened_opens_it_once() 
     let mut numbers = Vec::new();
     for _ in 0..20 {
         let (folder, clock) = (rig.dir.path().join("journal"), rig.clock.clone());
-        let journals = Journals::new(folder, Keys::from_secret([1; 32]), rig.index.clone(), clock);
+        let journals = Journals::new(folder, Keys::from_secret([1; 32]), rig.store.clone(), rig.index.clone(), clock);
         let follow = || {
             let journals = journals.clone();
             tokio::spawn(async move {

@@ -14,6 +14,7 @@ use object_store::{Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, P
 
 use super::identity::{Identity, MARKER};
 use super::local::LocalFolder;
+use super::shelf::is_of_journal;
 use super::uplink::{SendOptions, Uplink};
 use super::upload::{self, Upload, read_range};
 use super::{Listed, PART_BYTES, PARTS_IN_FLIGHT, StoreError, s3};
@@ -127,6 +128,10 @@ impl Bucket {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn uplink(&self) -> &Uplink {
+        &self.uplink
     }
 
     pub(super) fn order(&self) -> SendOrder {
@@ -347,14 +352,18 @@ impl Bucket {
         }
     }
 
+    /// Every object but the marker and those of journals.
     pub(super) fn list(&self) -> BoxStream<'static, Result<Listed, Error>> {
         let prefix = (!self.prefix.as_ref().is_empty()).then(|| self.prefix.clone());
         let (under, names) = (self.prefix.clone(), self.names.clone());
-        let own = |item: &Result<Listed, Error>| {
-            let name = item.as_ref().ok().and_then(|listed| listed.location.rsplit('/').next());
-            std::future::ready(name.is_none_or(|name| name != MARKER))
+        let root = under.clone();
+        let is_other = move |item: &Result<ObjectMeta, Error>| {
+            let location = item.as_ref().ok().map(|meta| &meta.location);
+            let is_marker = |location: &Path| location.filename() == Some(MARKER);
+            std::future::ready(location.is_none_or(|at| !is_marker(at) && !is_of_journal(&root, at)))
         };
-        self.objects.list(prefix.as_ref()).map(move |item| listed(&under, names.as_ref(), item)).filter(own).boxed()
+        let objects = self.objects.list(prefix.as_ref()).filter(is_other);
+        objects.map(move |item| listed(&under, names.as_ref(), item)).boxed()
     }
 }
 

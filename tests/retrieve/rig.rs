@@ -81,8 +81,9 @@ impl Rig {
 
     pub(crate) async fn journals_and_people(&self) -> (Journals, People) {
         let Footage { index, clock, .. } = self.footage.clone();
-        let folder = self.dir.path().join("journal");
-        let journals = Journals::new(folder, self.keys.clone(), index.clone(), clock.clone());
+        let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
+        let (folder, keys) = (self.dir.path().join("journal"), self.keys.clone());
+        let journals = Journals::new(folder, keys, store, index.clone(), clock.clone());
         journals.follow([(self.camera.tenant.clone(), 36)]).await;
         let path = people::path(self.dir.path());
         let people = People::open(path, Roles::built_in(), (index, &self.keys), journals.clone(), clock).await;

@@ -81,7 +81,7 @@ fn among_writers(journal: &Journal, spread: bool) -> Vec<Duration> {
 
 fn measure(folder: &Path, entries: usize) {
     let signer = Signer::new("vigie.invalid/journal/bench", &[7; 32]);
-    let journal = Journal::open(folder, signer, None, Timestamp::UNIX_EPOCH).expect("a journal");
+    let journal = Journal::open(folder, signer, &[], Timestamp::UNIX_EPOCH).expect("a journal");
     (0..entries).for_each(|_| assert!(append(&journal) < Duration::MAX));
     journal.checkpoint().expect("a checkpoint");
     show(&format!("append/alone/{entries}_entries"), (0..20_000).map(|_| append(&journal)).collect());

@@ -22,6 +22,7 @@
 //! Absent on purpose: HTTP, SQLite, the clock; threads and turns are the caller's.
 
 pub mod checkpoint;
+pub mod copy;
 pub mod entry;
 mod files;
 mod forget;

@@ -147,21 +147,21 @@ struct Content {
 }
 
 impl Journal {
-    /// Opens the journal in this folder; makes it where there is none and none is known. `known` is a state that it has
-    /// had, as the caller remembers it.
+    /// Opens the journal in this folder; makes it where there is none and none is known. `known` are states that it has
+    /// had, as the caller remembers them.
     ///
     /// # Errors
     /// When it is damaged, or was set back: nothing is changed then.
-    pub fn open(folder: &Path, signer: Signer, known: Option<Head>, at: Timestamp) -> Result<Self, JournalError> {
+    pub fn open(folder: &Path, signer: Signer, known: &[Head], at: Timestamp) -> Result<Self, JournalError> {
         let io = |source| JournalError::Io { folder: folder.to_owned(), source };
         let keys = read_keys(folder).map_err(io)?;
         let tree = match files::read(&folder.join(files::CHECKPOINT), CHECKPOINT_BYTES_MAX).map_err(io)? {
             Some(bytes) => open_tree(folder, &bytes, &keys)?,
-            None => begin(folder, &signer, known)?,
+            None => begin(folder, &signer, known.iter().max_by_key(|known| known.size).copied())?,
         };
         let checkpointed = Head { size: tree.size(), root: tree.root().0 };
-        if let Some(known) = known {
-            is_continued(folder, checkpointed, known)?;
+        for known in known {
+            is_continued(folder, checkpointed, *known)?;
         }
         let mut state =
             State { tree, checkpointed, contents: Vec::new(), left: true, failed: false, unpublished: false };

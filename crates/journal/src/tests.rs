@@ -35,7 +35,7 @@ fn now() -> Timestamp {
 }
 
 fn open(folder: &Path) -> Journal {
-    Journal::open(folder, signer(), None, now()).unwrap()
+    Journal::open(folder, signer(), &[], now()).unwrap()
 }
 
 fn draft(n: u64) -> Draft {
@@ -250,7 +250,7 @@ fn a_journal_that_was_set_back_or_written_again_contradicts_an_earlier_checkpoin
     assert_eq!(verify(dir.path(), &known(&[first, second])).unwrap().faults, []);
     let faults = verify(older.path(), &known(&[first, second])).unwrap().faults;
     assert!(faults.len() == 1 && faults[0].to_string().contains("set back"), "{faults:?}");
-    let opened = Journal::open(older.path(), signer(), Some(second), now());
+    let opened = Journal::open(older.path(), signer(), &[second], now());
     assert!(matches!(opened, Err(JournalError::SetBack { found: 10, .. })), "{opened:?}");
 
     let again = tempfile::tempdir().unwrap();
@@ -261,11 +261,11 @@ fn a_journal_that_was_set_back_or_written_again_contradicts_an_earlier_checkpoin
     sound(again.path());
     let faults = verify(again.path(), &known(&[second])).unwrap().faults;
     assert!(faults.len() == 1 && faults[0].to_string().contains("another root"), "{faults:?}");
-    assert!(matches!(Journal::open(again.path(), signer(), Some(second), now()), Err(JournalError::SetBack { .. })));
+    assert!(matches!(Journal::open(again.path(), signer(), &[second], now()), Err(JournalError::SetBack { .. })));
     let nothing = tempfile::tempdir().unwrap();
-    assert!(matches!(Journal::open(nothing.path(), signer(), Some(second), now()), Err(JournalError::SetBack { .. })));
+    assert!(matches!(Journal::open(nothing.path(), signer(), &[second], now()), Err(JournalError::SetBack { .. })));
     assert_eq!(files_in(nothing.path()), [] as [PathBuf; 0], "what is missing is not made");
-    Journal::open(dir.path(), signer(), Some(second), now()).unwrap();
+    Journal::open(dir.path(), signer(), &[second], now()).unwrap();
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn another_key_is_no_forgery_when_the_journal_says_so_and_one_when_the_reader_kn
     drop(journal);
     let other = Signer::new(ORIGIN, &[8; 32]);
     let verifier = other.verifier().to_owned();
-    let journal = Journal::open(dir.path(), other, None, now()).unwrap();
+    let journal = Journal::open(dir.path(), other, &[], now()).unwrap();
     assert_eq!(journal.size(), 4);
     journal.checkpoint().unwrap();
     sound(dir.path());
@@ -347,7 +347,7 @@ fn a_torn_end_is_cut_off_and_said_and_a_hole_is_damage() {
 
     let damaged = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        let opened = Journal::open(dir.path(), signer(), None, now());
+        let opened = Journal::open(dir.path(), signer(), &[], now());
         assert!(matches!(opened, Err(JournalError::Damaged { .. })), "{opened:?}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "what is damaged stays as it is");
     };
@@ -396,7 +396,7 @@ impl Platform for Refusing {
 
 /// The life of a journal, with its numbers, as far as the disk lets it come: how many entries were answered for.
 fn live(folder: &Path) -> (u64, Option<Head>) {
-    let Ok(journal) = Journal::open(folder, signer(), None, now()) else { return (0, None) };
+    let Ok(journal) = Journal::open(folder, signer(), &[], now()) else { return (0, None) };
     let (mut answered, mut head) = (journal.size(), None);
     for (day, entries) in [("2023-01-01", 2), ("2026-11-26", 254), ("2026-11-27", 3)] {
         for n in 0..entries {
@@ -425,7 +425,8 @@ fn an_end_at_any_change_to_the_disk_loses_no_entry_that_was_answered_for() {
         let (answered, head) = live(dir.path());
         platform::simulate(None);
         let came_through = machine.changes.load(Ordering::Relaxed) < refuse_from;
-        let journal = Journal::open(dir.path(), signer(), head, now()).unwrap_or_else(|e| panic!("{refuse_from}: {e}"));
+        let journal = Journal::open(dir.path(), signer(), head.as_slice(), now())
+            .unwrap_or_else(|e| panic!("{refuse_from}: {e}"));
         assert!(journal.size() >= answered, "{refuse_from}: {answered} of {}", journal.size());
         journal.forget(now(), 36).unwrap();
         journal.checkpoint().unwrap();
@@ -513,7 +514,7 @@ proptest! {
                 4 => prop_assert!(journal.forget(now(), 24).is_ok()),
                 _ => {
                     drop(journal);
-                    journal = Journal::open(dir.path(), signer(), heads.last().copied(), now()).unwrap();
+                    journal = Journal::open(dir.path(), signer(), &heads, now()).unwrap();
                 }
             }
         }

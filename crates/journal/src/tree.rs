@@ -67,8 +67,24 @@ pub(crate) fn tile_path(kind: TileKind, index: u64, width: usize) -> String {
     }
 }
 
+/// Kind, number and width of a tile, of its path below the journal's folder.
+pub(crate) fn tile_of_path(path: &str) -> Option<(TileKind, u64, usize)> {
+    let (full, width) = match path.split_once(".p/") {
+        Some((full, width)) => (full, width.parse().ok()?),
+        None => (path, TILE_WIDTH),
+    };
+    let (kind, number) = full.strip_prefix("tile/")?.split_once('/')?;
+    let kind = match kind {
+        "entries" => TileKind::Entries,
+        level => TileKind::Hashes(level.parse().ok().filter(|level| *level < LEVELS)?),
+    };
+    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+    let index = digits.parse().ok()?;
+    (tile_path(kind, index, width) == path).then_some((kind, index, width))
+}
+
 /// How many commitments, and hashes of each level, a tree of this size has.
-fn units_of(size: u64) -> impl Iterator<Item = (TileKind, u64)> {
+pub(crate) fn units_of(size: u64) -> impl Iterator<Item = (TileKind, u64)> {
     let levels = (0..LEVELS).map(move |level| (TileKind::Hashes(level), size >> (TILE_HEIGHT * level)));
     std::iter::once((TileKind::Entries, size)).chain(levels)
 }

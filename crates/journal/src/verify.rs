@@ -20,7 +20,7 @@ use crate::entry::{Action, COMMITMENT_BYTES, Commitment, Entry, Head as EntryHea
 use crate::files::{self, ContentFile};
 use crate::forget::is_over;
 use crate::log::{CONTENT_BYTES_MAX, keys_of};
-use crate::tree::{BUNDLED_BYTES, TILE_WIDTH, TileKind, Tree, edge_of, full_of, tile_path, unit_bytes};
+use crate::tree::{BUNDLED_BYTES, TILE_WIDTH, TileKind, Tree, edge_of, full_of, tile_of_path, tile_path, unit_bytes};
 
 /// What the verifier knows of a journal beside its files.
 #[derive(Clone, Debug, Default)]
@@ -561,22 +561,6 @@ fn units_in(kind: TileKind, size: u64) -> u64 {
         TileKind::Entries => size,
         TileKind::Hashes(level) => size >> (8 * u32::from(level)),
     }
-}
-
-/// Kind, number and width of a tile, of its path below the journal's folder.
-fn tile_of_path(path: &str) -> Option<(TileKind, u64, usize)> {
-    let (full, width) = match path.split_once(".p/") {
-        Some((full, width)) => (full, width.parse().ok()?),
-        None => (path, TILE_WIDTH),
-    };
-    let (kind, number) = full.strip_prefix("tile/")?.split_once('/')?;
-    let kind = match kind {
-        "entries" => TileKind::Entries,
-        level => TileKind::Hashes(level.parse().ok().filter(|level| *level < 8)?),
-    };
-    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
-    let index = digits.parse().ok()?;
-    (tile_path(kind, index, width) == path).then_some((kind, index, width))
 }
 
 /// Whether this is a folder that a tile can lie in, of its path below the journal's.

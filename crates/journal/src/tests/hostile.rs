@@ -66,7 +66,7 @@ fn what_is_no_regular_file_or_cannot_be_read_is_a_fault_that_hides_no_other() {
             let names = |name: &str| faults.iter().any(|fault| fault.place.starts_with(name));
             assert!(names(name), "{name}: {faults:?}");
             assert!(names(other) || name == "checkpoint", "{other} beside {name}: {faults:?}");
-            let opened = Journal::open(dir.path(), signer(), None, now());
+            let opened = Journal::open(dir.path(), signer(), &[], now());
             assert!(opened.is_err() || name.starts_with("tile") || name == FIRST, "{name}");
             fs::remove_file(kept).unwrap();
         };
@@ -126,7 +126,7 @@ fn a_key_that_is_added_taken_away_or_doubled_is_named() {
     check_named(|dir| fs::write(dir.join("keys"), keys(dir).repeat(2)).unwrap(), &["keys", "line 2"]);
     let changed = || {
         let dir = of_two_days();
-        let journal = Journal::open(dir.path(), Signer::new(ORIGIN, &[9; 32]), None, now()).unwrap();
+        let journal = Journal::open(dir.path(), Signer::new(ORIGIN, &[9; 32]), &[], now()).unwrap();
         journal.checkpoint().unwrap();
         sound(dir.path());
         dir
@@ -282,7 +282,7 @@ fn what_cannot_be_looked_into_is_no_empty_journal() {
     fs::rename(dir.path().join("content"), dir.path().join("elsewhere")).unwrap();
     symlink(dir.path().join("content"), dir.path().join("content")).unwrap();
     let keys = fs::read(dir.path().join("keys")).unwrap();
-    assert!(Journal::open(dir.path(), Signer::new(ORIGIN, &[9; 32]), None, now()).is_err());
+    assert!(Journal::open(dir.path(), Signer::new(ORIGIN, &[9; 32]), &[], now()).is_err());
     assert!(!dir.path().join("checkpoint").exists(), "what is missing is not made");
     assert_eq!(fs::read(dir.path().join("keys")).unwrap(), keys);
 }
@@ -301,7 +301,7 @@ fn a_hole_of_zeros_behind_the_checkpoint_is_a_torn_end_and_any_other_is_damage()
         let mut bytes = bytes.clone();
         bytes[at..at + line].fill(byte);
         fs::write(&path, bytes).unwrap();
-        Journal::open(dir.path(), signer(), None, at_noon())
+        Journal::open(dir.path(), signer(), &[], at_noon())
     };
     assert!(matches!(with(bytes.len() - 5 * line, b'x'), Err(JournalError::Damaged { .. })));
     assert!(matches!(with(100 * line, 0), Err(JournalError::Damaged { .. })));
