@@ -178,6 +178,7 @@ async fn a2_each_view_playback_and_clip_is_in_the_journal_with_what_was_really_s
         code == 0 && text.contains("demo: sound") && text.contains("signed under vigie.invalid/journal/"),
         "{text}"
     );
+    assert!(text.contains("demo: its copy in store default is the same, up to its checkpoint 6 "), "{text}");
     let (code, text) = rig.with_config(&["journal", "show", "demo"]);
     assert!(code == 0 && text.lines().count() == 6, "{text}");
     let (code, text) = rig.with_config(&["journal", "show", "nobody"]);
@@ -229,6 +230,51 @@ async fn a_damaged_journal_refuses_footage_while_recording_goes_on_until_the_ope
     assert!(matches!(entries(&rig.folder())[0].draft.action, Action::LossAccepted { size: 3, .. }));
     let (code, text) = rig.with_config(&["journal", "verify"]);
     assert_eq!(code, 0, "{text}");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_and_an_index_that_were_set_back_together_are_contradicted_by_the_store() {
+    let rig = Rig::new().await;
+    let (gateway, span) = rig.gateway().await;
+    assert_eq!(get(&gateway, &clip_of(span)).await.status(), StatusCode::OK);
+    gateway.stop().await;
+    let older = rig.dir.path().join("older");
+    copy_folder(&rig.folder(), &older);
+    let (gateway, span) = rig.gateway().await;
+    assert_eq!(get(&gateway, &clip_of(span)).await.status(), StatusCode::OK);
+    gateway.stop().await;
+
+    std::fs::remove_dir_all(rig.folder()).unwrap();
+    std::fs::rename(&older, rig.folder()).unwrap();
+    for index in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "index.snapshot"] {
+        let _ = std::fs::remove_file(rig.dir.path().join(index));
+    }
+    let (gateway, span) = rig.gateway().await;
+    assert_eq!(get(&gateway, &clip_of(span)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    gateway.stop().await;
+    let (code, text) = rig.with_config(&["journal", "verify", "--store"]);
+    assert!(code == 65 && text.contains("demo: checkpoint: has 3 entries") && text.contains("set back"), "{text}");
+
+    let (code, text) = rig.with_config(&["journal", "accept-loss", "demo"]);
+    assert!(code == 0 && text.contains("is continued as it is"), "{text}");
+    let (gateway, span) = rig.gateway().await;
+    assert_eq!(get(&gateway, &clip_of(span)).await.status(), StatusCode::OK);
+    gateway.stop().await;
+    let (code, text) = rig.with_config(&["journal", "verify", "--store"]);
+    assert!(code == 0 && text.contains("its copy in store default is the same"), "{text}");
+    let (code, text) = rig.with_config(&["fsck"]);
+    assert!(code == 0, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::Store;
 use crate::index::SteadyClock;
 use footage::clock::SimClock;
 use footage::keys::Keys;
@@ -13,6 +14,7 @@ use footage::units::{Ticks90k, WallTime};
 
 struct Rig {
     dir: TempDir,
+    store: Store,
     index: Index,
     clock: Arc<SimClock>,
 }
@@ -47,12 +49,13 @@ impl Rig {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
-        Self { dir, index, clock: Arc::new(SimClock::starting_at(noon())) }
+        let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
+        Self { dir, store, index, clock: Arc::new(SimClock::starting_at(noon())) }
     }
 
     async fn journals(&self) -> Journals {
         let (folder, clock) = (self.dir.path().join("journal"), self.clock.clone());
-        let journals = Journals::new(folder, Keys::from_secret([1; 32]), self.index.clone(), clock);
+        let journals = Journals::new(folder, Keys::from_secret([1; 32]), self.store.clone(), self.index.clone(), clock);
         journals.follow([(town(), 36)]).await;
         journals
     }
