@@ -19,6 +19,7 @@ use toml::de::DeTable;
 use url::Url;
 
 pub use self::alarm::{AlarmTarget, AlarmWay, Mail, MailTls};
+pub use self::journal::TimeStamps;
 pub use self::local_time::BadLocalTime;
 pub use self::master::MasterKeys;
 pub use self::secret::Surroundings;
@@ -33,6 +34,7 @@ use footage::units::{CameraId, CameraKey, DomainId, TenantId, Ticks90k};
 
 mod alarm;
 mod build;
+mod journal;
 mod local_time;
 mod master;
 mod onvif;
@@ -79,6 +81,8 @@ pub struct Config {
     pub signing_ca_file: Option<PathBuf>,
     /// The roles that persons have: those of every gateway, and `[[role]]`.
     pub roles: Roles,
+    /// `[journal] time_stamp_…`: who stamps checkpoints of journals; none: nobody.
+    pub time_stamps: Option<TimeStamps>,
     /// Recording constants.
     pub recording: RecordingConfig,
     /// Retention constants.

@@ -113,6 +113,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
         check_played: true,
         signing_ca_file: None,
         roles: Roles::built_in(),
+        time_stamps: None,
         recording: RecordingConfig::default(),
         retention: Sweep::default(),
         time_zone: jiff::tz::TimeZone::get("Europe/Paris").unwrap_or(jiff::tz::TimeZone::UTC),

@@ -148,6 +148,8 @@ pub enum TrialVerdict {
 pub enum JournalProof {
     /// Its copy in the store.
     Copy,
+    /// Time stamps of its checkpoints.
+    TimeStamp,
 }
 
 impl JournalProof {
@@ -155,6 +157,7 @@ impl JournalProof {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Copy => "copy",
+            Self::TimeStamp => "time_stamp",
         }
     }
 }

@@ -20,7 +20,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use self::open::Beside;
-pub use self::open::{Opened, gateway_key, index_path, key_places, lock, open, parts, signing_anchors, vault};
+pub use self::open::{
+    Opened, gateway_key, index_path, key_places, lock, open, parts, signing_anchors, time_stamp_roots, vault,
+};
 pub use self::pulse::Pulse;
 use self::recorders::Recorders;
 pub use self::recorders::{CameraChanges, continuity};
@@ -196,6 +198,7 @@ impl Gateway {
     ) -> Result<Self, GatewayError> {
         let held = lock(config)?;
         let anchors = open::signing_anchors(config)?;
+        let authority = open::time_stamps(config)?;
         let tls = config.http_tls.clone().map(http::ServerTls::open).transpose()?;
         let access = access_of(config)?;
         let files = files::left_for_http(files::raise_limit(), camera_rows(config).len() as u64);
@@ -229,7 +232,7 @@ impl Gateway {
         let recorders = start_recorders(config, &opened, &status, &stop_recording).await?;
         let journals = {
             let (folder, store) = (journals::folder(&config.data_dir), opened.store.clone());
-            Journals::new(folder, keys.clone(), store, index.clone(), clock.clone())
+            Journals::new(folder, keys.clone(), store, index.clone(), clock.clone()).stamped_by(authority)
         };
         services::follow(&journals, config).await;
         let people = services::open_people(config, &opened, &journals).await;
@@ -549,6 +552,7 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
         (now.http_listen != then.http_listen, "[http] listen"),
         (now.http_tls != then.http_tls, "[http.tls] (the files themselves are read again when they change)"),
         (now.check_played != then.check_played, "[http] check_played"),
+        (now.time_stamps != then.time_stamps, "[journal] time_stamp_url, time_stamp_ca_file or time_stamp_minutes"),
         (stores(now) != stores(then), "a [[store]], but for its caps,"),
         (format!("{:?}", now.recording) != format!("{:?}", then.recording), "[recording]"),
         (now.time_zone != then.time_zone, "time_zone"),

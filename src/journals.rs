@@ -4,7 +4,7 @@
 //! http ── begin ─→ Accesses ── access_begun ─→ journal (crates/journal)      before the first byte
 //!      ── bytes ─→    "     ── access_ended ─→    "                          when nothing was sent for a minute
 //! sweep, holds, reload ───────────────────────→   "
-//! run: flush each half second, checkpoint each minute, copy it to the store, forget each hour
+//! run: flush each half second, checkpoint each minute, copied to the store; stamped each hour; forget each hour
 //! ```
 //!
 //! Invariants: a journal that fails, or does not open, refuses access to its tenant's footage, and stops neither recording
@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -30,6 +30,7 @@ pub use self::access::{AccessKey, Accessing};
 use self::copies::Copying;
 use self::denied::Denied;
 use self::naming::Naming;
+use self::stamping::{Stamped, Stamping};
 use crate::event::{Event, Fact, Scope};
 use crate::index::identity::Kind as IdentityKind;
 use crate::index::{Change, Index};
@@ -47,6 +48,7 @@ mod forget;
 pub mod left;
 pub mod loss;
 pub mod naming;
+pub mod stamping;
 
 #[cfg(test)]
 mod tests;
@@ -88,6 +90,8 @@ pub struct Journals(Arc<Inner>);
 struct Inner {
     folder: PathBuf,
     naming: Naming,
+    /// Who stamps checkpoints.
+    authority: OnceLock<Stamping>,
     index: Index,
     clock: Arc<dyn Clock>,
     tenants: Mutex<HashMap<TenantId, Arc<OfTenant>>>,
@@ -105,6 +109,7 @@ struct OfTenant {
     refused: Mutex<u64>,
     denied: Denied,
     copying: Mutex<Copying>,
+    stamped: Mutex<Stamped>,
 }
 
 #[derive(Default)]
@@ -154,7 +159,15 @@ impl Journals {
     /// The journals in this folder, with copies in these stores; none is open yet.
     pub fn new(folder: PathBuf, keys: Keys, store: Store, index: Index, clock: Arc<dyn Clock>) -> Self {
         let naming = Naming::new(keys, store);
-        Self(Arc::new(Inner { folder, naming, index, clock, tenants: Mutex::default() }))
+        Self(Arc::new(Inner { folder, naming, authority: OnceLock::new(), index, clock, tenants: Mutex::default() }))
+    }
+
+    /// The same, with time stamps of this authority.
+    #[must_use]
+    pub fn stamped_by(self, authority: Option<Stamping>) -> Self {
+        // The first one counts, and there is no other.
+        authority.into_iter().for_each(|of| drop(self.0.authority.set(of)));
+        self
     }
 
     /// Opens the journals of these tenants, each with the months that its entries are kept, where they are not open yet. Those
@@ -292,7 +305,7 @@ impl Journals {
 
     /// Keeps the journals until `stop`, then ends what goes on, and makes a last checkpoint.
     pub async fn run(self, stop: CancellationToken) {
-        futures::join!(self.flush(&stop), self.keep_up(&stop), self.copy(&stop));
+        futures::join!(self.flush(&stop), self.keep_up(&stop), self.copy(&stop), self.stamp(&stop));
         self.enter_left().await;
         for of in self.all() {
             self.end(&of).await;
@@ -515,7 +528,8 @@ impl OfTenant {
     fn new(tenant: TenantId) -> Self {
         let (months, state, mending) = (Mutex::new(MONTHS_MAX), Mutex::default(), tokio::sync::Mutex::default());
         let (accesses, refused, denied) = (Accesses::default(), Mutex::default(), Denied::default());
-        Self { tenant, months, state, mending, accesses, refused, denied, copying: Mutex::default() }
+        let (copying, stamped) = (Mutex::default(), Mutex::default());
+        Self { tenant, months, state, mending, accesses, refused, denied, copying, stamped }
     }
 
     /// Nothing more is done with the journal.
@@ -525,6 +539,7 @@ impl OfTenant {
             state.closed = Arc::downgrade(&journal);
         }
         *self.copying.lock() = Copying::default();
+        self.stamped.lock().forget();
     }
 
     fn works(&self) -> bool {

@@ -107,6 +107,7 @@ fn entries(folder: &Path) -> Vec<Entry> {
 fn by_hand(folder: &Path) -> Vec<String> {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/JOURNAL.md")).unwrap();
     let (_, by_hand) = page.split_once("## Verify with sha256sum and openssl").unwrap();
+    let by_hand = by_hand.split("\n## ").next().unwrap();
     let blocks: Vec<&str> = by_hand.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert_eq!(blocks.len(), 2);
     let output = Command::new("sh").args(["-ec", &blocks.concat()]).current_dir(folder).output().unwrap();

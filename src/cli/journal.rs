@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use footage::failure::Kind;
 use footage::units::TenantId;
 use journal::Head;
-use journal::verify::{Known, Report, verify};
+use journal::stamp::Authorities;
+use journal::verify::{Known, Report, Stamped, verify};
 use vigie::config::Config;
 use vigie::index::identity::Kind as IdentityKind;
 use vigie::journals::copies::{self, Compared};
@@ -51,6 +52,10 @@ pub(crate) struct Verify {
     /// What an export or a witness has: the header `journal-checkpoint`, or a file with a checkpoint
     #[arg(long, value_name = "CHECKPOINT")]
     checkpoint: Vec<String>,
+    /// Certificates of authorities whose time stamps are believed, in PEM, with --folder; without them, those that the time
+    /// stamps have with them
+    #[arg(long, value_name = "FILE", requires = "folder")]
+    time_stamp_ca: Option<PathBuf>,
     /// Fail where a store that may have a copy of a journal cannot be asked; without this, that is said alone
     #[arg(long, conflicts_with = "folder")]
     store: bool,
@@ -90,7 +95,9 @@ async fn verify_all(args: Verify) -> Result<(), Failure> {
     let heads = args.checkpoint.iter().map(|text| head(text)).collect::<Result<Vec<_>, _>>()?;
     let mut faults = 0;
     if let Some(folder) = &args.folder {
-        faults += verified(&folder.display().to_string(), folder, &Known { keys: args.key, heads })?;
+        let authorities = args.time_stamp_ca.as_deref().map(authorities).transpose()?;
+        let known = Known { keys: args.key, heads, authorities };
+        faults += verified(&folder.display().to_string(), folder, &known)?;
     } else {
         let config = match &args.tenant {
             Some(tenant) => known_tenant(&args.config, tenant)?,
@@ -104,6 +111,7 @@ async fn verify_all(args: Verify) -> Result<(), Failure> {
         tenants.extend(journals::on_disk(&root).into_iter().filter(|id| !config.tenants.iter().any(|of| of.id == *id)));
         tenants.retain(|tenant| args.tenant.as_ref().is_none_or(|one| one == tenant));
         let naming = Naming::new(opened.keys.clone(), opened.store.clone());
+        let authorities = gateway::time_stamp_roots(&config).map_err(Failure::failed)?;
         for tenant in &tenants {
             let mut heads = heads.clone();
             heads.extend(known.remove(tenant.as_str()).and_then(|bytes| journals::head_of(&bytes)));
@@ -111,7 +119,8 @@ async fn verify_all(args: Verify) -> Result<(), Failure> {
             let named = naming.current(tenant, &folder);
             let compared = copies::compare(&naming, &named, tenant, &folder).await;
             heads.extend(&compared.heads);
-            faults += verified(tenant.as_str(), &folder, &Known { keys: named.keys().into(), heads })?;
+            let known = Known { keys: named.keys().into(), heads, authorities: authorities.clone() };
+            faults += verified(tenant.as_str(), &folder, &known)?;
             faults += show_compared(tenant, &compared, args.store)?;
         }
     }
@@ -128,12 +137,20 @@ fn head(text: &str) -> Result<Head, Failure> {
     text.parse().map_err(|e| Failure::Usage(format!("--checkpoint: {e}")))
 }
 
+/// From a file of certificates.
+fn authorities(file: &Path) -> Result<Authorities, Failure> {
+    let bad = |what: String| Failure::Usage(format!("--time-stamp-ca {}: {what}", file.display()));
+    let pem = std::fs::read(file).map_err(|e| bad(e.to_string()))?;
+    Authorities::from_pem(&pem).map_err(|e| bad(e.to_string()))
+}
+
 /// Prints what was found, and says how many faults that is.
 fn verified(name: &str, folder: &Path, known: &Known) -> Result<usize, Failure> {
     if !folder.is_dir() {
         return Err(Failure::Of(Kind::NotFound, format!("there is no journal {}", folder.display())));
     }
-    let Report { head, sound, forgotten, uncovered, faults } = verify(folder, known).map_err(Failure::failed)?;
+    let Report { head, sound, forgotten, stamps, stamped, uncovered, faults } =
+        verify(folder, known).map_err(Failure::failed)?;
     let mut text = String::new();
     faults
         .iter()
@@ -145,6 +162,12 @@ fn verified(name: &str, folder: &Path, known: &Known) -> Result<usize, Failure> 
         "{name}: {verdict}; {head}; {sound} entries verified, {forgotten} destroyed at the end of their time, {uncovered} newer \
          than the checkpoint\n"
     );
+    if let Some(Stamped { size, at }) = stamped {
+        let by = if known.authorities.is_some() { "" } else { ", each by its own certificate alone" };
+        text += &format!(
+            "{name}: {stamps} time stamps verified{by}; the last says that {size} entries were there at {at}\n"
+        );
+    }
     for key in &known.keys {
         text += &format!("{name}: signed under {key}\n");
     }

@@ -11,7 +11,7 @@ use super::*;
 use crate::policy::SHORTEST_MONTH;
 
 /// Three years (Code de la sécurité intérieure, R253-5).
-const JOURNAL_MONTHS_MAX: u64 = 36;
+pub(super) const JOURNAL_MONTHS_MAX: u64 = 36;
 
 /// CSI L252-5 allows one month; no month is longer.
 const RETENTION_DAYS_MAX: u64 = 31;
@@ -43,9 +43,9 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
     let signing_ca_file = path(&signing, "ca_file");
     signing.close();
     let roles = roles(&root);
-    let journal = root.table("journal");
-    let journal_months = journal.count("months", 1..=JOURNAL_MONTHS_MAX);
-    journal.close();
+    let journal_section = root.table("journal");
+    let (journal_months, time_stamps) = journal::journal(&journal_section);
+    journal_section.close();
     let is_shared = stores.iter().flatten().any(|store| store.shared.is_some());
     let (retention, retention_default) = sweep(&root, &recording, is_shared);
     let margin = Config::retention_margin(&recording, &retention, is_shared);
@@ -54,7 +54,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         TenantContext {
             default: retention_default,
             margin,
-            journal_months: journal_months.unwrap_or(JOURNAL_MONTHS_MAX),
+            journal_months,
             roles: &roles,
             http_listen,
             stores: stores.as_deref(),
@@ -77,6 +77,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         check_played,
         signing_ca_file,
         roles,
+        time_stamps,
         recording,
         retention,
         time_zone: time_zone?,

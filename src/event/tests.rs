@@ -66,7 +66,7 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::CatalogueWorks,
         Fact::SignedInElsewhere { person: "marie".parse().unwrap() },
         Fact::JournalUnproven { proof: JournalProof::Copy },
-        Fact::JournalProven { proof: JournalProof::Copy },
+        Fact::JournalProven { proof: JournalProof::TimeStamp },
         Fact::OverAge { packs: 2, oldest: start },
         Fact::OverAgeEnded,
         Fact::DiskTooSmall { hours: 12 },

@@ -129,12 +129,18 @@ fn mebibytes(bytes: u64) -> u64 {
 fn unproven_en(proof: JournalProof) -> &'static str {
     match proof {
         JournalProof::Copy => "the journal has no copy in the store, or its copy there is damaged",
+        JournalProof::TimeStamp => {
+            "the journal's checkpoints have no time stamps: the authority does not answer, or answers something else"
+        }
     }
 }
 
 fn unproven_fr(proof: JournalProof) -> &'static str {
     match proof {
         JournalProof::Copy => "le journal n'a pas de copie dans le stockage, ou sa copie y est abîmée",
+        JournalProof::TimeStamp => {
+            "les points de contrôle du journal ne sont pas horodatés : l'autorité ne répond pas, ou répond autre chose"
+        }
     }
 }
 
@@ -305,6 +311,7 @@ fn english(fact: &Fact) -> String {
         Fact::JournalUnproven { proof } => format!("{}; cameras are recorded, the journal is written, and footage is handed out; see the gateway's log", unproven_en(*proof)),
         Fact::JournalProven { proof } => match proof {
             JournalProof::Copy => "the journal is copied to the store again".to_owned(),
+            JournalProof::TimeStamp => "the journal's checkpoints have time stamps again".to_owned(),
         },
         Fact::OverAge { packs, oldest } => format!("{packs} packs are kept longer than their maximum, the oldest from {oldest}: see why they cannot be deleted"),
         Fact::OverAgeEnded => "no footage is kept longer than its maximum any more".to_owned(),
@@ -542,6 +549,7 @@ fn french(fact: &Fact) -> String {
         Fact::JournalUnproven { proof } => format!("{} ; les caméras sont enregistrées, le journal est écrit, les images sont remises ; voyez le journal technique de la passerelle", unproven_fr(*proof)),
         Fact::JournalProven { proof } => match proof {
             JournalProof::Copy => "le journal est de nouveau copié dans le stockage".to_owned(),
+            JournalProof::TimeStamp => "les points de contrôle du journal sont de nouveau horodatés".to_owned(),
         },
         Fact::OverAge { packs, oldest } => format!("{packs} paquets sont conservés au-delà de leur durée maximale, le plus ancien de {oldest} : cherchez pourquoi ils ne peuvent être supprimés"),
         Fact::OverAgeEnded => "plus aucune image n'est conservée au-delà de sa durée maximale".to_owned(),

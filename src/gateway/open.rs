@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use journal::stamp::Authorities;
 use parking_lot::Mutex;
 use parking_lot::RwLock;
 use tracing::{error, info, warn};
@@ -21,6 +22,7 @@ use crate::event::{Event, Fact, Scope};
 use crate::index::examine::{self, Belongings, Companion, Condition};
 use crate::index::identity::Kind;
 use crate::index::{Change, Index, IndexError, snapshot};
+use crate::journals::stamping::{self, Stamping};
 use crate::policy::CameraPolicy;
 use crate::spool::Spool;
 use crate::store::Store;
@@ -524,4 +526,20 @@ pub fn signing_anchors(config: &Config) -> Result<Anchors, GatewayError> {
     let failed = |source| GatewayError::Io { path: path.clone(), source };
     let pem = std::fs::read(path).map_err(failed)?;
     Anchors::from_pem(&pem).map_err(|bad| failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, bad)))
+}
+
+/// Whose time stamps of checkpoints are believed; `None` where none are asked for.
+pub fn time_stamp_roots(config: &Config) -> Result<Option<Authorities>, GatewayError> {
+    let Some(of) = &config.time_stamps else { return Ok(None) };
+    let Some(path) = &of.ca_file else { return Ok(Some(stamping::trusted())) };
+    let failed = |source| GatewayError::Io { path: path.clone(), source };
+    let pem = std::fs::read(path).map_err(failed)?;
+    let roots = Authorities::from_pem(&pem);
+    roots.map(Some).map_err(|bad| failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, bad)))
+}
+
+/// Who stamps checkpoints of journals.
+pub(super) fn time_stamps(config: &Config) -> Result<Option<Stamping>, GatewayError> {
+    let (of, roots) = (config.time_stamps.clone(), time_stamp_roots(config)?);
+    Ok(of.zip(roots).map(|(of, roots)| Stamping::new(of.url, of.every, roots)))
 }

@@ -1,9 +1,9 @@
-//! Copies of journals in the stores: tiles and checkpoints as they are made, and whether a journal is what it was.
+//! Copies of journals in the stores: tiles, checkpoints and time stamps as they are made, and whether a journal is what it was.
 //!
 //! ```text
 //! checkpoint in the store ── is it in the journal? ── no ──→ the journal fails: it was set back
 //!                                  │ yes
-//! tiles that it lacks ──→ the journal's checkpoint ──→ partial tiles that are outgrown are removed
+//! tiles that it lacks ──→ the journal's checkpoint ──→ time stamps; partial tiles that are outgrown are removed
 //! ```
 //!
 //! Invariants: a checkpoint in a store is replaced only by one that continues it. No content leaves the data folder. A store
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use journal::stamps::{self, Kept};
 use journal::{Head, copy};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -43,11 +44,19 @@ const ALARM_AFTER: Duration = Duration::from_secs(3600);
 /// Tiles on their way at once.
 const TILES_AT_ONCE: usize = 4;
 
+/// What a copy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Copied {
+    head: Head,
+    /// The last time stamp.
+    stamped: Option<Kept>,
+}
+
 /// How far a tenant's journal is copied.
 #[derive(Debug, Default)]
 pub(super) struct Copying {
     /// What the copy's checkpoint says, since this process has looked at it.
-    copied: Option<Head>,
+    copied: Option<Copied>,
     /// Each store where a copy may lie has answered.
     asked: bool,
     retry: Option<Instant>,
@@ -164,7 +173,10 @@ impl Journals {
             let copying = of.copying.lock();
             (copying.copied, copying.asked)
         };
-        if asked && copied == Some(journal.head()) {
+        let stamped = of.stamped.lock().last;
+        let is_known =
+            |copied: Copied| copied.head == journal.head() && (stamped.is_none() || copied.stamped == stamped);
+        if asked && copied.is_some_and(is_known) {
             return Ok(());
         }
         let folder = journal.folder().to_owned();
@@ -179,8 +191,8 @@ impl Journals {
             of.copying.lock().asked = unanswered.is_none();
         }
         let Some(shelf) = named.shelves.first() else { return Ok(()) };
-        if let Some(head) = copy_to(shelf, &named, &folder, copied).await? {
-            of.copying.lock().copied = Some(head);
+        if let Some(copied) = copy_to(shelf, &named, &folder, copied).await? {
+            of.copying.lock().copied = Some(copied);
         }
         unanswered.map_or(Ok(()), Err)
     }
@@ -188,7 +200,12 @@ impl Journals {
 
 /// Brings a copy up to the journal's checkpoint, and says what that is; `None` where it is not signed under its present name
 /// yet. `copied`: what the copy was when this was done last.
-async fn copy_to(shelf: &Shelf, named: &Named, folder: &Path, copied: Option<Head>) -> Result<Option<Head>, CopyError> {
+async fn copy_to(
+    shelf: &Shelf,
+    named: &Named,
+    folder: &Path,
+    copied: Option<Copied>,
+) -> Result<Option<Copied>, CopyError> {
     let failed = |source| CopyError::Store { store: shelf.store().to_owned(), source };
     let checkpoint = blocking(folder, |folder| copy::checkpoint(&folder)).await?.unwrap_or_default();
     let Ok(head) = copy::open(&checkpoint, &named.keys()) else { return Ok(None) };
@@ -196,18 +213,25 @@ async fn copy_to(shelf: &Shelf, named: &Named, folder: &Path, copied: Option<Hea
     if let Some(theirs) = theirs {
         ensure_continued(folder, head.size, theirs, shelf.store()).await?;
     }
-    let (missing, outgrown): (Vec<String>, Vec<String>) = match theirs.filter(|theirs| copied == Some(*theirs)) {
-        Some(before) => {
-            (copy::tiles(before.size, head.size).collect(), copy::outgrown(before.size, head.size).collect())
+    let all = blocking(folder, |folder| stamps::kept(&folder)).await?;
+    let stamped = all.last().copied();
+    let files = |stamps: &[Kept]| stamps.iter().flat_map(|of| [of.checkpoint(), of.reply()]).collect::<Vec<_>>();
+    let (missing, outgrown, stamps): (Vec<_>, Vec<_>, Vec<_>) = match copied.filter(|of| theirs == Some(of.head)) {
+        Some(Copied { head: before, stamped }) => {
+            let newer = all.partition_point(|stamp| stamped.is_some_and(|last| *stamp <= last));
+            let (tiles, outgrown) = (copy::tiles(before.size, head.size), copy::outgrown(before.size, head.size));
+            (tiles.collect(), outgrown.collect(), files(&all[newer..]))
         }
         // Of one that was cut off, or that somebody removed parts of, what there is counts.
         None => {
             let listed = shelf.list().await.map_err(failed)?;
             let outgrown = listed.iter().map(|(name, _)| name).filter(|name| copy::is_outgrown(name, head.size));
             let outgrown = outgrown.cloned().collect();
+            let there: HashSet<&String> = listed.iter().map(|(name, _)| name).collect();
+            let stamps = files(&all).into_iter().filter(|name| !there.contains(name)).collect();
             let whole = listed.into_iter().filter(|(name, bytes)| copy::tile_bytes(name) == Some(*bytes));
             let whole: HashSet<String> = whole.map(|(name, _)| name).collect();
-            (copy::tiles(0, head.size).filter(|name| !whole.contains(name)).collect(), outgrown)
+            (copy::tiles(0, head.size).filter(|name| !whole.contains(name)).collect(), outgrown, stamps)
         }
     };
     let put = |name: String| async move {
@@ -219,6 +243,12 @@ async fn copy_to(shelf: &Shelf, named: &Named, folder: &Path, copied: Option<Hea
     if theirs != Some(head) {
         shelf.put(copy::CHECKPOINT, checkpoint).await.map_err(failed)?;
     }
+    // A reply comes after its checkpoint here too.
+    for name in stamps {
+        let of = name.clone();
+        let stamp = blocking(folder, move |folder| stamps::read(&folder, &of)).await?;
+        shelf.put(&name, stamp).await.map_err(failed)?;
+    }
     stream::iter(outgrown)
         .map(|name| async move { shelf.remove(&name).await })
         .buffer_unordered(TILES_AT_ONCE)
@@ -229,7 +259,7 @@ async fn copy_to(shelf: &Shelf, named: &Named, folder: &Path, copied: Option<Hea
             }
         })
         .await;
-    Ok(Some(head))
+    Ok(Some(Copied { head, stamped }))
 }
 
 async fn ensure_continued(folder: &Path, size: u64, head: Head, store: &str) -> Result<(), CopyError> {
@@ -239,7 +269,7 @@ async fn ensure_continued(folder: &Path, size: u64, head: Head, store: &str) -> 
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     folder: &Path,
     work: impl FnOnce(PathBuf) -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
@@ -296,9 +326,29 @@ pub async fn compare(naming: &naming::Naming, named: &Named, tenant: &super::Ten
                 }
             }
         }
+        compare_stamps(shelf, folder, &mut compared.faults).await;
         if compared.faults.len() == before {
             compared.equal.push((shelf.store().to_owned(), head));
         }
     }
     compared
+}
+
+/// Time stamps that the copy has. One that is not there yet is on its way.
+async fn compare_stamps(shelf: &Shelf, folder: &Path, faults: &mut Vec<CopyError>) {
+    for stamp in blocking(folder, |folder| stamps::kept(&folder)).await.unwrap_or_default() {
+        for name in [stamp.checkpoint(), stamp.reply()] {
+            let of = name.clone();
+            let Ok(own) = blocking(folder, move |folder| stamps::read(&folder, &of)).await else { continue };
+            match shelf.get(&name, copy::BYTES_MAX).await {
+                Ok(Some(theirs)) if theirs != own => faults.push(CopyError::Damaged {
+                    store: shelf.store().to_owned(),
+                    object: name,
+                    what: "is another than the journal has".to_owned(),
+                }),
+                Ok(_) => {}
+                Err(source) => return faults.push(CopyError::Store { store: shelf.store().to_owned(), source }),
+            }
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! Copies of a journal elsewhere: tiles and checkpoint under the names that they have in its folder, and never a content.
+//! Copies of a journal elsewhere: tiles, checkpoint and time stamps under the names that they have in its folder, and never a
+//! content.
 //!
 //! Invariant: a copy's checkpoint comes after all tiles that it covers, and goes before none of them, so that a copy that
 //! was cut off anywhere is one of an earlier state.
@@ -10,6 +11,7 @@ use std::path::Path;
 use crate::checkpoint::{self, CHECKPOINT_BYTES_MAX, CheckpointError, Head};
 use crate::files;
 use crate::log::keys_of;
+use crate::stamps::Kept;
 use crate::tree::{TILE_WIDTH, TileKind, Tree, edge_of, tile_of_path, tile_path, unit_bytes, units_of};
 
 /// The name of the checkpoint.
@@ -84,7 +86,7 @@ pub fn tile(folder: &Path, name: &str) -> io::Result<Vec<u8>> {
 
 /// Whether an object of a copy may have this name.
 pub fn is_name(name: &str) -> bool {
-    name == CHECKPOINT || tile_of_path(name).is_some()
+    name == CHECKPOINT || tile_of_path(name).is_some() || Kept::of_name(name).is_some()
 }
 
 /// Whether the journal in this folder had the state that this head says: it has grown from it, and nothing was changed
@@ -110,7 +112,9 @@ mod tests {
 
     #[test]
     fn names_are_those_of_a_journal_and_no_others() {
-        for name in ["checkpoint", "tile/0/000", "tile/entries/x001/067.p/12"] {
+        for name in
+            ["checkpoint", "tile/0/000", "tile/entries/x001/067.p/12", "stamp/000000000007-20261127T120000Z.tsr"]
+        {
             assert!(is_name(name), "{name}");
         }
         for name in ["keys", "content/000000000000-2026-11-27.jsonl", "tile/8/000", "tile/0/000.p/256", "tile/0/0"] {

@@ -13,6 +13,7 @@
 //! | `tile/entries/<N>` | commitments to 256 entries (C2SP tlog-tiles, entry bundle); `<N>.p/<W>` where it has `W` of them |
 //! | `tile/<L>/<N>` | 256 hashes of the tree at level 8·`L` (C2SP tlog-tiles); `<N>.p/<W>` likewise |
 //! | `checkpoint` | size and root of the tree, signed (C2SP tlog-checkpoint, signed-note) |
+//! | `stamp/<size>-<time>.tsr` | a time stamp (RFC 3161) of the checkpoint beside it, `….checkpoint` |
 //! | `keys` | the keys that have signed checkpoints here, one a line (C2SP signed-note, verifier key) |
 //!
 //! Invariants: an entry that [`Journal::append`] answered for is in the content, and stays through the end of the process;
@@ -28,6 +29,8 @@ mod files;
 mod forget;
 mod log;
 pub mod read;
+pub mod stamp;
+pub mod stamps;
 mod tree;
 pub mod verify;
 

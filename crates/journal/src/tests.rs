@@ -281,7 +281,8 @@ fn another_key_is_no_forgery_when_the_journal_says_so_and_one_when_the_reader_kn
     assert_eq!(journal.size(), 4);
     journal.checkpoint().unwrap();
     sound(dir.path());
-    let with = |key: &str| verify(dir.path(), &Known { keys: vec![key.to_owned()], heads: Vec::new() }).unwrap().faults;
+    let with =
+        |key: &str| verify(dir.path(), &Known { keys: vec![key.to_owned()], ..Known::default() }).unwrap().faults;
     assert_eq!(with(&verifier), []);
     let faults = with(signer().verifier());
     assert!(faults.len() == 1 && faults[0].to_string().contains("no key that is known"), "{faults:?}");
@@ -520,7 +521,7 @@ proptest! {
         }
         heads.push(journal.checkpoint().unwrap());
         journal.forget(now(), 24).unwrap();
-        let report = verify(dir.path(), &Known { heads, keys: vec![signer().verifier().to_owned()] }).unwrap();
+        let report = verify(dir.path(), &Known { heads, keys: vec![signer().verifier().to_owned()], ..Known::default() }).unwrap();
         prop_assert_eq!(report.faults, []);
         prop_assert_eq!(report.sound + report.forgotten, journal.size());
     }

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use tlog_tiles::{HASH_SIZE, Tile, record_hash};
 
@@ -20,7 +21,11 @@ use crate::entry::{Action, COMMITMENT_BYTES, Commitment, Entry, Head as EntryHea
 use crate::files::{self, ContentFile};
 use crate::forget::is_over;
 use crate::log::{CONTENT_BYTES_MAX, keys_of};
+use crate::stamp::Authorities;
+use crate::stamps::STAMPS;
 use crate::tree::{BUNDLED_BYTES, TILE_WIDTH, TileKind, Tree, edge_of, full_of, tile_of_path, tile_path, unit_bytes};
+
+mod stamps;
 
 /// What the verifier knows of a journal beside its files.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +35,9 @@ pub struct Known {
     pub keys: Vec<String>,
     /// Checkpoints from elsewhere: of exports, of witnesses, of an earlier look.
     pub heads: Vec<Head>,
+    /// Whose time stamps are believed. `None`: each is checked with its own certificate, which proves nothing against who made
+    /// that.
+    pub authorities: Option<Authorities>,
 }
 
 /// What was found.
@@ -41,10 +49,23 @@ pub struct Report {
     pub sound: u64,
     /// Entries whose contents were destroyed at the end of their time, as later entries say.
     pub forgotten: u64,
+    /// Time stamps that are sound.
+    pub stamps: u64,
+    /// What the last of them is of.
+    pub stamped: Option<Stamped>,
     /// Entries behind the checkpoint: they are there, and nothing proves yet that they are as they were written.
     pub uncovered: u64,
     /// What is wrong. Empty: the journal is sound.
     pub faults: Vec<Fault>,
+}
+
+/// A time stamp says that these entries were there at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamped {
+    /// So many.
+    pub size: u64,
+    /// By then.
+    pub at: Timestamp,
 }
 
 /// Something is wrong.
@@ -78,7 +99,8 @@ pub fn verify(folder: &Path, known: &Known) -> io::Result<Report> {
     verifier.top()?;
     let own = verifier.keys();
     let head = verifier.checkpoint(&own, &known.keys);
-    let mut report = Report { head, sound: 0, forgotten: 0, uncovered: 0, faults: Vec::new() };
+    let mut report =
+        Report { head, sound: 0, forgotten: 0, stamps: 0, stamped: None, uncovered: 0, faults: Vec::new() };
     if let Some(head) = head {
         verifier.hashes(head.size);
         let ahead = verifier.tiles(head.size);
@@ -88,6 +110,10 @@ pub fn verify(folder: &Path, known: &Known) -> io::Result<Report> {
         verifier.contents(head.size, &mut report);
         verifier.ahead(ahead, head.size + report.uncovered);
         verifier.keys_by_entries(&own, report.forgotten);
+        // Those before, too: what they signed has to be in the tree.
+        let all: BTreeSet<String> = own.iter().chain(&known.keys).cloned().collect();
+        let all: Vec<String> = all.into_iter().filter(|key| checkpoint::verifier(key).is_ok()).collect();
+        verifier.stamps(head.size, &all, known.authorities.as_ref(), &mut report);
     }
     if verifier.more_faults > 0 {
         let what = format!("{} more faults, and there may be others", verifier.more_faults);
@@ -126,9 +152,9 @@ impl Verifier<'_> {
             let path = PathBuf::from(name.file_name());
             let shown = path.display().to_string();
             match path.to_str().map(|path| path.strip_suffix(DRAFT).unwrap_or(path)) {
-                Some(files::CONTENT | "tile") if shown.ends_with(DRAFT) => self.fault(shown, NO_FILE),
-                Some(files::CONTENT | "tile") if !is_folder => self.fault(shown, "is no folder"),
-                Some(files::CONTENT | "tile" | files::CHECKPOINT | files::KEYS) => {}
+                Some(files::CONTENT | "tile" | STAMPS) if shown.ends_with(DRAFT) => self.fault(shown, NO_FILE),
+                Some(files::CONTENT | "tile" | STAMPS) if !is_folder => self.fault(shown, "is no folder"),
+                Some(files::CONTENT | "tile" | STAMPS | files::CHECKPOINT | files::KEYS) => {}
                 _ => self.fault(shown, NO_FILE),
             }
         }

@@ -131,7 +131,8 @@ async fn a_rollback_of_the_whole_machine_is_found_by_the_store_and_nothing_there
     assert!(newest.iter().all(|object| after.contains(object)), "what was lost stays to be seen");
     assert!(after.len() > newest.len(), "the journal that goes on has a place of its own");
     let keys = naming(&machine).current(&town(), &machine.folder()).keys().to_vec();
-    let report = verify(&machine.folder(), &Known { keys, heads: compared(&machine).await.heads }).unwrap();
+    let report =
+        verify(&machine.folder(), &Known { keys, heads: compared(&machine).await.heads, ..Known::default() }).unwrap();
     assert_eq!(report.faults, []);
 
     // Who brings the older one back has both against it.
