@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use crate::checkpoint::Signer;
 use crate::entry::{Access, Action, Author, Draft, Entry, Span};
 use crate::log::{Head, Journal, JournalError};
-use crate::verify::{Known, Report, verify};
+use crate::verify::{Known, Report, Step, verify, verify_beside};
 
 mod hostile;
 
@@ -286,6 +286,37 @@ fn another_key_is_no_forgery_when_the_journal_says_so_and_one_when_the_reader_kn
     assert_eq!(with(&verifier), []);
     let faults = with(signer().verifier());
     assert!(faults.len() == 1 && faults[0].to_string().contains("no key that is known"), "{faults:?}");
+}
+
+#[test]
+fn a_journal_that_forgets_while_it_is_verified_has_no_fault_and_one_that_was_changed_keeps_its_own() {
+    for step in [Step::Checkpoint, Step::Contents] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path());
+        fill(&journal, 300, at("2023-11-26"));
+        fill(&journal, 7, at("2026-11-26"));
+        journal.checkpoint().unwrap();
+        let mut forgotten = Vec::new();
+        let mut forget = |now_at: Step| {
+            if now_at == step {
+                forgotten.push(journal.forget(now(), 36).unwrap());
+            }
+        };
+        let report = verify_beside(dir.path(), &Known::default(), &mut forget).unwrap();
+        assert_eq!(report.faults, [], "{step:?}");
+        assert_eq!((report.sound, report.forgotten), (8, 300));
+        assert_eq!(forgotten, [300, 0], "{step:?}: it was looked at again");
+
+        fs::remove_file(&files_in(&dir.path().join("content"))[0]).unwrap();
+        let mut entry = |now_at: Step| {
+            if now_at == step {
+                fill(&journal, 1, now());
+                journal.checkpoint().unwrap();
+            }
+        };
+        let report = verify_beside(dir.path(), &Known::default(), &mut entry).unwrap();
+        assert!(!report.faults.is_empty(), "{step:?}: a journal that goes on hides nothing");
+    }
 }
 
 #[test]
