@@ -9,9 +9,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use footage::units::{CameraKey, TimeRange, WallTime};
+use journal::Span;
 use journal::entry::{Access, Action, Author, Entry};
 use reqwest::{Client, Response, StatusCode};
 use testkit::camera::{self, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use vigie::config::Config;
 use vigie::demo;
 use vigie::event::Fact;
@@ -230,6 +233,70 @@ async fn a_damaged_journal_refuses_footage_while_recording_goes_on_until_the_ope
     gateway.stop().await;
     assert!(matches!(entries(&rig.folder())[0].draft.action, Action::LossAccepted { size: 3, .. }));
     let (code, text) = rig.with_config(&["journal", "verify"]);
+    assert_eq!(code, 0, "{text}");
+}
+
+/// A connection on which so many requests for this were sent, and nothing was read.
+async fn asks(gateway: &Gateway, path: &str, requests: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let request = format!("GET /api/cameras/gate/{path} HTTP/1.1\r\nhost: {}\r\n\r\n", gateway.address());
+    stream.write_all(request.repeat(requests).as_bytes()).await.unwrap();
+    stream
+}
+
+/// The begun and ended accesses by clip, with what the ends say.
+fn clips(entries: &[Entry]) -> (usize, Vec<(Vec<Span>, u64)>) {
+    let is_begun = |entry: &&Entry| entry.draft.action == Action::AccessBegun { access: Access::Clip };
+    let ended = entries.iter().filter_map(|entry| match &entry.draft.action {
+        Action::AccessEnded { access: Access::Clip, sent, sent_bytes, .. } => Some((sent.clone(), *sent_bytes)),
+        _ => None,
+    });
+    (entries.iter().filter(is_begun).count(), ended.collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_breaks_off_or_never_reads_is_in_the_journal_with_what_went_out_to_it() {
+    // Far more than connections hold that nobody reads from.
+    const REQUESTS: usize = 200;
+    const HEAD_BYTES_MAX: usize = 4096;
+    let rig = Rig::new().await;
+    let (gateway, span) = rig.gateway().await;
+    let clip = clip_of(span);
+    let whole = Client::new().head(format!("http://{}/api/cameras/gate/{clip}", gateway.address()));
+    let whole_bytes: usize = whole.send().await.unwrap().headers()["content-length"].to_str().unwrap().parse().unwrap();
+    // The first half of a clip, and no more of its time.
+    let half = format!("bytes=0-{}", whole_bytes / 2);
+    let url = format!("http://{}/api/cameras/gate/{clip}", gateway.address());
+    let half = Client::new().get(url).header("range", half).send().await.unwrap().bytes().await.unwrap().len();
+    gateway.stop().await;
+    let (begun, ended) = clips(&entries(&rig.folder()));
+    assert_eq!((begun, ended.len(), ended[0].1), (1, 1, half as u64));
+    let [sent] = ended[0].0[..] else { panic!("{ended:?}") };
+    assert!(sent.from < sent.to && sent.to < span.end().to_timestamp(), "{sent:?} of {span:?}");
+
+    let all = (REQUESTS * whole_bytes) as u64;
+    for reads in [true, false] {
+        let before = clips(&entries(&rig.folder())).1.len();
+        let (gateway, span) = rig.gateway().await;
+        let mut stream = asks(&gateway, &clip_of(span), REQUESTS).await;
+        let mut received = 0;
+        let mut bytes = vec![0; 1 << 16];
+        while received < if reads { whole_bytes * 3 / 2 } else { 1 } {
+            let read = tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await.expect("bytes").unwrap();
+            assert_ne!(read, 0);
+            received += read;
+        }
+        // One breaks off; the other is still there when the gateway stops.
+        let left = (!reads).then_some(stream);
+        gateway.stop().await;
+        drop(left);
+        let ended = clips(&entries(&rig.folder())).1.split_off(before);
+        assert_eq!(ended.len(), 1, "{ended:?}");
+        let sent_bytes = ended[0].1;
+        assert!(sent_bytes as usize + HEAD_BYTES_MAX * REQUESTS >= received, "{sent_bytes} of {received}");
+        assert!(sent_bytes > 0 && sent_bytes < all, "{sent_bytes} of {all}, and {received} were read");
+    }
+    let (code, text) = rig.with_config(&["journal", "verify", "--store"]);
     assert_eq!(code, 0, "{text}");
 }
 
