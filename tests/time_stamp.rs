@@ -81,13 +81,18 @@ fn what_is_no_stamp_of_this_checkpoint_by_a_known_authority_of_this_time_is_refu
     for purpose in
         ["extendedKeyUsage=critical,clientAuth", "extendedKeyUsage=timeStamping", "keyUsage=digitalSignature"]
     {
-        let misused = authority.misused(&reply, purpose);
-        assert!(matches!(accept(&request, &misused, &authority, now()), StampError::Certificate(_)), "{purpose}");
+        let misused = authority.misused(&request.encode(), purpose);
+        let refused = accept(&request, &misused, &authority, now());
+        assert!(
+            matches!(&refused, StampError::Certificate(what) if what.contains("for time stamps alone")),
+            "{refused}"
+        );
     }
-    let right = authority.misused(&reply, "extendedKeyUsage=critical,timeStamping");
-    assert!(request.accept(&right, &authority.roots(), now()).is_ok(), "the purpose was what was wrong");
-    // Of another key, with the name and number of the right certificate.
-    assert!(matches!(accept(&request, &authority.other_key(&reply), &authority, now()), StampError::Signature(_)));
+    let right = authority.misused(&request.encode(), "extendedKeyUsage=critical,timeStamping");
+    let accepted = request.accept(&right, &authority.roots(), now());
+    assert!(accepted.is_ok(), "the purpose was what was wrong: {accepted:?}");
+    let other = authority.other_signature(&request.encode());
+    assert!(matches!(accept(&request, &other, &authority, now()), StampError::Signature(_)));
 }
 
 #[test]

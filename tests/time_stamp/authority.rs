@@ -167,10 +167,10 @@ impl Authority {
         self.openssl().args(verify).output().unwrap().status.success()
     }
 
-    /// What this reply says, signed with a certificate of the same authority that has this extension.
-    pub(crate) fn misused(&self, reply: &[u8], extension: &str) -> Vec<u8> {
+    /// What it replies, signed with another certificate, which was given before and has this extension.
+    pub(crate) fn misused(&self, query: &[u8], extension: &str) -> Vec<u8> {
         self.give("ca", "misused", 10, extension);
-        self.signed_again(reply, "misused")
+        self.signed_again(&self.reply(query), "misused")
     }
 
     fn signed_again(&self, reply: &[u8], by: &str) -> Vec<u8> {
@@ -188,14 +188,11 @@ impl Authority {
         [&[0x30, 0x82, (body.len() >> 8) as u8, body.len() as u8], &body[..]].concat()
     }
 
-    /// What this reply says, signed with another key than that of the certificate which it has with it.
-    pub(crate) fn other_key(&self, reply: &[u8]) -> Vec<u8> {
-        self.give("ca", "misused", 10, "extendedKeyUsage=critical,timeStamping");
-        let signed = self.signed_again(reply, "misused");
-        // One bit of the signature, which is last.
-        let mut other = signed.clone();
-        *other.last_mut().unwrap() ^= 1;
-        other
+    /// What it replies, with one bit of the signature, which is last, another.
+    pub(crate) fn other_signature(&self, query: &[u8]) -> Vec<u8> {
+        let mut reply = self.reply(query);
+        *reply.last_mut().unwrap() ^= 1;
+        reply
     }
 
     /// Serves, until it is dropped.
