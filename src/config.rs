@@ -25,6 +25,7 @@ pub use self::master::MasterKeys;
 pub use self::secret::Surroundings;
 use self::section::{Mistakes, Section};
 pub use self::store::{Cap, DEFAULT_STORE, SendOrder, SharedStore, StoreChoice, StoreConfig, Verify};
+use crate::authorisation::{Authorisation, Installation};
 use crate::policy::{Cadence, CameraPolicy};
 pub use rtsp::Transport;
 
@@ -33,6 +34,7 @@ use footage::failure::{Failure, Kind};
 use footage::units::{CameraId, CameraKey, DomainId, TenantId, Ticks90k};
 
 mod alarm;
+mod authorisation;
 mod build;
 mod journal;
 mod local_time;
@@ -191,6 +193,8 @@ pub struct Tenant {
     pub dedup_domain: Option<DomainId>,
     /// Entries of its journal are destroyed when they are so many months old.
     pub journal_months: u16,
+    /// The prefect's decisions that its cameras record under.
+    pub authorisations: Vec<Authorisation>,
     /// Its cameras.
     pub cameras: Vec<CameraConfig>,
 }
@@ -214,6 +218,8 @@ pub struct CameraConfig {
     pub password: Option<SecretString>,
     /// How RTP travels.
     pub transport: Transport,
+    /// What it records under, what it shows, when it was declared.
+    pub installation: Installation,
     /// How long its footage lives.
     pub retention: Retention,
     /// Legal basis for sound; without it audio is not recorded.

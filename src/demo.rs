@@ -5,6 +5,7 @@ use std::path::Path;
 
 use url::Url;
 
+use crate::authorisation::Installation;
 use crate::config::{
     CameraConfig, CameraTls, Config, MasterKeys, RecordingConfig, Retention, StoreChoice, StoreConfig, Sweep, Tenant,
     Transport,
@@ -88,6 +89,7 @@ pub fn camera(id: CameraId, name: &str, url: Url) -> CameraConfig {
         password: None,
         tls: CameraTls::System,
         transport: Transport::Tcp,
+        installation: Installation::default(),
         retention: Retention::default(),
         audio_legal_basis: None,
         silence_max: CameraConfig::SILENCE_MAX,
@@ -125,6 +127,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
             store: StoreChoice::default(),
             dedup_domain: None,
             journal_months: 36,
+            authorisations: Vec::new(),
             cameras,
         }],
         alarms: Vec::new(),

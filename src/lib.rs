@@ -12,6 +12,7 @@
 
 pub mod alarm;
 pub mod archive;
+pub mod authorisation;
 pub mod config;
 pub mod dedup;
 pub mod demo;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use catalogue::{Right, Roles};
 use secrecy::ExposeSecret;
 
+use super::authorisation::Inherited;
 use super::secret::secret;
 use super::*;
 use crate::policy::SHORTEST_MONTH;
@@ -230,7 +231,7 @@ fn sweep(root: &Section<'_>, recording: &RecordingConfig, is_shared: bool) -> (S
 }
 
 /// What a table sets of a retention, the rest inherited. Without a `margin` the two bounds are not set against each other.
-fn retention(section: &Section<'_>, inherited: Retention, margin: Option<Duration>) -> Retention {
+pub(super) fn retention(section: &Section<'_>, inherited: Retention, margin: Option<Duration>) -> Retention {
     let problems_before = section.report().problem_count();
     let retention = Retention {
         max: days_or_hours(section, "max", 1).unwrap_or(inherited.max),
@@ -260,6 +261,11 @@ fn retention(section: &Section<'_>, inherited: Retention, margin: Option<Duratio
         return inherited;
     }
     retention
+}
+
+/// Keys of a maximum, and of a minimum.
+pub(super) fn retention_keys() -> [[&'static str; 2]; 2] {
+    [["max_days", "max_hours"], ["min_days", "min_hours"]]
 }
 
 /// `{name}_days` or `{name}_hours`.
@@ -327,9 +333,10 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
         }
         let retention_section = section.table("retention");
         let retention = retention(&retention_section, context.default, Some(context.margin));
+        let inherited = Inherited::new(&section, &retention_section, retention, context.margin);
         retention_section.close();
         let store = store::choice(&section, context.stores);
-        let cameras = cameras(&section, retention, &context);
+        let cameras = cameras(&section, &inherited, &context);
         let name = section.text("name");
         let dedup_domain = section
             .text("dedup_domain")
@@ -347,6 +354,7 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
                 store,
                 dedup_domain,
                 journal_months,
+                authorisations: inherited.into_authorisations(),
                 cameras,
             });
         }
@@ -448,7 +456,7 @@ where
     }
 }
 
-fn cameras(tenant: &Section<'_>, inherited: Retention, context: &TenantContext<'_>) -> Vec<CameraConfig> {
+fn cameras(tenant: &Section<'_>, inherited: &Inherited, context: &TenantContext<'_>) -> Vec<CameraConfig> {
     let (mut ids, mut urls) = (HashMap::new(), HashMap::new());
     let mut cameras = Vec::new();
     for section in tenant.tables("camera") {
@@ -465,7 +473,7 @@ fn cameras(tenant: &Section<'_>, inherited: Retention, context: &TenantContext<'
 
 fn camera(
     section: &Section<'_>,
-    inherited: Retention,
+    inherited: &Inherited,
     context: &TenantContext<'_>,
     ids: &mut HashMap<String, usize>,
 ) -> Option<CameraConfig> {
@@ -480,11 +488,13 @@ fn camera(
         section.refuse("username", "is missing: a password goes with a user name");
     }
     let transport = section.choice("transport", &[("tcp", Transport::Tcp), ("udp", Transport::Udp)]);
+    let installation = inherited.installation(section);
     let retention_section = section.table("retention");
-    let retention = retention(&retention_section, inherited, Some(context.margin));
+    let retention = inherited.retention(&retention_section, &installation.basis);
     retention_section.close();
     let store = store::choice(section, context.stores);
     let audio_legal_basis = section.text("audio_legal_basis");
+    Inherited::check_sound(section, &installation.basis);
     let silence_max = seconds(section, "silence_seconds", 2..=600).unwrap_or(CameraConfig::SILENCE_MAX);
     let onvif = onvif::onvif(section, username.as_ref().zip(password.as_ref()), context.around);
     let id = id?;
@@ -497,6 +507,7 @@ fn camera(
         username,
         password,
         transport,
+        installation,
         retention,
         audio_legal_basis,
         silence_max,

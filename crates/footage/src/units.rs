@@ -293,6 +293,12 @@ name_type!(
     "alarm id"
 );
 
+name_type!(
+    /// An authorisation of a tenant's system.
+    AuthorisationId,
+    "authorisation id"
+);
+
 /// A camera and whose it is: the only way a camera is named outside its tenant's own scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CameraKey {
