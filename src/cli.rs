@@ -12,6 +12,7 @@ use footage::units::{CameraKey, TimeRange};
 use vigie::config::{Config, ConfigError, Loaded};
 
 mod alarms;
+mod authorisation;
 mod check_config;
 mod demo;
 mod discover;
@@ -100,6 +101,9 @@ pub(crate) enum Command {
     /// Designate the persons who may see footage, give them tokens, revoke them
     #[command(subcommand)]
     People(people::PeopleCommand),
+    /// Write what the gateway knows for a request to the prefect
+    #[command(subcommand)]
+    Authorisation(authorisation::AuthorisationCommand),
     /// Show what a shorter retention will destroy, and confirm it
     #[command(subcommand)]
     Retention(retention::Retention),
@@ -302,6 +306,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Stats(args) => block_on(stats::run(args)),
         Command::Journal(args) => block_on(journal::run(args)),
         Command::People(args) => block_on(people::run(args)),
+        Command::Authorisation(args) => block_on(authorisation::run(args)),
         Command::Keys(args) => keys::run(args),
         Command::Store(args) => block_on(store::run(args)),
         Command::Retention(args) => block_on(retention::run(args)),

@@ -12,8 +12,9 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use crate::authorisation::{AtEnd, Notice};
 use footage::media::{GapCause, Oddity, VideoParams};
-use footage::units::{CameraKey, HoldId, KeyId, PackId, PersonId, TenantId, WallTime};
+use footage::units::{AuthorisationId, CameraKey, HoldId, KeyId, PackId, PersonId, TenantId, WallTime};
 
 pub mod alarm;
 mod encoding;
@@ -347,6 +348,16 @@ pub enum Fact {
     RetentionChange { max_hours: u64, from: WallTime, packs: u64, bytes: u64 },
     /// A shorter retention took effect.
     RetentionChanged { max_hours: u64, min_hours: u64, confirmed: bool },
+    /// The end of an authorisation is near.
+    AuthorisationEnds { authorisation: AuthorisationId, number: String, until: Date, notice: Notice },
+    /// What a notice said is over: the end is nearer, or further away again.
+    AuthorisationNoticePassed { authorisation: AuthorisationId, notice: Notice },
+    /// The last day of an authorisation is over.
+    AuthorisationEnded { authorisation: AuthorisationId, number: String, until: Date, at_end: AtEnd },
+    /// The first day of an authorisation has not come.
+    AuthorisationNotYet { authorisation: AuthorisationId, number: String, from: Date, at_end: AtEnd },
+    /// An authorisation is in force, or no camera records under it any more.
+    AuthorisationSettled { authorisation: AuthorisationId },
     /// A camera is not configured any more; its footage keeps its policy.
     CameraRemoved { max_hours: u64 },
     /// A store has not been identified yet.
@@ -440,9 +451,9 @@ impl Fact {
         match self {
             Self::Connected { .. } => ("connected", Info, Everyone),
             Self::Recording => ("recording", Info, Everyone),
-            Self::ConnectionLost { cause: GapCause::GatewayStopped | GapCause::Reconfigured } => {
-                ("connection_lost", Info, Everyone)
-            }
+            Self::ConnectionLost {
+                cause: GapCause::GatewayStopped | GapCause::Reconfigured | GapCause::NotAuthorised,
+            } => ("connection_lost", Info, Everyone),
             Self::ConnectionLost { .. } => ("connection_lost", Warning, Everyone),
             Self::ParametersChanged { .. } => ("parameters_changed", Info, Everyone),
             Self::StreamOdd { .. } => ("stream_odd", Info, Everyone),
@@ -512,6 +523,12 @@ impl Fact {
             Self::AlarmDelivered { .. } => ("alarm_delivered", Info, Operator),
             Self::RetentionChange { .. } => ("retention_change", Warning, Everyone),
             Self::RetentionChanged { .. } => ("retention_changed", Info, Everyone),
+            Self::AuthorisationEnds { notice: Notice::OneWeek, .. } => ("authorisation_ends", Critical, Everyone),
+            Self::AuthorisationEnds { .. } => ("authorisation_ends", Warning, Everyone),
+            Self::AuthorisationNoticePassed { .. } => ("authorisation_notice_passed", Info, Everyone),
+            Self::AuthorisationEnded { .. } => ("authorisation_ended", Critical, Everyone),
+            Self::AuthorisationNotYet { .. } => ("authorisation_not_yet", Critical, Everyone),
+            Self::AuthorisationSettled { .. } => ("authorisation_settled", Info, Everyone),
             Self::CameraRemoved { .. } => ("camera_removed", Warning, Everyone),
             Self::StoreNotIdentified { .. } => ("store_not_identified", Warning, Operator),
             Self::StoreMissing { .. } => ("store_missing", Critical, Operator),

@@ -37,6 +37,7 @@ use crate::index::{CameraRow, Change, IndexError};
 use crate::journals::{self, Journals};
 use crate::metrics::Sources;
 use crate::people::People;
+use crate::permission::Permissions;
 use crate::policy::CameraPolicy;
 use crate::rebuild::walk::{Walker, unknown_camera};
 use crate::record::{PackLimits, RecordingContext};
@@ -169,6 +170,7 @@ pub struct Gateway {
     policy: channel::Sender<Policy>,
     alarms: channel::Sender<Vec<AlarmTarget>>,
     recorders: Recorders,
+    permissions: Permissions,
     devices: Devices,
     beside: Beside,
     seal_tasks: crate::seal::Tasks,
@@ -229,7 +231,8 @@ impl Gateway {
         let [stop_recording, stop_flushing, stop_serving, stop_journals] = [(); 4].map(|()| CancellationToken::new());
         let status = StatusBoard::default();
         let Opened { index, spool, packs, clock, keys, .. } = &opened;
-        let recorders = start_recorders(config, &opened, &status, &stop_recording).await?;
+        let permissions = Permissions::open(index.clone(), clock.clone(), config).await?;
+        let recorders = start_recorders(config, &opened, (&status, &permissions), &stop_recording).await?;
         let journals = {
             let (folder, store) = (journals::folder(&config.data_dir), opened.store.clone());
             Journals::new(folder, keys.clone(), store, index.clone(), clock.clone()).stamped_by(authority)
@@ -257,8 +260,10 @@ impl Gateway {
             Sources::new(index.clone(), spool.clone(), status.clone(), clock.clone(), config.disk_reserve_bytes);
         let alarms = start_alarms(config, &opened, sources.clone(), &tasks, &stop_flushing);
         tasks.spawn(people.clone().run(stop_flushing.clone()));
+        tasks.spawn(permissions.clone().run(stop_flushing.clone()));
         let of_persons = (journals.clone(), people.clone());
         let service = http::Service::new(footage.clone(), holds, of_persons, access, &config.time_zone, status);
+        service.record_under(permissions.clone());
         service.operate(Operator::new(config.operator_token.as_ref(), sources, request_reload));
         if let Some(tls) = tls.clone() {
             tasks.spawn(tls.keep(index.clone(), clock.clone(), stop_flushing.clone()));
@@ -284,6 +289,7 @@ impl Gateway {
             policy,
             alarms,
             recorders,
+            permissions,
             devices,
             beside,
             seal_tasks,
@@ -343,6 +349,7 @@ impl Gateway {
         self.people.set_roles(config.roles.clone());
         self.service.set_access(access);
         self.footage.label(Labels::of(config));
+        self.permissions.apply(config);
         let changes = self.recorders.apply(config).await?;
         self.devices.apply(config);
         self.config = config.clone();
@@ -395,7 +402,7 @@ impl Gateway {
 async fn start_recorders(
     config: &Config,
     opened: &Opened,
-    status: &StatusBoard,
+    (status, permissions): (&StatusBoard, &Permissions),
     stop: &CancellationToken,
 ) -> Result<Recorders, GatewayError> {
     let shared = RecordingContext {
@@ -408,7 +415,8 @@ async fn start_recorders(
         },
         opening: Arc::new(Semaphore::new(OPENING_AT_ONCE)),
     };
-    let mut recorders = Recorders::new(config, shared, opened.store.clone(), status.clone(), stop.clone());
+    let shown = (status.clone(), permissions.clone());
+    let mut recorders = Recorders::new(config, shared, opened.store.clone(), shown, stop.clone());
     recorders.apply(config).await?;
     Ok(recorders)
 }

@@ -35,12 +35,14 @@ use crate::hold::Holds;
 use crate::journals::Journals;
 use crate::metrics::HttpCounts;
 use crate::people::People;
+use crate::permission::Permissions;
 use crate::retrieve::Footage;
 use crate::status::StatusBoard;
 use footage::units::{PersonId, TenantId};
 
 mod alarms;
 mod auth;
+mod authorisations;
 mod cameras;
 mod clip;
 mod coverage;
@@ -100,6 +102,7 @@ struct Inner {
     time_zone: jiff::tz::TimeZone,
     status: StatusBoard,
     operator: OnceLock<Operator>,
+    permissions: OnceLock<Permissions>,
     counts: Counts,
     clips: clip::Clips,
     guesses: guesses::Guesses,
@@ -134,6 +137,7 @@ impl Service {
             time_zone: time_zone.clone(),
             status,
             operator: OnceLock::new(),
+            permissions: OnceLock::new(),
             counts: Counts::default(),
             clips: clip::Clips::default(),
             guesses: guesses::Guesses::default(),
@@ -170,6 +174,16 @@ impl Service {
         *self.0.access.write() = Arc::new(access);
     }
 
+    /// Shows what cameras record under. The first call counts.
+    pub fn record_under(&self, permissions: Permissions) {
+        // As with the operator.
+        let _ = self.0.permissions.set(permissions);
+    }
+
+    fn permissions(&self) -> Option<&Permissions> {
+        self.0.permissions.get()
+    }
+
     /// Opens the operator's routes. The first call counts.
     pub fn operate(&self, operator: Operator) {
         // A second operator would be a second gateway behind one service: there is none.
@@ -203,6 +217,7 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[SeeCameras], routes!(cameras::list)))
         .routes(needs(service, &[SeeCameras], routes!(cameras::one)))
         .routes(needs(service, &[OperateCameras], routes!(cameras::reconnect)))
+        .routes(needs(service, &[SeeCameras], routes!(authorisations::list)))
         .routes(needs(service, &[SeeCameras], routes!(timeline::of_camera)))
         .routes(needs(service, &[SeeCameras], routes!(timeline::gaps)))
         .routes(needs(service, &[SeeCameras], routes!(occurrences::of_camera)))

@@ -26,6 +26,7 @@ pub mod index;
 pub mod journals;
 pub mod metrics;
 pub mod people;
+pub mod permission;
 pub mod policy;
 pub mod rebuild;
 pub mod record;

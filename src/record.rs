@@ -26,12 +26,14 @@ mod backoff;
 mod continuity;
 mod oddities;
 mod pace;
+mod permission;
 mod session;
 #[cfg(test)]
 mod tests;
 mod wall_clock;
 
 pub use continuity::Continuity;
+pub use permission::Permission;
 
 use backoff::Backoff;
 use oddities::Oddities;
@@ -71,6 +73,7 @@ pub struct Recorder {
     oddities: Oddities,
     /// Cancelled when the gateway itself stops.
     gateway: Option<CancellationToken>,
+    permission: Permission,
 }
 
 impl Recorder {
@@ -82,7 +85,8 @@ impl Recorder {
         camera: CameraKey,
         continuity: Continuity,
     ) -> Self {
-        Self { shared, camera, source, status, continuity, oddities: Oddities::default(), gateway: None }
+        let (oddities, permission) = (Oddities::default(), Permission::always());
+        Self { shared, camera, source, status, continuity, oddities, gateway: None, permission }
     }
 
     /// The same, which a change of the configuration may stop as well: only when `gateway` is cancelled too, the gateway
@@ -91,14 +95,24 @@ impl Recorder {
         Self { gateway: Some(gateway), ..self }
     }
 
+    /// The same, which records while this permits it.
+    pub fn permitted_by(self, permission: Permission) -> Self {
+        Self { permission, ..self }
+    }
+
     /// Records until it is stopped; then what is begun is finished and the gap is opened.
     pub async fn run(mut self, stop: CancellationToken) {
         let span = info_span!("record", camera = %self.camera);
         async {
             let mut backoff = Backoff::default();
             while !stop.is_cancelled() {
+                if !self.permission.is_given() {
+                    self.not_permitted().await;
+                    let _ = stop.run_until_cancelled(self.permission.becomes(true)).await;
+                    continue;
+                }
                 let before = self.continuity.last_end();
-                let Some(error) = self.one_session(&stop).await else { break };
+                let Some(error) = self.permitted_session(&stop).await else { continue };
                 // However short it was, a session that recorded has worked.
                 if self.continuity.last_end() != before {
                     backoff.reset();
@@ -119,6 +133,20 @@ impl Recorder {
         }
         .instrument(span)
         .await;
+    }
+
+    /// A session, which ends as with a stop where the permission is withdrawn.
+    async fn permitted_session(&mut self, stop: &CancellationToken) -> Option<SourceError> {
+        let (mut permission, until) = (self.permission.clone(), stop.child_token());
+        let session = self.one_session(&until);
+        tokio::pin!(session);
+        tokio::select! {
+            ended = &mut session => ended,
+            () = permission.becomes(false) => {
+                until.cancel();
+                session.await
+            }
+        }
     }
 
     /// Opens a session and records it; gives why it ended, or nothing when the gateway stops.
@@ -167,6 +195,19 @@ impl Recorder {
             changes.push(self.event(Fact::ConnectionLost { cause: error.cause }));
         }
         self.show_gap(error.cause, &error.detail);
+        self.report(changes).await;
+    }
+
+    async fn not_permitted(&mut self) {
+        let cause = GapCause::NotAuthorised;
+        let now = self.shared.clock.read();
+        let mut changes = self.clock_is(now);
+        if self.continuity.cause() != Some(cause) {
+            warn!(%cause, "not recording");
+            changes.push(self.event(Fact::ConnectionLost { cause }));
+        }
+        changes.extend(self.continuity.stopped(now.wall, cause));
+        self.show_gap(cause, "");
         self.report(changes).await;
     }
 

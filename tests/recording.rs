@@ -14,11 +14,12 @@ use footage::keys::Keys;
 use footage::keys::vault::Vault;
 use footage::media::{GapCause, Oddity};
 use footage::pack::reader;
-use footage::units::{CameraKey, TimeRange, WallTime};
+use footage::units::{AuthorisationId, CameraKey, TimeRange, WallTime};
 use futures::TryStreamExt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use testkit::camera::{self, CameraFaults, Quirk, RtspStep, Server};
+use vigie::authorisation::{AtEnd, Authorisation, Basis, Purpose};
 use vigie::config::{Config, Transport};
 use vigie::demo;
 use vigie::event::Fact;
@@ -638,5 +639,57 @@ async fn a_reload_changes_cameras_without_touching_the_others() {
     let last = town.gaps("changed").await.last().cloned().unwrap();
     assert_eq!((last.end, last.cause), (None, GapCause::Reconfigured));
     assert!(town.covered_ticks("changed").await > 0);
+    town.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h1_recording_stops_with_its_authorisation_and_starts_again_when_it_is_renewed_by_a_reload() {
+    let both = [("street", Transport::Tcp), ("depot", Transport::Tcp)];
+    let mut town = Town::start(&both, |_| {}).await;
+    for id in ["street", "depot"] {
+        town.records(id, 1).await;
+    }
+    let today = town.config.time_zone.to_datetime(SystemClock::default().wall().to_timestamp()).date();
+    let streets: AuthorisationId = "streets".parse().unwrap();
+    let until_day = |days: i64| Authorisation {
+        id: streets.clone(),
+        number: "2021-117".to_owned(),
+        date: today.saturating_sub(jiff::Span::new().days(1_000)),
+        from: today.saturating_sub(jiff::Span::new().days(1_000)),
+        until: today.saturating_add(jiff::Span::new().days(days)),
+        provisional: false,
+        purposes: vec![Purpose::PersonsAndProperty],
+        recipients: Vec::new(),
+        max: Duration::from_secs(30 * 86_400),
+        min: Duration::ZERO,
+        at_end: AtEnd::Stop,
+    };
+    let mut config = town.config.clone();
+    config.tenants[0].cameras[0].installation.basis = Basis::Authorisation(streets.clone());
+    config.tenants[0].authorisations = vec![until_day(-2)];
+    let changes = town.gateway.as_mut().unwrap().reload(&config).await.unwrap();
+    assert_eq!(changes.kept, 2, "no session is lost by a change of authorisations alone");
+    until("the gap of the camera whose authorisation is over", async || {
+        town.gaps("street").await.last().is_some_and(|gap| (gap.cause, gap.end) == (GapCause::NotAuthorised, None))
+    })
+    .await;
+    until("its alarm", async || {
+        let open = town.index().open_alarms().await.unwrap();
+        open.iter().any(|alarm| alarm.kind == "not_authorised" && alarm.ended.is_none())
+    })
+    .await;
+    assert!(town.gaps("depot").await.is_empty(), "the other camera is recorded on");
+
+    config.tenants[0].authorisations = vec![until_day(400)];
+    town.gateway.as_mut().unwrap().reload(&config).await.unwrap();
+    until("footage after the renewal", async || {
+        town.gaps("street").await.last().is_some_and(|gap| gap.cause == GapCause::NotAuthorised && gap.end.is_some())
+    })
+    .await;
+    until("the end of the alarm", async || {
+        let open = town.index().open_alarms().await.unwrap();
+        open.iter().all(|alarm| alarm.kind != "not_authorised" || alarm.ended.is_some())
+    })
+    .await;
     town.stop().await;
 }

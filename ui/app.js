@@ -27,8 +27,9 @@ const CAUSES = {
   write_failed: "erreur d’écriture sur le disque",
   corrupt: "enregistrement endommagé",
   reconfigured: "caméra modifiée dans la configuration",
+  not_authorised: "autorisation préfectorale absente ou terminée",
 };
-const GATEWAY_CAUSES = new Set(["gateway_stopped", "gateway_crashed", "clock_step", "disk_full", "disk_slow", "write_failed", "corrupt", "reconfigured"]);
+const GATEWAY_CAUSES = new Set(["gateway_stopped", "gateway_crashed", "clock_step", "disk_full", "disk_slow", "write_failed", "corrupt", "reconfigured", "not_authorised"]);
 const STATES = {
   removed: "retirée de la configuration",
   starting: "démarrage",

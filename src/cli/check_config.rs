@@ -18,7 +18,7 @@ use vigie::retrieve::snapshot::missing_decoder;
 use vigie::store::Store;
 use vigie::store::probe::ProbeVerdict;
 
-use super::{CheckConfig, Failure, retention};
+use super::{CheckConfig, Failure, authorisation, retention};
 
 /// Prints the summary; the configuration's mistakes are the error.
 pub(super) async fn run(args: &CheckConfig) -> Result<(), Failure> {
@@ -201,6 +201,7 @@ fn disk_of(path: &Path) -> std::io::Result<Disk> {
 }
 
 fn summary(loaded: &Loaded, camera_mbps: f64, free_bytes: u64, is_sound: bool) -> String {
+    let now = SystemClock::default().wall();
     let config = &loaded.config;
     let mut out = String::new();
     let mut line = |text: String| {
@@ -227,6 +228,9 @@ fn summary(loaded: &Loaded, camera_mbps: f64, free_bytes: u64, is_sound: bool) -
         tenant_lines(tenant, &mut line);
     }
     sizing(config, camera_mbps, free_bytes, &mut line);
+    for said in authorisation::standing(config, now) {
+        line(said);
+    }
     for warning in loaded.warning_lines().chain(missing_decoder()) {
         line(format!("warning: {warning}"));
     }

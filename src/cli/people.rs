@@ -241,7 +241,13 @@ async fn accept(config: &ConfigArg) -> Result<(), Failure> {
 }
 
 impl OfTenant {
-    fn tenant<'a>(&self, config: &'a Config) -> Result<&'a Tenant, Failure> {
+    /// The configuration.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        Ok(self.config.load()?.config)
+    }
+
+    /// Whose.
+    pub(super) fn tenant<'a>(&self, config: &'a Config) -> Result<&'a Tenant, Failure> {
         match (&self.tenant, config.tenants.as_slice()) {
             (None, [only]) => Ok(only),
             (None, _) => Err(Failure::Usage("several tenants are configured: name one with --tenant".to_owned())),
@@ -253,7 +259,7 @@ impl OfTenant {
     }
 
     /// As the holder of the tenant's access token.
-    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+    pub(super) async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, Failure> {
         let config = self.config.load()?.config;
         let tenant = self.tenant(&config)?;
         let authorization = tenant.access_token.as_ref().map(|token| {

@@ -33,6 +33,10 @@ pub const CAMERA_UNSTEADY: &str = "camera_unsteady";
 pub const CERTIFICATE_ENDS: &str = "certificate_ends";
 /// A camera's clock is off.
 pub const CAMERA_CLOCK_OFF: &str = "camera_clock_off";
+/// The end of an authorisation is near: one alarm for each notice, so that each is acknowledged.
+pub const AUTHORISATION_ENDS: &str = "authorisation_ends";
+/// Cameras record under an authorisation that is not in force.
+pub const NOT_AUTHORISED: &str = "not_authorised";
 /// A store does not take or give packs. Tenants may read it.
 const STORE_AWAY: &str = "store_away";
 /// What answers is not the known store. The operator's alone.
@@ -48,7 +52,10 @@ pub fn of(fact: &Fact) -> Option<Rule> {
     };
     let named = |store: &Option<String>| store.clone().unwrap_or_default();
     match fact {
-        Fact::ConnectionLost { cause: GapCause::GatewayStopped | GapCause::Reconfigured } => None,
+        // Where no authorisation is in force, that is the alarm.
+        Fact::ConnectionLost { cause: GapCause::GatewayStopped | GapCause::Reconfigured | GapCause::NotAuthorised } => {
+            None
+        }
         Fact::ConnectionLost { .. } | Fact::NotWritten { .. } => rule(&[CAMERA_NOT_RECORDED], Begins, ""),
         // A session that plays and sends nothing records nothing.
         Fact::Recording => rule(&[CAMERA_NOT_RECORDED], Ends, ""),
@@ -98,6 +105,16 @@ pub fn of(fact: &Fact) -> Option<Rule> {
         Fact::JournalProven { proof } => rule(&["journal_unproven"], Ends, proof.as_str()),
         Fact::RetentionChange { .. } => rule(&["retention_change"], Begins, ""),
         Fact::RetentionChanged { .. } | Fact::RetentionChangeWithdrawn => rule(&["retention_change"], Ends, ""),
+        Fact::AuthorisationEnds { authorisation, notice, .. } => {
+            rule(&[AUTHORISATION_ENDS], Begins, &format!("{authorisation} {}", notice.as_str()))
+        }
+        Fact::AuthorisationNoticePassed { authorisation, notice } => {
+            rule(&[AUTHORISATION_ENDS], Ends, &format!("{authorisation} {}", notice.as_str()))
+        }
+        Fact::AuthorisationEnded { authorisation, .. } | Fact::AuthorisationNotYet { authorisation, .. } => {
+            rule(&[NOT_AUTHORISED], Begins, authorisation.as_str())
+        }
+        Fact::AuthorisationSettled { authorisation } => rule(&[NOT_AUTHORISED], Ends, authorisation.as_str()),
         Fact::KeyMissing { key, .. } => rule(&["key_missing"], Begins, &key.to_string()),
         Fact::KeyFound { key } => rule(&["key_missing"], Ends, &key.to_string()),
         fact if fact.is_of_gateway_key() => rule(&["gateway_key"], Begins, ""),

@@ -14,6 +14,8 @@ pub(crate) fn all() -> Vec<Fact> {
     let store = || Some(MARK.to_owned());
     let text = || "texte".to_owned();
     let cause = GapCause::Silent;
+    let (streets, number) = (|| "streets".parse().unwrap(), || "2026-117".to_owned());
+    let day = jiff::civil::date(2031, 1, 4);
     vec![
         Fact::Connected { codecs: "avc1.640028".to_owned(), width: 1920, height: 1080 },
         Fact::Recording,
@@ -88,6 +90,11 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::Upgraded { from: "0.1.0".to_owned(), to: "0.2.0".to_owned() },
         Fact::RetentionChange { max_hours: 24, from: start, packs: 3, bytes: 4096 },
         Fact::RetentionChanged { max_hours: 24, min_hours: 0, confirmed: true },
+        Fact::AuthorisationEnds { authorisation: streets(), number: number(), until: day, notice: Notice::FourMonths },
+        Fact::AuthorisationNoticePassed { authorisation: streets(), notice: Notice::FourMonths },
+        Fact::AuthorisationEnded { authorisation: streets(), number: number(), until: day, at_end: AtEnd::RecordOn },
+        Fact::AuthorisationNotYet { authorisation: streets(), number: number(), from: day, at_end: AtEnd::Stop },
+        Fact::AuthorisationSettled { authorisation: streets() },
         Fact::CameraRemoved { max_hours: 720 },
         Fact::StoreNotIdentified { store: store() },
         Fact::StoreMissing { store: store() },

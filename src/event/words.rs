@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use crate::authorisation::{AtEnd, Notice};
+
 use super::{DestructionReason, Fact, JournalProof, MendSource, StoreName, TrialVerdict};
 use footage::media::GapCause;
 
@@ -101,6 +103,10 @@ pub fn cause(cause: GapCause, language: Language) -> &'static str {
             "the gateway's disk does not keep up with the cameras: see what else uses it, or spread the cameras over more disks",
             "le disque de la passerelle ne suit pas les caméras : voyez ce qui l'occupe, ou répartissez les caméras sur plus de disques",
         ),
+        GapCause::NotAuthorised => (
+            "the authorisation that the camera records under is not in force: renew it in the configuration and reload",
+            "l'autorisation de la caméra n'est pas en vigueur : renouvelez-la dans la configuration et rechargez",
+        ),
         GapCause::WriteFailed => (
             "the gateway's disk fails to write: check the disk",
             "le disque de la passerelle n'écrit plus : vérifiez le disque",
@@ -120,6 +126,40 @@ pub fn cause(cause: GapCause, language: Language) -> &'static str {
 fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { '-' } else { '+' };
     format!("{sign}{}.{:03}", ms.unsigned_abs() / 1_000, ms.unsigned_abs() % 1_000)
+}
+
+fn notice_en(notice: Notice) -> &'static str {
+    match notice {
+        Notice::SixMonths => "six months",
+        Notice::FourMonths => "four months",
+        Notice::FourWeeks => "four weeks",
+        Notice::TwoWeeks => "two weeks",
+        Notice::OneWeek => "a week",
+    }
+}
+
+fn notice_fr(notice: Notice) -> &'static str {
+    match notice {
+        Notice::SixMonths => "six mois",
+        Notice::FourMonths => "quatre mois",
+        Notice::FourWeeks => "quatre semaines",
+        Notice::TwoWeeks => "deux semaines",
+        Notice::OneWeek => "une semaine",
+    }
+}
+
+fn at_end_en(at_end: AtEnd) -> &'static str {
+    match at_end {
+        AtEnd::Stop => "its cameras are not recorded",
+        AtEnd::RecordOn => "its cameras are recorded all the same, as the configuration says (at_end)",
+    }
+}
+
+fn at_end_fr(at_end: AtEnd) -> &'static str {
+    match at_end {
+        AtEnd::Stop => "ses caméras ne sont pas enregistrées",
+        AtEnd::RecordOn => "ses caméras sont enregistrées malgré tout, comme le veut la configuration (at_end)",
+    }
 }
 
 fn mebibytes(bytes: u64) -> u64 {
@@ -318,6 +358,24 @@ fn english(fact: &Fact) -> String {
         Fact::DiskTooSmall { hours } => format!("the disk is too small for the retention: it holds about {hours} h of footage, and what is older is destroyed before its maximum; add disk, or shorten the maximum"),
         Fact::RetentionChange { max_hours, from, packs, bytes } => format!("a shorter retention (at most {max_hours} h) takes effect at {from}: it destroys {packs} packs ({bytes} bytes) of what there is now; `vigie retention confirm` lets it take effect at once, restoring the former bounds stops it"),
         Fact::RetentionChanged { max_hours, min_hours, confirmed } => format!("retention is at most {max_hours} h and at least {min_hours} h from now on: {}", if *confirmed { "an operator confirmed it" } else { "its time has come" }),
+        Fact::AuthorisationEnds { authorisation, number, until, notice } => format!(
+            "authorisation {authorisation} ({number}) ends in less than {}, on {until}: {}",
+            notice_en(*notice),
+            if *notice == Notice::SixMonths { "prepare its renewal" } else { "ask for its renewal, and enter it in the configuration" }
+        ),
+        Fact::AuthorisationNoticePassed { authorisation, .. } => {
+            format!("the end of authorisation {authorisation} is nearer or further than an alarm said: that one is over")
+        }
+        Fact::AuthorisationEnded { authorisation, number, until, at_end } => format!(
+            "authorisation {authorisation} ({number}) ended on {until}: {}; renew it in the configuration and reload",
+            at_end_en(*at_end)
+        ),
+        Fact::AuthorisationNotYet { authorisation, number, from, at_end } => {
+            format!("authorisation {authorisation} ({number}) is in force from {from} on only: {}", at_end_en(*at_end))
+        }
+        Fact::AuthorisationSettled { authorisation } => {
+            format!("authorisation {authorisation} is in force, or no camera records under it any more")
+        }
         Fact::CameraRemoved { max_hours } => format!("the camera is not in the configuration any more: its footage stays until its maximum of {max_hours} h, as before"),
         Fact::StoreNotIdentified { store } => format!("{} has not been identified yet: packs wait in the spool", store_en(store)),
         Fact::StoreMissing { store } => format!("{} has no marker: is the disk mounted, is it the right folder, bucket and prefix? Packs stay in the spool, nothing is deleted; for a new, empty store run `vigie store adopt`", store_en(store)),
@@ -556,6 +614,24 @@ fn french(fact: &Fact) -> String {
         Fact::DiskTooSmall { hours } => format!("le disque est trop petit pour la conservation : il contient environ {hours} h d'images, et le reste est détruit avant sa durée maximale ; ajoutez du disque ou réduisez le maximum"),
         Fact::RetentionChange { max_hours, from, packs, bytes } => format!("une conservation plus courte (au plus {max_hours} h) prend effet à {from} : elle détruit {packs} paquets ({bytes} octets) actuels ; `vigie retention confirm` l'applique aussitôt, rétablir les anciennes bornes l'arrête"),
         Fact::RetentionChanged { max_hours, min_hours, confirmed } => format!("la conservation est désormais de {max_hours} h au plus et {min_hours} h au moins : {}", if *confirmed { "un opérateur l'a confirmée" } else { "son heure est venue" }),
+        Fact::AuthorisationEnds { authorisation, number, until, notice } => format!(
+            "l'autorisation {authorisation} ({number}) prend fin dans moins de {}, le {until} : {}",
+            notice_fr(*notice),
+            if *notice == Notice::SixMonths { "préparez son renouvellement" } else { "demandez son renouvellement et inscrivez-le dans la configuration" }
+        ),
+        Fact::AuthorisationNoticePassed { authorisation, .. } => {
+            format!("la fin de l'autorisation {authorisation} est plus proche ou plus lointaine qu'une alarme ne le disait : celle-ci est terminée")
+        }
+        Fact::AuthorisationEnded { authorisation, number, until, at_end } => format!(
+            "l'autorisation {authorisation} ({number}) a pris fin le {until} : {} ; renouvelez-la dans la configuration et rechargez",
+            at_end_fr(*at_end)
+        ),
+        Fact::AuthorisationNotYet { authorisation, number, from, at_end } => {
+            format!("l'autorisation {authorisation} ({number}) n'est en vigueur qu'à partir du {from} : {}", at_end_fr(*at_end))
+        }
+        Fact::AuthorisationSettled { authorisation } => {
+            format!("l'autorisation {authorisation} est en vigueur, ou plus aucune caméra n'en dépend")
+        }
         Fact::CameraRemoved { max_hours } => format!("la caméra n'est plus dans la configuration : ses images restent jusqu'à leur maximum de {max_hours} h, comme avant"),
         Fact::StoreNotIdentified { store } => format!("{} n'est pas encore identifié : les paquets attendent dans le spool", store_fr(store)),
         Fact::StoreMissing { store } => format!("{} n'a pas de marqueur : le disque est-il monté, est-ce le bon dossier, compartiment et préfixe ? Les paquets restent dans le spool, rien n'est supprimé ; pour un stockage neuf et vide, lancez `vigie store adopt`", store_fr(store)),

@@ -19,6 +19,7 @@ use super::pulse::Pulse;
 use super::{CERTIFICATES_DIR, GatewayError, OPENING_AT_ONCE, SETUP_TIMEOUT, TEARDOWN_TIME, tick};
 use crate::config::{self, CameraConfig, Config, Transport};
 use crate::index::{Change, Index, IndexError};
+use crate::permission::Permissions;
 use crate::record::{Continuity, Recorder, RecordingContext};
 use crate::status::StatusBoard;
 use crate::store::Store;
@@ -58,6 +59,7 @@ pub(super) struct Recorders {
     shared: RecordingContext,
     store: Store,
     status: StatusBoard,
+    permissions: Permissions,
     stop: CancellationToken,
     /// Where certificates that were pinned are kept.
     certificates: PathBuf,
@@ -97,7 +99,7 @@ impl Recorders {
         config: &Config,
         shared: RecordingContext,
         store: Store,
-        status: StatusBoard,
+        (status, permissions): (StatusBoard, Permissions),
         stop: CancellationToken,
     ) -> Self {
         let over_tcp = cameras(config).filter(|(_, camera)| camera.transport == Transport::Tcp).count();
@@ -107,6 +109,7 @@ impl Recorders {
             shared,
             store,
             status,
+            permissions,
             stop,
             tick: config.recording.tick,
             shards_max: config.recording.shards.clamp(1, over_tcp.max(1)),
@@ -179,7 +182,7 @@ impl Recorders {
             None => continuity(&shared.index, &key, now).await?,
         };
         let recorder = Recorder::new(shared, Box::new(source), self.status.slot(&key), key.clone(), continuity);
-        let recorder = recorder.within(self.stop.clone());
+        let recorder = recorder.within(self.stop.clone()).permitted_by(self.permissions.of(&key));
         let (stop, (ended, has_ended)) = (self.stop.child_token(), oneshot::channel());
         let jobs = self.thread_for(camera.transport)?;
         let job = Job { recorder, stop: stop.clone(), ended };

@@ -1,6 +1,5 @@
 //! What runs beside the recorders: probes, scrubs, devices, journals, and what each is made of.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,8 @@ use tracing::{error, info, warn};
 
 use super::open::Opened;
 use super::{CERTIFICATES_DIR, GatewayError};
-use crate::config::Config;
+use crate::authorisation::Basis;
+use crate::config::{CameraConfig, Config, Tenant};
 use crate::device::Devices;
 use crate::event::{Event, Fact, TrialVerdict};
 use crate::index::Change;
@@ -84,16 +84,36 @@ pub(super) async fn follow(journals: &Journals, config: &Config) {
     journals.follow(config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.journal_months))).await;
     for tenant in &config.tenants {
         journals.note(&tenant.id, Draft::new(Author::Operator, Action::ConfigurationRead)).await;
-        let mut bases: BTreeMap<&String, Vec<CameraId>> = BTreeMap::new();
-        for camera in &tenant.cameras {
-            let basis = camera.onvif.as_ref().and_then(|onvif| onvif.events_legal_basis.as_ref());
-            basis.into_iter().for_each(|basis| bases.entry(basis).or_default().push(camera.id.clone()));
-        }
-        for (basis, cameras) in bases {
-            let draft = Draft::new(Author::Operator, Action::OccurrencesGathered { legal_basis: basis.clone() });
-            journals.note(&tenant.id, Draft { cameras, ..draft }).await;
+        for draft in bases(tenant) {
+            journals.note(&tenant.id, draft).await;
         }
     }
+}
+
+/// What the tenant's cameras record under, and on what basis more than pictures is kept: an entry for each, with its cameras.
+fn bases(tenant: &Tenant) -> Vec<Draft> {
+    let mut entries: Vec<(Action, Vec<CameraId>)> = Vec::new();
+    let mut enter = |action: Action, camera: &CameraConfig| match entries.iter_mut().find(|(of, _)| *of == action) {
+        Some((_, cameras)) => cameras.push(camera.id.clone()),
+        None => entries.push((action, vec![camera.id.clone()])),
+    };
+    for camera in &tenant.cameras {
+        let recorded = match &camera.installation.basis {
+            Basis::Outside(basis) => Action::RecordedOutside { legal_basis: basis.clone() },
+            Basis::Unstated => Action::RecordedWithoutBasis,
+            Basis::Authorisation(id) => match tenant.authorisations.iter().find(|of| of.id == *id) {
+                Some(of) => Action::RecordedUnder { authorisation: of.number.clone(), until: of.until },
+                None => Action::RecordedWithoutBasis,
+            },
+        };
+        enter(recorded, camera);
+        let sound = camera.audio_legal_basis.clone();
+        let noticed = camera.onvif.as_ref().and_then(|onvif| onvif.events_legal_basis.clone());
+        sound.into_iter().for_each(|legal_basis| enter(Action::SoundRecorded { legal_basis }, camera));
+        noticed.into_iter().for_each(|legal_basis| enter(Action::OccurrencesGathered { legal_basis }, camera));
+    }
+    let draft = |(action, cameras)| Draft { cameras, ..Draft::new(Author::Operator, action) };
+    entries.into_iter().map(draft).collect()
 }
 
 /// Opens the catalogue of persons.
@@ -116,4 +136,42 @@ pub(super) fn start_devices(
     let mut devices = Devices::new(index, clock, status.clone(), certificates, tasks.clone(), stop.clone());
     devices.apply(config);
     devices
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::{authorisation, demo};
+
+    #[test]
+    fn h1_r5_what_cameras_record_under_and_on_what_basis_sound_is_kept_is_entered_for_each_basis_once() {
+        let camera = |id: &str, basis: Basis, sound: Option<&str>| {
+            let mut camera = demo::camera(id.parse().unwrap(), id, "rtsp://127.0.0.1:1/".parse().unwrap());
+            (camera.installation.basis, camera.audio_legal_basis) = (basis, sound.map(str::to_owned));
+            camera
+        };
+        let under = || Basis::Authorisation("streets".parse().unwrap());
+        let rule = || Basis::Outside("a rule".to_owned());
+        let cameras = vec![
+            camera("a", under(), None),
+            camera("b", rule(), Some("a rule")),
+            camera("c", under(), None),
+            camera("d", Basis::Unstated, None),
+        ];
+        let mut config = demo::config("127.0.0.1:0".parse().unwrap(), "/data".as_ref(), cameras).unwrap();
+        config.tenants[0].authorisations =
+            vec![authorisation::tests::authorisation(date(2026, 1, 5), date(2031, 1, 4))];
+        let entered = |draft: Draft| (draft.action, draft.cameras.iter().map(CameraId::to_string).collect::<String>());
+        let legal_basis = || "a rule".to_owned();
+        let expect = [
+            (Action::RecordedUnder { authorisation: "2026-117".to_owned(), until: date(2031, 1, 4) }, "ac"),
+            (Action::RecordedOutside { legal_basis: legal_basis() }, "b"),
+            (Action::SoundRecorded { legal_basis: legal_basis() }, "b"),
+            (Action::RecordedWithoutBasis, "d"),
+        ];
+        let found: Vec<_> = bases(&config.tenants[0]).into_iter().map(entered).collect();
+        assert_eq!(found, expect.map(|(action, cameras)| (action, cameras.to_owned())));
+    }
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use journal::entry::{Access, Action};
 use serde::Deserialize;
 
+use super::authorisations::BasisView;
 use super::clip::handed_out;
 use super::params::{CameraPath, Instant, Spoken, StrictQuery};
 use super::problem::{Problem, ProblemKind};
@@ -58,6 +59,9 @@ pub(super) struct CameraDetails {
     camera: CameraView,
     /// First and last instant with footage; absent without any.
     footage: Option<Span>,
+    /// What it records under; absent where it is not in the configuration any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    basis: Option<BasisView>,
     /// What it does now.
     status: StatusView,
 }
@@ -78,6 +82,7 @@ pub(super) async fn one(
     let extent = index.extent(&key).await?;
     Ok(Json(CameraDetails {
         footage: extent.map(Span::from),
+        basis: BasisView::of(&service, &key),
         status: StatusView::of(&service, &row, language),
         camera: row.into(),
     }))
@@ -339,6 +344,9 @@ fn milliseconds(ticks: Ticks90k) -> i64 {
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 pub(super) struct StatusLine {
     camera: String,
+    /// What it records under: `authorisation`, `outside_title_v`, or `unstated`, which is to be put right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    basis: Option<&'static str>,
     #[serde(flatten)]
     status: StatusView,
 }
@@ -367,6 +375,7 @@ pub(super) async fn status(
     rows.retain(|row| scope.names(&row.key.camera));
     let line = |row: &CameraRow| StatusLine {
         camera: row.key.camera.to_string(),
+        basis: BasisView::of(&service, &row.key).map(|basis| basis.word()),
         status: StatusView::of(&service, row, language),
     };
     let cameras: Vec<_> = rows.iter().map(line).collect();

@@ -16,11 +16,16 @@ use serde_json::Value;
 
 use super::{Access, Service, router};
 use crate::archive::Archive;
+use crate::authorisation::tests::authorisation;
+use crate::authorisation::{Basis, Installation, View};
+use crate::config::Config;
+use crate::demo;
 use crate::event::{Event, Fact};
 use crate::hold::Holds;
 use crate::index::{CameraRow, Change, Index, OccurrenceRow};
 use crate::journals::Journals;
 use crate::people::People;
+use crate::permission::Permissions;
 use crate::retrieve::Footage;
 use crate::spool::Spool;
 use crate::status::{CameraState, DeviceClock, StatusBoard};
@@ -106,6 +111,27 @@ fn hold() -> HoldFacts {
     }
 }
 
+/// The two towns as they are authorised: north's gate until a day that is over, its square and all of south on other bases.
+fn authorised(dir: &std::path::Path) -> Config {
+    let mut config = demo::config("127.0.0.1:0".parse().unwrap(), dir, Vec::new()).unwrap();
+    let camera = |id: &str, basis| {
+        let mut camera = demo::camera(id.parse().unwrap(), id, "rtsp://127.0.0.1:1/".parse().unwrap());
+        camera.installation = Installation { basis, view: Some(View::Narrow), ..Installation::default() };
+        camera
+    };
+    let (mut north, day) = (config.tenants.remove(0), jiff::civil::date);
+    let (mut of, mut south) = (authorisation(day(2025, 9, 1), day(2026, 2, 28)), north.clone());
+    (of.number, north.id) = ("north 2025-9".to_owned(), "north".parse().unwrap());
+    north.cameras = vec![
+        camera("gate", Basis::Authorisation(of.id.clone())),
+        camera("square", Basis::Outside("rule of north".to_owned())),
+    ];
+    north.authorisations = vec![of];
+    (south.id, south.cameras) = ("south".parse().unwrap(), vec![camera("harbour", Basis::Unstated)]);
+    config.tenants = vec![north, south];
+    config
+}
+
 impl Gateway {
     async fn start(tokens: &[(&str, Option<&str>)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -148,7 +174,8 @@ impl Gateway {
             tokens.iter().map(|(id, token)| (id.parse().unwrap(), token.map(SecretString::from))).collect();
         let access = tenants.iter().map(|(id, token)| (id, token.as_ref(), Roles::ALL_RIGHTS));
         let access = Access::new(access).unwrap();
-        let clock = Arc::new(Stopped(at("2026-03-01T12:00:00Z")));
+        let now = at("2026-03-01T12:00:00Z");
+        let clock = Arc::new(Stopped(now));
         let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
         let keys = Keys::from_secret([7; 32]);
         let spool = Spool::new(&dir.path().join("spool"), store.clone(), index.clone(), clock.clone(), keys.clone());
@@ -170,6 +197,9 @@ impl Gateway {
         )
         .await;
         let service = Service::new(footage, holds, (journals, people.clone()), access, &zone, status.clone());
+        let permissions =
+            Permissions::open(index.clone(), Arc::new(Stopped(now)), &authorised(dir.path())).await.unwrap();
+        service.record_under(permissions);
         let router = TowerToHyperService::new(router(service));
         Self { router, status, index, people, _dir: dir }
     }
@@ -212,6 +242,31 @@ async fn cameras_are_listed_with_their_places() {
     let ids: Vec<_> = cameras.as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["gate", "square"]);
     assert_eq!(cameras[0]["place"], "place of north/gate");
+}
+
+#[tokio::test]
+async fn h1_authorisations_and_what_each_camera_records_under_are_shown() {
+    let gateway = Gateway::mutualised().await;
+    let all = gateway.ask("north", "/api/authorisations").await.json();
+    let [of] = &all.as_array().unwrap()[..] else { panic!("{all}") };
+    let expect = serde_json::json!({
+        "id": "streets", "number": "north 2025-9", "date": "2025-09-01", "from": "2025-09-01", "until": "2026-02-28",
+        "state": "ended", "provisional": false, "purposes": ["persons_and_property"],
+        "recipients": ["municipal police"], "max_hours": 360, "min_hours": 0, "at_end": "stop",
+        "cameras": [{"camera": "gate", "view": "narrow", "fast_movement": false}],
+    });
+    assert_eq!(*of, expect);
+    assert_eq!(gateway.ask("south", "/api/authorisations").await.json(), serde_json::json!([]));
+    let gate = gateway.ask("north", "/api/cameras/gate").await.json();
+    let expect = serde_json::json!({
+        "kind": "authorisation", "authorisation": "streets", "number": "north 2025-9", "until": "2026-02-28",
+        "state": "ended", "view": "narrow", "fast_movement": false,
+    });
+    assert_eq!(gate["basis"], expect);
+    let square = gateway.ask("north", "/api/cameras/square").await.json();
+    assert_eq!(square["basis"]["legal_basis"], "rule of north");
+    let basis = async |tenant| gateway.ask(tenant, "/api/status").await.json()["cameras"][0]["basis"].clone();
+    assert_eq!((basis("north").await, basis("south").await), ("authorisation".into(), "unstated".into()));
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::Store;
 use crate::index::SteadyClock;
+use crate::store::Store;
 use footage::clock::SimClock;
 use footage::keys::Keys;
 use footage::units::{Ticks90k, WallTime};

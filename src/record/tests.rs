@@ -95,6 +95,16 @@ struct Rig {
 }
 
 async fn rig(cause: GapCause, pictures: i64, loses_before: Option<i64>, unwritten_bytes_max: Option<u64>) -> Rig {
+    rig_permitted_by(Permission::always(), cause, pictures, loses_before, unwritten_bytes_max).await
+}
+
+async fn rig_permitted_by(
+    permission: Permission,
+    cause: GapCause,
+    pictures: i64,
+    loses_before: Option<i64>,
+    unwritten_bytes_max: Option<u64>,
+) -> Rig {
     let dir = tempfile::tempdir().expect("a directory");
     let clock: Arc<dyn Clock> = Arc::new(SimClock::starting_at(WallTime(1_700_000_000 * 90_000)));
     let index = Index::open(&dir.path().join("index.sqlite")).await.expect("an index");
@@ -125,7 +135,7 @@ async fn rig(cause: GapCause, pictures: i64, loses_before: Option<i64>, unwritte
     let continuity = Continuity::new(camera.clone(), None, None);
     let recorder = Recorder::new(shared, Box::new(source), slot.clone(), camera, continuity);
     let stop = CancellationToken::new();
-    tokio::spawn(recorder.run(stop.clone()));
+    tokio::spawn(recorder.permitted_by(permission).run(stop.clone()));
     Rig { opened, slot, stop, dir, spool, index }
 }
 
@@ -278,4 +288,37 @@ async fn a_disk_that_stays_full_is_one_gap_and_said_once() {
     let count = |kind: &str| events.iter().filter(|event| event.kind() == kind).count();
     assert_eq!((count("not_written"), count("recording")), (1, 1), "{events:?}");
     platform::simulate(None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_camera_whose_permission_is_withdrawn_has_a_gap_that_says_so_and_goes_on_when_it_is_given_again() {
+    let (permit, permission) = tokio::sync::watch::channel(false);
+    let permission = Permission::following(permission);
+    let Rig { opened, slot, stop, index, dir: _dir, .. } =
+        rig_permitted_by(permission, GapCause::Disconnected, 25, None, None).await;
+    let not_authorised = async || {
+        let mut state = CameraState::Starting;
+        while state != CameraState::Gap(GapCause::NotAuthorised) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            slot.update(|status| state = status.state);
+        }
+    };
+    not_authorised().await;
+    assert_eq!(opened.sessions.load(Ordering::SeqCst), 0);
+    permit.send_replace(true);
+    opened.until(2).await;
+    permit.send_replace(false);
+    not_authorised().await;
+    let sessions = opened.sessions.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(opened.sessions.load(Ordering::SeqCst), sessions, "no session is opened meanwhile");
+    permit.send_replace(true);
+    opened.until(sessions + 2).await;
+    stop.cancel();
+    let camera: CameraKey = "town/hall".parse().expect("a key");
+    let everything = footage::units::TimeRange::new(WallTime(0), WallTime(i64::MAX)).expect("a range");
+    let gaps = index.gaps(&camera, everything).await.expect("an index");
+    let hours = gaps.iter().filter(|gap| gap.cause == GapCause::NotAuthorised);
+    let longest = hours.filter_map(|gap| gap.end.map(|end| end.since(gap.start).0)).max();
+    assert!(longest >= Some(3_590 * 90_000), "{gaps:?}");
 }

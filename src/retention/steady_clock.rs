@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use crate::index::SteadyClock;
+use crate::index::{Index, IndexError, SteadyClock};
 use footage::clock::Reading;
 use footage::units::{TICKS_PER_SECOND, Ticks90k, WallTime};
 
@@ -45,6 +45,20 @@ impl RetentionClock {
         let mut state = SteadyClock { steady: kept.steady.saturating_add(away), ..kept };
         state.held = Ticks90k(state.held.0.saturating_add(away.0));
         Self { state, mono: reading.mono }
+    }
+
+    /// Goes on from what the index kept; without that, as with a rebuilt index, from the newest footage.
+    pub async fn of_index(index: &Index, opened: Reading) -> Result<Self, IndexError> {
+        if let Some(kept) = index.steady_clock().await? {
+            return Ok(Self::resume(opened, kept));
+        }
+        let mut newest: Option<WallTime> = None;
+        for camera in index.all_cameras().await? {
+            newest = newest.max(index.extent(&camera.key).await?.map(|extent| extent.end()));
+        }
+        let Some(at) = newest else { return Ok(Self::start(opened)) };
+        let kept = SteadyClock { steady: at, wall: at, held: Ticks90k::ZERO, lead: Ticks90k::ZERO };
+        Ok(Self::resume(opened, kept))
     }
 
     /// Goes by the wall clock, when nothing is known that speaks against it.

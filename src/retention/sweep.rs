@@ -33,7 +33,7 @@ use crate::event::words::Language;
 use crate::event::{Event, Fact, Scope};
 use crate::index::clock::ClockFrame;
 use crate::index::hold::Deleting;
-use crate::index::{Change, Index, IndexError, Outcome, PackRow, Reason, SteadyClock};
+use crate::index::{Change, Index, IndexError, Outcome, PackRow, Reason};
 use crate::journals::Journals;
 use crate::spool::blocking;
 use footage::clock::{Clock, Reading};
@@ -255,7 +255,7 @@ impl Sweeper {
     async fn steady_now(&mut self) -> Result<(WallTime, ClockFrame), IndexError> {
         let mut time = match self.time {
             Some(time) => time,
-            None => self.resume_time().await?,
+            None => RetentionClock::of_index(&self.index, self.opened).await?,
         };
         let reading = self.clock.read();
         let Judgement { now, doubted } = time.judge(reading);
@@ -267,20 +267,6 @@ impl Sweeper {
         self.index.write(changes).await?;
         (self.time, self.clock_doubted) = (Some(time), doubted.is_some());
         Ok((now, frame))
-    }
-
-    /// From the clock that was kept; without one, as with a rebuilt index, from the newest footage.
-    async fn resume_time(&self) -> Result<RetentionClock, IndexError> {
-        if let Some(kept) = self.index.steady_clock().await? {
-            return Ok(RetentionClock::resume(self.opened, kept));
-        }
-        let mut newest: Option<WallTime> = None;
-        for camera in self.index.all_cameras().await? {
-            newest = newest.max(self.index.extent(&camera.key).await?.map(|extent| extent.end()));
-        }
-        let Some(at) = newest else { return Ok(RetentionClock::start(self.opened)) };
-        let kept = SteadyClock { steady: at, wall: at, held: Ticks90k::ZERO, lead: Ticks90k::ZERO };
-        Ok(RetentionClock::resume(self.opened, kept))
     }
 
     /// In the log at each sweep, an event when it begins and when it ends.

@@ -237,11 +237,13 @@ pub enum GapCause {
     Reconfigured = 16,
     /// Reading from the camera had stopped, because the disk did not keep up.
     DiskSlow = 17,
+    /// The authorisation that the camera records under is not in force.
+    NotAuthorised = 18,
 }
 
 impl GapCause {
     /// Every cause, for tables and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::GatewayStopped,
         Self::GatewayCrashed,
         Self::ConnectFailed,
@@ -258,6 +260,7 @@ impl GapCause {
         Self::Corrupt,
         Self::Reconfigured,
         Self::DiskSlow,
+        Self::NotAuthorised,
     ];
 
     /// The number that packs and index rows hold.
@@ -289,6 +292,7 @@ impl GapCause {
             Self::Corrupt => "corrupt",
             Self::Reconfigured => "reconfigured",
             Self::DiskSlow => "disk_slow",
+            Self::NotAuthorised => "not_authorised",
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct SourceError {
 impl Failure for SourceError {
     fn kind(&self) -> Kind {
         match self.cause {
-            GapCause::Unauthorized => Kind::Denied,
+            GapCause::Unauthorized | GapCause::NotAuthorised => Kind::Denied,
             GapCause::UnsupportedMedia | GapCause::ProtocolError => Kind::Invalid,
             GapCause::DiskFull => Kind::Full,
             GapCause::WriteFailed | GapCause::Corrupt => Kind::Internal,

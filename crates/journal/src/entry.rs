@@ -182,6 +182,14 @@ pub enum Action {
     ConfigurationRead,
     /// What these cameras notice is gathered from here on, on this legal basis outside of video protection.
     OccurrencesGathered { legal_basis: String },
+    /// These cameras record under this authorisation from here on, as far as it is in force.
+    RecordedUnder { authorisation: String, until: Date },
+    /// These cameras record from here on, on this basis outside of video protection.
+    RecordedOutside { legal_basis: String },
+    /// These cameras record from here on, and the configuration does not say what under.
+    RecordedWithoutBasis,
+    /// Sound of these cameras is recorded from here on, on this legal basis outside of video protection.
+    SoundRecorded { legal_basis: String },
     /// The contents of these entries, `from` included and `to` not, were destroyed: their time of `months` was over.
     EntriesForgotten { from: u64, to: u64, months: u16 },
     /// Checkpoints are signed under this key from here on.
