@@ -2,7 +2,7 @@
 //!
 //! An authorisation is of a system, for five years at most (Code de la sécurité intérieure, L252-1, L252-4); the *act* that
 //! designates a person is another thing (`crates/catalogue`).
-//! Invariant: whoever asks how an authorisation stands brings the time. Absent on purpose: clocks, the index, recorders.
+//! Invariant: how an authorisation stands is a function of a time that the caller gives. Absent on purpose: clocks, the index, recorders.
 
 use std::time::Duration;
 

@@ -294,7 +294,7 @@ async fn a_disk_that_stays_full_is_one_gap_and_said_once() {
 async fn h1_a_camera_whose_permission_is_withdrawn_has_a_gap_that_says_so_and_goes_on_when_it_is_given_again() {
     let (permit, permission) = tokio::sync::watch::channel(false);
     let permission = Permission::following(permission);
-    let Rig { opened, slot, stop, index, dir: _dir, .. } =
+    let Rig { opened, slot, stop, spool, index, dir: _dir } =
         rig_permitted_by(permission, GapCause::Disconnected, 25, None, None).await;
     let not_authorised = async || {
         let mut state = CameraState::Starting;
@@ -314,6 +314,7 @@ async fn h1_a_camera_whose_permission_is_withdrawn_has_a_gap_that_says_so_and_go
     assert_eq!(opened.sessions.load(Ordering::SeqCst), sessions, "no session is opened meanwhile");
     permit.send_replace(true);
     opened.until(sessions + 2).await;
+    spool.flush().await;
     stop.cancel();
     let camera: CameraKey = "town/hall".parse().expect("a key");
     let everything = footage::units::TimeRange::new(WallTime(0), WallTime(i64::MAX)).expect("a range");

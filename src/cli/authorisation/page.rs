@@ -300,7 +300,7 @@ fn persons(of: &Known<'_>) -> String {
     );
     let shared = match of.config.roles.get(&of.tenant.token_role) {
         Some(rights) if rights.iter().any(|right| right.shows_footage()) => of.t(
-            " The tenant's access token shows images as well, to whoever holds it.",
+            " The tenant's access token shows images as well, to each holder of it.",
             " Le jeton d'accès de l'organisme montre aussi des images, à quiconque le détient.",
         ),
         _ => "",
