@@ -188,6 +188,43 @@ pub struct Installation {
     pub in_service: Option<Date>,
 }
 
+/// What recorded pictures have to have at least (arrêté du 3 août 2007, art. 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Norm {
+    /// Pixels, the longer side.
+    pub width: u16,
+    /// Pixels, the shorter side.
+    pub height: u16,
+    /// Different pictures a second.
+    pub pictures_per_s: u16,
+}
+
+/// A measured rate that is below the norm's by less is not below it.
+const RATE_TOLERANCE: f64 = 0.5;
+
+impl Norm {
+    /// Whether pictures of this size are too small, whichever way the camera is turned.
+    pub fn is_above_size(&self, width: u16, height: u16) -> bool {
+        width.max(height) < self.width || width.min(height) < self.height
+    }
+
+    /// Whether so many a second, as measured, are too few.
+    pub fn is_above_rate(&self, pictures_per_s: f64) -> bool {
+        pictures_per_s < f64::from(self.pictures_per_s) - RATE_TOLERANCE
+    }
+}
+
+impl Installation {
+    /// The norm for what it shows; where that is not said, the least there is.
+    pub fn norm(&self) -> Norm {
+        match (self.view, self.fast_movement) {
+            (Some(View::Narrow), true) => Norm { width: 704, height: 576, pictures_per_s: 12 },
+            (Some(View::Narrow), false) => Norm { width: 704, height: 576, pictures_per_s: 6 },
+            (Some(View::Wide) | None, _) => Norm { width: 352, height: 288, pictures_per_s: 6 },
+        }
+    }
+}
+
 /// So long before its end, an authorisation is to be renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -295,6 +332,11 @@ impl Authorisation {
         Validity::InForce(nearest)
     }
 
+    /// Whether the norm holds for its cameras: not where they regulate traffic and do nothing else.
+    pub fn has_norm(&self) -> bool {
+        self.purposes != [Purpose::TrafficRegulation]
+    }
+
     /// Whether its cameras are recorded when it stands so.
     pub fn permits(&self, validity: Validity) -> bool {
         matches!(validity, Validity::InForce(_)) || self.at_end == AtEnd::RecordOn
@@ -378,6 +420,19 @@ pub(crate) mod tests {
         assert!(!of.permits(Validity::Ended) && !of.permits(Validity::NotYet));
         let on = Authorisation { at_end: AtEnd::RecordOn, ..of };
         assert!(on.permits(Validity::Ended) && on.permits(Validity::NotYet));
+    }
+
+    #[test]
+    fn q2_narrow_views_and_fast_movement_ask_for_more() {
+        let norm = |view, fast_movement| Installation { view, fast_movement, ..Installation::default() }.norm();
+        let (narrow, fast) = (norm(Some(View::Narrow), false), norm(Some(View::Narrow), true));
+        assert_eq!(norm(None, true), norm(Some(View::Wide), false));
+        assert!(narrow.is_above_size(640, 480) && narrow.is_above_size(720, 400) && !narrow.is_above_size(576, 704));
+        assert!(!norm(None, false).is_above_size(352, 288) && norm(None, false).is_above_size(320, 240));
+        assert!(fast.is_above_rate(11.0) && !fast.is_above_rate(11.9) && !narrow.is_above_rate(6.0));
+        let of = authorisation(date(2026, 1, 5), date(2031, 1, 4));
+        let traffic = Authorisation { purposes: vec![Purpose::TrafficRegulation], ..of.clone() };
+        assert!(of.has_norm() && !traffic.has_norm());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::scope::TenantScope;
 use crate::authorisation::{Authorisation, Basis, Installation, Validity};
 use crate::permission::Standing;
+use crate::status::CameraStatus;
 use footage::units::CameraKey;
 
 /// An authorisation of the tenant's system.
@@ -127,6 +128,42 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<AuthorisationView>>, Problem> {
     let all = service.permissions().map(|of| of.of_tenant(scope.tenant())).unwrap_or_default();
     Ok(Json(all.into_iter().map(|standing| AuthorisationView::of(standing, &scope)).collect()))
+}
+
+/// What is recorded of a camera and is below the norm for what it shows (arrêté of 3 August 2007, art. 2).
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = BelowNorm)]
+pub(super) struct BelowNormView {
+    /// `resolution` or `picture_rate`.
+    what: &'static str,
+    /// As it is recorded now: pixels as in `640x480`, or pictures a second.
+    recorded: String,
+    /// As it has to be at least.
+    norm: String,
+}
+
+impl BelowNormView {
+    /// Of a camera that records under an authorisation.
+    pub(super) fn of(service: &Service, camera: &CameraKey, status: &CameraStatus) -> Vec<Self> {
+        let found = service.permissions().and_then(|permissions| permissions.of_camera(camera));
+        let Some((installation, Some((under, _)))) = found else { return Vec::new() };
+        if !under.has_norm() {
+            return Vec::new();
+        }
+        let norm = installation.norm();
+        let size = status.video.as_ref().filter(|video| norm.is_above_size(video.width, video.height));
+        let size = size.map(|video| Self {
+            what: "resolution",
+            recorded: format!("{}x{}", video.width, video.height),
+            norm: format!("{}x{}", norm.width, norm.height),
+        });
+        let rate = status.picture_rate.filter(|rate| norm.is_above_rate(*rate)).map(|rate| Self {
+            what: "picture_rate",
+            recorded: format!("{rate:.1}"),
+            norm: norm.pictures_per_s.to_string(),
+        });
+        size.into_iter().chain(rate).collect()
+    }
 }
 
 /// What a camera records under.

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use journal::entry::{Access, Action};
 use serde::Deserialize;
 
-use super::authorisations::BasisView;
+use super::authorisations::{BasisView, BelowNormView};
 use super::clip::handed_out;
 use super::params::{CameraPath, Instant, Spoken, StrictQuery};
 use super::problem::{Problem, ProblemKind};
@@ -238,6 +238,9 @@ pub(super) struct StatusView {
     /// When the camera's certificate (RTSPS) ends to be valid, where that is within two years; none is accepted after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate_until: Option<String>,
+    /// What is recorded under an authorisation and below the norm for what it shows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    below_norm: Vec<BelowNormView>,
     /// What has been odd about its stream since the gateway started, and was recorded all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     oddities: Vec<OddityView>,
@@ -259,7 +262,8 @@ struct OddityView {
 impl StatusView {
     fn of(service: &Service, row: &CameraRow, language: Language) -> Self {
         let status = service.0.status.get(&row.key).unwrap_or_default();
-        Self::new(status, row.configured, service.footage().clock.wall(), language)
+        let below_norm = BelowNormView::of(service, &row.key, &status);
+        Self { below_norm, ..Self::new(status, row.configured, service.footage().clock.wall(), language) }
     }
 
     fn new(status: CameraStatus, configured: bool, now: WallTime, language: Language) -> Self {
@@ -296,6 +300,7 @@ impl StatusView {
             odd_setup: status.odd_setup,
             signed: status.signed,
             certificate_until: status.certificate_until.map(|at| at.to_string()),
+            below_norm: Vec::new(),
             oddities: status.oddities.into_iter().map(OddityView::of).collect(),
         }
     }

@@ -270,6 +270,27 @@ async fn h1_authorisations_and_what_each_camera_records_under_are_shown() {
 }
 
 #[tokio::test]
+async fn q2_what_is_recorded_below_the_norm_is_said_of_cameras_under_an_authorisation() {
+    let gateway = Gateway::mutualised().await;
+    for name in ["north/gate", "north/square"] {
+        gateway.status.slot(&key(name)).update(|status| {
+            status.enter(CameraState::Recording, at("2026-03-01T11:59:00Z"));
+            status.picture_rate = Some(4.04);
+            let (codec, rfc6381) = (footage::media::VideoCodec::H264, "avc1".to_owned());
+            status.video = Some(crate::status::VideoStatus { codec, width: 640, height: 480, rfc6381 });
+        });
+    }
+    let below = async |camera: &str| {
+        gateway.ask("north", &format!("/api/cameras/{camera}")).await.json()["status"]["below_norm"].clone()
+    };
+    let expect = serde_json::json!([
+        {"what": "resolution", "recorded": "640x480", "norm": "704x576"},
+        {"what": "picture_rate", "recorded": "4.0", "norm": "6"},
+    ]);
+    assert_eq!((below("gate").await, below("square").await), (expect, Value::Null));
+}
+
+#[tokio::test]
 async fn a_reconnect_wakes_the_recorder_of_that_camera_alone() {
     let gateway = Gateway::mutualised().await;
     let [gate, square] = ["north/gate", "north/square"].map(|name| gateway.status.slot(&key(name)));

@@ -94,6 +94,32 @@ impl Known<'_> {
         }
     }
 
+    /// How long footage is kept.
+    fn bounds(&self, min: std::time::Duration, max: std::time::Duration) -> String {
+        let most = format!("{} {}", self.hours(max), self.t("at most", "au plus"));
+        match min.is_zero() {
+            true => most,
+            false => format!("{} {}, {most}", self.hours(min), self.t("at least", "au moins")),
+        }
+    }
+
+    fn right(&self, right: Right) -> &'static str {
+        match right {
+            Right::SeeCameras => self.t("state of the cameras", "état des caméras"),
+            Right::ViewLive => self.t("live images", "images en direct"),
+            Right::ViewRecorded => self.t("recorded images", "images enregistrées"),
+            Right::Export => self.t("extract images", "extraction d'images"),
+            Right::OperateCameras => self.t("have a camera tried again", "relance d'une caméra"),
+            Right::SeeEvents => self.t("events and alarms", "événements et alarmes"),
+            Right::AcknowledgeAlarms => self.t("acknowledge alarms", "acquittement des alarmes"),
+            Right::SeeHolds => self.t("see legal holds", "consultation des réquisitions"),
+            Right::PlaceHolds => self.t("place legal holds", "mise en réserve sur réquisition"),
+            Right::ReleaseHolds => self.t("release legal holds", "levée d'une réquisition"),
+            Right::ReadJournal => self.t("read the journal", "lecture du journal"),
+            Right::ManagePeople => self.t("designate persons", "désignation des personnes"),
+        }
+    }
+
     fn purpose(&self, purpose: Purpose) -> &'static str {
         match purpose {
             Purpose::PublicBuildings => self.t(
@@ -157,7 +183,7 @@ fn authorisations(of: &Known<'_>) -> String {
             format!("{}{kind}", a.number),
             format!("{} → {}", a.from, a.until),
             purposes.join(" ; "),
-            format!("{} – {}", of.hours(a.min), of.hours(a.max)),
+            of.bounds(a.min, a.max),
             a.recipients.join(" ; "),
             at_end.to_owned(),
         ]
@@ -220,12 +246,12 @@ fn retention(of: &Known<'_>) -> String {
     let mut by_bounds: BTreeMap<(u64, u64), (String, Vec<String>)> = BTreeMap::new();
     for camera in &of.tenant.cameras {
         let bounds = camera.retention;
-        let words = format!("{} – {}", of.hours(bounds.min), of.hours(bounds.max));
+        let words = of.bounds(bounds.min, bounds.max);
         let entry = by_bounds.entry((bounds.max.as_secs(), bounds.min.as_secs()));
         entry.or_insert_with(|| (words, Vec::new())).1.push(camera.id.to_string());
     }
     let rows: Vec<_> = by_bounds.into_values().map(|(words, cameras)| vec![words, cameras.join(", ")]).collect();
-    let heads = [of.t("Kept (at least – at most)", "Conservation (au moins – au plus)"), of.t("Cameras", "Caméras")];
+    let heads = [of.t("Kept", "Conservation"), of.t("Cameras", "Caméras")];
     let how = of.t(
         "Footage is destroyed automatically at the end of this time, and never later than a calendar month after it was filmed (L252-5). \
          What a requisition covers is copied apart and kept until its own date.",
@@ -278,7 +304,7 @@ fn persons(of: &Known<'_>) -> String {
     let rows: Vec<_> = roles
         .names()
         .map(|role| {
-            let rights: Vec<_> = roles.get(role).into_iter().flatten().map(|right| right.as_str()).collect();
+            let rights: Vec<_> = roles.get(role).into_iter().flatten().map(|right| of.right(*right)).collect();
             let sees = roles.get(role).is_some_and(|rights| rights.iter().any(|right| Right::shows_footage(*right)));
             let count = of.persons.as_ref().map_or_else(
                 || of.t("not known", "inconnu").to_owned(),
@@ -448,8 +474,8 @@ mod tests {
             "gendarmerie &amp; police",
             "<td>Place (square)</td><td>Place de la Mairie</td><td>narrow, fast movement</td><td>2026-01-12</td><td>2026-01-19</td><td>2026-117</td><td>no</td>",
             "<td>Règlement intérieur</td><td>yes: Règlement intérieur</td>",
-            "<td>0 days – 15 days</td><td>square</td>",
-            "<td>0 days – 30 days</td><td>depot</td>",
+            "<td>15 days at most</td><td>square</td>",
+            "<td>30 days at most</td><td>depot</td>",
             "<td>s3://footage-of-towns/vigie (s3.example.org, fr-par)</td><td>AES-256-GCM",
             "<td>operator</td><td>4</td><td>yes</td>",
             "<td>technician</td><td>0</td><td>no</td>",
