@@ -175,7 +175,7 @@ async fn a2_each_view_playback_and_clip_is_in_the_journal_with_what_was_really_s
     let folder = rig.folder();
     let folder = folder.to_str().unwrap();
     let (code, text) = rig.vigie(&["journal", "verify", "--folder", folder, "--checkpoint", &checkpoint]);
-    assert!(code == 0 && text.contains(": sound; checkpoint 6 ") && text.contains("6 entries verified"), "{text}");
+    assert!(code == 0 && text.contains(": sound; checkpoint 7 ") && text.contains("7 entries verified"), "{text}");
     assert!(text.contains("by its own list, signed under vigie.invalid/journal/"), "{text}");
     let (code, text) = rig.with_config(&["journal", "verify"]);
     assert!(
@@ -184,7 +184,7 @@ async fn a2_each_view_playback_and_clip_is_in_the_journal_with_what_was_really_s
     );
     assert!(text.contains("demo: its copy in store default is the same, up to its checkpoint 6 "), "{text}");
     let (code, text) = rig.with_config(&["journal", "show", "demo"]);
-    assert!(code == 0 && text.lines().count() == 6, "{text}");
+    assert!(code == 0 && text.lines().count() == 7, "{text}");
     let (code, text) = rig.with_config(&["journal", "show", "nobody"]);
     assert!(code == 2 && text.contains("no tenant nobody"), "{text}");
 
@@ -197,7 +197,7 @@ async fn a2_each_view_playback_and_clip_is_in_the_journal_with_what_was_really_s
     let text = std::fs::read_to_string(&content).unwrap();
     std::fs::write(&content, text.replacen("loopback", "operator", 1)).unwrap();
     let (code, text) = rig.with_config(&["journal", "verify"]);
-    assert!(code == 65 && text.contains("demo: content/") && text.contains("line 2: is not the entry 1"), "{text}");
+    assert!(code == 65 && text.contains("demo: content/") && text.contains("line 3: is not the entry 2"), "{text}");
     assert!(text.contains("demo: NOT SOUND"), "{text}");
 }
 
@@ -231,7 +231,7 @@ async fn a_damaged_journal_refuses_footage_while_recording_goes_on_until_the_ope
     let (gateway, span) = rig.gateway().await;
     assert_eq!(get(&gateway, &clip_of(span)).await.status(), StatusCode::OK);
     gateway.stop().await;
-    assert!(matches!(entries(&rig.folder())[0].draft.action, Action::LossAccepted { size: 3, .. }));
+    assert!(matches!(entries(&rig.folder())[0].draft.action, Action::LossAccepted { size: 4, .. }));
     let (code, text) = rig.with_config(&["journal", "verify"]);
     assert_eq!(code, 0, "{text}");
 }
