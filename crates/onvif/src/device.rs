@@ -23,6 +23,8 @@ const DEVICE: &str = "http://www.onvif.org/ver10/device/wsdl";
 const MEDIA: &str = "http://www.onvif.org/ver10/media/wsdl";
 const MEDIA2: &str = "http://www.onvif.org/ver20/media/wsdl";
 const EVENTS: &str = "http://www.onvif.org/ver10/events/wsdl";
+const SEARCH: &str = "http://www.onvif.org/ver10/search/wsdl";
+const REPLAY: &str = "http://www.onvif.org/ver10/replay/wsdl";
 
 /// Challenges of digest authentication that are answered for one request: some devices take each nonce once.
 const CHALLENGES_MAX: u32 = 3;
@@ -63,6 +65,8 @@ pub(crate) struct Services {
     pub(crate) media2: Option<Url>,
     pub(crate) media: Option<Url>,
     pub(crate) events: Option<Url>,
+    pub(crate) search: Option<Url>,
+    pub(crate) replay: Option<Url>,
 }
 
 /// How a device wants to know who asks.
@@ -177,15 +181,21 @@ impl Device {
             let service = services.find(|service| service.text_at(&["Namespace"]) == Some(namespace))?;
             self.service_url(service.text_at(&["XAddr"])?, answered.peer)
         };
-        Services { media2: at(MEDIA2), media: at(MEDIA), events: at(EVENTS) }
+        Services { media2: at(MEDIA2), media: at(MEDIA), events: at(EVENTS), search: at(SEARCH), replay: at(REPLAY) }
     }
 
     fn services_of_capabilities(&self, answered: &Answered) -> Services {
-        let at = |name| {
-            let address = answered.body.text_at(&["Capabilities", name, "XAddr"])?;
+        let at = |path: &[&str]| {
+            let address = answered.body.at(&["Capabilities"])?.at(path)?.text_at(&["XAddr"])?;
             self.service_url(address, answered.peer)
         };
-        Services { media2: None, media: at("Media"), events: at("Events") }
+        Services {
+            media2: None,
+            media: at(&["Media"]),
+            events: at(&["Events"]),
+            search: at(&["Extension", "Search"]),
+            replay: at(&["Extension", "Replay"]),
+        }
     }
 
     /// Where a device's own words lead, at its configured host.

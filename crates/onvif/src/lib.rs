@@ -1,5 +1,6 @@
 //! ONVIF devices over SOAP 1.2: found on the network, their clock compared, their profiles and streams named, what they
-//! notice told (ONVIF Core, Media2, Media and Event specifications).
+//! notice told, what they recorded themselves found (ONVIF Core, Media2, Media, Event, Recording Search and Replay Control
+//! specifications).
 //!
 //! The few messages are written by hand and read with an XML library ([ADR 30](../../../docs/adr/0030-onvif-by-hand.md)).
 //!
@@ -14,6 +15,7 @@
 //! | `device` | who asks, its clock, its services |
 //! | `media` | profiles, streams, pictures |
 //! | `events` | what it notices |
+//! | `recordings` | what its own storage holds |
 //! | `discovery` | who is there |
 //!
 //! Invariants:
@@ -31,6 +33,7 @@ mod error;
 mod events;
 mod http;
 mod media;
+mod recordings;
 mod soap;
 #[cfg(test)]
 mod tests;
@@ -42,4 +45,5 @@ pub use discovery::{Discovery, Found, MULTICAST, discover, own_addresses};
 pub use error::Error;
 pub use events::{Notification, NotificationKind, Operation, Pulled, Subscription};
 pub use media::{MediaService, MediaUri, Profile, Profiles, StreamTransport};
+pub use recordings::Recording;
 pub use time::ClockOffset;

@@ -12,6 +12,8 @@ use testkit::onvif::{Login, Notice, NoticeKind, OnvifQuirk, OnvifServer, Simulat
 
 use super::*;
 
+mod recordings;
+
 const PASSWORD: &str = "pass word/é";
 /// Generous: what is awaited comes at once.
 const SOON: Duration = Duration::from_secs(20);

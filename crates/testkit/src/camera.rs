@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use footage::clock::{Clock, SystemClock};
+use footage::units::WallTime;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -18,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
+mod card;
 mod description;
 pub mod fleet;
 mod playing;
@@ -30,6 +33,7 @@ mod stream;
 mod tests;
 
 use crate::signing::Signing;
+pub use card::{Card, CardQuirk, Filmed};
 pub use quirk::Quirk;
 pub use stream::{Codec, ElementaryStream, StreamError};
 
@@ -180,8 +184,11 @@ pub struct Live {
     sessions: AtomicU64,
     /// How often its sessions were ended.
     closings: AtomicU64,
-    /// When its one scene began, and the timestamp of the first picture.
-    scene: (Instant, i64),
+    /// When its one scene began, the timestamp of the first picture, and the machine's time then.
+    scene: (Instant, i64, WallTime),
+    card: Mutex<Option<Card>>,
+    /// Pictures of the card that were sent.
+    replayed: AtomicU64,
     log: Mutex<Vec<Sent>>,
 }
 
@@ -192,7 +199,9 @@ impl Live {
             clock_offset_ms: AtomicI64::new(0),
             sessions: AtomicU64::new(0),
             closings: AtomicU64::new(0),
-            scene: (Instant::now(), i64::from(rand::random::<u32>())),
+            scene: (Instant::now(), i64::from(rand::random::<u32>()), SystemClock::default().wall()),
+            card: Mutex::default(),
+            replayed: AtomicU64::new(0),
             log: Mutex::default(),
             camera,
         }
@@ -215,6 +224,17 @@ impl Live {
     /// What it has sent so far.
     pub fn sent(&self) -> Vec<Sent> {
         self.log.lock().clone()
+    }
+
+    /// Pictures that it sent from its card so far.
+    pub fn replayed(&self) -> u64 {
+        self.replayed.load(Ordering::Relaxed)
+    }
+
+    /// What no other session of any camera has; of one scene, what no other camera has.
+    fn seed(&self, session: u64) -> u64 {
+        let session = if self.camera.one_scene { 0 } else { session };
+        self.camera.path.bytes().fold(session, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()))
     }
 
     /// Sessions that were played so far.

@@ -1,4 +1,4 @@
-//! A simulated ONVIF device: an HTTP server that answers by the WSDL of ONVIF (device, media, media2 and event services)
+//! A simulated ONVIF device: an HTTP server that answers by the WSDL of ONVIF (device, media, media2, event, search and replay services)
 //! and misbehaves on demand, and the answerer of WS-Discovery beside it.
 //!
 //! Invariant: it checks what it is asked as a strict device would: envelope, namespaces, digests and their nonces, the age
@@ -31,12 +31,14 @@ mod answers;
 mod discovery;
 mod events;
 mod login;
+mod recordings;
 mod request;
 
 use answers::{Reply, fault};
 pub use events::{Notice, NoticeKind};
 pub use login::Login;
 use login::Nonces;
+pub use recordings::SimulatedRecording;
 use request::Asked;
 
 /// What is odd about a device. Each is one that devices show, or that a hostile one would.
@@ -77,6 +79,12 @@ pub enum OnvifQuirk {
     NoAddress,
     /// A pull is answered with thousands of messages, whatever was asked for.
     Flood,
+    /// A search gives one recording at a time, and a pause before each.
+    SlowSearch,
+    /// A search never says that it is over.
+    EndlessSearch,
+    /// A search is forgotten before its results are asked for.
+    ForgottenSearch,
 }
 
 /// A device's description.
@@ -90,6 +98,8 @@ pub struct SimulatedOnvif {
     pub quirk: OnvifQuirk,
     /// Host and port of its RTSP server, in the addresses of its streams; and the path of the first of them.
     pub rtsp: (SocketAddr, String),
+    /// What its card holds; without any, it has neither search nor replay service.
+    pub recordings: Vec<SimulatedRecording>,
 }
 
 impl SimulatedOnvif {
@@ -100,6 +110,7 @@ impl SimulatedOnvif {
             credentials: ("operator".to_owned(), "pass word/é".to_owned()),
             quirk: OnvifQuirk::None,
             rtsp: ((Ipv4Addr::LOCALHOST, 554).into(), "stream1".to_owned()),
+            recordings: Vec::new(),
         }
     }
 }
@@ -134,6 +145,8 @@ struct Live {
     nonces: Mutex<Nonces>,
     log: Mutex<Vec<OnvifRequest>>,
     subscriptions: Mutex<HashMap<u64, events::Subscriber>>,
+    /// Recordings that a search has given out, while there is one.
+    search: Mutex<Option<usize>>,
     noticed: Notify,
 }
 
@@ -163,6 +176,7 @@ impl OnvifServer {
             nonces: Mutex::default(),
             log: Mutex::default(),
             subscriptions: Mutex::default(),
+            search: Mutex::default(),
             noticed: Notify::new(),
         });
         let stop = CancellationToken::new();

@@ -67,7 +67,7 @@ impl Playing {
         // The next picture of the scene that is due.
         let (began, first_timestamp, count) = match live.camera.one_scene {
             true => {
-                let (began, timestamp) = live.scene;
+                let (began, timestamp, _) = live.scene;
                 let due = Ticks90k::from_duration(began.elapsed()).0 / i64::from(stream.frame_ticks) + 1;
                 (began, timestamp, due)
             }
@@ -177,7 +177,7 @@ impl Playing {
     fn picture(&mut self, faults: &CameraFaults) {
         let stream = self.stream.clone();
         let unit = &stream.units[self.next];
-        let mark = self.live.camera.unique.then(|| unique_sei(stream.codec, self.seed(), self.count));
+        let mark = self.live.camera.unique.then(|| unique_sei(stream.codec, self.live.seed(self.session), self.count));
         let padding = (faults.huge_bytes > 0).then(|| filler(stream.codec, faults.huge_bytes));
         let (before, after) = match self.live.camera.quirk {
             Quirk::DelimiterAndFiller => (Some(delimiter(stream.codec)), Some(filler(stream.codec, 40))),
@@ -203,12 +203,6 @@ impl Playing {
             let sent = self.sent(unit, &nals, &lost);
             self.live.log.lock().push(sent);
         }
-    }
-
-    /// What no other session of any camera has; of one scene, what no other camera has.
-    fn seed(&self) -> u64 {
-        let session = if self.live.camera.one_scene { 0 } else { self.session };
-        self.live.camera.path.bytes().fold(session, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()))
     }
 
     fn sent(&mut self, unit: &Unit, nals: &[&[u8]], lost: &Lost) -> Sent {

@@ -95,12 +95,14 @@ pub(super) struct Packetiser {
     offset: u32,
     /// A packet that goes out after the next one.
     held: Option<Vec<u8>>,
+    /// The header extension of the next packet (RFC 3550 §5.3.1).
+    pub(super) extension: Option<[u8; 16]>,
 }
 
 impl Packetiser {
     pub(super) fn new(codec: Codec, ssrc: u32, sequence: u16) -> Self {
-        let (quirk, held) = (Quirk::None, None);
-        Self { codec, ssrc, sequence, quirk, packets: 0, octets: 0, units: 0, offset: 0, held }
+        let quirk = Quirk::None;
+        Self { codec, ssrc, sequence, quirk, packets: 0, octets: 0, units: 0, offset: 0, held: None, extension: None }
     }
 
     /// Puts an access unit into `out`, the marker on its last packet, without the packets that `lost` takes. Parameter
@@ -159,6 +161,10 @@ impl Packetiser {
     /// Sends a packet, with what is odd about it.
     fn put(&mut self, mut header: [u8; 12], payload: &[&[u8]], marker: bool, out: &mut Outbox) {
         let now_and_then = self.packets.is_multiple_of(ODD_PACKETS);
+        if let Some(extension) = self.extension.take() {
+            header[0] |= 0x10;
+            return out.put(true, &[&header[..], &extension].concat(), payload);
+        }
         match self.quirk {
             Quirk::MarkEveryPacket => header[1] |= 0x80,
             Quirk::NoMarker => header[1] &= 0x7f,

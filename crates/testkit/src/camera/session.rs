@@ -13,13 +13,17 @@ use rtsp_types::headers::{self, HeaderName};
 use rtsp_types::{Message, Method, ParseError, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::Instant;
 
+use super::card::{Card, CardQuirk, Replaying, clock_range};
 use super::description::description;
 use super::playing::{Playing, Way};
 use super::rtp::Channels;
-use super::{Live, RtspStep};
+use super::{CameraFaults, Live, RtspStep};
 
 const REALM: &str = "simulated camera";
+/// What follows a camera's path in the address of its card.
+const REPLAY_PATH: &str = "/replay";
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Attempts to find two ports side by side.
 const PORT_ATTEMPTS: u32 = 32;
@@ -31,6 +35,7 @@ struct CameraConnection {
     way: Option<Way>,
     session: u64,
     playing: Option<Playing>,
+    replaying: Option<Replaying>,
 }
 
 /// Serves one connection until either side ends it.
@@ -38,7 +43,11 @@ pub(super) async fn serve(socket: TcpStream, cameras: Arc<HashMap<String, Arc<Li
     let mut connection = CameraConnection::new(socket, cameras);
     let mut input = BytesMut::with_capacity(4096);
     loop {
-        let due = connection.playing.as_ref().map(Playing::due);
+        let due = match &connection.replaying {
+            // As fast as it is read.
+            Some(replaying) => (!replaying.is_over()).then(Instant::now),
+            None => connection.playing.as_ref().map(Playing::due),
+        };
         let wait = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due).await,
@@ -91,7 +100,7 @@ impl CameraConnection {
         // A camera that cannot say so is no worse for it.
         let _ = socket.set_nodelay(true);
         let nonce = format!("{:032x}", rand::random::<u128>());
-        Self { socket, cameras, nonce, way: None, session: 0, playing: None }
+        Self { socket, cameras, nonce, way: None, session: 0, playing: None, replaying: None }
     }
 
     /// Answers what has come; false ends the connection.
@@ -118,6 +127,10 @@ impl CameraConnection {
     async fn answer(&mut self, request: &Request<Vec<u8>>) -> bool {
         let path = request.request_uri().map(|u| u.path().trim_matches('/').to_owned()).unwrap_or_default();
         let name = path.split("/track").next().unwrap_or_default();
+        let (name, is_replay) = match name.strip_suffix(REPLAY_PATH) {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
         let Some(live) = self.cameras.get(name).cloned() else {
             return self.reply(request, StatusCode::NotFound, &[], "").await;
         };
@@ -146,6 +159,10 @@ impl CameraConnection {
             };
             return self.reply(request, StatusCode::Unauthorized, &[(headers::WWW_AUTHENTICATE, asked)], "").await;
         }
+        let requires = |tag: &str| request.header(&headers::REQUIRE).is_some_and(|value| value.as_str() == tag);
+        if is_replay && step.is_some() && !requires("onvif-replay") {
+            return self.reply(request, StatusCode::BadRequest, &[], "").await;
+        }
         match request.method() {
             Method::Options => {
                 let can = "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN".to_owned();
@@ -157,12 +174,16 @@ impl CameraConnection {
                     (headers::CONTENT_TYPE, "application/sdp".to_owned()),
                     (headers::CONTENT_BASE, base.unwrap_or_default()),
                 ];
+                let of_other = |card: &Card| card.quirk == CardQuirk::OtherStream;
+                let shows_other = is_replay && live.card.lock().as_ref().is_some_and(of_other);
+                let faults = CameraFaults { other_stream: faults.other_stream || shows_other, ..faults };
                 self.reply(request, StatusCode::Ok, &head, &description(&live.camera, &faults)).await
             }
             Method::Setup => self.set_up(request).await,
+            Method::Play if is_replay => self.replay(request, live).await,
             Method::Play => self.play(request, live).await,
             Method::Teardown => {
-                self.playing = None;
+                (self.playing, self.replaying) = (None, None);
                 let _ = self.reply(request, StatusCode::Ok, &[], "").await;
                 false
             }
@@ -261,11 +282,29 @@ impl CameraConnection {
         sent
     }
 
+    /// Plays the card (ONVIF Streaming Specification §6.3).
+    async fn replay(&mut self, request: &Request<Vec<u8>>, live: Arc<Live>) -> bool {
+        let Some(Way::Interleaved(channels)) = self.way.take() else {
+            return self.reply(request, StatusCode::MethodNotValidInThisState, &[], "").await;
+        };
+        let refuses = live.card.lock().as_ref().is_some_and(|card| card.quirk == CardQuirk::RefusesRange);
+        let asked = request.header(&headers::RANGE).filter(|_| !refuses).and_then(|range| clock_range(range.as_str()));
+        let sequence = request.header(&headers::CSEQ).and_then(|number| number.as_str().parse::<u32>().ok());
+        let replaying =
+            asked.and_then(|range| Replaying::new(live, channels, range, sequence.unwrap_or_default() as u8));
+        let Some(replaying) = replaying else {
+            return self.reply(request, StatusCode::InvalidRange, &[], "").await;
+        };
+        self.replaying = Some(replaying);
+        self.reply(request, StatusCode::Ok, &[], "").await
+    }
+
     /// Sends the picture that is due; false ends the connection.
     async fn send_due(&mut self) -> bool {
-        match &mut self.playing {
-            Some(playing) => playing.send(&mut self.socket).await,
-            None => true,
+        match (&mut self.replaying, &mut self.playing) {
+            (Some(replaying), _) => replaying.send(&mut self.socket).await,
+            (None, Some(playing)) => playing.send(&mut self.socket).await,
+            (None, None) => true,
         }
     }
 }

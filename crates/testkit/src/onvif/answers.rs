@@ -1,10 +1,10 @@
-//! The answers of the device, media, media2 and event services, by their WSDL.
+//! The answers of the device, media and media2 services, by their WSDL, and who answers for the others.
 
 use super::request::Asked;
-use super::{Live, OnvifQuirk, events};
+use super::{Live, OnvifQuirk, events, recordings};
 
 /// Where a device behind an address translation believes to be.
-const PRIVATE: &str = "10.77.0.5";
+pub(super) const PRIVATE: &str = "10.77.0.5";
 
 /// An answer.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Reply {
             Body::Document(document) => return document,
         };
         format!(
-            r#"<?xml version="1.0" encoding="UTF-8"?><env:Envelope xmlns:env="http://www.w3.org/2003/05/soap-envelope" xmlns:tds="http://www.onvif.org/ver10/device/wsdl" xmlns:trt="http://www.onvif.org/ver10/media/wsdl" xmlns:tr2="http://www.onvif.org/ver20/media/wsdl" xmlns:tev="http://www.onvif.org/ver10/events/wsdl" xmlns:tt="http://www.onvif.org/ver10/schema" xmlns:wsnt="http://docs.oasis-open.org/wsn/b-2" xmlns:wsa="http://www.w3.org/2005/08/addressing" xmlns:tns1="http://www.onvif.org/ver10/topics"><env:Body>{element}</env:Body></env:Envelope>"#
+            r#"<?xml version="1.0" encoding="UTF-8"?><env:Envelope xmlns:env="http://www.w3.org/2003/05/soap-envelope" xmlns:tds="http://www.onvif.org/ver10/device/wsdl" xmlns:trt="http://www.onvif.org/ver10/media/wsdl" xmlns:tr2="http://www.onvif.org/ver20/media/wsdl" xmlns:tev="http://www.onvif.org/ver10/events/wsdl" xmlns:tse="http://www.onvif.org/ver10/search/wsdl" xmlns:trp="http://www.onvif.org/ver10/replay/wsdl" xmlns:tt="http://www.onvif.org/ver10/schema" xmlns:wsnt="http://docs.oasis-open.org/wsn/b-2" xmlns:wsa="http://www.w3.org/2005/08/addressing" xmlns:tns1="http://www.onvif.org/ver10/topics"><env:Body>{element}</env:Body></env:Envelope>"#
         )
     }
 }
@@ -61,8 +61,17 @@ impl Reply {
 /// The same document with other prefixes, and without one for the schema.
 pub(super) fn with_other_prefixes(document: &str) -> String {
     let mut text = document.to_owned();
-    for (from, to) in [("env", "SOAP-ENV"), ("tds", "n1"), ("trt", "n2"), ("tr2", "n3"), ("tev", "n4"), ("wsnt", "n5")]
-    {
+    let prefixes = [
+        ("env", "SOAP-ENV"),
+        ("tds", "n1"),
+        ("trt", "n2"),
+        ("tr2", "n3"),
+        ("tev", "n4"),
+        ("wsnt", "n5"),
+        ("tse", "n6"),
+        ("trp", "n7"),
+    ];
+    for (from, to) in prefixes {
         text = text
             .replace(&format!("{from}:"), &format!("{to}:"))
             .replace(&format!("xmlns:{from}="), &format!("xmlns:{to}="));
@@ -98,9 +107,10 @@ pub(super) async fn answer(live: &Live, asked: &Asked) -> Reply {
             "<tds:GetDeviceInformationResponse><tds:Manufacturer>Vigie</tds:Manufacturer><tds:Model>Simulated</tds:Model><tds:FirmwareVersion>1.2.3 &amp; more</tds:FirmwareVersion><tds:SerialNumber>0001</tds:SerialNumber><tds:HardwareId>1</tds:HardwareId></tds:GetDeviceInformationResponse>"
                 .to_owned(),
         ),
-        "GetServices" if quirk != OnvifQuirk::NoGetServices => services(quirk, &base),
+        "GetServices" if quirk != OnvifQuirk::NoGetServices => services(live, &base),
         "GetCapabilities" => ok(format!(
-            "<tds:GetCapabilitiesResponse><tds:Capabilities><tt:Device><tt:XAddr>{base}/onvif/device_service</tt:XAddr></tt:Device><tt:Events><tt:XAddr>{base}/onvif/events</tt:XAddr><tt:WSPullPointSupport>true</tt:WSPullPointSupport></tt:Events><tt:Media><tt:XAddr>{base}/onvif/media</tt:XAddr></tt:Media></tds:Capabilities></tds:GetCapabilitiesResponse>"
+            "<tds:GetCapabilitiesResponse><tds:Capabilities><tt:Device><tt:XAddr>{base}/onvif/device_service</tt:XAddr></tt:Device><tt:Events><tt:XAddr>{base}/onvif/events</tt:XAddr><tt:WSPullPointSupport>true</tt:WSPullPointSupport></tt:Events><tt:Media><tt:XAddr>{base}/onvif/media</tt:XAddr></tt:Media>{}</tds:Capabilities></tds:GetCapabilitiesResponse>",
+            recordings::capabilities(live, &base)
         )),
         "GetProfiles" if asked.namespace.contains("ver20") => profiles2(),
         "GetProfiles" => profiles(),
@@ -110,6 +120,11 @@ pub(super) async fn answer(live: &Live, asked: &Asked) -> Reply {
         "PullMessages" => events::pull(live, asked).await,
         "Renew" if quirk != OnvifQuirk::NoRenew => events::renew(live, asked),
         "Unsubscribe" => events::unsubscribe(live, asked),
+        "FindRecordings" | "GetRecordingSearchResults" | "EndSearch" | "GetReplayUri"
+            if !live.device.recordings.is_empty() =>
+        {
+            recordings::answer(live, asked).await
+        }
         _ => fault(500, "Receiver", "ter:ActionNotSupported", "Optional Action Not Implemented"),
     }
 }
@@ -125,14 +140,21 @@ fn system_date_and_time(live: &Live) -> Reply {
     ))
 }
 
-fn services(quirk: OnvifQuirk, base: &str) -> Reply {
+fn services(live: &Live, base: &str) -> Reply {
+    let has_card = !live.device.recordings.is_empty();
     let all = [
         ("http://www.onvif.org/ver10/device/wsdl", "device_service"),
         ("http://www.onvif.org/ver10/media/wsdl", "media"),
         ("http://www.onvif.org/ver20/media/wsdl", "media2"),
         ("http://www.onvif.org/ver10/events/wsdl", "events"),
+        ("http://www.onvif.org/ver10/search/wsdl", "search"),
+        ("http://www.onvif.org/ver10/replay/wsdl", "replay"),
     ];
-    let offered = all.iter().filter(|(_, path)| *path != "media2" || quirk != OnvifQuirk::NoMedia2);
+    let offered = all.iter().filter(|(_, path)| match *path {
+        "media2" => live.device.quirk != OnvifQuirk::NoMedia2,
+        "search" | "replay" => has_card,
+        _ => true,
+    });
     let services: String = offered
         .map(|(namespace, path)| {
             format!("<tds:Service><tds:Namespace>{namespace}</tds:Namespace><tds:XAddr>{base}/onvif/{path}</tds:XAddr><tds:Version><tt:Major>2</tt:Major><tt:Minor>60</tt:Minor></tds:Version></tds:Service>")

@@ -88,6 +88,8 @@ impl Asked {
             "/onvif/device_service" => "http://www.onvif.org/ver10/device/wsdl",
             "/onvif/media" => "http://www.onvif.org/ver10/media/wsdl",
             "/onvif/media2" => "http://www.onvif.org/ver20/media/wsdl",
+            "/onvif/search" => "http://www.onvif.org/ver10/search/wsdl",
+            "/onvif/replay" => "http://www.onvif.org/ver10/replay/wsdl",
             "/onvif/events" => "http://www.onvif.org/ver10/events/wsdl",
             "/onvif/subscription" if asked.operation == "PullMessages" => "http://www.onvif.org/ver10/events/wsdl",
             "/onvif/subscription" => "http://docs.oasis-open.org/wsn/b-2",
