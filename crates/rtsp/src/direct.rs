@@ -200,6 +200,12 @@ impl Reader {
         }
     }
 
+    /// The same, of a replay: packets say when their pictures were filmed.
+    fn replaying(mut self, is_replay: bool) -> Self {
+        self.parser.is_replay = is_replay;
+        self
+    }
+
     /// The sample description of the first picture, where the session's description has it.
     pub(super) fn described(&self) -> Option<VideoParams> {
         self.parser.params().cloned()

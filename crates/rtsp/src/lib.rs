@@ -24,6 +24,7 @@ mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod params;
+mod replay;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,8 @@ use direct::{Closing, Learnt};
 use failure::Failures;
 use params::Choice;
 use stream::MediaStream;
+
+pub use replay::{Replay, ReplayError, ReplayRange, Replayed};
 
 // What `vigie-onvif` speaks HTTP with: cameras have one way to trust and one way to ask for a login.
 pub use direct::{Secured, TlsError, TlsTrust, secure, strongest_challenge};
@@ -134,7 +137,7 @@ impl RtspSource {
         let deadline = Instant::now() + self.config.setup_timeout;
         let mut request = "";
         let mut step = |next| request = next;
-        let opening = direct::open(&self.config, &self.learnt, &self.group.closing, &mut step);
+        let opening = direct::open(&self.config, None, &self.learnt, &self.group.closing, &mut step);
         let opened = match timeout_at(deadline, opening).await {
             Ok(opened) => opened.map_err(|error| self.failures.of(&error))?,
             Err(_) => return Err(self.failures.no_answer(request)),

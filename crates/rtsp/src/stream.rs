@@ -38,6 +38,22 @@ pub(super) enum MediaEvent {
         /// NTP time; 0 from a camera without a clock.
         ntp: u64,
     },
+    /// What a replay says of the picture with this timestamp; before the picture.
+    Mark {
+        timestamp: i64,
+        mark: ReplayMark,
+    },
+}
+
+/// What the header extension of a replayed packet says of its picture (ONVIF Streaming Specification §6.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReplayMark {
+    /// When it was filmed, by the camera's clock.
+    pub(super) ntp: u64,
+    /// What came before it is not on the card.
+    pub(super) follows_hole: bool,
+    /// Nothing more is to come.
+    pub(super) is_last: bool,
 }
 
 /// A picture or a sound frame.
@@ -194,8 +210,8 @@ impl MediaStream {
         match event {
             MediaEvent::Picture(picture) => Some(self.picture(picture)),
             MediaEvent::Sound(sound) => Some(self.sound(sound)),
-            // A camera without a clock sends zero (RFC 3550 §6.4.1).
-            MediaEvent::SenderReport { ntp: 0, .. } => None,
+            // A camera without a clock sends zero (RFC 3550 §6.4.1). Marks are of replays alone.
+            MediaEvent::SenderReport { ntp: 0, .. } | MediaEvent::Mark { .. } => None,
             MediaEvent::SenderReport { timestamp, ntp } => Some(Item::SenderReport {
                 timestamp,
                 camera_time: WallTime::from_ntp(ntp),

@@ -4,6 +4,7 @@ mod camera;
 mod makes;
 mod odd;
 mod peer;
+mod replay;
 mod wire;
 
 use std::io;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use footage::clock::{Clock, SystemClock};
-use footage::units::WallTime;
+use footage::units::{Ticks90k, WallTime};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -59,6 +59,8 @@ pub struct SimulatedCamera {
     /// Films on whether anybody watches or not, and every session sees the same pictures at the same time with the same
     /// timestamps, from the one that is due when it begins. Otherwise each session sees the film from its beginning.
     pub one_scene: bool,
+    /// For so long it has filmed that scene when it starts.
+    pub filming_for: Duration,
     /// Signs its stream, each session's from its beginning.
     pub signing: Option<Signing>,
     /// What is odd about its stream.
@@ -79,6 +81,7 @@ impl SimulatedCamera {
             basic: false,
             unique: false,
             one_scene: false,
+            filming_for: Duration::ZERO,
             signing: None,
             quirk: Quirk::None,
             log: false,
@@ -199,12 +202,19 @@ impl Live {
             clock_offset_ms: AtomicI64::new(0),
             sessions: AtomicU64::new(0),
             closings: AtomicU64::new(0),
-            scene: (Instant::now(), i64::from(rand::random::<u32>()), SystemClock::default().wall()),
+            scene: Self::scene(camera.filming_for),
             card: Mutex::default(),
             replayed: AtomicU64::new(0),
             log: Mutex::default(),
             camera,
         }
+    }
+
+    /// A scene that began so long ago.
+    fn scene(ago: Duration) -> (Instant, i64, WallTime) {
+        let (now, wall) = (Instant::now(), SystemClock::default().wall());
+        let began = now.checked_sub(ago).unwrap_or(now);
+        (began, i64::from(rand::random::<u32>()), wall.saturating_sub(Ticks90k::from_duration(now - began)))
     }
 
     /// Changes what is wrong with it, for sessions that are open and those that come.

@@ -19,6 +19,7 @@ use super::link::Link;
 use super::setup::SetupError;
 use super::tls::TlsTrust;
 use super::wire::{Answer, Asked, Incoming, WireError, next_message};
+use crate::replay::ReplayRange;
 
 /// What a camera may take to answer the last request of a session.
 const TEARDOWN_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -47,6 +48,8 @@ pub(super) struct Target {
     pub(super) username: Option<String>,
     pub(super) password: Option<SecretString>,
     pub(super) trust: TlsTrust,
+    /// The stretch of the camera's own recording that is played; none: what it films.
+    pub(super) replay: Option<ReplayRange>,
 }
 
 /// The RTSP session that a camera holds for us.
@@ -104,6 +107,11 @@ impl RtspConnection {
         self.held.as_ref().map_or(SESSION_TIMEOUT, |held| held.timeout) / 3
     }
 
+    /// Whether it plays what the camera recorded.
+    pub(super) fn is_replay(&self) -> bool {
+        self.target.replay.is_some()
+    }
+
     /// Asks for the camera's description.
     pub(super) async fn describe(&mut self) -> Result<Answer, SetupError> {
         let url = self.target.url.as_str().to_owned();
@@ -136,7 +144,9 @@ impl RtspConnection {
         datagrams: impl Future<Output = ()>,
     ) -> Result<(), SetupError> {
         let mut answered = 0;
-        let mut extra = &[("Range", "npt=0.000-")][..];
+        let range = self.target.replay.as_ref().map(ReplayRange::header);
+        let recorded = range.as_deref().map(|range| [("Range", range), ("Rate-Control", "no")]);
+        let mut extra = recorded.as_ref().map_or(&[("Range", "npt=0.000-")][..], |headers| &headers[..]);
         tokio::pin!(datagrams);
         let mut patience = None;
         loop {
@@ -168,7 +178,7 @@ impl RtspConnection {
             match answer.status {
                 401 => self.answer_challenge("PLAY", &answer, authorised, &mut answered)?,
                 // A camera that knows no ranges.
-                457 if !extra.is_empty() => extra = &[],
+                457 if recorded.is_none() && !extra.is_empty() => extra = &[],
                 _ => return self.outcome("PLAY", answer).map(drop),
             }
         }
@@ -271,6 +281,9 @@ impl RtspConnection {
             }
         };
         extra.iter().for_each(|(name, value)| header(name, value));
+        if self.target.replay.is_some() && matches!(method, "DESCRIBE" | "SETUP" | "PLAY") {
+            header("Require", "onvif-replay");
+        }
         if let Some(held) = &self.held {
             header("Session", &held.id);
         }

@@ -47,6 +47,8 @@ pub(super) struct InterleavedParser {
     line: RtpTimeline,
     depacketiser: Depacketiser,
     sound: Option<(RtpTimeline, SoundDepacketiser)>,
+    /// Packets say when their pictures were filmed.
+    pub(super) is_replay: bool,
     /// Taken, oldest first.
     pub(super) events: VecDeque<MediaEvent>,
     pub(super) odd: OddityCounts,
@@ -64,6 +66,7 @@ impl InterleavedParser {
             line: video.line(),
             depacketiser: Depacketiser::new(codec, sets, PICTURE_BYTES_MAX),
             sound: sound.map(|(coding, format)| (format.line(), SoundDepacketiser::new(coding))),
+            is_replay: false,
             events: VecDeque::new(),
             odd: OddityCounts::default(),
         }
@@ -113,6 +116,7 @@ impl InterleavedParser {
             self.rtcp(packet);
             return Ok(());
         }
+        let mark = self.is_replay.then(|| rtp::replay_mark(packet)).flatten();
         let Some(packet) = Packet::parse(packet) else {
             self.odd.add(Oddity::CorruptPacket);
             return Ok(());
@@ -120,6 +124,9 @@ impl InterleavedParser {
         let Self { line, depacketiser, events, odd, clock_rate, .. } = self;
         let mut done = Ok(());
         line.take(&packet, received, odd, &mut |placed, odd| {
+            if let Some(mark) = mark.filter(|_| placed.is(&packet)) {
+                events.push_back(MediaEvent::Mark { timestamp: in_ticks(placed.timestamp, *clock_rate), mark });
+            }
             if done.is_ok() {
                 let out = |unit| events.push_back(picture(unit, *clock_rate));
                 done = depacketiser.push(placed.arrival(), placed.lost, placed.payload, odd, out);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use footage::clock::Reading;
 use footage::media::{Oddity, OddityCounts};
 
+use super::super::stream::ReplayMark;
 use super::access_unit::Arrival;
 
 /// RTCP packet types (RFC 3550 §12.1).
@@ -71,6 +72,24 @@ impl<'a> Packet<'a> {
     }
 }
 
+/// What the extension of a replayed packet says, where it has that (ONVIF Streaming Specification §6.2.1): profile 0xABAC,
+/// three words.
+pub(super) fn replay_mark(packet: &[u8]) -> Option<ReplayMark> {
+    let (&[first, ..], rest) = packet.split_first_chunk::<12>()?;
+    if first & 0x10 == 0 {
+        return None;
+    }
+    let extension = rest.get(usize::from(first & 0x0f) * 4..)?;
+    let (&[0xab, 0xac, l0, l1], words) = extension.split_first_chunk::<4>()? else { return None };
+    if u16::from_be_bytes([l0, l1]) < 3 {
+        return None;
+    }
+    let (ntp, rest) = words.split_first_chunk::<8>()?;
+    let flags = *rest.first()?;
+    let ntp = u64::from_be_bytes(*ntp);
+    Some(ReplayMark { ntp, follows_hole: flags & 0x20 != 0, is_last: flags & 0x10 != 0 })
+}
+
 /// Whether bytes in the place of an RTP packet are RTCP (RFC 5761 §4).
 pub(super) fn is_report(packet: &[u8]) -> bool {
     matches!(packet, [first, kind, ..] if first >> 6 == 2 && RTCP_TYPES.contains(kind))
@@ -97,6 +116,7 @@ impl Held {
 /// A packet in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Placed<'a> {
+    sequence: u16,
     /// Extended to 64 bits, in ticks of the stream's clock.
     pub(super) timestamp: i64,
     pub(super) marker: bool,
@@ -107,6 +127,11 @@ pub(super) struct Placed<'a> {
 }
 
 impl Placed<'_> {
+    /// Whether this is that packet.
+    pub(super) fn is(&self, packet: &Packet<'_>) -> bool {
+        self.sequence == packet.sequence
+    }
+
     pub(super) fn arrival(&self) -> Arrival {
         Arrival { timestamp: self.timestamp, marker: self.marker, received: self.received }
     }
@@ -380,8 +405,8 @@ impl RtpTimeline {
         let timestamp = self.place(packet.timestamp);
         self.timestamp = Some(timestamp);
         self.received = Some(received);
-        let Packet { marker, payload, .. } = *packet;
-        out(Placed { timestamp, marker, lost, received, payload }, odd);
+        let Packet { marker, payload, sequence, .. } = *packet;
+        out(Placed { sequence, timestamp, marker, lost, received, payload }, odd);
     }
 
     /// A timestamp on the line, near where it is now: a step beyond ±2³¹ is a wrap.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::Transport;
+use crate::replay::ReplayRange;
 
 use super::super::RtspConfig;
 use super::super::description::Description;
@@ -88,9 +89,10 @@ pub(in super::super) struct Opened {
     pub(in super::super) certificate_until: Option<WallTime>,
 }
 
-/// Opens a session. `step` is given what is asked for.
+/// Opens a session. `step` is given what is asked for; `replay` is what of the camera's own recording is played.
 pub(in super::super) async fn open(
     config: &RtspConfig,
+    replay: Option<ReplayRange>,
     learnt: &Arc<Learnt>,
     closing: &Closing,
     step: &mut (dyn FnMut(&'static str) + Send),
@@ -105,6 +107,7 @@ pub(in super::super) async fn open(
             username: config.username.clone(),
             password: config.password.clone(),
             trust: config.tls.clone(),
+            replay,
         };
         let connecting = timeout(CONNECT_WAIT_MAX, RtspConnection::open(target, learnt.clone()));
         let connection = connecting.await.map_err(|_| SetupError::Unreachable)??;
@@ -175,7 +178,8 @@ async fn open_on(
     step("PLAY");
     play(&mut connection, names.of_session(&control), &tracks).await?;
     let certificate_until = connection.link.certificate_until();
-    let reader = Reader::new(connection, tracks, &description, &choice, offers_get_parameter);
+    let is_replay = connection.is_replay();
+    let reader = Reader::new(connection, tracks, &description, &choice, offers_get_parameter).replaying(is_replay);
     Ok(Opened { reader, choice, odd, certificate_until })
 }
 
