@@ -249,6 +249,24 @@ pub struct OnvifConfig {
     pub events: BTreeSet<NotificationKind>,
     /// On what legal basis that is kept; there is one where anything is.
     pub events_legal_basis: Option<String>,
+    /// Cuts are filled from its own storage; none: they are not.
+    pub backfill: Option<BackfillConfig>,
+}
+
+/// How cuts are filled from a camera's own storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackfillConfig {
+    /// Cuts that began longer ago are not filled.
+    pub reach: Duration,
+    /// Bytes a second that are fetched, at most.
+    pub bytes_per_second_max: u64,
+}
+
+impl BackfillConfig {
+    /// Unless the file says otherwise.
+    pub const REACH: Duration = Duration::from_secs(48 * 3_600);
+    /// Unless the file says otherwise, in kilobits a second: a few times what a camera sends.
+    pub const KBIT_PER_SECOND_MAX: u64 = 16_000;
 }
 
 impl OnvifConfig {

@@ -154,7 +154,8 @@ impl Devices {
 
 /// Everything that asking a device depends on, as a hash that is compared and never shown.
 fn session(onvif: &OnvifConfig) -> blake3::Hash {
-    let OnvifConfig { url, tls, username, password, clock_offset_max, events, events_legal_basis: _ } = onvif;
+    let OnvifConfig { url, tls, username, password, clock_offset_max, events, events_legal_basis: _, backfill: _ } =
+        onvif;
     let password = password.as_ref().map(|password| password.expose_secret());
     blake3::hash(format!("{:?}", (url.as_str(), tls, username, password, clock_offset_max, events)).as_bytes())
 }

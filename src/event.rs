@@ -192,6 +192,36 @@ impl DestructionReason {
     }
 }
 
+/// Why a cut is not filled from the camera's own storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EdgeRefusal {
+    /// The device has no search or no replay service.
+    NoService,
+    /// It has no recording of that time.
+    NothingRecorded,
+    /// It has recordings of several views, and does not say which is this camera's.
+    SeveralSources,
+    /// No picture of its recording is one that was recorded here beside the cut, so that its times prove nothing.
+    NothingInCommon,
+    /// Its clock moved during the cut.
+    ClockMoved,
+    /// No right time is known of the footage beside the cut.
+    TimesUnknown,
+}
+
+impl EdgeRefusal {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::NoService,
+        Self::NothingRecorded,
+        Self::SeveralSources,
+        Self::NothingInCommon,
+        Self::ClockMoved,
+        Self::TimesUnknown,
+    ];
+}
+
 /// A store's name in the configuration: the operator's, never a tenant's to read.
 pub type StoreName = Option<String>;
 
@@ -230,6 +260,10 @@ pub enum Fact {
     ClockMisdated { by_ms: i64 },
     /// The disk does not take a camera's footage.
     NotWritten { cause: GapCause },
+    /// A cut was filled from the camera's own storage: so much of it, each picture within that of its right time.
+    EdgeFilled { start: WallTime, end: WallTime, filled_ms: i64, error_ms: i64 },
+    /// A cut stays: the camera's own storage does not fill it.
+    EdgeNotFilled { start: WallTime, end: WallTime, why: EdgeRefusal },
     /// A pack is neither in the spool nor in its store.
     PackLost { pack: PackId, start: WallTime, end: WallTime },
     /// Damage in a pack was mended.
@@ -467,6 +501,8 @@ impl Fact {
             Self::ClockStep { .. } => ("clock_step", Warning, Everyone),
             Self::ClockMisdated { .. } => ("clock_misdated", Warning, Everyone),
             Self::NotWritten { .. } => ("not_written", Critical, Everyone),
+            Self::EdgeFilled { .. } => ("edge_filled", Info, Everyone),
+            Self::EdgeNotFilled { .. } => ("edge_not_filled", Warning, Everyone),
             Self::PackLost { .. } => ("pack_lost", Critical, Everyone),
             Self::FootageMended { .. } => ("footage_mended", Warning, Everyone),
             Self::FootageLost { .. } => ("footage_lost", Critical, Everyone),

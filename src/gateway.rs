@@ -28,7 +28,8 @@ use self::recorders::Recorders;
 pub use self::recorders::{CameraChanges, continuity};
 use self::watch::{CatchingUp, OwnWatch, StoreWatch};
 use crate::alarm::Alarms;
-use crate::config::{AlarmTarget, CameraConfig, Config};
+use crate::backfill::EdgeCameras;
+use crate::config::{AlarmTarget, CameraConfig, Config, RecordingConfig};
 use crate::dedup::Dedup;
 use crate::device::Devices;
 use crate::hold::{Disk, Holds};
@@ -172,6 +173,7 @@ pub struct Gateway {
     recorders: Recorders,
     permissions: Permissions,
     devices: Devices,
+    edge_cameras: EdgeCameras,
     beside: Beside,
     seal_tasks: crate::seal::Tasks,
     /// What sealing the last packs waits for.
@@ -243,6 +245,8 @@ impl Gateway {
         let tasks = TaskTracker::new();
         // Before alarms look at what is known of the clocks.
         let devices = services::start_devices(config, &opened, &status, &tasks, &stop_recording);
+        let limits = pack_limits(config);
+        let edge_cameras = services::start_backfill(config, &opened, &status, limits, &tasks, &stop_recording);
         let (looks, policy) = start_upkeep(config, (&opened, &journals), &tasks, &catching_up, &stop_flushing)?;
         start_watches(config, &opened, &tasks, &beside, &catching_up, &stop_flushing);
         let holds = {
@@ -291,6 +295,7 @@ impl Gateway {
             recorders,
             permissions,
             devices,
+            edge_cameras,
             beside,
             seal_tasks,
             tasks,
@@ -352,6 +357,7 @@ impl Gateway {
         self.permissions.apply(config);
         let changes = self.recorders.apply(config).await?;
         self.devices.apply(config);
+        self.edge_cameras.apply(config, &config.data_dir.join(CERTIFICATES_DIR));
         self.config = config.clone();
         let CameraChanges { added, removed, restarted, kept } = changes;
         info!(added, removed, restarted, kept, "took over another configuration");
@@ -399,6 +405,11 @@ impl Gateway {
     }
 }
 
+fn pack_limits(config: &Config) -> PackLimits {
+    let RecordingConfig { pack_bytes_max, pack_duration_max, .. } = config.recording;
+    PackLimits { pack_bytes_max, pack_duration_max }
+}
+
 async fn start_recorders(
     config: &Config,
     opened: &Opened,
@@ -409,10 +420,7 @@ async fn start_recorders(
         spool: opened.spool.clone(),
         index: opened.index.clone(),
         clock: opened.clock.clone(),
-        limits: PackLimits {
-            pack_bytes_max: config.recording.pack_bytes_max,
-            pack_duration_max: config.recording.pack_duration_max,
-        },
+        limits: pack_limits(config),
         opening: Arc::new(Semaphore::new(OPENING_AT_ONCE)),
     };
     let shown = (status.clone(), permissions.clone());

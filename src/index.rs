@@ -31,6 +31,7 @@ pub mod clock;
 pub mod damage;
 mod database;
 pub mod dedup;
+mod edge;
 pub mod examine;
 pub mod figures;
 pub mod hold;

@@ -13,6 +13,7 @@
 pub mod alarm;
 pub mod archive;
 pub mod authorisation;
+pub mod backfill;
 pub mod config;
 pub mod dedup;
 pub mod demo;

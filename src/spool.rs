@@ -474,6 +474,14 @@ impl Spool {
 
     /// Begins a pack, whose file is created with the next flush. It becomes the camera's live pack.
     pub fn open_pack(&self, header: PackHeader) -> Result<Arc<Growing>, SpoolError> {
+        let (camera, pack) = (header.camera.clone(), header.pack);
+        let growing = self.open_pack_beside(header)?;
+        self.0.live.lock().insert(camera, pack);
+        Ok(growing)
+    }
+
+    /// The same of footage that is not filmed now: the live pack stays what it is.
+    pub fn open_pack_beside(&self, header: PackHeader) -> Result<Arc<Growing>, SpoolError> {
         let path = self.open_path(&header.camera, header.pack);
         let folder = self.folder(&header.camera);
         self.0.folders.ensure(&self.0.dir, &folder).map_err(|source| SpoolError::Io { path: folder, source })?;
@@ -502,7 +510,6 @@ impl Spool {
             header,
         });
         self.0.growing.lock().insert(pack.header.pack, pack.clone());
-        self.0.live.lock().insert(pack.header.camera.clone(), pack.header.pack);
         Ok(pack)
     }
 

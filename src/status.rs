@@ -211,6 +211,13 @@ impl StatusBoard {
         self.find(key).map(|slot| slot.lock().clone())
     }
 
+    /// Since when the camera has been recorded without a break; `None` when it is not.
+    pub fn recorded_since(&self, key: &CameraKey) -> Option<WallTime> {
+        let slot = self.find(key)?;
+        let status = slot.lock();
+        status.since.filter(|_| status.state == CameraState::Recording)
+    }
+
     /// The camera's slot; `None` when nothing records it.
     pub fn find(&self, key: &CameraKey) -> Option<StatusSlot> {
         self.cameras.read().get(key).cloned()

@@ -166,6 +166,7 @@ async fn a_gateway_records_compares_and_gathers_and_a_hostile_device_hurts_no_ot
             clock_offset_max: Some(OnvifConfig::CLOCK_OFFSET_MAX),
             events: [NotificationKind::Tampering].into(),
             events_legal_basis: Some("a text".to_owned()),
+            backfill: None,
         });
         camera
     };

@@ -40,11 +40,23 @@ pub(super) fn onvif(
             "is missing: video protection keeps pictures, their time and place alone (CSI R253-1); name the text that allows events, or write events = []",
         );
     }
+    let backfill = backfill(&section);
     section.close();
     let (username, password) = login.unzip();
     let url = url.filter(|_| is_there)?;
     let clock_offset_max = clock.then_some(clock_offset_max);
-    Some(OnvifConfig { url, tls, username, password, clock_offset_max, events, events_legal_basis })
+    Some(OnvifConfig { url, tls, username, password, clock_offset_max, events, events_legal_basis, backfill })
+}
+
+fn backfill(section: &Section<'_>) -> Option<BackfillConfig> {
+    let is_on = section.flag("backfill").unwrap_or(false);
+    let hours = section.count("backfill_hours_max", 1..=744);
+    let kbit = section.count("backfill_kbit_per_second_max", 64..=1_000_000);
+    let kbit = kbit.unwrap_or(BackfillConfig::KBIT_PER_SECOND_MAX);
+    is_on.then(|| BackfillConfig {
+        reach: hours.map_or(BackfillConfig::REACH, |hours| Duration::from_secs(hours * 3_600)),
+        bytes_per_second_max: kbit * 1_000 / 8,
+    })
 }
 
 fn events(section: &Section<'_>) -> BTreeSet<NotificationKind> {

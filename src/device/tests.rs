@@ -137,6 +137,7 @@ fn config_of(url: Option<&str>) -> Config {
         clock_offset_max: Some(OnvifConfig::CLOCK_OFFSET_MAX),
         events: BTreeSet::new(),
         events_legal_basis: None,
+        backfill: None,
     });
     crate::demo::config((Ipv4Addr::LOCALHOST, 0).into(), Path::new("/nonexistent"), vec![camera])
         .expect("a configuration")

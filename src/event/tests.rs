@@ -32,6 +32,8 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::ClockStep { by_ms: -3_600_000 },
         Fact::ClockMisdated { by_ms: 90_000 },
         Fact::NotWritten { cause: GapCause::DiskFull },
+        Fact::EdgeFilled { start, end, filled_ms: 600_000, error_ms: 20 },
+        Fact::EdgeNotFilled { start, end, why: EdgeRefusal::NothingInCommon },
         Fact::PackLost { pack, start, end },
         Fact::FootageMended { pack, start, end, source: MendSource::Spool, places: 2 },
         Fact::FootageLost { pack, start, end, fragments: Some(3) },

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use crate::authorisation::{AtEnd, Notice};
 
-use super::{DestructionReason, Fact, JournalProof, MendSource, StoreName, TrialVerdict};
+use super::{DestructionReason, EdgeRefusal, Fact, JournalProof, MendSource, StoreName, TrialVerdict};
 use footage::media::GapCause;
 
 /// A language of people.
@@ -230,6 +230,16 @@ fn english(fact: &Fact) -> String {
             seconds(*by_ms)
         ),
         Fact::NotWritten { cause: why } => format!("footage is being lost: {}", cause(*why, Language::English)),
+        Fact::EdgeFilled { start, end, filled_ms, error_ms } => format!(
+            "the cut from {start} to {end} was filled from the camera's own storage: {} s, each picture within {} s of when it \
+             was filmed",
+            seconds(*filled_ms),
+            seconds(*error_ms)
+        ),
+        Fact::EdgeNotFilled { start, end, why } => {
+            let why = edge_refusal(*why, Language::English);
+            format!("the cut from {start} to {end} is not filled from the camera's own storage: {why}")
+        }
         Fact::PackLost { pack, start, end } => {
             format!("pack {pack} ({start} to {end}) is lost: it is neither in the spool nor in its store")
         }
@@ -476,6 +486,16 @@ fn french(fact: &Fact) -> String {
             seconds(*by_ms)
         ),
         Fact::NotWritten { cause: why } => format!("des images se perdent : {}", cause(*why, Language::French)),
+        Fact::EdgeFilled { start, end, filled_ms, error_ms } => format!(
+            "la coupure de {start} à {end} a été comblée depuis la mémoire de la caméra : {} s, chaque image à {} s près de sa \
+             prise",
+            seconds(*filled_ms),
+            seconds(*error_ms)
+        ),
+        Fact::EdgeNotFilled { start, end, why } => {
+            let why = edge_refusal(*why, Language::French);
+            format!("la coupure de {start} à {end} n'est pas comblée depuis la mémoire de la caméra : {why}")
+        }
         Fact::PackLost { pack, start, end } => {
             format!("le paquet {pack} ({start} à {end}) est perdu : ni dans le tampon local ni dans son entrepôt")
         }
@@ -687,5 +707,33 @@ fn french(fact: &Fact) -> String {
         Fact::KeyMissing { key, packs } => format!("la clé de jour {key}, requise par {packs} paquets, manque : restaurez le dossier des clés ; ces paquets sont illisibles d'ici là et ne sont pas perdus"),
         Fact::KeyFound { key } => format!("la clé de jour {key} est de retour, ou plus rien ne la requiert"),
         Fact::KeyUnusable => "une clé des paquets chiffrés est inutilisable (le journal nomme le fichier) : restaurez-la. Les nouvelles images sont chiffrées sous une autre clé, celles de cette clé ne sont pas perdues".to_owned(),
+    }
+}
+
+fn edge_refusal(why: EdgeRefusal, language: Language) -> &'static str {
+    let (english, french) = match why {
+        EdgeRefusal::NoService => (
+            "its device has no search or no replay service (ONVIF Profile G)",
+            "l'appareil n'a pas de service de recherche ou de relecture (ONVIF Profile G)",
+        ),
+        EdgeRefusal::NothingRecorded => ("it has no recording of that time", "elle n'a rien enregistré à ce moment"),
+        EdgeRefusal::SeveralSources => (
+            "it has recordings of several views, and does not say which is this camera's",
+            "elle a des enregistrements de plusieurs vues sans dire laquelle est celle de cette caméra",
+        ),
+        EdgeRefusal::NothingInCommon => (
+            "no picture of its recording is one that was recorded here beside the cut, so its times prove nothing",
+            "aucune image de son enregistrement n'est une de celles enregistrées ici près de la coupure : ses heures ne prouvent \
+             rien",
+        ),
+        EdgeRefusal::ClockMoved => ("its clock moved during the cut", "son horloge a bougé pendant la coupure"),
+        EdgeRefusal::TimesUnknown => (
+            "no right time is known of the footage beside the cut",
+            "aucune heure sûre n'est connue pour les images près de la coupure",
+        ),
+    };
+    match language {
+        Language::English => english,
+        Language::French => french,
     }
 }

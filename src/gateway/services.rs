@@ -12,12 +12,14 @@ use tracing::{error, info, warn};
 use super::open::Opened;
 use super::{CERTIFICATES_DIR, GatewayError};
 use crate::authorisation::Basis;
+use crate::backfill::{Backfill, EdgeCameras, Parts};
 use crate::config::{CameraConfig, Config, Tenant};
 use crate::device::Devices;
 use crate::event::{Event, Fact, TrialVerdict};
 use crate::index::Change;
 use crate::journals::Journals;
 use crate::people::{self, People};
+use crate::record::PackLimits;
 use crate::retrieve::holes::Looks;
 use crate::scrub::Scrubber;
 use crate::status::StatusBoard;
@@ -136,6 +138,30 @@ pub(super) fn start_devices(
     let mut devices = Devices::new(index, clock, status.clone(), certificates, tasks.clone(), stop.clone());
     devices.apply(config);
     devices
+}
+
+/// Cuts are filled from what cameras recorded themselves. Gives the cameras that this is done for.
+pub(super) fn start_backfill(
+    config: &Config,
+    opened: &Opened,
+    status: &StatusBoard,
+    limits: PackLimits,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> EdgeCameras {
+    let cameras = EdgeCameras::default();
+    cameras.apply(config, &config.data_dir.join(CERTIFICATES_DIR));
+    let Opened { index, spool, packs, clock, .. } = opened;
+    let parts = Parts {
+        index: index.clone(),
+        spool: spool.clone(),
+        packs: packs.clone(),
+        clock: clock.clone(),
+        status: status.clone(),
+        limits,
+    };
+    tasks.spawn(Backfill::new(parts, cameras.clone()).run(stop.clone()));
+    cameras
 }
 
 #[cfg(test)]

@@ -50,12 +50,22 @@ pub(super) struct GapSpan {
     cause: GapCause,
     /// RTP packets lost, for packet loss; otherwise 0.
     lost_packets: u32,
+    /// Milliseconds of it that were filled later, from what the camera recorded itself.
+    filled_ms: u64,
 }
 
-impl From<GapRow> for GapSpan {
-    fn from(gap: GapRow) -> Self {
+impl GapSpan {
+    /// With what fills it, by start.
+    fn new(gap: GapRow, edge: &[TimeRange]) -> Self {
+        let range = gap.end.and_then(|end| TimeRange::new(gap.start, end));
+        let (mut filled, mut from) = (0, gap.start);
+        for part in edge.iter().filter_map(|span| span.intersection(&range?)) {
+            filled += part.end().since(part.start().max(from)).0.max(0);
+            from = from.max(part.end());
+        }
         let (start, end) = (gap.start.to_string(), gap.end.map(|end| end.to_string()));
-        Self { start, end, cause: gap.cause, lost_packets: gap.lost_packets }
+        let filled_ms = (filled / TICKS_PER_MILLISECOND).unsigned_abs();
+        Self { start, end, cause: gap.cause, lost_packets: gap.lost_packets, filled_ms }
     }
 }
 
@@ -96,6 +106,10 @@ pub(super) struct TimelineView {
     /// Gaps that share an instant with the range, with their own bounds and cause; those shorter than the resolution
     /// are left out unless it is zero.
     gaps: Vec<GapSpan>,
+    /// What of the coverage the camera recorded itself, fetched after a cut, joined likewise. The gaps that it fills stay
+    /// listed, with their cause.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    filled: Vec<Span>,
     /// Milliseconds with footage inside the range, exact whatever the resolution.
     covered_ms: u64,
     /// Runs with wrong times that share an instant with the range, by their own times or by the right ones.
@@ -107,7 +121,8 @@ impl From<Timeline> for TimelineView {
     fn from(timeline: Timeline) -> Self {
         Self {
             coverage: timeline.coverage.into_iter().map(Span::from).collect(),
-            gaps: timeline.gaps.into_iter().map(GapSpan::from).collect(),
+            gaps: timeline.gaps.into_iter().map(|gap| GapSpan::new(gap, &timeline.filled)).collect(),
+            filled: timeline.filled.into_iter().map(Span::from).collect(),
             covered_ms: (timeline.covered.0 / TICKS_PER_MILLISECOND).unsigned_abs(),
             misdated: timeline.misdated.into_iter().map(MisdatedSpan::from).collect(),
         }
@@ -179,7 +194,8 @@ pub(super) async fn gaps(
         return Err(RetrieveError::NoCamera(key).into());
     }
     let mut rows = index.gaps(&key, range).await?;
+    let edge = index.edge_spans(&key, range).await?;
     let next_start = rows.get(GAPS_MAX).map(|gap| gap.start.to_string());
     rows.truncate(GAPS_MAX);
-    Ok(Json(Gaps { gaps: rows.into_iter().map(GapSpan::from).collect(), next_start }))
+    Ok(Json(Gaps { gaps: rows.into_iter().map(|gap| GapSpan::new(gap, &edge)).collect(), next_start }))
 }

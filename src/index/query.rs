@@ -553,6 +553,7 @@ pub(super) fn plans() -> Vec<(String, usize)> {
         (GAPS_IN_RANGE.to_owned(), 4),
         (EXTENT.to_owned(), 2),
         (EVENTS_OF_TENANT.to_owned(), 3),
+        (super::edge::SPANS.to_owned(), 4),
         (super::occurrence::IN_RANGE.to_owned(), 4),
         (format!("{PACKS} WHERE p.pack = ?1"), 1),
         (format!("{PACKS} {IN_STATE}"), 4),

@@ -3,6 +3,8 @@
 //! Invariant: coverage is what segments hold, to the tick; a gap that lies inside a segment (packets lost on the way)
 //! is listed and takes nothing away from it. Answers are bounded: what would be longer is refused with a way to ask.
 
+use std::collections::HashSet;
+
 use super::{Footage, RetrieveError};
 use crate::index::clock::MisdatedRun;
 use crate::index::{GapRow, SEGMENT_DURATION_MAX};
@@ -23,6 +25,8 @@ pub struct Timeline {
     /// Gaps that share an instant with the range, with their own bounds and cause; those shorter than the resolution
     /// are left out unless it is zero.
     pub gaps: Vec<GapRow>,
+    /// What of the coverage the camera recorded itself and was fetched after a cut, joined likewise. Gaps that it fills stay.
+    pub filled: Vec<TimeRange>,
     /// How much of the range has footage, exact whatever the resolution.
     pub covered: Ticks90k,
     /// Runs with wrong times that share an instant with the range, by their own times or by the right ones.
@@ -47,7 +51,8 @@ pub async fn timeline(
     footage.known(camera).await?;
     let spans = footage.index.spans(camera, range).await?;
     let gaps = footage.index.gaps(camera, range).await?;
-    let mut timeline = lay_out(&spans, &gaps, range, resolution)?;
+    let edge = footage.index.edge_spans(camera, range).await?;
+    let mut timeline = lay_out(&spans, &edge, &gaps, range, resolution)?;
     let right = |run: &MisdatedRun| {
         let corrected = |at: WallTime| at.saturating_sub(run.error);
         TimeRange::new(corrected(run.range.start()), corrected(run.range.end()))
@@ -105,36 +110,48 @@ fn missing_of(spans: &[TimeRange], gaps: &[GapRow], range: TimeRange) -> Vec<Mis
 /// The answer from index rows, both by start.
 fn lay_out(
     spans: &[TimeRange],
+    edge: &[TimeRange],
     gaps: &[GapRow],
     range: TimeRange,
     resolution: Ticks90k,
 ) -> Result<Timeline, RetrieveError> {
     let resolution = resolution.max(Ticks90k::ZERO);
-    let mut joined: Vec<TimeRange> = Vec::new();
     let mut covered = Ticks90k::ZERO;
     let mut counted_to = range.start();
     for span in spans.iter().filter_map(|s| s.intersection(&range)) {
         covered.0 += span.end().since(span.start().max(counted_to)).0.max(0);
         counted_to = counted_to.max(span.end());
+    }
+    let (coverage, filled) = (joined(spans, range, resolution), joined(edge, range, resolution));
+    let shown = |gap: &GapRow| gap.end.is_none_or(|end| end.since(gap.start) >= resolution);
+    let asked = |gap: &GapRow| {
+        gap.start < range.end() && gap.end.is_none_or(|end| end > range.start() || gap.start >= range.start())
+    };
+    let of_edge: HashSet<(WallTime, WallTime)> = edge.iter().map(|span| (span.start(), span.end())).collect();
+    let live: Vec<TimeRange> =
+        spans.iter().filter(|span| !of_edge.contains(&(span.start(), span.end()))).copied().collect();
+    let gaps: Vec<GapRow> = without_footage(gaps, &live).filter(asked).filter(shown).collect();
+    if coverage.len().max(gaps.len()) > STRETCHES_MAX {
+        return Err(RetrieveError::Invalid(format!(
+            "more than {STRETCHES_MAX} stretches at this resolution: ask for a coarser one or a shorter range"
+        )));
+    }
+    Ok(Timeline { coverage, gaps, filled, covered, misdated: Vec::new() })
+}
+
+/// Spans cut to the range, those no further apart than the resolution as one.
+fn joined(spans: &[TimeRange], range: TimeRange, resolution: Ticks90k) -> Vec<TimeRange> {
+    let mut joined: Vec<TimeRange> = Vec::new();
+    for span in spans.iter().filter_map(|s| s.intersection(&range)) {
         match joined.last_mut() {
             Some(last) if span.start().since(last.end()) <= resolution => *last = until(last, span.end()),
             _ => joined.push(span),
         }
     }
-    let shown = |gap: &GapRow| gap.end.is_none_or(|end| end.since(gap.start) >= resolution);
-    let asked = |gap: &GapRow| {
-        gap.start < range.end() && gap.end.is_none_or(|end| end > range.start() || gap.start >= range.start())
-    };
-    let gaps: Vec<GapRow> = without_footage(gaps, spans).filter(asked).filter(shown).collect();
-    if joined.len().max(gaps.len()) > STRETCHES_MAX {
-        return Err(RetrieveError::Invalid(format!(
-            "more than {STRETCHES_MAX} stretches at this resolution: ask for a coarser one or a shorter range"
-        )));
-    }
-    Ok(Timeline { coverage: joined, gaps, covered, misdated: Vec::new() })
+    joined
 }
 
-/// What is left of gaps where footage of another gateway fills them. Packets may be lost between two pictures of one
+/// What is left of gaps where footage fills them: that of another gateway in a timeline. Packets may be lost between two pictures of one
 /// segment: that stays a gap.
 fn without_footage(gaps: &[GapRow], spans: &[TimeRange]) -> impl Iterator<Item = GapRow> {
     gaps.iter().flat_map(|gap| {
@@ -179,7 +196,7 @@ mod tests {
     fn check(spans: &[(i64, i64)], asked: (i64, i64), resolution: i64, expect: &[(i64, i64)], covered: i64) {
         let spans: Vec<_> = spans.iter().map(|s| range(s.0, s.1)).collect();
         let got =
-            lay_out(&spans, &[], range(asked.0, asked.1), Ticks90k(resolution * TICKS_PER_SECOND)).expect("short");
+            lay_out(&spans, &[], &[], range(asked.0, asked.1), Ticks90k(resolution * TICKS_PER_SECOND)).expect("short");
         let expect: Vec<_> = expect.iter().map(|s| range(s.0, s.1)).collect();
         assert_eq!(got.coverage, expect);
         assert_eq!(got.covered, Ticks90k(covered * TICKS_PER_SECOND));
@@ -207,7 +224,7 @@ mod tests {
             gap(59, None, GapCause::ConnectFailed),
         ];
         let causes = |resolution| {
-            let got = lay_out(&[], &rows, range(0, 60), Ticks90k(resolution)).expect("short");
+            let got = lay_out(&[], &[], &rows, range(0, 60), Ticks90k(resolution)).expect("short");
             got.gaps.iter().map(|g| g.cause).collect::<Vec<_>>()
         };
         assert_eq!(causes(0), [GapCause::PacketLoss, GapCause::Silent, GapCause::ConnectFailed]);
@@ -224,7 +241,7 @@ mod tests {
             gap(50, None, GapCause::ConnectFailed),
         ];
         let spans = [range(0, 11), range(9, 21), range(32, 34), range(36, 46), range(52, 55)];
-        let got = lay_out(&spans, &rows, range(0, 60), Ticks90k::ZERO).expect("short");
+        let got = lay_out(&spans, &[], &rows, range(0, 60), Ticks90k::ZERO).expect("short");
         let seconds = |at: WallTime| at.0 / TICKS_PER_SECOND;
         let got: Vec<_> = got.gaps.iter().map(|g| (seconds(g.start), g.end.map(seconds), g.cause)).collect();
         let expect = [
@@ -235,6 +252,16 @@ mod tests {
             (55, None, GapCause::ConnectFailed),
         ];
         assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn a_gap_that_the_camera_s_own_recording_fills_stays_and_what_fills_it_is_named() {
+        let rows = [gap(10, Some(20), GapCause::Disconnected)];
+        let (spans, edge) = ([range(0, 10), range(8, 15), range(15, 20), range(20, 30)], [range(8, 15), range(15, 20)]);
+        let got = lay_out(&spans, &edge, &rows, range(0, 60), Ticks90k::ZERO).expect("short");
+        assert_eq!((got.coverage, got.filled), (vec![range(0, 30)], vec![range(8, 20)]));
+        assert_eq!((got.gaps, got.covered), (rows.to_vec(), Ticks90k(30 * TICKS_PER_SECOND)));
+        assert_eq!(missing_of(&spans, &rows, range(0, 30)), []);
     }
 
     #[test]
@@ -267,9 +294,9 @@ mod tests {
     fn an_answer_that_would_be_too_long_says_how_to_ask() {
         let spans: Vec<_> = (0..=STRETCHES_MAX as i64).map(|i| range(i * 3, i * 3 + 1)).collect();
         let asked = range(0, 3 * spans.len() as i64);
-        let err = lay_out(&spans, &[], asked, Ticks90k::ZERO).expect_err("too long");
+        let err = lay_out(&spans, &[], &[], asked, Ticks90k::ZERO).expect_err("too long");
         assert!(err.to_string().contains("coarser"), "{err}");
-        assert!(lay_out(&spans, &[], asked, Ticks90k(2 * TICKS_PER_SECOND)).is_ok());
+        assert!(lay_out(&spans, &[], &[], asked, Ticks90k(2 * TICKS_PER_SECOND)).is_ok());
     }
 
     proptest! {
@@ -284,7 +311,7 @@ mod tests {
                 range(start, at)
             }).collect();
             let sum: i64 = lengths.iter().map(|(_, length)| length).sum();
-            let got = lay_out(&spans, &[], range(0, at + 1), Ticks90k(resolution * TICKS_PER_SECOND)).expect("short");
+            let got = lay_out(&spans, &[], &[], range(0, at + 1), Ticks90k(resolution * TICKS_PER_SECOND)).expect("short");
             prop_assert_eq!(got.covered, Ticks90k(sum * TICKS_PER_SECOND));
         }
     }

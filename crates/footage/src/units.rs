@@ -384,7 +384,7 @@ id_type!(
     16
 );
 id_type!(
-    /// A run, one uninterrupted RTSP session: built as a [`PackId`] is.
+    /// A run, one uninterrupted RTSP session: built as a [`PackId`] is, but for a mark in runs that cameras recorded themselves.
     RunId,
     16
 );
@@ -514,10 +514,29 @@ impl BootId {
     }
 }
 
+/// What the ids of runs from cameras' own storage hold after their time.
+const EDGE_MARK: [u8; 6] = *b"edge\x00\x01";
+
 impl RunId {
     /// A new id, unique by its random part, ordered by `at`.
     pub fn generate(at: WallTime) -> Self {
-        Self(time_ordered(at))
+        let mut id = time_ordered(at);
+        // One in 2⁴⁸ would look like a run of the other kind.
+        id[6] ^= if id[6..12] == EDGE_MARK { 1 } else { 0 };
+        Self(id)
+    }
+
+    /// A new id of a run that the camera recorded itself and that was fetched later; 32 random bits make it unique.
+    pub fn generate_edge(at: WallTime) -> Self {
+        let mut id = time_ordered(at);
+        id[6..12].copy_from_slice(&EDGE_MARK);
+        Self(id)
+    }
+
+    /// Whether the camera recorded it itself: what packs, index, copies for holds and references say of a run, its id says
+    /// of where it came from.
+    pub fn is_edge(&self) -> bool {
+        self.0[6..12] == EDGE_MARK
     }
 }
 
@@ -551,6 +570,14 @@ mod tests {
             assert!(bad.parse::<CameraId>().is_err(), "{bad:?} was accepted");
         }
         assert!("place-mairie-2".parse::<CameraId>().is_ok());
+    }
+
+    #[test]
+    fn a_run_s_id_says_whether_the_camera_recorded_it_itself() {
+        let at = WallTime(90_000 * 1_795_000_000);
+        assert!(RunId::generate_edge(at).is_edge() && !RunId::generate(at).is_edge());
+        assert_ne!(RunId::generate_edge(at), RunId::generate_edge(at));
+        assert_eq!(RunId::generate_edge(at).0[..6], RunId::generate(at).0[..6]);
     }
 
     #[test]
