@@ -500,7 +500,8 @@ function stretch(className, start, end, title) {
 
 const gapText = (gap) => {
   const lost = gap.lost_packets ? `, ${gap.lost_packets} paquets` : "";
-  return `${CAUSES[gap.cause] ?? gap.cause}${lost}`;
+  const filled = gap.filled_ms ? `, comblée sur ${length(gap.filled_ms)} par l'enregistrement de la caméra` : "";
+  return `${CAUSES[gap.cause] ?? gap.cause}${lost}${filled}`;
 };
 
 async function drawTimeline() {
@@ -519,6 +520,7 @@ async function drawTimeline() {
     ...timeline.coverage.map((s) => stretch("covered", Date.parse(s.start), Date.parse(s.end))),
     ...gaps.map((g) => stretch(`gap ${GATEWAY_CAUSES.has(g.cause) ? "gateway" : "camera"}`, g.from, g.to,
       `${clockTime(g.from)}, ${length(g.to - g.from)} : ${gapText(g)}`)),
+    ...(timeline.filled ?? []).map((s) => stretch("filled", Date.parse(s.start), Date.parse(s.end), "enregistré par la caméra elle-même")),
     stretch("future", now(), view.end),
   ].filter(Boolean);
   const cursor = document.createElement("i");
