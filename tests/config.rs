@@ -238,6 +238,18 @@ fn each_mistake_makes_one_error_at_its_line() {
             "tenant.camera.onvif.events_legal_basis",
             "R253-1",
         ),
+        (
+            22,
+            "onvif = { url = \"http://192.0.2.2/\", backfill = true, backfill_hours_max = 745 }\nplace = \"x\"",
+            "tenant.camera.onvif.backfill_hours_max",
+            "from 1 to 744",
+        ),
+        (
+            22,
+            "onvif = { url = \"http://192.0.2.2/\", backfill_kbit_per_second_max = 8 }\nplace = \"x\"",
+            "tenant.camera.onvif.backfill_kbit_per_second_max",
+            "from 64 to 1000000",
+        ),
         (22, "place = \"x\"\nplace = \"y\"", "syntax", "duplicate"),
     ];
     for (line, text, key, part) in mistakes {

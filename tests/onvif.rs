@@ -57,6 +57,7 @@ fn assert_is_configuration(printed: &str) {
     let onvif = camera.onvif.as_ref().expect("a device service");
     assert_eq!(onvif.username.as_deref(), Some("operator"), "the camera's own user");
     assert_eq!(onvif.clock_offset_max, Some(Duration::from_secs(5)));
+    assert_eq!(onvif.backfill, None, "nothing is fetched unless it is asked for");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ const PACKET_MS: u64 = 7;
 /// Parameter sets that wait for their picture are at most so many, and may be the last ones of any size.
 const SAMPLE_ENTRY_BYTES_MAX: usize = 64 * 1024;
 
-/// See [`crate::fuzzing::packets`]. The first byte chooses the coding; then come interleaved packets: RTP and RTCP of the
+/// See [`crate::fuzzing::packets`]. The first byte chooses the coding, and whether it is a replay; then come interleaved packets: RTP and RTCP of the
 /// video on channels 0 and 1, of the sound on 2 and 3, and on any other nothing, for as many milliseconds as it is long.
 pub(in super::super::super) fn packets(data: &[u8]) -> usize {
     let Some((&choice, mut rest)) = data.split_first() else { return 0 };
@@ -24,6 +24,7 @@ pub(in super::super::super) fn packets(data: &[u8]) -> usize {
     let sound = (SoundCoding::G711, format(8, 8_000, None));
     let sets = ParameterSets::new(codec);
     let mut parser = InterleavedParser::new(codec, sets, format(96, 90_000, ssrc), Some(sound));
+    parser.is_replay = choice & 4 != 0;
     let (mut now, mut sent, mut checked) = (0, 0, Checked::default());
     loop {
         let (used, message) = match next_message(rest) {

@@ -207,3 +207,23 @@ proptest! {
         prop_assert!(out.len() <= sent.len());
     }
 }
+
+#[test]
+fn the_extension_of_a_replay_is_read_and_no_other() {
+    let ntp = 0xee82_11f0_8000_0000_u64;
+    let packet = |first: u8, profile: u16, words: u16, flags: u8, sources: usize| {
+        let head = [&[first | sources as u8, 96], &[0; 10][..], &vec![0; 4 * sources]].concat();
+        let extension =
+            [&profile.to_be_bytes()[..], &words.to_be_bytes(), &ntp.to_be_bytes(), &[flags, 7, 0, 0]].concat();
+        [head, extension, vec![0x65, 0x88]].concat()
+    };
+    let mark = |follows_hole, is_last| Some(ReplayMark { ntp, follows_hole, is_last });
+    assert_eq!(replay_mark(&packet(0x90, 0xabac, 3, 0x80, 0)), mark(false, false));
+    assert_eq!(replay_mark(&packet(0x90, 0xabac, 3, 0x20, 2)), mark(true, false));
+    assert_eq!(replay_mark(&packet(0x90, 0xabac, 4, 0x50, 0)), mark(false, true));
+    assert_eq!(replay_mark(&packet(0x80, 0xabac, 3, 0, 0)), None, "no extension");
+    assert_eq!(replay_mark(&packet(0x90, 0xbede, 3, 0, 0)), None, "another extension");
+    assert_eq!(replay_mark(&packet(0x90, 0xabac, 2, 0, 0)), None, "too short to be it");
+    let whole = packet(0x90, 0xabac, 3, 0x80, 1);
+    assert!((0..12 + 4 + 4 + 9).all(|length| replay_mark(&whole[..length]).is_none()), "cut off");
+}
