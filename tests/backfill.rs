@@ -252,6 +252,9 @@ async fn a_cut_is_filled_byte_for_byte_each_picture_once_and_at_its_time() {
     let timeline = town.timeline().await;
     assert_eq!(timeline["coverage"].as_array().map(Vec::len), Some(1), "{timeline}");
     assert!(timeline["filled"][0]["start"].is_string(), "{timeline}");
+    let clip = town.get(&format!("/api/cameras/gate/clip.mp4?{}", Town::day())).await;
+    let at = |bound: &str| timeline["filled"][0][bound].as_str().expect("a time");
+    assert_eq!(clip.headers()["footage-filled"], format!("\"{}/{}\"", at("start"), at("end")).as_str());
     let gap = &timeline["gaps"][0];
     assert_eq!((&gap["cause"], gap["filled_ms"].as_u64() > Some(3_000)), (&"disconnected".into(), true), "{timeline}");
     let filmed = town.live().filmed();

@@ -63,6 +63,12 @@ async fn one_camera(
     text.push_str(&show::table(&covered.iter().map(line).collect::<Vec<_>>()));
     text.push_str(if gaps.is_empty() { "no gaps\n" } else { "gaps\n" });
     text.push_str(&show::table(&gap_lines(zone, &gaps)));
+    let edge = index.edge_spans(key, range).await.map_err(Failure::failed)?;
+    let edge = joined(edge.iter().filter_map(|span| span.intersection(&range)));
+    if !edge.is_empty() {
+        text.push_str("of the footage, recorded by the camera itself and fetched after a cut\n");
+        text.push_str(&show::table(&edge.iter().map(line).collect::<Vec<_>>()));
+    }
     let misdated = index.misdated(key).await.map_err(Failure::failed)?;
     let asked = |run: &&MisdatedRun| run.range.intersection(&range).is_some();
     let misdated: Vec<[String; 4]> = misdated.iter().filter(asked).map(|run| misdated_line(zone, run)).collect();

@@ -28,7 +28,7 @@ use super::{REVALIDATED, Service};
 use crate::journals::AccessKey;
 use crate::retrieve::holes::Hole;
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, Clip, ClipRequest, Gaps};
-use crate::retrieve::timeline::{Missing, missing};
+use crate::retrieve::timeline::{Missing, filled, missing};
 use crate::retrieve::{Footage, FootageOf, RetrieveError};
 use footage::units::{CameraKey, RunId, TenantId, Ticks90k, TimeRange};
 
@@ -70,6 +70,8 @@ pub(super) struct LaidOut {
     pub(super) missing: Vec<Missing>,
     /// SHA-256 of the whole clip, once somebody wanted it.
     pub(super) digest: OnceCell<Digest>,
+    /// What of it the camera recorded itself.
+    pub(super) filled: Vec<TimeRange>,
     _memory: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
@@ -145,9 +147,10 @@ impl Clips {
             let memory = self.memory_for(&camera.tenant, &range).await?;
             let clip = Clip::asked(footage, camera, &asked).await;
             let clip = clip.map_err(|error| NoLayout::Failed(Arc::new(error)))?;
-            let missing =
-                missing_of(footage, camera, of, range).await.map_err(|error| NoLayout::Failed(Arc::new(error)))?;
-            Ok(Arc::new(LaidOut { clip, missing, digest: OnceCell::new(), _memory: memory }))
+            let failed = |error| NoLayout::Failed(Arc::new(error));
+            let missing = missing_of(footage, camera, of, range).await.map_err(failed)?;
+            let filled = filled(footage, camera, of, range).await.map_err(failed)?;
+            Ok(Arc::new(LaidOut { clip, missing, filled, digest: OnceCell::new(), _memory: memory }))
         };
         self.kept.try_get_with(key, layout).await.map_err(|why: Arc<NoLayout>| why.as_ref().clone().into())
     }
@@ -199,7 +202,8 @@ pub(super) async fn missing_of(
 /// sent. Over what of the range has no footage, the last picture before it stays, so that the clip is as long as the time it
 /// covers (`gaps=joined`: it takes no time): the header `footage-gaps` names it with its causes, and `footage-holes` what is
 /// on record and cannot be read. A range in which the coding or the size of the picture changes is several files: 409 says
-/// so, and `part` asks for one of them.
+/// so, and `part` asks for one of them. `footage-filled`
+/// names what the camera recorded itself, fetched after a cut.
 #[utoipa::path(
     get, path = "/api/cameras/{camera}/clip.mp4", tag = "footage",
     params(
@@ -346,6 +350,10 @@ pub(super) async fn answer(
     if let Some(gaps) = gaps_header(&laid.missing) {
         headers.insert(FOOTAGE_GAPS, gaps);
     }
+    let span = |span: &TimeRange| format!("\"{}/{}\"", span.start(), span.end());
+    if let Some(filled) = list(laid.filled.iter().map(span)) {
+        headers.insert(FOOTAGE_FILLED, filled);
+    }
     let row = service.footage().index.camera(key).await?;
     let name = row.as_ref().map_or("", |row| &row.name);
     let named = Named { camera: &key.camera, name, reference, part: asked.part };
@@ -443,6 +451,9 @@ pub(super) const FOOTAGE_HOLES: HeaderName = HeaderName::from_static("footage-ho
 
 /// What of the range has no footage: a list (RFC 9651) of time ranges, with their causes where they are known.
 const FOOTAGE_GAPS: HeaderName = HeaderName::from_static("footage-gaps");
+
+/// What of the range the camera recorded itself, fetched after a cut: a list (RFC 9651) of time ranges.
+const FOOTAGE_FILLED: HeaderName = HeaderName::from_static("footage-filled");
 
 /// The last checkpoint of the tenant's journal: its entries, and the root of its tree in base64. Kept with a clip, it is a
 /// proof against a journal that is changed later.

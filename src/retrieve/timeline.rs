@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::{Footage, RetrieveError};
+use super::{Footage, FootageOf, RetrieveError};
 use crate::index::clock::MisdatedRun;
 use crate::index::{GapRow, SEGMENT_DURATION_MAX};
 use footage::media::GapCause;
@@ -83,6 +83,25 @@ pub async fn missing(footage: &Footage, camera: &CameraKey, range: TimeRange) ->
     let spans = footage.index.spans(camera, range).await?;
     let gaps = footage.index.gaps(camera, range).await?;
     Ok(missing_of(&spans, &gaps, range))
+}
+
+/// What of a range the camera recorded itself, fetched after a cut.
+pub async fn filled(
+    footage: &Footage,
+    camera: &CameraKey,
+    of: FootageOf,
+    range: TimeRange,
+) -> Result<Vec<TimeRange>, RetrieveError> {
+    let spans = match of {
+        FootageOf::Timeline => footage.index.edge_spans(camera, range).await?,
+        FootageOf::Run(run) if !run.is_edge() => Vec::new(),
+        FootageOf::Run(_) => vec![range],
+        FootageOf::Hold(hold) => {
+            let kept = footage.index.held_segments(camera, hold, range).await?;
+            kept.into_iter().filter(|segment| segment.run.is_edge()).map(|segment| segment.range).collect()
+        }
+    };
+    Ok(joined(&spans, range, Ticks90k::ZERO))
 }
 
 /// The same from index rows, both by start.
