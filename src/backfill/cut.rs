@@ -26,6 +26,7 @@ fn may_be_filled(cause: GapCause) -> bool {
         | GapCause::ClockStep
         | GapCause::Corrupt
         | GapCause::Reconfigured
+        | GapCause::NotAuthorised
         | GapCause::DiskSlow => false,
     }
 }
