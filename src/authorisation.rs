@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan};
 use serde::{Deserialize, Serialize};
 
-use footage::units::{AuthorisationId, WallTime};
+use footage::units::{AuthorisationId, TimeRange, WallTime};
 
 /// The longest that an authorisation is in force, in years (L252-4).
 pub const YEARS_MAX: i64 = 5;
@@ -342,6 +342,14 @@ impl Authorisation {
         matches!(validity, Validity::InForce(_)) || self.at_end == AtEnd::RecordOn
     }
 
+    /// The time that its cameras may be recorded in; `None`: at any.
+    pub fn recorded_in(&self, zone: &TimeZone) -> Option<TimeRange> {
+        match self.at_end {
+            AtEnd::RecordOn => None,
+            AtEnd::Stop => TimeRange::new(self.begins(zone), self.ends(zone)),
+        }
+    }
+
     fn day_after(&self) -> Date {
         self.until.saturating_add(1.day())
     }
@@ -378,6 +386,16 @@ pub(crate) mod tests {
 
     fn paris() -> TimeZone {
         TimeZone::get("Europe/Paris").unwrap()
+    }
+
+    #[test]
+    fn h1_what_was_filmed_outside_of_an_authorisation_that_stops_recording_is_no_footage_of_its_cameras() {
+        let mut of = authorisation(date(2026, 1, 5), date(2031, 1, 4));
+        let range = of.recorded_in(&paris()).unwrap();
+        assert_eq!(range.start(), "2026-01-04T23:00:00Z".parse().unwrap());
+        assert_eq!(range.end(), "2031-01-04T23:00:00Z".parse().unwrap());
+        of.at_end = AtEnd::RecordOn;
+        assert_eq!(of.recorded_in(&paris()), None);
     }
 
     #[track_caller]

@@ -27,6 +27,7 @@ use self::beside::{Beside, Known, Proof, beside, proven};
 use self::fill::{Filling, Times};
 use self::seam::{Seam, Step};
 use crate::archive::{Archive, ReadError};
+use crate::authorisation::{Authorisation, Basis};
 use crate::config::{BackfillConfig, Config};
 use crate::event::{EdgeRefusal, Event, Fact};
 use crate::index::{Change, Index, IndexError, PackState};
@@ -98,6 +99,8 @@ struct EdgeCamera {
     rtsp: RtspConfig,
     backfill: BackfillConfig,
     retention_max: Duration,
+    /// Its authorisation's time; none: any time.
+    permitted: Option<TimeRange>,
 }
 
 /// The cameras whose cuts are filled, to be changed while they are; cheap to clone.
@@ -109,7 +112,13 @@ impl EdgeCameras {
     pub fn apply(&self, config: &Config, certificates: &Path) {
         let of = |tenant: &crate::config::Tenant| {
             let pins = certificates.join(tenant.id.to_string());
-            let cameras = tenant.cameras.iter().filter_map(move |camera| EdgeCamera::of(&tenant.id, camera, &pins));
+            let cameras = tenant.cameras.iter().filter_map(move |camera| {
+                let edge = EdgeCamera::of(&tenant.id, camera, &pins)?;
+                let under = |of: &&Authorisation| camera.installation.basis == Basis::Authorisation(of.id.clone());
+                let authorisation = tenant.authorisations.iter().find(under);
+                let permitted = authorisation.and_then(|of| of.recorded_in(&config.time_zone));
+                Some(EdgeCamera { permitted, ..edge })
+            });
             cameras.collect::<Vec<_>>()
         };
         *self.0.lock() = config.tenants.iter().flat_map(of).collect();
@@ -141,7 +150,7 @@ impl EdgeCamera {
             silence_max: SILENCE_MAX,
             setup_timeout: TIMEOUT,
         };
-        Some(Self { key, device, rtsp, backfill, retention_max: camera.retention.max })
+        Some(Self { key, device, rtsp, backfill, retention_max: camera.retention.max, permitted: None })
     }
 }
 
@@ -252,7 +261,12 @@ impl Backfill {
         let index = &self.parts.index;
         let gaps = index.gaps(&camera.key, range).await?;
         let (spans, settled) = (index.spans(&camera.key, range).await?, index.settled_cuts(&camera.key).await?);
-        let cuts = cut::cuts(&gaps, &spans, &settled);
+        // What the camera filmed without an authorisation, while the gateway was away, stays with it.
+        let permitted = |cut: TimeRange| match &camera.permitted {
+            None => Some(cut),
+            Some(permitted) => cut.intersection(permitted),
+        };
+        let cuts: Vec<_> = cut::cuts(&gaps, &spans, &settled).into_iter().filter_map(permitted).collect();
         self.tried.retain(|(key, start), _| *key != camera.key || *start >= from);
         let tried = |cut: &TimeRange| self.tried.get(&(camera.key.clone(), cut.start())).copied().unwrap_or_default();
         Ok(cuts.into_iter().find(|cut| cut.start() >= from && tried(cut).next <= now.mono))
