@@ -5,7 +5,7 @@
 //!      ── designate ─→ journal, then catalogue (crates/catalogue) ─→ tables, index: its mark
 //! ```
 //!
-//! Invariants: a change is in the journal before it is made, but for a revocation, which nothing holds up. A catalogue that
+//! Invariants: a change is in the journal before it is made, but for a revocation, which waits for no entry. A catalogue that
 //! is missing, another, older than the index knows, or damaged lets no person in, is an alarm, and is never replaced: the
 //! operator puts it back, or accepts what is there ([`accept`]).
 //! Absent on purpose: what a person may do; the catalogue decides it.
@@ -72,7 +72,11 @@ impl Failure for PeopleError {
     fn kind(&self) -> Kind {
         match self {
             Self::Closed(_) => Kind::Denied,
-            Self::Catalogue(error) => error.kind(),
+            // What is damaged here is no footage, and the operator's to put right.
+            Self::Catalogue(error) => match error.kind() {
+                Kind::Corrupt => Kind::Denied,
+                kind => kind,
+            },
             Self::NoEntry(error) => error.kind(),
             Self::CutOff => Kind::Internal,
         }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::clip::{FOOTAGE_HOLES, handed_out, holes_header};
 use super::params::{CameraPath, Instant, PackPath, SegmentPath, StrictQuery, range};
 use super::problem::Problem;
-use super::scope::{TenantScope, recorded};
+use super::scope::{TenantScope, filmed_at, recorded};
 use super::{IMMUTABLE, LIVE, Service};
 use crate::retrieve::hls::{self, Tracks};
 use crate::retrieve::mp4::CLIP_HOURS_MAX;
@@ -20,6 +20,9 @@ use footage::units::{Ticks90k, TimeRange, WallTime};
 
 /// Footage this recent belongs to the live view that its viewer has open.
 const LIVE_WITHIN: Ticks90k = Ticks90k(120 * 90_000);
+
+/// A segment that is no longer may lie partly outside of what is permitted.
+const ON_EDGE_MAX: Ticks90k = Ticks90k(15 * 90_000);
 
 /// RFC 8216 §4.
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
@@ -170,10 +173,17 @@ pub(super) async fn segment(
     let live = live.filter(|live| is_live && service.journals().goes_on(scope.tenant(), live));
     let access = match live {
         Some(live) => live,
-        // Of what has no time it is not known how old it is.
         None => {
-            let sight = media.filmed.map_or(Sight::Recorded { from: Timestamp::MIN, to: Timestamp::MAX }, recorded);
-            service.permit(&scope, &key.camera, Access::Playback, sight).await?
+            let may = |sight: Sight| scope.may_see(&key.camera, Access::Playback, sight).ok();
+            match media.filmed.and_then(|filmed| sights(filmed).into_iter().find_map(may)) {
+                Some(access) => access,
+                // Of what has no time it is not known how old it is.
+                None => {
+                    let ever = Sight::Recorded { from: Timestamp::MIN, to: Timestamp::MAX };
+                    let sight = media.filmed.map_or(ever, recorded);
+                    service.permit(&scope, &key.camera, Access::Playback, sight).await?
+                }
+            }
         }
     };
     let accessing = service.begin(&scope, access).await?;
@@ -185,6 +195,16 @@ pub(super) async fn segment(
     Ok((headers, handed_out(media.body, accessing, 0, move |_| media.filmed)).into_response())
 }
 
+/// What of a segment has to be permitted: all of it, or its begin or its end where it is short. A playlist of exactly the permitted
+/// range names segments that lie on its edges.
+fn sights(filmed: TimeRange) -> Vec<Sight> {
+    let last = filmed.end().saturating_sub(Ticks90k(1));
+    match filmed.duration() <= ON_EDGE_MAX {
+        true => vec![recorded(filmed), filmed_at(filmed.start()), filmed_at(last)],
+        false => vec![recorded(filmed)],
+    }
+}
+
 /// Whether all of it is recent: a segment may begin as far back as its pack does.
 fn is_live(filmed: TimeRange, now: WallTime) -> bool {
     filmed.start() >= now.saturating_sub(LIVE_WITHIN)
@@ -193,6 +213,17 @@ fn is_live(filmed: TimeRange, now: WallTime) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_segment_on_the_edge_of_what_is_permitted_is_judged_by_either_end() {
+        let at = |s: &str| s.parse::<WallTime>().unwrap();
+        let filmed = |end: &str| TimeRange::new(at("2026-03-01T12:00:00Z"), at(end)).unwrap();
+        let short = filmed("2026-03-01T12:00:15Z");
+        let last = short.end().saturating_sub(Ticks90k(1));
+        assert_eq!(sights(short), [recorded(short), filmed_at(short.start()), filmed_at(last)]);
+        let long = filmed("2026-03-01T12:00:15.1Z");
+        assert_eq!(sights(long), [recorded(long)]);
+    }
 
     #[test]
     fn a1_a_segment_that_begins_long_ago_is_no_live_view_however_recent_its_end() {

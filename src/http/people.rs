@@ -256,6 +256,7 @@ pub(super) async fn designate(
     State(service): State<Service>,
     StrictJson(asked): StrictJson<DesignationRequest>,
 ) -> Result<(StatusCode, Json<PersonView>), Problem> {
+    not_oneself(&service, &scope, &person).await?;
     let designation = checked(&service, scope.tenant(), asked).await?;
     let is_new = service.people().tables()?.person(scope.tenant(), &person).is_none();
     let Designation { name, role, act, .. } = designation.clone();
@@ -266,6 +267,16 @@ pub(super) async fn designate(
     service.people().designate((scope.tenant(), &person), designation, draft).await?;
     let shown = shown(&service, &scope, &person)?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(shown)))
+}
+
+/// Nobody gives rights to themselves: it takes another administrator, or the holder of the tenant's access token.
+async fn not_oneself(service: &Service, scope: &TenantScope, person: &PersonId) -> Result<(), Problem> {
+    match scope.holder() {
+        Holder::Person(own) if own.id == *person => {
+            Err(service.denied(scope, Right::ManagePeople, None, &Denial::Oneself).await)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn shown(service: &Service, scope: &TenantScope, person: &PersonId) -> Result<PersonView, Problem> {
@@ -357,7 +368,7 @@ pub(super) struct TokenRequest {
 }
 
 /// A token that was made.
-#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[derive(serde::Serialize, utoipa::ToSchema)]
 pub(super) struct NewToken {
     /// Its id.
     id: String,
@@ -469,6 +480,7 @@ pub(super) async fn give(
     let given = scope.now().at;
     let until = days_from(given, days, GRANT_DAYS_MAX)
         .ok_or_else(|| Problem::invalid(format!("days is from 1 to {GRANT_DAYS_MAX}")))?;
+    not_oneself(&service, &scope, &person).await?;
     check_cameras(&service, scope.tenant(), &cameras).await?;
     designated(&service, &scope, &person)?;
     let (from, to) = (range.start().to_timestamp(), range.end().to_timestamp());

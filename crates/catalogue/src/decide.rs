@@ -71,6 +71,9 @@ pub enum Denial {
     /// Live footage alone, or none.
     #[error("the designation does not cover recorded footage")]
     NotRecorded,
+    /// To give rights to oneself.
+    #[error("nobody designates themselves: it takes another administrator, or the tenant's access token")]
+    Oneself,
     /// Older footage than permitted.
     #[error("the designation covers footage of the last {0} hours only")]
     TooFarBack(u32),
@@ -89,6 +92,7 @@ impl Denial {
             Self::OtherCamera => "other_camera",
             Self::NotLive => "not_live",
             Self::NotRecorded => "not_recorded",
+            Self::Oneself => "oneself",
             Self::TooFarBack(_) => "too_far_back",
         }
     }

@@ -433,6 +433,21 @@ async fn persons_are_designated_given_tokens_and_revoked_over_http() {
 }
 
 #[tokio::test]
+async fn nobody_gives_rights_to_themselves() {
+    let gateway = Gateway::mutualised().await;
+    let administrator = gateway.person("admin", designation(Roles::TENANT_ADMINISTRATOR)).await;
+    let body = r#"{"name": "Admin", "role": "all_rights",
+        "act": {"authority": "myself", "number": "1", "date": "2026-01-05", "until": "2029-01-04"}}"#;
+    gateway.send_json(Method::PUT, "/api/people/admin", &administrator, body).await.problem(403);
+    let grant = r#"{"cameras": ["gate"], "start": "2026-03-01T08:00:00Z", "end": "2026-03-01T10:00:00Z",
+        "reference": "PV 12", "reason": "control", "days": 2}"#;
+    gateway.send_json(Method::POST, "/api/people/admin/grants", &administrator, grant).await.problem(403);
+    assert_eq!(gateway.get_as(&administrator, "/api/me").await.json()["role"], "tenant_administrator");
+    let denied = gateway.journal().await.into_iter().filter(|entry| entry["why"] == "oneself").count();
+    assert_eq!(denied, 1);
+}
+
+#[tokio::test]
 async fn a_designation_that_makes_no_sense_is_refused_with_advice() {
     let gateway = Gateway::mutualised().await;
     let good = serde_json::json!({
