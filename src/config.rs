@@ -187,6 +187,8 @@ pub struct Tenant {
     pub access_token: Option<SecretString>,
     /// What the holder of that token may do.
     pub token_role: String,
+    /// Footage is shown only to those who stated why.
+    pub reason_required: bool,
     /// Where its packs go.
     pub store: StoreChoice,
     /// The deduplication domain that it shares with the tenants that name the same; without it, none.

@@ -124,6 +124,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
             name: "Ville de démonstration".to_owned(),
             access_token: None,
             token_role: Roles::TENANT_ADMINISTRATOR.to_owned(),
+            reason_required: false,
             store: StoreChoice::default(),
             dedup_domain: None,
             journal_months: 36,

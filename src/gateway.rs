@@ -586,7 +586,10 @@ fn fixed(now: &Config, then: &Config, store: &Store) -> Option<&'static str> {
 
 /// Who may ask for what.
 fn access_of(config: &Config) -> Result<Access, http::TokenMissing> {
-    Access::new(config.tenants.iter().map(|of| (&of.id, of.access_token.as_ref(), of.token_role.as_str())))
+    let access =
+        Access::new(config.tenants.iter().map(|of| (&of.id, of.access_token.as_ref(), of.token_role.as_str())));
+    let asking = config.tenants.iter().filter(|of| of.reason_required).map(|of| of.id.clone());
+    Ok(access?.asking_why(asking))
 }
 
 /// The configuration's cameras as the index keeps them.

@@ -62,6 +62,7 @@ mod peer;
 mod people;
 mod problem;
 mod range;
+mod reasons;
 mod schema;
 mod scope;
 mod serve;
@@ -106,6 +107,7 @@ struct Inner {
     counts: Counts,
     clips: clip::Clips,
     guesses: guesses::Guesses,
+    reasons: reasons::Reasons,
     /// Requests being answered, bodies included.
     requests: share::Shares,
     /// The same of each person.
@@ -141,6 +143,7 @@ impl Service {
             counts: Counts::default(),
             clips: clip::Clips::default(),
             guesses: guesses::Guesses::default(),
+            reasons: reasons::Reasons::default(),
             requests: share::Shares::of(REQUESTS_PER_TENANT_MAX),
             requests_of_persons: share::Shares::of(REQUESTS_PER_PERSON_MAX),
             snapshots: share::Shares::of(SNAPSHOTS_PER_TENANT_MAX),
@@ -252,6 +255,7 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[], routes!(sign_in::sign_out)))
         .routes(needs(service, &[ManagePeople], routes!(people::revoke_grant)))
         .routes(needs(service, &[], routes!(people::me)))
+        .routes(needs(service, &[], routes!(people::state_reason)))
         .routes(needs(service, &[], routes!(page::index)))
         .routes(needs(service, &[], routes!(page::script)))
         .routes(needs(service, &[], routes!(page::with_token)))

@@ -129,6 +129,10 @@ async fn a1_h1_persons_see_what_their_act_covers_until_it_is_revoked_and_the_jou
     assert_eq!(get(&gateway, TOWNS_TOKEN, &clip_of("gate", span)).await.status(), StatusCode::FORBIDDEN);
 
     let marie = rig.person("marie", "supervisor", &["--camera", "gate"]).await;
+    let url = format!("http://{}/api/me/reason", gateway.address());
+    let reason = serde_json::json!({"reason": "PV 2026/117"});
+    let stated = Client::new().put(url).basic_auth("demo", Some(&marie)).json(&reason).send().await.unwrap();
+    assert_eq!(stated.status(), StatusCode::NO_CONTENT);
     let clip = get(&gateway, &marie, &clip_of("gate", span)).await;
     assert_eq!(clip.status(), StatusCode::OK);
     let bytes = clip.bytes().await.unwrap().len();
@@ -177,6 +181,7 @@ async fn a1_h1_persons_see_what_their_act_covers_until_it_is_revoked_and_the_jou
     }
     let ended = of_marie.iter().find(|line| line.contains("access_ended")).unwrap();
     assert!(ended.contains(&format!(r#""sent_bytes":{bytes}"#)), "{ended}");
+    assert!(ended.contains(r#""reason":"PV 2026/117""#), "{ended}");
     assert_eq!(journal.lines().filter(|line| line.contains(r#""action":"person_revoked""#)).count(), 1);
     let (code, text) = rig.vigie(&["journal", "verify"]).await;
     assert_eq!(code, 0, "{text}");

@@ -43,6 +43,7 @@ const PROBLEMS = {
   "invalid-request": "La demande n’est pas valable.",
   "unauthorized": "Identification refusée.",
   "not-permitted": "Votre désignation ne le permet pas.",
+  "reason-missing": "Un motif est demandé avant de montrer des images : rechargez la page pour l’indiquer.",
   "unavailable": "Les images ne sont pas accessibles pour le moment : réessayez plus tard.",
   "no-picture": "L’image n’a pas pu être décodée.",
   "timed-out": "La réponse a pris trop de temps : réessayez.",
@@ -68,6 +69,14 @@ class Refused extends Error {
     super(PROBLEMS[(type ?? "").split(":").pop()] ?? `La passerelle a répondu par une erreur (${status}).`);
     this.status = status;
   }
+}
+
+/** Asks why footage is looked at; false where nobody says. */
+async function stateReason() {
+  const reason = window.prompt("Motif de la consultation (il figure au journal) :")?.trim();
+  if (!reason) return false;
+  const headers = { "Content-Type": "application/json" };
+  return (await fetch("api/me/reason", { method: "PUT", headers, body: JSON.stringify({ reason }) })).ok;
 }
 
 async function ask(path, options) {
@@ -768,6 +777,7 @@ function every(ms, task) {
 /** Who is signed in, and the way out. A holder of a token signs out by closing the browser. */
 async function showWho() {
   const me = await (await ask("api/me")).json();
+  if (me.reason_required && !me.reason && me.rights.some((right) => right.startsWith("view_"))) await stateReason();
   if (!me.person) return;
   $("who-name").textContent = me.denied ? `${me.person.name} : désignation hors de sa validité` : me.person.name;
   $("who").hidden = false;

@@ -351,6 +351,7 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
                 name,
                 access_token: token,
                 token_role,
+                reason_required: section.flag("reason_required").unwrap_or(false),
                 store,
                 dedup_domain,
                 journal_months,

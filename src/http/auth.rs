@@ -7,7 +7,7 @@
 //! open to this machine alone, and only under a loopback host name: a web page that points its own name at 127.0.0.1 (DNS
 //! rebinding) is refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,11 @@ use footage::units::TenantId;
 
 /// Who may ask for what.
 #[derive(Clone)]
-pub struct Access(Mode);
+pub struct Access {
+    mode: Mode,
+    /// Tenants that ask why footage is looked at.
+    asking: HashSet<TenantId>,
+}
 
 #[derive(Clone)]
 enum Mode {
@@ -94,20 +98,31 @@ impl Access {
             }
         }
         match without {
-            None => Ok(Self(Mode::Tokens(tokens))),
-            Some(tenant) if tokens.is_empty() => Ok(Self(Mode::Loopback(tenant))),
+            None => Ok(Self { mode: Mode::Tokens(tokens), asking: HashSet::new() }),
+            Some(tenant) if tokens.is_empty() => Ok(Self { mode: Mode::Loopback(tenant), asking: HashSet::new() }),
             Some(tenant) => Err(TokenMissing(tenant)),
         }
     }
 
+    /// The same; these tenants ask for a reason before footage is shown.
+    #[must_use]
+    pub fn asking_why(self, tenants: impl IntoIterator<Item = TenantId>) -> Self {
+        Self { asking: tenants.into_iter().collect(), ..self }
+    }
+
+    /// Whether this tenant asks for a reason.
+    pub(super) fn asks_why(&self, tenant: &TenantId) -> bool {
+        self.asking.contains(tenant)
+    }
+
     /// Whether there is one tenant, without an access token.
     fn is_loopback(&self) -> bool {
-        matches!(self.0, Mode::Loopback(_))
+        matches!(self.mode, Mode::Loopback(_))
     }
 
     /// Whether this tenant is configured.
     pub(super) fn knows(&self, tenant: &TenantId) -> bool {
-        match &self.0 {
+        match &self.mode {
             Mode::Tokens(tokens) => tokens.contains_key(tenant),
             Mode::Loopback(own) => own == tenant,
         }
@@ -122,7 +137,7 @@ impl Access {
         (guesses, peer): (&Guesses, Peer),
         refused: impl Fn(&TenantId),
     ) -> Result<(TenantId, Holder), Problem> {
-        if let Mode::Loopback(tenant) = &self.0 {
+        if let Mode::Loopback(tenant) = &self.mode {
             if !host_is_loopback(uri, headers) {
                 return Err(Problem::new(
                     ProblemKind::ForeignHost,
@@ -176,7 +191,7 @@ impl Access {
                 None => Looked::Wrong(Some(tenant)),
             });
         }
-        let Mode::Tokens(tokens) = &self.0 else { return Ok(Looked::Wrong(Some(tenant))) };
+        let Mode::Tokens(tokens) = &self.mode else { return Ok(Looked::Wrong(Some(tenant))) };
         Ok(match accepts(tokens, &tenant, &password) {
             Some(role) => Looked::Good(tenant, Holder::Role { author: Author::AccessToken, role }),
             None => Looked::Wrong(Some(tenant)),
@@ -203,7 +218,7 @@ impl Holders for People {
 
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
+        match &self.mode {
             Mode::Tokens(tokens) => write!(f, "Access({} tenants with tokens)", tokens.len()),
             Mode::Loopback(tenant) => write!(f, "Access({tenant} on loopback)"),
         }
@@ -320,7 +335,9 @@ pub(super) async fn authorise(State(service): State<Service>, mut request: Reque
         return too_many("all requests that a tenant may have at once are being answered: wait for one to end");
     };
     let now = Now { at: service.footage().clock.wall().to_timestamp(), zone: service.0.time_zone.clone() };
-    request.extensions_mut().insert(TenantScope::new(tenant, holder, address, people.roles(), now));
+    let scope = TenantScope::new(tenant, holder, address, people.roles(), now);
+    let (asks_why, reason) = (access.asks_why(scope.tenant()), service.0.reasons.get(scope.tenant(), &scope.author()));
+    request.extensions_mut().insert(scope.stating(asks_why, reason));
     guarded(next.run(request).await, (permit, of_person))
 }
 

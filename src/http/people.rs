@@ -530,6 +530,11 @@ pub(super) struct Me {
     /// Why there are none, where the designation is not in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     denied: Option<String>,
+    /// Whether footage is shown only once a reason was stated.
+    reason_required: bool,
+    /// The reason that was stated last, while it holds: twelve hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// Who makes this request, and what they may.
@@ -544,5 +549,32 @@ pub(super) async fn me(scope: TenantScope, State(service): State<Service>) -> Re
             (Some(view), person.designation.role.clone(), denied)
         }
     };
-    Ok(Json(Me { tenant: scope.tenant().to_string(), person, role, rights: scope.rights(), denied }))
+    let (reason_required, reason) = scope.reason();
+    let (tenant, rights, reason) = (scope.tenant().to_string(), scope.rights(), reason.map(str::to_owned));
+    Ok(Json(Me { tenant, person, role, rights, denied, reason_required, reason }))
+}
+
+/// Why footage is looked at.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReasonRequest {
+    /// One line.
+    #[schema(example = "PV 2026/117, theft in the market hall")]
+    reason: String,
+}
+
+/// States why footage is looked at: it is in the entries of the journal of all that is begun from now on, by whatever player, until
+/// another is stated, or for twelve hours.
+#[utoipa::path(
+    put, path = "/api/me/reason", tag = "people", request_body = ReasonRequest,
+    responses((status = NO_CONTENT), (status = BAD_REQUEST))
+)]
+pub(super) async fn state_reason(
+    scope: TenantScope,
+    State(service): State<Service>,
+    StrictJson(ReasonRequest { reason }): StrictJson<ReasonRequest>,
+) -> Result<StatusCode, Problem> {
+    check_text("reason", &reason, REASON_CHARS_MAX)?;
+    service.0.reasons.state(scope.tenant(), scope.author(), reason);
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -47,11 +47,23 @@ pub(super) struct TenantScope {
     address: Option<IpAddr>,
     roles: Arc<Roles>,
     now: Now,
+    asks_why: bool,
+    reason: Option<String>,
 }
 
 impl TenantScope {
     pub(super) fn new(tenant: TenantId, holder: Holder, address: Option<IpAddr>, roles: Arc<Roles>, now: Now) -> Self {
-        Self { tenant, holder, address, roles, now }
+        Self { tenant, holder, address, roles, now, asks_why: false, reason: None }
+    }
+
+    /// The same, with the reason that they stated, and whether their tenant asks for one.
+    pub(super) fn stating(self, asks_why: bool, reason: Option<String>) -> Self {
+        Self { asks_why, reason, ..self }
+    }
+
+    /// Whether their tenant asks for a reason, and the one that they stated.
+    pub(super) fn reason(&self) -> (bool, Option<&str>) {
+        (self.asks_why, self.reason.as_deref())
     }
 
     pub(super) fn tenant(&self) -> &TenantId {
@@ -67,7 +79,7 @@ impl TenantScope {
         &self.now
     }
 
-    fn author(&self) -> Author {
+    pub(super) fn author(&self) -> Author {
         match &self.holder {
             Holder::Role { author, .. } => author.clone(),
             Holder::Person(person) => people::author(person),
@@ -135,8 +147,11 @@ impl TenantScope {
             Holder::Person(person) => person.may_see(right, camera, sight, &self.roles, &self.now)?,
             Holder::Role { .. } => self.may(&[right])?,
         }
-        let (author, camera) = (self.author(), camera.clone());
-        Ok(AccessKey { author, address: self.address, camera, access })
+        if self.asks_why && self.reason.is_none() {
+            return Err(Denial::NoReason);
+        }
+        let (author, camera, reason) = (self.author(), camera.clone(), self.reason.clone());
+        Ok(AccessKey { author, address: self.address, camera, access, reason })
     }
 }
 
@@ -226,6 +241,10 @@ impl Service {
         camera: Option<&CameraId>,
         denial: &Denial,
     ) -> Problem {
+        if *denial == Denial::NoReason {
+            // They are asked, and will state it: nothing was denied yet.
+            return Problem::new(ProblemKind::ReasonMissing, denial.to_string());
+        }
         let denied = scope.act(Action::Denied { right: right.to_string(), why: denial.as_str().to_owned() });
         let denied = Draft { cameras: camera.cloned().into_iter().collect(), ..denied };
         self.journals().denied(scope.tenant(), denied).await;

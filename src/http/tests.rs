@@ -48,6 +48,8 @@ struct Gateway {
     status: StatusBoard,
     index: Index,
     people: People,
+    service: Service,
+    access: Access,
     _dir: tempfile::TempDir,
 }
 
@@ -174,6 +176,7 @@ impl Gateway {
             tokens.iter().map(|(id, token)| (id.parse().unwrap(), token.map(SecretString::from))).collect();
         let access = tenants.iter().map(|(id, token)| (id, token.as_ref(), Roles::ALL_RIGHTS));
         let access = Access::new(access).unwrap();
+        let opened = access.clone();
         let now = at("2026-03-01T12:00:00Z");
         let clock = Arc::new(Stopped(now));
         let store = Store::over(Arc::new(object_store::memory::InMemory::new()));
@@ -200,8 +203,13 @@ impl Gateway {
         let permissions =
             Permissions::open(index.clone(), Arc::new(Stopped(now)), &authorised(dir.path())).await.unwrap();
         service.record_under(permissions);
-        let router = TowerToHyperService::new(router(service));
-        Self { router, status, index, people, _dir: dir }
+        let router = TowerToHyperService::new(router(service.clone()));
+        Self { router, status, index, people, service, access: opened, _dir: dir }
+    }
+
+    /// `north` asks why footage is looked at, from now on.
+    fn ask_why(&self) {
+        self.service.set_access(self.access.clone().asking_why(["north".parse().unwrap()]));
     }
 
     /// Two towns with tokens.

@@ -32,11 +32,14 @@ pub struct AccessKey {
     pub camera: CameraId,
     /// How.
     pub access: Access,
+    /// Why, where that was stated.
+    pub reason: Option<String>,
 }
 
 impl AccessKey {
     fn draft(&self, action: Action, range: Option<Span>) -> Draft {
-        Draft::new(self.author.clone(), action).from_address(self.address).on(self.camera.clone(), range)
+        let draft = Draft::new(self.author.clone(), action).from_address(self.address).on(self.camera.clone(), range);
+        Draft { reason: self.reason.clone(), ..draft }
     }
 
     /// The entry before the first byte.

@@ -27,7 +27,7 @@ fn town() -> TenantId {
 }
 
 fn key(access: Access) -> AccessKey {
-    AccessKey { author: Author::AccessToken, address: None, camera: "gate".parse().unwrap(), access }
+    AccessKey { author: Author::AccessToken, address: None, camera: "gate".parse().unwrap(), access, reason: None }
 }
 
 fn noon() -> WallTime {

@@ -71,6 +71,9 @@ pub enum Denial {
     /// Live footage alone, or none.
     #[error("the designation does not cover recorded footage")]
     NotRecorded,
+    /// Nobody said why.
+    #[error("this tenant asks for a reason: state it first, with PUT /api/me/reason")]
+    NoReason,
     /// To give rights to oneself.
     #[error("nobody designates themselves: it takes another administrator, or the tenant's access token")]
     Oneself,
@@ -92,6 +95,7 @@ impl Denial {
             Self::OtherCamera => "other_camera",
             Self::NotLive => "not_live",
             Self::NotRecorded => "not_recorded",
+            Self::NoReason => "no_reason",
             Self::Oneself => "oneself",
             Self::TooFarBack(_) => "too_far_back",
         }

@@ -433,6 +433,39 @@ async fn persons_are_designated_given_tokens_and_revoked_over_http() {
 }
 
 #[tokio::test]
+async fn r4_footage_is_shown_once_a_reason_is_stated_and_the_journal_has_it() {
+    let gateway = Gateway::mutualised().await;
+    let marie = gateway.person("marie", designation("supervisor")).await;
+    gateway.ask_why();
+    let clip = "/api/cameras/gate/clip.mp4?start=2026-03-01T09:00:00Z&end=2026-03-01T10:00:00Z";
+    let shown = [clip, "/api/cameras/gate/hls/live.m3u8", "/api/cameras/gate/snapshot.jpg?at=2026-03-01T10:00:00Z"];
+    for path in shown {
+        assert_eq!(
+            gateway.get_as(&marie, path).await.problem(403)["type"],
+            "urn:vigie:problem:reason-missing",
+            "{path}"
+        );
+    }
+    // What shows no footage asks for none.
+    assert_eq!(gateway.get_as(&marie, "/api/cameras").await.status, StatusCode::OK);
+    assert_eq!(gateway.get_as(&marie, "/api/me").await.json()["reason_required"], true);
+    for bad in ["", " ", "two\\nlines"] {
+        let body = format!(r#"{{"reason": "{bad}"}}"#);
+        gateway.send_json(Method::PUT, "/api/me/reason", &marie, &body).await.problem(400);
+    }
+    let body = r#"{"reason": "PV 2026/117"}"#;
+    let stated = gateway.send_json(Method::PUT, "/api/me/reason", &marie, body).await;
+    assert_eq!(stated.status, StatusCode::NO_CONTENT);
+    assert_eq!(gateway.get_as(&marie, "/api/me").await.json()["reason"], "PV 2026/117");
+    for path in shown {
+        assert_ne!(gateway.get_as(&marie, path).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    // Hers alone.
+    let paul = gateway.person("paul", designation("supervisor")).await;
+    gateway.get_as(&paul, clip).await.problem(403);
+}
+
+#[tokio::test]
 async fn nobody_gives_rights_to_themselves() {
     let gateway = Gateway::mutualised().await;
     let administrator = gateway.person("admin", designation(Roles::TENANT_ADMINISTRATOR)).await;

@@ -102,6 +102,7 @@ fn body(method: &Method, described: &str) -> Body {
             0
         )),
         ("POST", "/api/sign-out" | "/api/people/{person}/invitations") => Body::empty(),
+        ("PUT", "/api/me/reason") => Body::from(r#"{"reason": "a test of all routes"}"#),
         ("POST", "/operator/reload") => Body::from("{}"),
         ("POST", path) if path.ends_with("/acknowledge") => Body::from("{}"),
         ("GET" | "DELETE", _) | ("POST", "/api/cameras/{camera}/reconnect") => Body::empty(),
