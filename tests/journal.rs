@@ -182,7 +182,7 @@ async fn a2_each_view_playback_and_clip_is_in_the_journal_with_what_was_really_s
         code == 0 && text.contains("demo: sound") && text.contains("signed under vigie.invalid/journal/"),
         "{text}"
     );
-    assert!(text.contains("demo: its copy in store default is the same, up to its checkpoint 6 "), "{text}");
+    assert!(text.contains("demo: its copy in store default is the same, up to its checkpoint 7 "), "{text}");
     let (code, text) = rig.with_config(&["journal", "show", "demo"]);
     assert!(code == 0 && text.lines().count() == 7, "{text}");
     let (code, text) = rig.with_config(&["journal", "show", "nobody"]);
@@ -332,7 +332,7 @@ async fn a_journal_and_an_index_that_were_set_back_together_are_contradicted_by_
     assert_eq!(get(&gateway, &clip_of(span)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     gateway.stop().await;
     let (code, text) = rig.with_config(&["journal", "verify", "--store"]);
-    assert!(code == 65 && text.contains("demo: checkpoint: has 3 entries") && text.contains("set back"), "{text}");
+    assert!(code == 65 && text.contains("demo: checkpoint: has 4 entries") && text.contains("set back"), "{text}");
 
     let (code, text) = rig.with_config(&["journal", "accept-loss", "demo"]);
     assert!(code == 0 && text.contains("is continued as it is"), "{text}");
