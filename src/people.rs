@@ -105,6 +105,14 @@ struct Inner {
     hashing: Arc<Semaphore>,
 }
 
+/// When a change is entered in the journal.
+enum Entered {
+    /// Before it is made, or it is not made.
+    Before(Draft),
+    /// After it: it waits for nothing.
+    After(Draft),
+}
+
 enum State {
     Open { catalogue: Arc<Catalogue>, tables: Arc<Tables> },
     Closed { why: String },
@@ -224,7 +232,10 @@ impl People {
         draft: Draft,
     ) -> Result<(), PeopleError> {
         let (of, who) = (tenant.clone(), person.clone());
-        self.change(tenant, Some(draft), move |catalogue, at| catalogue.designate(&of, &who, &designation, at)).await
+        self.change(tenant, Entered::Before(draft), move |catalogue, at| {
+            catalogue.designate(&of, &who, &designation, at)
+        })
+        .await
     }
 
     /// Revokes a designation. It is done whether or not the journal takes the entry.
@@ -233,9 +244,7 @@ impl People {
     /// When there is no such person designated, or the catalogue is not written.
     pub async fn revoke(&self, (tenant, person): (&TenantId, &PersonId), draft: Draft) -> Result<(), PeopleError> {
         let (of, who) = (tenant.clone(), person.clone());
-        self.change(tenant, None, move |catalogue, at| catalogue.revoke(&of, &who, at)).await?;
-        self.0.journals.note(tenant, draft).await;
-        Ok(())
+        self.change(tenant, Entered::After(draft), move |catalogue, at| catalogue.revoke(&of, &who, at)).await
     }
 
     /// Makes a token for a person, in force until then.
@@ -251,7 +260,7 @@ impl People {
         let secret = Arc::new(Secret::random());
         let (of, who, kept) = (tenant.clone(), person.clone(), secret.clone());
         let put = move |catalogue: &Catalogue, at| catalogue.put_token((&of, &who), &label, &kept, at, until);
-        self.change(tenant, Some(draft(secret.id())), put).await?;
+        self.change(tenant, Entered::Before(draft(secret.id())), put).await?;
         Arc::try_unwrap(secret).map_err(|_| PeopleError::CutOff)
     }
 
@@ -266,9 +275,8 @@ impl People {
         draft: Draft,
     ) -> Result<(), PeopleError> {
         let (of, who) = (tenant.clone(), person.clone());
-        self.change(tenant, None, move |catalogue, at| catalogue.revoke_token((&of, &who), token, at)).await?;
-        self.0.journals.note(tenant, draft).await;
-        Ok(())
+        self.change(tenant, Entered::After(draft), move |catalogue, at| catalogue.revoke_token((&of, &who), token, at))
+            .await
     }
 
     /// Gives a grant to a person.
@@ -282,7 +290,7 @@ impl People {
         draft: Draft,
     ) -> Result<GrantId, PeopleError> {
         let (of, who) = (tenant.clone(), person.clone());
-        self.change(tenant, Some(draft), move |catalogue, _| catalogue.give(&of, &who, &grant)).await
+        self.change(tenant, Entered::Before(draft), move |catalogue, _| catalogue.give(&of, &who, &grant)).await
     }
 
     /// Takes a grant back, whether or not the journal takes the entry.
@@ -296,32 +304,38 @@ impl People {
         draft: Draft,
     ) -> Result<(), PeopleError> {
         let (of, who) = (tenant.clone(), person.clone());
-        self.change(tenant, None, move |catalogue, at| catalogue.revoke_grant((&of, &who), grant, at)).await?;
-        self.0.journals.note(tenant, draft).await;
-        Ok(())
+        self.change(tenant, Entered::After(draft), move |catalogue, at| catalogue.revoke_grant((&of, &who), grant, at))
+            .await
     }
 
-    /// Enters the draft, makes the change, reads all of it again, and has the index know its mark. A client that goes
-    /// meanwhile does not cut it off.
+    /// Makes the change with its entry, reads all of it again, and has the index know its mark. A client that goes meanwhile
+    /// cuts off neither.
     async fn change<T: Send + 'static>(
         &self,
         tenant: &TenantId,
-        draft: Option<Draft>,
+        entered: Entered,
         work: impl FnOnce(&Catalogue, Timestamp) -> Result<T, CatalogueError> + Send + 'static,
     ) -> Result<T, PeopleError> {
         let (people, tenant) = (self.clone(), tenant.clone());
         let changing = tokio::spawn(async move {
             let _turn = people.0.changing.lock().await;
             people.tables()?;
-            let entry = match draft {
-                Some(draft) => Some(people.0.journals.append(&tenant, draft).await?),
-                None => None,
-            };
-            let done = people.change_now(work).await;
-            if let (Err(_), Some(of)) = (&done, entry) {
-                people.0.journals.note(&tenant, Draft::new(Author::Gateway, Action::NotDone { of })).await;
+            let journals = &people.0.journals;
+            match entered {
+                Entered::Before(draft) => {
+                    let of = journals.append(&tenant, draft).await?;
+                    let done = people.change_now(work).await;
+                    if done.is_err() {
+                        journals.note(&tenant, Draft::new(Author::Gateway, Action::NotDone { of })).await;
+                    }
+                    done
+                }
+                Entered::After(draft) => {
+                    let done = people.change_now(work).await?;
+                    journals.note(&tenant, draft).await;
+                    Ok(done)
+                }
             }
-            done
         });
         changing.await.unwrap_or(Err(PeopleError::CutOff))
     }

@@ -16,7 +16,7 @@ use journal::entry::{Action, Draft};
 use secrecy::SecretString;
 use tracing::warn;
 
-use super::{People, PeopleError, State, author};
+use super::{Entered, People, PeopleError, State, author};
 use crate::event::{Actor, Event, Fact, Scope};
 use crate::index::Change;
 use footage::platform;
@@ -84,8 +84,10 @@ impl People {
         let until = self.now() + INVITATION_MAX;
         let secret = Arc::new(SessionSecret::random());
         let (of, who, kept, cipher) = (tenant.clone(), person.clone(), secret.clone(), self.0.cipher.clone());
-        self.change(tenant, Some(draft), move |catalogue, _| catalogue.invite((&of, &who), &kept, &cipher, until))
-            .await?;
+        self.change(tenant, Entered::Before(draft), move |catalogue, _| {
+            catalogue.invite((&of, &who), &kept, &cipher, until)
+        })
+        .await?;
         Ok((Arc::into_inner(secret).ok_or(PeopleError::CutOff)?, until))
     }
 
@@ -128,7 +130,7 @@ impl People {
         };
         let draft = Draft::new(author(&person), Action::Enrolled).from_address(address);
         let (of, who) = (tenant.clone(), id);
-        let enrolled = self.change(&tenant, Some(draft), move |catalogue, at| {
+        let enrolled = self.change(&tenant, Entered::Before(draft), move |catalogue, at| {
             let codes = catalogue.enrol((&of, &who), &secret, (&hashed, step), at)?;
             codes.ok_or(CatalogueError::NotInForce("invitation"))
         });
@@ -201,7 +203,7 @@ impl People {
             Session { hash: secret.hash(), tenant, person: who, address, made: at, seen: at, until: at + SESSION_MAX };
         let draft = Draft::new(author(person), Action::SignedIn).from_address(address);
         let tenant = session.tenant.clone();
-        let begun = self.change(&tenant, Some(draft), move |catalogue, _| {
+        let begun = self.change(&tenant, Entered::Before(draft), move |catalogue, _| {
             catalogue.begin_session(&session, &proof)?.ok_or(CatalogueError::NotInForce("code"))
         });
         let ended = match begun.await {
@@ -263,9 +265,7 @@ impl People {
     /// When the catalogue is not written.
     pub async fn sign_out(&self, secret: &SessionSecret, tenant: &TenantId, draft: Draft) -> Result<(), PeopleError> {
         let hash = secret.hash();
-        self.change(tenant, None, move |catalogue, _| catalogue.end_session(&hash)).await?;
-        self.0.journals.note(tenant, draft).await;
-        Ok(())
+        self.change(tenant, Entered::After(draft), move |catalogue, _| catalogue.end_session(&hash)).await
     }
 
     /// Work on passwords: two at a time, of all that ask.

@@ -231,6 +231,26 @@ async fn nothing_is_given_without_an_entry_and_a_revocation_waits_for_none() {
 }
 
 #[tokio::test]
+async fn a_revocation_whose_client_has_gone_is_made_and_entered() {
+    let rig = Rig::new().await;
+    let (people, secret) = rig.with_marie().await;
+    let (town, marie) = (town(), marie());
+    let who = (&town, &marie);
+    {
+        let mut revoking = Box::pin(people.revoke(who, draft()));
+        assert!(futures::poll!(revoking.as_mut()).is_pending());
+    }
+    // Changes take turns: when this one is made, that one has been.
+    let entry = Draft::new(Author::Operator, Action::CameraRetried);
+    people.designate((&town, &"paul".parse().unwrap()), designation(), entry).await.unwrap();
+    assert!(people.holder(&town, &secret).unwrap().is_none());
+    let entries = people.0.journals.entries(&town, 0, 100).await.unwrap();
+    let actions = entries.iter().filter(|line| line.contains(r#""action":"person_revoked""#)).count();
+    // The rig's own entries are of that kind, too.
+    assert_eq!(actions, 3, "{entries:?}");
+}
+
+#[tokio::test]
 async fn a_change_that_fails_after_its_entry_is_said_not_to_be_done() {
     let rig = Rig::new().await;
     let (people, _) = rig.with_marie().await;
