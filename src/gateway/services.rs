@@ -25,7 +25,7 @@ use crate::scrub::Scrubber;
 use crate::status::StatusBoard;
 use crate::store::StoreId;
 use crate::store::probe::ProbeVerdict;
-use footage::units::CameraId;
+use footage::units::{CameraId, TenantId};
 
 /// Packs that readers could not read and that wait to be looked at; of more, the next reader names them again.
 const LOOKS_QUEUED_MAX: usize = 256;
@@ -122,7 +122,11 @@ fn bases(tenant: &Tenant) -> Vec<Draft> {
 pub(super) async fn open_people(config: &Config, opened: &Opened, journals: &Journals) -> People {
     let (index, clock) = (opened.index.clone(), opened.clock.clone());
     let (path, roles) = (people::path(&config.data_dir), config.roles.clone());
-    People::open(path, roles, (index, &opened.keys), journals.clone(), clock).await
+    let people = People::open(path, roles, (index, &opened.keys), journals.clone(), clock).await;
+    for tenant in without_viewers(config, &people) {
+        warn!(%tenant, "nobody may see this tenant's footage: designate a person with `vigie people designate`");
+    }
+    people
 }
 
 /// What cameras say beside their streams.
@@ -138,6 +142,15 @@ pub(super) fn start_devices(
     let mut devices = Devices::new(index, clock, status.clone(), certificates, tasks.clone(), stop.clone());
     devices.apply(config);
     devices
+}
+
+/// Tenants of which nobody may see footage: their access token shows none, and no person is designated.
+fn without_viewers<'a>(config: &'a Config, people: &People) -> Vec<&'a TenantId> {
+    let Ok(tables) = people.tables() else { return Vec::new() };
+    let shows = |role: &str| config.roles.get(role).is_some_and(|of| of.iter().any(|right| right.shows_footage()));
+    let is_designated = |tenant: &TenantId| tables.persons(tenant).any(|person| person.revoked.is_none());
+    let has_none = |of: &&Tenant| of.access_token.is_some() && !shows(&of.token_role) && !is_designated(&of.id);
+    config.tenants.iter().filter(has_none).map(|of| &of.id).collect()
 }
 
 /// Cuts are filled from what cameras recorded themselves. Gives the cameras that this is done for.
@@ -170,6 +183,37 @@ mod tests {
 
     use super::*;
     use crate::{authorisation, demo};
+
+    #[tokio::test]
+    async fn a_tenant_of_whom_nobody_may_see_footage_is_named_until_somebody_is_designated() {
+        use catalogue::{Act, Designation, Roles, Scope};
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = demo::config("127.0.0.1:0".parse().unwrap(), dir.path(), Vec::new()).unwrap();
+        let opened = super::super::open(&config, false).await.unwrap();
+        let Opened { index, keys, store, clock, .. } = opened.clone();
+        let journals =
+            Journals::new(crate::journals::folder(&config.data_dir), keys.clone(), store, index.clone(), clock);
+        follow(&journals, &config).await;
+        let people = open_people(&config, &opened, &journals).await;
+        assert!(without_viewers(&config, &people).is_empty(), "without a token this machine sees it");
+        config.tenants[0].access_token = Some("the-town-s-own-token".into());
+        assert_eq!(without_viewers(&config, &people), [&config.tenants[0].id]);
+        config.tenants[0].token_role = Roles::ALL_RIGHTS.to_owned();
+        assert!(without_viewers(&config, &people).is_empty());
+        config.tenants[0].token_role = Roles::TENANT_ADMINISTRATOR.to_owned();
+        let act = Act {
+            authority: "le maire".to_owned(),
+            number: "7".to_owned(),
+            date: date(2026, 1, 5),
+            until: date(2031, 1, 4),
+        };
+        let (name, role) = ("Marie Durand".to_owned(), "operator".to_owned());
+        let designation = Designation { name, role, act, scope: Scope::default() };
+        let entry = Draft::new(Author::Operator, Action::ConfigurationRead);
+        let who = (&config.tenants[0].id, &"marie".parse().unwrap());
+        people.designate(who, designation, entry).await.unwrap();
+        assert!(without_viewers(&config, &people).is_empty());
+    }
 
     #[test]
     fn h1_r5_what_cameras_record_under_and_on_what_basis_sound_is_kept_is_entered_for_each_basis_once() {
