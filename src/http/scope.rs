@@ -123,7 +123,7 @@ impl TenantScope {
         }
     }
 
-    /// Of which cameras lists may tell them; `None`: of all.
+    /// The cameras that lists show them; `None`: all.
     pub(super) fn cameras(&self) -> Option<Cameras> {
         match &self.holder {
             Holder::Role { .. } => None,

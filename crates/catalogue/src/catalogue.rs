@@ -17,7 +17,7 @@ use footage::failure::{Failure, Kind};
 use footage::units::{PersonId, TenantId};
 
 use crate::person::{Designation, Grant, GrantId, Person};
-use crate::rows;
+use crate::rows::{self, Of};
 use crate::sign_in::Session;
 use crate::token::{Secret, Token, TokenId};
 
@@ -296,7 +296,7 @@ impl Catalogue {
             if !rows::is_designated(db, tenant, person)? {
                 return Ok(Err(CatalogueError::NoPerson(person.clone())));
             }
-            if rows::count_tokens(db, tenant, person, made)? >= TOKENS_MAX {
+            if rows::count_in_force(db, Of::Tokens, tenant, person, made)? >= TOKENS_MAX {
                 return Ok(Err(CatalogueError::TooMany {
                     what: "tokens of this person already: revoke one first",
                     max: TOKENS_MAX,
@@ -320,7 +320,7 @@ impl Catalogue {
         at: Timestamp,
     ) -> Result<(), CatalogueError> {
         self.change(|db| {
-            let revoked = rows::revoke_token(db, tenant, person, token, at)?;
+            let revoked = rows::revoke_one(db, (Of::Tokens, token.to_row()), tenant, person, at)?;
             Ok(if revoked { Ok(()) } else { Err(CatalogueError::NotInForce("token")) })
         })
     }
@@ -334,7 +334,7 @@ impl Catalogue {
             if !rows::is_designated(db, tenant, person)? {
                 return Ok(Err(CatalogueError::NoPerson(person.clone())));
             }
-            if rows::count_grants(db, tenant, person, grant.given)? >= GRANTS_MAX {
+            if rows::count_in_force(db, Of::Grants, tenant, person, grant.given)? >= GRANTS_MAX {
                 return Ok(Err(CatalogueError::TooMany {
                     what: "grants of this person already: revoke one first",
                     max: GRANTS_MAX,
@@ -355,7 +355,7 @@ impl Catalogue {
         at: Timestamp,
     ) -> Result<(), CatalogueError> {
         self.change(|db| {
-            let revoked = rows::revoke_grant(db, tenant, person, grant, at)?;
+            let revoked = rows::revoke_one(db, (Of::Grants, grant.0), tenant, person, at)?;
             Ok(if revoked { Ok(()) } else { Err(CatalogueError::NotInForce("grant")) })
         })
     }

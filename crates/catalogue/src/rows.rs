@@ -157,14 +157,50 @@ pub(crate) fn revoke_person(
     Ok(revoke("person")? > 0)
 }
 
-pub(crate) fn count_tokens(
+/// What a person has several of.
+#[derive(Clone, Copy)]
+pub(crate) enum Of {
+    Tokens,
+    Grants,
+}
+
+impl Of {
+    fn table(self) -> &'static str {
+        match self {
+            Self::Tokens => "token",
+            Self::Grants => "footage_grant",
+        }
+    }
+}
+
+/// How many the person has that are in force.
+pub(crate) fn count_in_force(
     db: &Connection,
+    of: Of,
     tenant: &TenantId,
     person: &PersonId,
     at: Timestamp,
 ) -> rusqlite::Result<usize> {
-    let sql = "SELECT count(*) FROM token WHERE tenant = ?1 AND person = ?2 AND revoked IS NULL AND until > ?3";
-    count(db, sql, params![tenant.as_str(), person.as_str(), at.as_millisecond()])
+    let sql = format!(
+        "SELECT count(*) FROM {} WHERE tenant = ?1 AND person = ?2 AND revoked IS NULL AND until > ?3",
+        of.table()
+    );
+    count(db, &sql, params![tenant.as_str(), person.as_str(), at.as_millisecond()])
+}
+
+/// Whether the person had this one in force.
+pub(crate) fn revoke_one(
+    db: &Connection,
+    (of, id): (Of, i64),
+    tenant: &TenantId,
+    person: &PersonId,
+    at: Timestamp,
+) -> rusqlite::Result<bool> {
+    let sql = format!(
+        "UPDATE {} SET revoked = ?4 WHERE tenant = ?1 AND person = ?2 AND id = ?3 AND revoked IS NULL AND until > ?4",
+        of.table()
+    );
+    Ok(db.execute(&sql, params![tenant.as_str(), person.as_str(), id, at.as_millisecond()])? > 0)
 }
 
 pub(crate) fn put_token(db: &Connection, token: &Token) -> rusqlite::Result<()> {
@@ -173,30 +209,6 @@ pub(crate) fn put_token(db: &Connection, token: &Token) -> rusqlite::Result<()> 
     let (made, until) = (made.as_millisecond(), until.as_millisecond());
     let row = params![id.to_row(), tenant.as_str(), person.as_str(), label, hash.as_bytes(), made, until];
     db.execute(sql, row).map(drop)
-}
-
-/// Whether there was such a token in force.
-pub(crate) fn revoke_token(
-    db: &Connection,
-    tenant: &TenantId,
-    person: &PersonId,
-    token: TokenId,
-    at: Timestamp,
-) -> rusqlite::Result<bool> {
-    let sql = "UPDATE token SET revoked = ?4 WHERE tenant = ?1 AND person = ?2 AND id = ?3 AND revoked IS NULL
-        AND until > ?4";
-    let row = params![tenant.as_str(), person.as_str(), token.to_row(), at.as_millisecond()];
-    Ok(db.execute(sql, row)? > 0)
-}
-
-pub(crate) fn count_grants(
-    db: &Connection,
-    tenant: &TenantId,
-    person: &PersonId,
-    at: Timestamp,
-) -> rusqlite::Result<usize> {
-    let sql = "SELECT count(*) FROM footage_grant WHERE tenant = ?1 AND person = ?2 AND revoked IS NULL AND until > ?3";
-    count(db, sql, params![tenant.as_str(), person.as_str(), at.as_millisecond()])
 }
 
 pub(crate) fn put_grant(
@@ -212,20 +224,6 @@ pub(crate) fn put_grant(
     let (tenant, person) = (tenant.as_str(), person.as_str());
     db.execute(sql, params![tenant, person, cameras, from, to, reference, reason, until, given])?;
     Ok(GrantId(db.last_insert_rowid()))
-}
-
-/// Whether there was such a grant in force.
-pub(crate) fn revoke_grant(
-    db: &Connection,
-    tenant: &TenantId,
-    person: &PersonId,
-    grant: GrantId,
-    at: Timestamp,
-) -> rusqlite::Result<bool> {
-    let sql = "UPDATE footage_grant SET revoked = ?4 WHERE tenant = ?1 AND person = ?2 AND id = ?3 AND revoked IS NULL
-        AND until > ?4";
-    let row = params![tenant.as_str(), person.as_str(), grant.0, at.as_millisecond()];
-    Ok(db.execute(sql, row)? > 0)
 }
 
 pub(crate) fn used(db: &Connection, token: TokenId, at: Timestamp) -> rusqlite::Result<()> {

@@ -1,4 +1,4 @@
-//! What a clip tells of itself: when each of its pictures was filmed, and the facts beside them.
+//! The facts that a clip holds about itself: when each of its pictures was filmed, and what is known beside.
 //!
 //! ```text
 //! ftyp meta uuid(times) uuid(facts) moov mdat
@@ -21,7 +21,7 @@ pub const FACTS: [u8; 16] = *b"vigie.clip.facts";
 /// Bytes of a stretch in the table.
 const STRETCH_BYTES: usize = 24;
 
-/// Most pictures that are told of: those of a day and its margins at 60 a second.
+/// Most pictures whose times are held: those of a day and its margins at 60 a second.
 const PICTURES_MAX: usize = 6_000_000;
 
 /// Pictures whose times go on evenly, from one sample up to where the next stretch begins.

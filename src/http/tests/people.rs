@@ -13,7 +13,7 @@ use super::tenants::{HOLD, OPEN, OPERATORS, Route, ask_as, routes};
 use super::*;
 use footage::units::PersonId;
 
-fn designation(role: &str) -> Designation {
+pub(super) fn designation(role: &str) -> Designation {
     let act = Act {
         authority: "le maire".to_owned(),
         number: "2026-117".to_owned(),

@@ -1,24 +1,13 @@
 //! Signing in with a password and a code, as a browser does it; and as others would like to.
 
-use catalogue::{Act, Designation, Scope};
-use jiff::civil::date;
 use journal::entry::{Action, Author, Draft};
 use secrecy::ExposeSecret;
 
+use super::people::designation;
 use super::*;
 use crate::people::sign_in::Presented;
 
 const PASSWORD: &str = "tuile brouette 7 nuage";
-
-fn designation(role: &str) -> Designation {
-    let act = Act {
-        authority: "le maire".to_owned(),
-        number: "7".to_owned(),
-        date: date(2026, 1, 1),
-        until: date(2026, 12, 31),
-    };
-    Designation { name: "Marie Durand".to_owned(), role: role.to_owned(), act, scope: Scope::default() }
-}
 
 /// Who chose a password and an authenticator.
 struct Marie {
