@@ -17,7 +17,7 @@ use moka::future::Cache;
 
 use crate::index::{IndexError, PackState};
 use crate::spool::{Growing, Spool, SpoolError};
-use crate::store::{Store, request_kind};
+use crate::store::{Listed, Store, request_kind};
 use footage::failure::{Failure, Kind};
 use footage::keys::DomainKey;
 use footage::keys::vault::{DayKey, Vault};
@@ -109,6 +109,28 @@ pub struct Archive {
     /// How often a table was forgotten. One that was read from a file before it was replaced, and comes to the cache
     /// after, would stay there: it is kept only when none was forgotten meanwhile.
     forgotten: Arc<AtomicU64>,
+}
+
+/// Packs of a camera, wherever they lie, whatever the index says of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lying {
+    /// In its stores.
+    pub in_stores: Vec<PackId>,
+    /// In the spool: those that grow, that wait, and that are kept as a cache.
+    pub in_spool: Vec<PackId>,
+    /// Names in its folder of a store that are no pack's.
+    pub strangers: Vec<String>,
+    /// Where nothing could be listed.
+    pub not_listed: Vec<Place>,
+}
+
+/// A place where packs lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A store.
+    Store,
+    /// The spool.
+    Spool,
 }
 
 /// What is known of a whole pack: its table, and the size of the file that it was read from.
@@ -451,6 +473,39 @@ impl Archive {
         }
         let bytes = self.store.pack_bytes(&pack.camera, pack.id).await;
         Ok(bytes.map_err(|source| ReadError::Store { pack: pack.id, source })?.is_some())
+    }
+
+    /// What lies of a camera, wherever that may be.
+    pub async fn lying(&self, camera: &CameraKey) -> Lying {
+        let mut lying = Lying::default();
+        for (id, listing) in self.store.list_of_camera(camera).await {
+            match listing {
+                Ok(objects) => {
+                    for Listed { pack, location, .. } in objects {
+                        match pack {
+                            Some((_, pack)) => lying.in_stores.push(pack),
+                            None => lying.strangers.push(location.rsplit('/').next().unwrap_or_default().to_owned()),
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(store = self.store.name(id), %camera, %error, "what lies of a camera could not be listed");
+                    lying.not_listed.push(Place::Store);
+                }
+            }
+        }
+        for listing in [self.spool.pack_files().await, self.spool.cache_files().await] {
+            match listing {
+                Ok(files) => {
+                    lying.in_spool.extend(files.into_iter().filter(|of| of.camera == *camera).map(|of| of.pack));
+                }
+                Err(error) => {
+                    tracing::warn!(%camera, %error, "what lies of a camera in the spool could not be listed");
+                    lying.not_listed.push(Place::Spool);
+                }
+            }
+        }
+        lying
     }
 
     /// Whether another gateway wrote this pack.

@@ -19,6 +19,7 @@ mod discover;
 mod export;
 mod fsck;
 mod generate;
+mod inspection;
 mod journal;
 mod keys;
 mod login;
@@ -101,6 +102,8 @@ pub(crate) enum Command {
     /// Designate the persons who may see footage, give them tokens, revoke them
     #[command(subcommand)]
     People(people::PeopleCommand),
+    /// Write what an inspector asks: each camera's footage, retention, interruptions, destructions, holds, accesses
+    Inspection(inspection::Inspection),
     /// Write what the gateway knows for a request to the prefect
     #[command(subcommand)]
     Authorisation(authorisation::AuthorisationCommand),
@@ -307,6 +310,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Journal(args) => block_on(journal::run(args)),
         Command::People(args) => block_on(people::run(args)),
         Command::Authorisation(args) => block_on(authorisation::run(args)),
+        Command::Inspection(args) => block_on(inspection::run(args)),
         Command::Keys(args) => keys::run(args),
         Command::Store(args) => block_on(store::run(args)),
         Command::Retention(args) => block_on(retention::run(args)),

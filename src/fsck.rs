@@ -135,6 +135,15 @@ pub enum Complaint {
         /// Its size.
         bytes: u64,
     },
+    /// The spool has a copy of a pack that the index does not know: nothing destroys it at its time.
+    #[error(
+        "{} is in the spool as a copy, and the index knows no such pack: if the store has it, vigie rebuild-index takes it \
+         in; if it came back from a backup, remove it", path.display()
+    )]
+    OrphanCopy {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The spool has a pack that the index does not know.
     #[error("{} is in the spool, and the index knows no such pack: the next start of the gateway takes it in", path.display())]
     OrphanFile {

@@ -53,6 +53,7 @@ mod guarded;
 mod guesses;
 mod hls;
 mod holds;
+mod inspection;
 mod journal;
 mod occurrences;
 mod operator;
@@ -118,6 +119,8 @@ struct Inner {
     verdicts: share::Shares,
     /// Whole clips being hashed.
     digests: share::Shares,
+    /// Inspections being made.
+    inspections: share::Shares,
 }
 
 impl Service {
@@ -149,6 +152,7 @@ impl Service {
             snapshots: share::Shares::of(SNAPSHOTS_PER_TENANT_MAX),
             verdicts: share::Shares::of(signatures::VERDICTS_PER_TENANT_MAX),
             digests: share::Shares::of(coverage::DIGESTS_PER_TENANT_MAX),
+            inspections: share::Shares::of(inspection::INSPECTIONS_PER_TENANT_MAX),
         }))
     }
 
@@ -244,6 +248,11 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[SeeEvents], routes!(alarms::list)))
         .routes(needs(service, &[AcknowledgeAlarms], routes!(alarms::acknowledge)))
         .routes(needs(service, &[ReadJournal], routes!(journal::entries)))
+        .routes(needs(service, &[ReadJournal], routes!(inspection::summary)))
+        .routes(needs(service, &[ReadJournal], routes!(inspection::page)))
+        .routes(needs(service, &[ReadJournal], routes!(inspection::table)))
+        .routes(needs(service, &[ReadJournal], routes!(inspection::destruction)))
+        .routes(needs(service, &[ReadJournal], routes!(inspection::destruction_page)))
         .routes(needs(service, &[SeeCameras], routes!(stats::stats)))
         .routes(needs(service, &[ManagePeople], routes!(people::list)))
         .routes(needs(service, &[ManagePeople], routes!(people::designate)))
@@ -341,17 +350,19 @@ async fn frame(State(service): State<Service>, request: Request, next: Next) -> 
     for (name, value) in FRAME_HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    response.headers_mut().entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY);
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(LIVE);
     response
 }
 
-/// Nothing but our own scripts, styles and media; nobody frames the page or embeds its footage.
-const FRAME_HEADERS: [(HeaderName, &str); 5] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+/// Nothing but our own scripts, styles and media; nobody frames the page. What is printed has a stricter one.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// Nobody guesses types, learns addresses or embeds footage.
+const FRAME_HEADERS: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),

@@ -36,6 +36,7 @@ pub mod examine;
 pub mod figures;
 pub mod hold;
 pub mod identity;
+pub mod inspect;
 pub mod keys;
 pub mod occurrence;
 pub mod of_pack;

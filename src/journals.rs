@@ -48,6 +48,7 @@ mod forget;
 pub mod left;
 pub mod loss;
 pub mod naming;
+mod reading;
 pub mod stamping;
 
 #[cfg(test)]
@@ -282,19 +283,6 @@ impl Journals {
                 warn!(%error, "what a command left for the journal is entered, and cannot be removed");
             }
         }
-    }
-
-    /// The tenant's entries from this number on, at most so many, each as its line. They are read whether or not the journal
-    /// takes any.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub async fn entries(&self, tenant: &TenantId, from: u64, limit: usize) -> Result<Vec<String>, NoEntry> {
-        let folder = self.0.folder.join(tenant.as_str());
-        let failed = |why: String, kind| NoEntry { tenant: tenant.clone(), why, kind };
-        let read = platform::spawn_blocking(move || journal::read::entries(&folder, from, limit)).await;
-        let read = read.map_err(|_| failed("reading it ended badly".to_owned(), Kind::Internal))?;
-        read.map_err(|error| failed(error.to_string(), Failure::kind(&error)))
     }
 
     /// The tenant's last checkpoint, for an answer's header or a print.

@@ -12,7 +12,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{Error as ObjectError, ObjectStore};
@@ -553,6 +553,21 @@ impl Store {
         let bucket = self.bucket(camera);
         bucket.ensure_known_recently().await?;
         bucket.days(camera).await
+    }
+
+    /// Every object that may be a pack of this camera, in each store where there may be one; what a store answers where it
+    /// cannot be listed.
+    pub async fn list_of_camera(&self, camera: &CameraKey) -> Vec<(StoreId, Result<Vec<Listed>, ObjectError>)> {
+        let buckets = self.buckets_of(camera);
+        let listings = buckets.into_iter().map(|bucket| async move {
+            let id = StoreId(self.0.buckets.iter().position(|of| std::ptr::eq(of, bucket)).unwrap_or_default());
+            let listing = async {
+                bucket.ensure_known_recently().await?;
+                bucket.list_of(camera).try_collect().await
+            };
+            (id, listing.await)
+        });
+        futures::future::join_all(listings).await
     }
 
     /// Every object under the prefixes, with the pack that its name says. Markers and journals are left out.

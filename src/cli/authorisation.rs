@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use footage::clock::{Clock, SystemClock};
 use footage::units::WallTime;
 use vigie::authorisation::{Authorisation, Basis, Instants, Notice, Validity};
 use vigie::config::{Config, Tenant};
-use vigie::event::words::Language;
 
+use super::inspection::PageLanguage;
 use super::people::OfTenant;
 use super::{Failure, show};
 
@@ -35,15 +35,6 @@ pub(crate) struct RequestFile {
     out: Option<PathBuf>,
 }
 
-/// A language of the page.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PageLanguage {
-    /// French
-    Fr,
-    /// English
-    En,
-}
-
 pub(super) async fn run(command: AuthorisationCommand) -> Result<(), Failure> {
     let AuthorisationCommand::File(args) = command;
     let loaded = args.of.config()?;
@@ -55,10 +46,7 @@ pub(super) async fn run(command: AuthorisationCommand) -> Result<(), Failure> {
             None
         }
     };
-    let language = match args.language {
-        PageLanguage::Fr => Language::French,
-        PageLanguage::En => Language::English,
-    };
+    let language = args.language.into();
     let now = SystemClock::default().wall();
     let text = page::html(&page::Known { config: &loaded, tenant, persons, now, language });
     match args.out {

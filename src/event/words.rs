@@ -19,6 +19,14 @@ pub enum Language {
 }
 
 impl Language {
+    /// What is said in this language.
+    pub fn pick<T>(self, english: T, french: T) -> T {
+        match self {
+            Self::English => english,
+            Self::French => french,
+        }
+    }
+
     /// From an `Accept-Language` header (RFC 9110 §12.5.4): the one of ours with the highest weight.
     pub fn accepted(header: &str) -> Self {
         let mut best = (0u16, Self::default());

@@ -60,19 +60,22 @@ impl Fsck {
     }
 
     pub(super) async fn check_spool(&self, tally: &mut Tally<'_>) -> Result<(), FsckError> {
-        let mut suspects: Vec<Found> = Vec::new();
-        for file in self.spool.pack_files().await? {
-            tally.report.spool_files += 1;
+        let mut suspects: Vec<(Found, bool)> = Vec::new();
+        let (packs, copies) = (self.spool.pack_files().await?, self.spool.cache_files().await?);
+        let files = packs.into_iter().map(|file| (file, false)).chain(copies.into_iter().map(|file| (file, true)));
+        for (file, is_copy) in files {
+            tally.report.spool_files += u64::from(!is_copy);
             if !self.owns(&file).await? {
-                suspects.push(file);
+                suspects.push((file, is_copy));
             }
         }
         if !suspects.is_empty() {
             tokio::time::sleep(self.settle).await;
         }
-        for file in suspects {
+        for (file, is_copy) in suspects {
             if file.path.exists() && !self.owns(&file).await? {
-                tally.complain(Complaint::OrphanFile { path: file.path });
+                let path = file.path;
+                tally.complain(if is_copy { Complaint::OrphanCopy { path } } else { Complaint::OrphanFile { path } });
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::problem::Problem;
 use super::scope::TenantScope;
 use crate::event::words::Language;
+use crate::inspection::tables::Table;
 use catalogue::{GrantId, TokenId};
 use footage::units::{CameraId, CameraKey, HoldId, PackId, PersonId, Ticks90k, TimeRange, WallTime};
 
@@ -79,6 +80,19 @@ impl<S: Sync> FromRequestParts<S> for GrantPath {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         path_param(parts, "grant").await.map(|id| Self(GrantId(id)))
+    }
+}
+
+/// A table of an inspection: `{name}.csv`.
+pub(super) struct TablePath(pub(super) Table);
+
+impl<S: Sync> FromRequestParts<S> for TablePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let name: String = path_param(parts, "table").await?;
+        let table = name.strip_suffix(".csv").ok_or_else(|| Problem::invalid("a table is named {name}.csv"))?;
+        table.parse().map(Self).map_err(|error: String| Problem::invalid(error))
     }
 }
 

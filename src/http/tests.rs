@@ -38,6 +38,7 @@ use footage::units::{BootId, CameraKey, HoldId, TenantId, Ticks90k, TimeRange, W
 
 mod fuzz;
 mod holds;
+mod inspection;
 mod people;
 mod sign_in;
 mod tenants;

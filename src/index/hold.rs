@@ -227,7 +227,8 @@ impl Index {
     }
 }
 
-const HOLDS: &str = "SELECT t.name, c.camera, h.hold, h.start, h.until, h.reference, h.requester, h.reason, h.ends,
+pub(super) const HOLDS: &str =
+    "SELECT t.name, c.camera, h.hold, h.start, h.until, h.reference, h.requester, h.reason, h.ends,
      h.placed, h.closed FROM hold h JOIN camera c ON c.id = h.camera JOIN tenant t ON t.id = c.tenant";
 
 /// Whether a hold in force covers footage of the pack `p` and has not copied it. A condemned pack has no segments any
@@ -288,7 +289,7 @@ fn to_copy() -> String {
     )
 }
 
-fn hold_row(row: &Row<'_>) -> rusqlite::Result<HoldRow> {
+pub(super) fn hold_row(row: &Row<'_>) -> rusqlite::Result<HoldRow> {
     let instant = |column: usize| row.get(column).map(WallTime);
     Ok(HoldRow {
         camera: camera_key(row, 0, 1)?,
@@ -306,7 +307,7 @@ fn hold_row(row: &Row<'_>) -> rusqlite::Result<HoldRow> {
 }
 
 /// Sorted, and what touches joined.
-fn united(mut ranges: Vec<TimeRange>) -> Vec<TimeRange> {
+pub(crate) fn united(mut ranges: Vec<TimeRange>) -> Vec<TimeRange> {
     ranges.sort_unstable_by_key(|range| (range.start(), range.end()));
     let mut out: Vec<TimeRange> = Vec::new();
     for range in ranges {

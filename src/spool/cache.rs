@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::recover::entries;
-use super::{Spool, SpoolError};
+use super::recover::{Found, entries, named};
+use super::{Spool, SpoolError, blocking};
 use footage::platform;
 use footage::units::{CameraKey, PackId};
 
@@ -19,6 +19,12 @@ impl Spool {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             renamed => renamed,
         }
+    }
+
+    /// Every cache file.
+    pub(crate) async fn cache_files(&self) -> Result<Vec<Found>, SpoolError> {
+        let dir = self.dir().to_owned();
+        blocking(move || cache_files(&dir)).await
     }
 
     /// As [`Spool::free_bytes`], with a bound on what the spool holds: what it has above that counts as missing on the
@@ -81,18 +87,15 @@ fn used_bytes(dir: &Path) -> Result<u64, SpoolError> {
 
 /// Cache files, oldest pack first, with their sizes.
 fn cached(dir: &Path) -> Result<Vec<(PackId, PathBuf, u64)>, SpoolError> {
-    let mut found = Vec::new();
-    for tenant in entries(dir)? {
-        for camera in entries(&tenant)? {
-            for path in entries(&camera)? {
-                let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".cache.mp4"));
-                if let Some(pack) = name.and_then(|n| n.parse().ok()) {
-                    let bytes = std::fs::metadata(&path).map_or(0, |meta| meta.len());
-                    found.push((pack, path, bytes));
-                }
-            }
-        }
-    }
+    let files = cache_files(dir)?.into_iter().map(|Found { path, pack, .. }| {
+        let bytes = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+        (pack, path, bytes)
+    });
+    let mut found: Vec<_> = files.collect();
     found.sort_by_key(|(pack, ..)| *pack);
     Ok(found)
+}
+
+fn cache_files(dir: &Path) -> Result<Vec<Found>, SpoolError> {
+    named(dir, |name| name.strip_suffix(".cache.mp4")?.parse().ok())
 }

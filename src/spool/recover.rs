@@ -222,6 +222,12 @@ enum Outcome {
 
 /// Every pack file of the spool, `{spool}/{tenant}/{camera}/{pack}[.open].mp4`; anything else is left alone.
 fn list(dir: &Path) -> Result<Vec<Found>, SpoolError> {
+    let pack = |name: &str| name.strip_suffix(".mp4").map(|n| n.strip_suffix(".open").unwrap_or(n))?.parse().ok();
+    named(dir, pack)
+}
+
+/// Files of the spool by camera, and the packs that `pack` reads in their names.
+pub(super) fn named(dir: &Path, pack: impl Fn(&str) -> Option<PackId>) -> Result<Vec<Found>, SpoolError> {
     let mut found = Vec::new();
     for tenant in entries(dir)? {
         let Some(tenant_id) = name(&tenant).and_then(|n| n.parse::<TenantId>().ok()) else { continue };
@@ -229,11 +235,7 @@ fn list(dir: &Path) -> Result<Vec<Found>, SpoolError> {
             let Some(camera_id) = name(&camera).and_then(|n| n.parse::<CameraId>().ok()) else { continue };
             let key = CameraKey { tenant: tenant_id.clone(), camera: camera_id };
             for path in entries(&camera)? {
-                let pack = name(&path)
-                    .and_then(|n| n.strip_suffix(".mp4"))
-                    .map(|n| n.strip_suffix(".open").unwrap_or(n))
-                    .and_then(|n| n.parse().ok());
-                if let Some(pack) = pack {
+                if let Some(pack) = name(&path).and_then(&pack) {
                     found.push(Found { path, camera: key.clone(), pack });
                 }
             }

@@ -352,6 +352,21 @@ impl Bucket {
         }
     }
 
+    /// Every object that is, or may be, a pack of this camera: those in its folder, and those of names that only a key reads.
+    pub(super) fn list_of(&self, camera: &CameraKey) -> BoxStream<'static, Result<Listed, Error>> {
+        let opaque = self.names.as_ref().map(|names| self.prefix.clone().join(names.folder(&camera.tenant)));
+        let folders = std::iter::once((self.folder_of(camera), true)).chain(opaque.map(|folder| (folder, false)));
+        let listings = folders.map(|(folder, is_own)| {
+            let (under, names, camera) = (self.prefix.clone(), self.names.clone(), camera.clone());
+            let objects = self.objects.list(Some(&folder)).map(move |item| listed(&under, names.as_ref(), item));
+            objects.try_filter(move |object| {
+                let of_camera = object.pack.as_ref().is_some_and(|(of, _)| *of == camera);
+                std::future::ready(of_camera || (is_own && object.pack.is_none()))
+            })
+        });
+        futures::stream::iter(listings.collect::<Vec<_>>()).flatten().boxed()
+    }
+
     /// Every object but the marker and those of journals.
     pub(super) fn list(&self) -> BoxStream<'static, Result<Listed, Error>> {
         let prefix = (!self.prefix.as_ref().is_empty()).then(|| self.prefix.clone());

@@ -31,6 +31,7 @@ use vigie::spool::{Growing, Spool};
 use vigie::store::Store;
 
 mod fsck;
+mod inspection;
 mod rebuild;
 mod shown;
 

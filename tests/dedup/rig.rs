@@ -24,6 +24,7 @@ use vigie::dedup::Dedup;
 use vigie::fsck::{Finding, Fsck};
 use vigie::index::dedup::Savings;
 use vigie::index::{CameraRow, Change, Index, PackRow, PackState};
+use vigie::journals::Journals;
 use vigie::rebuild::Rebuild;
 use vigie::retention::rehost::Rehoster;
 use vigie::retention::{Policy, storage, sweep};
@@ -50,6 +51,8 @@ pub(crate) struct Rig {
     pub(crate) keys: Keys,
     tasks: Option<Tasks>,
     packs_made: u64,
+    /// What is destroyed is entered there.
+    pub(crate) journals: Option<Journals>,
     sweeper: Option<sweep::Sweeper>,
 }
 
@@ -174,7 +177,7 @@ impl Rig {
         }
         let tasks = Some(sealer.start().unwrap());
         let packs_made = index.packs_after(None, 1_000).await.unwrap().len() as u64;
-        Self { dir, clock, index, spool, packs, store, keys, tasks, packs_made, sweeper: None }
+        Self { dir, clock, index, spool, packs, store, keys, tasks, packs_made, journals: None, sweeper: None }
     }
 
     /// A whole pack of these seconds of the scene, in the store when this returns.
@@ -310,7 +313,11 @@ impl Rig {
             shared: None,
             stores: None,
         };
-        sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, policy)
+        let sweeper = sweep::Sweeper::new(self.index.clone(), self.clock.clone(), storage, policy);
+        match &self.journals {
+            Some(journals) => sweeper.entering(journals.clone()),
+            None => sweeper,
+        }
     }
 
     /// Time goes on to `now`; what is due by then is gone.

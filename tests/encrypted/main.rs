@@ -19,6 +19,7 @@ use vigie::seal::Sealer;
 use vigie::spool::Spool;
 use vigie::store::Listed;
 
+mod destroyed;
 mod losing;
 mod real;
 #[allow(dead_code, reason = "the deduplication tests need more of it")]

@@ -201,7 +201,7 @@ impl From<Vec<u8>> for Payload {
 }
 
 /// Why a stretch of time has no footage, or less than the camera filmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum GapCause {

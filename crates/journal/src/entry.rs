@@ -138,6 +138,8 @@ pub enum Action {
     Exported { bytes: u64 },
     /// The journal was read, from this entry on.
     JournalRead { from: u64 },
+    /// What is kept, destroyed and accessed in the time of the entry was inspected.
+    Inspected,
     /// A camera that is not recorded was to be tried again at once.
     CameraRetried,
     /// An alarm was said to be seen.

@@ -110,6 +110,7 @@ fn every_action_is_read_back_with_all_of_its_facts_beside_all_that_an_entry_has(
         Action::AccessEnded { begun: 1, access: Access::Clip, sent: vec![span], sent_bytes: 2 },
         Action::Exported { bytes: 1 },
         Action::JournalRead { from: 1 },
+        Action::Inspected,
         Action::CameraRetried,
         Action::AlarmAcknowledged { alarm: 1 },
         Action::Refused { count: 1 },

@@ -1,10 +1,8 @@
 //! The page: what the gateway knows of a tenant's system for the file of its request to the prefect (CSI R252-3).
 //!
-//! Invariants: whatever comes from the configuration is escaped; no secret, no user name and no address of a camera is in it;
-//! it needs nothing but itself, so that it can be printed, sent and kept.
+//! Invariant: no secret, no user name and no address of a camera is in it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use catalogue::Right;
 use footage::units::WallTime;
@@ -12,6 +10,7 @@ use rtsp::Transport;
 use vigie::authorisation::{AtEnd, Authorisation, Basis, Purpose, View};
 use vigie::config::{CameraConfig, Config, StoreConfig, Tenant};
 use vigie::event::words::Language;
+use vigie::printed::Page;
 
 use crate::cli::show;
 
@@ -25,44 +24,29 @@ pub(super) struct Known<'a> {
     pub(super) language: Language,
 }
 
-const STYLE: &str = "body{font:11pt/1.4 serif;max-width:60em;margin:2em auto;padding:0 1em;color:#000;background:#fff}\
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:1.6em;break-after:avoid}\
-table{border-collapse:collapse;width:100%;font-size:.92em}thead{display:table-header-group}tr{break-inside:avoid}\
-th,td{border:1px solid #666;padding:.25em .45em;text-align:left;vertical-align:top}th{background:#eee}\
-@page{size:A4;margin:18mm}@media print{body{margin:0;max-width:none;padding:0}}";
-
 /// The whole page.
 pub(super) fn html(of: &Known<'_>) -> String {
     let title = of.t(
         "Video protection: what the gateway knows for the file of the request",
         "Vidéoprotection : éléments du dossier de demande connus de la passerelle",
     );
-    let lang = of.t("en", "fr");
-    let name = escaped(&of.tenant.name);
     let at = show::time(&of.config.time_zone, of.now);
     let origin = of.t(
         "Code de la sécurité intérieure, R252-3. Written by Vigie",
         "Code de la sécurité intérieure, R252-3. Établi par Vigie",
     );
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"{lang}\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p><strong>{name}</strong> ({})<br>{origin} {}, {at}</p>\n",
-        escaped(of.tenant.id.as_str()),
-        env!("CARGO_PKG_VERSION"),
-    );
+    let mut page = Page::new(of.language, title);
+    let who = format!("{} ({})", of.tenant.name, of.tenant.id);
+    page.lines(&who, &[&format!("{origin} {}, {at}", env!("CARGO_PKG_VERSION"))]);
     for section in [authorisations, cameras, retention, stores, persons, measures, missing] {
-        out.push_str(&section(of));
+        section(of, &mut page);
     }
-    out.push_str("</body>\n</html>\n");
-    out
+    page.finish()
 }
 
 impl Known<'_> {
     fn t(&self, english: &'static str, french: &'static str) -> &'static str {
-        match self.language {
-            Language::English => english,
-            Language::French => french,
-        }
+        self.language.pick(english, french)
     }
 
     fn under(&self, camera: &CameraConfig) -> Option<&Authorisation> {
@@ -171,7 +155,7 @@ impl Known<'_> {
     }
 }
 
-fn authorisations(of: &Known<'_>) -> String {
+fn authorisations(of: &Known<'_>, page: &mut Page) {
     let row = |a: &Authorisation| {
         let purposes: Vec<_> = a.purposes.iter().map(|purpose| of.purpose(*purpose)).collect();
         let kind = if a.provisional { of.t(" (provisional)", " (provisoire)") } else { "" };
@@ -197,10 +181,11 @@ fn authorisations(of: &Known<'_>) -> String {
         of.t("At its end", "À son terme"),
     ];
     let rows: Vec<_> = of.tenant.authorisations.iter().map(row).collect();
-    section(of.t("Authorisations so far", "Autorisations à ce jour"), &table(of, &heads, &rows))
+    page.section(of.t("Authorisations so far", "Autorisations à ce jour"));
+    page.table(&heads, &rows);
 }
 
-fn cameras(of: &Known<'_>) -> String {
+fn cameras(of: &Known<'_>, page: &mut Page) {
     let row = |camera: &CameraConfig| {
         let installation = &camera.installation;
         let view = match installation.view {
@@ -239,10 +224,11 @@ fn cameras(of: &Known<'_>) -> String {
     ];
     let rows: Vec<_> = of.tenant.cameras.iter().map(row).collect();
     let title = of.t("Cameras", "Caméras");
-    section(&format!("{title} ({})", rows.len()), &table(of, &heads, &rows))
+    page.section(&format!("{title} ({})", rows.len()));
+    page.table(&heads, &rows);
 }
 
-fn retention(of: &Known<'_>) -> String {
+fn retention(of: &Known<'_>, page: &mut Page) {
     let mut by_bounds: BTreeMap<(u64, u64), (String, Vec<String>)> = BTreeMap::new();
     for camera in &of.tenant.cameras {
         let bounds = camera.retention;
@@ -258,10 +244,12 @@ fn retention(of: &Known<'_>) -> String {
         "Les images sont détruites automatiquement à l'issue de ce délai, et jamais plus d'un mois de date à date après leur \
          enregistrement (L252-5). Ce qu'une réquisition couvre est copié à part et gardé jusqu'à sa propre échéance.",
     );
-    section(of.t("Retention", "Délai de conservation"), &format!("<p>{how}</p>\n{}", table(of, &heads, &rows)))
+    page.section(of.t("Retention", "Délai de conservation"));
+    page.paragraph(how);
+    page.table(&heads, &rows);
 }
 
-fn stores(of: &Known<'_>) -> String {
+fn stores(of: &Known<'_>, page: &mut Page) {
     let mut rows = vec![vec![
         of.t("local buffer and cache", "tampon local et cache").to_owned(),
         of.config.spool_dir.display().to_string(),
@@ -296,10 +284,11 @@ fn stores(of: &Known<'_>) -> String {
         of.t("Encrypted", "Chiffrement"),
         of.t("Read back and checked", "Relu et vérifié"),
     ];
-    section(of.t("Stores", "Stockage des images"), &table(of, &heads, &rows))
+    page.section(of.t("Stores", "Stockage des images"));
+    page.table(&heads, &rows);
 }
 
-fn persons(of: &Known<'_>) -> String {
+fn persons(of: &Known<'_>, page: &mut Page) {
     let roles = &of.config.roles;
     let rows: Vec<_> = roles
         .names()
@@ -331,10 +320,12 @@ fn persons(of: &Known<'_>) -> String {
         ),
         _ => "",
     };
-    section(of.t("Access rules", "Règles d'accès"), &format!("<p>{how}{shared}</p>\n{}", table(of, &heads, &rows)))
+    page.section(of.t("Access rules", "Règles d'accès"));
+    page.paragraph(&format!("{how}{shared}"));
+    page.table(&heads, &rows);
 }
 
-fn measures(of: &Known<'_>) -> String {
+fn measures(of: &Known<'_>, page: &mut Page) {
     let config = of.config;
     let secured = of.tenant.cameras.iter().filter(|camera| camera.url.scheme() == "rtsps").count();
     let over_udp = of.tenant.cameras.iter().filter(|camera| camera.transport == Transport::Udp).count();
@@ -378,7 +369,7 @@ fn measures(of: &Known<'_>) -> String {
         format!(
             "{} {}.",
             of.t("Time zone of dates:", "Fuseau horaire des dates :"),
-            escaped(config.time_zone.iana_name().unwrap_or("UTC"))
+            config.time_zone.iana_name().unwrap_or("UTC")
         ),
         format!("{} {}.", of.t("Alarms are sent to so many places:", "Destinations des alarmes :"), config.alarms.len()),
     ];
@@ -389,10 +380,11 @@ fn measures(of: &Known<'_>) -> String {
         );
         items.push(shredded.to_owned());
     }
-    list(of.t("Security measures", "Mesures de sécurité"), &items)
+    page.section(of.t("Security measures", "Mesures de sécurité"));
+    page.list(&items);
 }
 
-fn missing(of: &Known<'_>) -> String {
+fn missing(of: &Known<'_>, page: &mut Page) {
     let items = [
         of.t(
             "report that presents the system, and its reasons",
@@ -410,47 +402,8 @@ fn missing(of: &Known<'_>) -> String {
             "masquage des habitations et de leurs entrées (L251-3)",
         ),
     ];
-    let title = of.t("Not known to the gateway, to be added", "Non connus de la passerelle, à joindre");
-    list(title, &items.map(str::to_owned))
-}
-
-fn section(title: &str, body: &str) -> String {
-    format!("<section>\n<h2>{}</h2>\n{body}</section>\n", escaped(title))
-}
-
-fn list(title: &str, items: &[String]) -> String {
-    let items: String = items.iter().map(|item| format!("<li>{item}</li>\n")).collect();
-    section(title, &format!("<ul>\n{items}</ul>\n"))
-}
-
-fn table(of: &Known<'_>, heads: &[&str], rows: &[Vec<String>]) -> String {
-    if rows.is_empty() {
-        return format!("<p>{}</p>\n", of.t("none", "néant"));
-    }
-    let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
-    let mut out = format!("<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n");
-    for row in rows {
-        let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "<tr>{cells}</tr>");
-    }
-    out + "</tbody>\n</table>\n"
-}
-
-/// As text of HTML.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
+    page.section(of.t("Not known to the gateway, to be added", "Non connus de la passerelle, à joindre"));
+    page.list(&items.map(str::to_owned));
 }
 
 #[cfg(test)]

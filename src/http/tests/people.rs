@@ -29,7 +29,7 @@ fn draft() -> Draft {
 
 impl Gateway {
     /// What this person of `north` presents.
-    async fn person(&self, id: &str, designation: Designation) -> String {
+    pub(super) async fn person(&self, id: &str, designation: Designation) -> String {
         let (tenant, person): (TenantId, PersonId) = ("north".parse().unwrap(), id.parse().unwrap());
         let who = (&tenant, &person);
         self.people.designate(who, designation, draft()).await.unwrap();
@@ -38,11 +38,11 @@ impl Gateway {
         format!("north:{}", secret.text().expose_secret())
     }
 
-    async fn get_as(&self, credentials: &str, path: &str) -> Answer {
+    pub(super) async fn get_as(&self, credentials: &str, path: &str) -> Answer {
         self.send(request(Method::GET, path, Some(credentials))).await
     }
 
-    async fn send_json(&self, method: Method, path: &str, credentials: &str, body: &str) -> Answer {
+    pub(super) async fn send_json(&self, method: Method, path: &str, credentials: &str, body: &str) -> Answer {
         let mut asked = request(method, path, Some(credentials));
         asked.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
         *asked.body_mut() = Body::from(body.to_owned());

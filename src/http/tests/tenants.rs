@@ -38,6 +38,7 @@ pub(super) fn filled(path: &str) -> String {
         ("{person}", "someone"),
         ("{token}", "0123456789abcdef"),
         ("{grant}", "1"),
+        ("{table}", "cameras.csv"),
     ];
     let filled = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
     assert!(!filled.contains('{'), "say here what stands for the parameter of {path}");
@@ -61,6 +62,8 @@ fn query(operation: &Value) -> String {
         ("sha256", "true"),
         ("part", "1"),
         ("run", "000102030405060708090a0b0c0d0e0f"),
+        ("day", "2026-02-01"),
+        ("language", "fr"),
     ];
     let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
     let asked = parameters.iter().filter(|p| p["in"] == "query").map(|p| {

@@ -1,0 +1,59 @@
+//! What the journals say, read whether or not they take any entry.
+
+use std::ops::{ControlFlow, RangeInclusive};
+use std::path::Path;
+
+use jiff::civil::Date;
+
+use super::{Journals, NoEntry};
+use footage::failure::{Failure, Kind};
+use footage::platform;
+use footage::units::TenantId;
+
+impl Journals {
+    /// The tenant's entries from this number on, at most so many, each as its line.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn entries(&self, tenant: &TenantId, from: u64, limit: usize) -> Result<Vec<String>, NoEntry> {
+        self.read(tenant, move |folder| journal::read::entries(folder, from, limit)).await
+    }
+
+    /// Takes each entry of these days (UTC) as its line, its newline included, into what is returned.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn fold<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        days: RangeInclusive<Date>,
+        mut into: T,
+        take: impl Fn(&mut T, &[u8]) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<T, NoEntry> {
+        let read = move |folder: &Path| {
+            journal::read::of_days(folder, days, |line| take(&mut into, line))?;
+            Ok(into)
+        };
+        self.read(tenant, read).await
+    }
+
+    /// The first day (UTC) of which entries are kept.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn kept_since(&self, tenant: &TenantId) -> Result<Option<Date>, NoEntry> {
+        self.read(tenant, journal::read::first_day).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        read: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, NoEntry> {
+        let folder = self.0.folder.join(tenant.as_str());
+        let failed = |why: String, kind| NoEntry { tenant: tenant.clone(), why, kind };
+        let read = platform::spawn_blocking(move || read(&folder)).await;
+        let read = read.map_err(|_| failed("reading it ended badly".to_owned(), Kind::Internal))?;
+        read.map_err(|error| failed(error.to_string(), Failure::kind(&error)))
+    }
+}
