@@ -19,9 +19,15 @@ impl Archive {
     /// When it is not there or cannot be got. What is there and is not what was written is no error.
     pub async fn check(&self, pack: &PackRef, bytes: u64, scratch: &Scratch) -> Result<Checked, ReadError> {
         let id = pack.id;
+        let in_store = self.store.local_file(&pack.camera, id);
         let local = match pack.state {
-            PackState::Stored => self.store.local_file(&pack.camera, id),
-            _ => self.spool.files(&pack.camera, id).into_iter().nth(1),
+            PackState::Stored => in_store,
+            // A gateway may have ended when the store had it and its row did not say so yet.
+            _ => {
+                let [_, whole, _] = self.spool.files(&pack.camera, id);
+                let path = whole.clone();
+                if blocking(id, move || Ok(path.exists())).await? { Some(whole) } else { in_store }
+            }
         };
         let fetched = match local {
             Some(_) => None,
