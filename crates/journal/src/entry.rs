@@ -136,6 +136,12 @@ pub enum Action {
     AccessEnded { begun: u64, access: Access, sent: Vec<Span>, sent_bytes: u64 },
     /// Footage was written to a file, by a command on the gateway's machine.
     Exported { bytes: u64 },
+    /// Footage is to be put into a package, of a hold perhaps, under this reference. The package holds this entry.
+    PackageOrdered { export: String, reference: String, hold: Option<String> },
+    /// The package is whole, and can be handed out: the SHA-256 of its manifest, and that of the key that signed it.
+    PackagePrepared { export: String, bytes: u64, manifest: String, key: String },
+    /// The package was destroyed, or is not prepared.
+    PackageRemoved { export: String, why: String },
     /// The journal was read, from this entry on.
     JournalRead { from: u64 },
     /// What is kept, destroyed and accessed in the time of the entry was inspected.

@@ -28,6 +28,7 @@ pub mod entry;
 mod files;
 mod forget;
 mod log;
+pub mod proof;
 pub mod read;
 pub mod stamp;
 pub mod stamps;

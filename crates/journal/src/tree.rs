@@ -7,7 +7,7 @@ use tlog_tiles::{EMPTY_HASH, HASH_SIZE, Hash, Tile, node_hash, record_hash};
 use crate::entry::{COMMITMENT_BYTES, Commitment};
 
 /// Levels of the tree that a tile spans (C2SP tlog-tiles).
-const TILE_HEIGHT: u8 = 8;
+pub(crate) const TILE_HEIGHT: u8 = 8;
 /// Levels of tiles: those of a tree of 2⁶⁴ entries.
 const LEVELS: u8 = 8;
 /// Hashes, or commitments, of a full tile.
