@@ -35,6 +35,7 @@ mod show;
 mod signatures;
 mod stats;
 mod store;
+mod verify;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -80,6 +81,8 @@ pub(crate) enum Command {
     Discover(discover::Discover),
     /// Write footage of one camera to an MP4 file
     Export(Export),
+    /// Verify an evidence package, offline: every file, signature and proof in it
+    Verify(evidence::cli::VerifyArgs),
     /// Verify that footage, of two hours at most, is as its camera signed it (ONVIF Media Signing)
     Signatures(FootageArg),
     /// List cameras, or the footage and gaps of one camera
@@ -302,6 +305,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Status(args) => block_on(operate::status(args)),
         Command::Reload(args) => block_on(operate::reload(args)),
         Command::Export(args) => block_on(export::run(args)),
+        Command::Verify(args) => verify::run(&args),
         Command::Signatures(args) => block_on(signatures::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Generate(args) => generate::run(&args),

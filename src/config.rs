@@ -19,6 +19,7 @@ use toml::de::DeTable;
 use url::Url;
 
 pub use self::alarm::{AlarmTarget, AlarmWay, Mail, MailTls};
+pub use self::export::{AuthorityFiles, ExportConfig};
 pub use self::journal::TimeStamps;
 pub use self::local_time::BadLocalTime;
 pub use self::master::MasterKeys;
@@ -36,6 +37,7 @@ use footage::units::{CameraId, CameraKey, DomainId, TenantId, Ticks90k};
 mod alarm;
 mod authorisation;
 mod build;
+mod export;
 mod journal;
 mod local_time;
 mod master;
@@ -95,6 +97,8 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// Where alarms are sent.
     pub alarms: Vec<AlarmTarget>,
+    /// `[export]`.
+    pub export: ExportConfig,
 }
 
 /// What `s3://` needs beyond its URL. Where the two keys are absent, the environment (`AWS_ACCESS_KEY_ID`, …) and then the

@@ -132,5 +132,6 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
             cameras,
         }],
         alarms: Vec::new(),
+        export: Default::default(),
     })
 }

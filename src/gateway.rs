@@ -204,6 +204,7 @@ impl Gateway {
         let held = lock(config)?;
         let anchors = open::signing_anchors(config)?;
         let authority = open::time_stamps(config)?;
+        let signing = services::export_authority(config)?;
         let tls = config.http_tls.clone().map(http::ServerTls::open).transpose()?;
         let access = access_of(config)?;
         let files = files::left_for_http(files::raise_limit(), camera_rows(config).len() as u64);
@@ -267,8 +268,13 @@ impl Gateway {
         tasks.spawn(people.clone().run(stop_flushing.clone()));
         tasks.spawn(permissions.clone().run(stop_flushing.clone()));
         let of_persons = (journals.clone(), people.clone());
+        let exports = {
+            let of = (&opened, &footage, &holds, &journals);
+            services::start_exports(config, of, signing, &tasks, &stop_flushing).await
+        };
         let service = http::Service::new(footage.clone(), holds, of_persons, access, &config.time_zone, status);
         service.record_under(permissions.clone());
+        exports.into_iter().for_each(|exports| service.export(exports));
         service.operate(Operator::new(config.operator_token.as_ref(), sources, request_reload));
         if let Some(tls) = tls.clone() {
             tasks.spawn(tls.keep(index.clone(), clock.clone(), stop_flushing.clone()));

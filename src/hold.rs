@@ -141,6 +141,18 @@ pub enum Why {
     NotRecorded,
 }
 
+impl Why {
+    /// The word in answers and packages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Destroyed => "destroyed",
+            Self::WasAbsent => "was_absent",
+            Self::Gap(cause) => cause.as_str(),
+            Self::NotRecorded => "not_recorded",
+        }
+    }
+}
+
 /// A hold, and what there is of what it covers, at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldState {

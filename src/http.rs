@@ -31,6 +31,7 @@ use self::problem::{Problem, ProblemKind};
 use self::scope::needs;
 pub use self::serve::{ServeLimits, serve, serve_over};
 pub use self::tls::{ServerTls, TlsFilesError};
+use crate::export::Exports;
 use crate::hold::Holds;
 use crate::journals::Journals;
 use crate::metrics::HttpCounts;
@@ -48,6 +49,7 @@ mod clip;
 mod coverage;
 mod description;
 mod events;
+mod exports;
 mod file_name;
 mod guarded;
 mod guesses;
@@ -105,6 +107,7 @@ struct Inner {
     status: StatusBoard,
     operator: OnceLock<Operator>,
     permissions: OnceLock<Permissions>,
+    exports: OnceLock<Exports>,
     counts: Counts,
     clips: clip::Clips,
     guesses: guesses::Guesses,
@@ -143,6 +146,7 @@ impl Service {
             status,
             operator: OnceLock::new(),
             permissions: OnceLock::new(),
+            exports: OnceLock::new(),
             counts: Counts::default(),
             clips: clip::Clips::default(),
             guesses: guesses::Guesses::default(),
@@ -269,6 +273,9 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[], routes!(page::script)))
         .routes(needs(service, &[], routes!(page::with_token)))
         .routes(needs(service, &[], routes!(page::openapi)))
+        .routes(needs(service, &[Export], routes!(exports::list, exports::order)))
+        .routes(needs(service, &[Export], routes!(exports::one, exports::remove)))
+        .routes(needs(service, &[Export], routes!(exports::package)))
 }
 
 /// The routes that ask for no credentials: probes, and how to get some.

@@ -19,6 +19,7 @@ pub mod dedup;
 pub mod demo;
 pub mod device;
 pub mod event;
+pub mod export;
 pub mod fsck;
 pub mod gateway;
 pub mod hold;

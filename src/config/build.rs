@@ -63,6 +63,9 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         },
     );
     let alarms = alarm::targets(&root, &tenants, around);
+    let export_section = root.table("export");
+    let export = export::export(&export_section);
+    export_section.close();
     root.close();
     Some(Config {
         data_dir,
@@ -84,6 +87,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         time_zone: time_zone?,
         tenants,
         alarms,
+        export,
     })
 }
 

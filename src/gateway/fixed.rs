@@ -37,6 +37,7 @@ pub(super) fn differs(now: &Config, then: &Config, store: &Store) -> Option<&'st
         (now.http_tls != then.http_tls, "[http.tls] (the files themselves are read again when they change)"),
         (now.check_played != then.check_played, "[http] check_played"),
         (now.time_stamps != then.time_stamps, "[journal] time_stamp_url, time_stamp_ca_file or time_stamp_minutes"),
+        (now.export != then.export, "[export]"),
         (stores(now) != stores(then), "a [[store]], but for its caps,"),
         (format!("{:?}", now.recording) != format!("{:?}", then.recording), "[recording]"),
         (now.time_zone != then.time_zone, "time_zone"),

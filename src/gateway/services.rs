@@ -1,8 +1,10 @@
 //! What runs beside the recorders: probes, scrubs, devices, journals, and what each is made of.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evidence::sign::Authority;
 use journal::entry::{Action, Author, Draft};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,13 +15,16 @@ use super::open::Opened;
 use super::{CERTIFICATES_DIR, GatewayError};
 use crate::authorisation::Basis;
 use crate::backfill::{Backfill, EdgeCameras, Parts};
-use crate::config::{CameraConfig, Config, Tenant};
+use crate::config::{AuthorityFiles, CameraConfig, Config, Tenant};
 use crate::device::Devices;
 use crate::event::{Event, Fact, TrialVerdict};
+use crate::export::{self, Exports};
+use crate::hold::Holds;
 use crate::index::Change;
 use crate::journals::Journals;
 use crate::people::{self, People};
 use crate::record::PackLimits;
+use crate::retrieve::Footage;
 use crate::retrieve::holes::Looks;
 use crate::scrub::Scrubber;
 use crate::status::StatusBoard;
@@ -175,6 +180,45 @@ pub(super) fn start_backfill(
     };
     tasks.spawn(Backfill::new(parts, cameras.clone()).run(stop.clone()));
     cameras
+}
+
+/// The authority's certificate and key, which sign evidence packages.
+pub(super) fn export_authority(config: &Config) -> Result<Option<Arc<Authority>>, GatewayError> {
+    let Some(AuthorityFiles { certificate, key }) = &config.export.authority else { return Ok(None) };
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|source| GatewayError::Io { path: path.clone(), source });
+    let authority = Authority::from_pem(&read(certificate)?, &read(key)?).map_err(|bad| {
+        let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, bad);
+        GatewayError::Io { path: certificate.clone(), source }
+    });
+    Ok(Some(Arc::new(authority?)))
+}
+
+/// Evidence packages are prepared and destroyed. A folder that cannot be used stops no recording.
+pub(super) async fn start_exports(
+    config: &Config,
+    (opened, footage, holds, journals): (&Opened, &Footage, &Holds, &Journals),
+    authority: Option<Arc<Authority>>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Option<Exports> {
+    let settings = export::Settings {
+        days_max: config.export.days_max,
+        bytes_per_second_max: config.export.bytes_per_second_max,
+        authority,
+        reserve_bytes: config.disk_reserve_bytes,
+        tenants: config.tenants.len() as u64,
+    };
+    let (folder, kept) = (export::folder(&config.data_dir), (journals.clone(), opened.keys.clone()));
+    match Exports::open(folder, footage.clone(), holds.clone(), kept, settings).await {
+        Ok(exports) => {
+            tasks.spawn(exports.clone().run(stop.clone()));
+            Some(exports)
+        }
+        Err(error) => {
+            error!(%error, "no evidence packages are prepared, and those that are there are not destroyed: see to their folder");
+            None
+        }
+    }
 }
 
 #[cfg(test)]

@@ -485,7 +485,7 @@ fn list(members: impl ExactSizeIterator<Item = String>) -> Option<HeaderValue> {
     (!named.is_empty()).then(|| HeaderValue::try_from(named.join(", ")).ok()).flatten()
 }
 
-fn content_range(part: &str, len: u64) -> HeaderValue {
+pub(super) fn content_range(part: &str, len: u64) -> HeaderValue {
     HeaderValue::try_from(format!("bytes {part}/{len}")).expect("digits and punctuation are legal in a header")
 }
 

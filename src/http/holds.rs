@@ -16,7 +16,7 @@ use super::params::{CameraPath, HoldPath, Instant, StrictJson, StrictQuery, rang
 use super::problem::{Problem, ProblemKind};
 use super::scope::TenantScope;
 use super::timeline::Span;
-use crate::hold::{self, HoldError, HoldState, Why};
+use crate::hold::{self, HoldError, HoldState};
 use crate::index::hold::HoldRow;
 use crate::retrieve::FootageOf;
 use crate::retrieve::mp4::{CLIP_HOURS_MAX, ClipRequest};
@@ -143,12 +143,6 @@ impl From<HoldRow> for HoldView {
 impl HoldStateView {
     fn new(HoldState { hold, protected, copied, absent }: HoldState, now: WallTime) -> Self {
         let spans = |ranges: &[TimeRange]| ranges.iter().copied().map(Span::from).collect();
-        let why = |why| match why {
-            Why::Destroyed => "destroyed",
-            Why::WasAbsent => "was_absent",
-            Why::Gap(cause) => cause.as_str(),
-            Why::NotRecorded => "not_recorded",
-        };
         let keeps = match () {
             () if !protected.is_empty() => "footage",
             () if hold.closed.is_none() && hold.facts.range.end() > now => "awaited",
@@ -159,7 +153,7 @@ impl HoldStateView {
             hold: hold.into(),
             protected: spans(&protected),
             copied: spans(&copied),
-            absent: absent.iter().map(|a| AbsentSpan { span: a.range.into(), why: why(a.why) }).collect(),
+            absent: absent.iter().map(|a| AbsentSpan { span: a.range.into(), why: a.why.as_str() }).collect(),
         }
     }
 }

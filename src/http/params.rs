@@ -13,7 +13,7 @@ use super::scope::TenantScope;
 use crate::event::words::Language;
 use crate::inspection::tables::Table;
 use catalogue::{GrantId, TokenId};
-use footage::units::{CameraId, CameraKey, HoldId, PackId, PersonId, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraId, CameraKey, ExportId, HoldId, PackId, PersonId, Ticks90k, TimeRange, WallTime};
 
 /// The camera of the path, inside the tenant's own scope.
 pub(super) struct CameraPath(pub(super) CameraKey);
@@ -47,6 +47,17 @@ impl<S: Sync> FromRequestParts<S> for HoldPath {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         path_param(parts, "hold").await.map(Self)
+    }
+}
+
+/// The export of the path.
+pub(super) struct ExportPath(pub(super) ExportId);
+
+impl<S: Sync> FromRequestParts<S> for ExportPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        path_param(parts, "export").await.map(Self)
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) enum ProblemKind {
     NoCamera,
     NoFootage,
     NoHold,
+    NoExport,
     MethodNotAllowed,
     PreconditionFailed,
     BodyTooLarge,
@@ -73,6 +74,7 @@ impl ProblemKind {
             Self::NoCamera => (status_of(Kind::NotFound), "no-camera", "There is no such camera"),
             Self::NoFootage => (status_of(Kind::NotFound), "no-footage", "There is no footage at that time"),
             Self::NoHold => (status_of(Kind::NotFound), "no-hold", "There is no such hold"),
+            Self::NoExport => (status_of(Kind::NotFound), "no-export", "There is no such export"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here")
             }

@@ -21,6 +21,7 @@ use crate::authorisation::{Basis, Installation, View};
 use crate::config::Config;
 use crate::demo;
 use crate::event::{Event, Fact};
+use crate::export::{self, Exports};
 use crate::hold::Holds;
 use crate::index::{CameraRow, Change, Index, OccurrenceRow};
 use crate::journals::Journals;
@@ -200,7 +201,17 @@ impl Gateway {
             clock,
         )
         .await;
+        let settings = export::Settings {
+            days_max: 7,
+            bytes_per_second_max: 1 << 30,
+            authority: None,
+            reserve_bytes: 0,
+            tenants: tenants.len() as u64,
+        };
+        let (folder, of) = (dir.path().join("exports"), (journals.clone(), Keys::from_secret([7; 32])));
+        let exports = Exports::open(folder, footage.clone(), holds.clone(), of, settings).await.unwrap();
         let service = Service::new(footage, holds, (journals, people.clone()), access, &zone, status.clone());
+        service.export(exports);
         let permissions =
             Permissions::open(index.clone(), Arc::new(Stopped(now)), &authorised(dir.path())).await.unwrap();
         service.record_under(permissions);

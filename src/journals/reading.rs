@@ -6,6 +6,7 @@ use std::path::Path;
 use jiff::civil::Date;
 
 use super::{Journals, NoEntry};
+use journal::proof::Proven;
 use footage::failure::{Failure, Kind};
 use footage::platform;
 use footage::units::TenantId;
@@ -43,6 +44,21 @@ impl Journals {
     /// When the disk refuses.
     pub async fn kept_since(&self, tenant: &TenantId) -> Result<Option<Date>, NoEntry> {
         self.read(tenant, journal::read::first_day).await
+    }
+
+    /// An entry of the tenant's journal with the proof that it is there, by a checkpoint of now; and the keys of the journal.
+    ///
+    /// # Errors
+    /// When no checkpoint can be made of it, or it was forgotten.
+    pub async fn prove(&self, tenant: &TenantId, n: u64) -> Result<(Proven, Vec<String>), NoEntry> {
+        let of = self.of(tenant)?;
+        self.checkpoint(&of).await;
+        let proven = self.read(tenant, move |folder| {
+            let proven = journal::proof::prove(folder, n)?;
+            Ok(proven.zip(Some(journal::copy::keys(folder)?)))
+        });
+        let why = || format!("entry {n} is not under its checkpoint");
+        proven.await?.ok_or_else(|| NoEntry { tenant: tenant.clone(), why: why(), kind: Kind::Retry })
     }
 
     async fn read<T: Send + 'static>(

@@ -127,6 +127,31 @@ impl Journals {
         let _: Option<()> = stop.run_until_cancelled(stamping).await;
     }
 
+    /// Whether an authority stamps what is handed over.
+    pub fn has_authority(&self) -> bool {
+        self.0.authority.get().is_some()
+    }
+
+    /// The authority's time stamp of these bytes, as it came; `None` where none is configured, or it did not give one.
+    pub async fn time_stamp(&self, of: &[u8]) -> Option<Vec<u8>> {
+        let authority = self.0.authority.get()?;
+        for _ in 0..SILENT_MAX {
+            let request = Request::new(of);
+            let asked = timeout(ANSWER_MAX, authority.ask(&request)).await;
+            let reply = asked.unwrap_or_else(|_| Err(NoStamp::Silent("it takes too long".to_owned())));
+            let now = self.0.clock.wall().to_timestamp();
+            let stamped = reply.and_then(|reply| {
+                request.accept(&reply, &authority.roots, now)?;
+                Ok(reply)
+            });
+            match stamped {
+                Ok(reply) => return Some(reply),
+                Err(error) => warn!(%error, "what is exported has no time stamp yet"),
+            }
+        }
+        None
+    }
+
     async fn stamp_due(&self, authority: &Stamping, of: &Arc<OfTenant>) {
         let next = of.stamped.lock().next;
         let next = match next {

@@ -20,7 +20,7 @@ use super::holes::{Hole, LeftOut, Looks};
 use super::{Footage, FootageOf, Piece, RetrieveError, compared, walk, within_hours_max};
 use crate::archive::{Archive, PackRef, ReadError};
 use footage::signing::is_signing_sei;
-use footage::units::{CameraKey, PackId, TimeRange};
+use footage::units::{CameraKey, PackId, Ticks90k, TimeRange};
 
 mod boxes;
 mod facts;
@@ -78,6 +78,7 @@ pub struct Clip {
     samples: Samples,
     etag: String,
     facts: Part,
+    camera_clock: Option<(Ticks90k, Ticks90k)>,
     holes: Vec<Hole>,
     packs: Archive,
     looks: Looks,
@@ -217,7 +218,8 @@ impl Clip {
             Samples { packs: layout.packs, parts: layout.parts, bytes: layout.mdat_bytes - layout.prefix.len() as u64 };
         let (packs, looks) = (footage.packs.clone(), footage.looks.clone());
         let (compares, broken_off) = (check != Check::Nothing, AtomicBool::new(false));
-        Self { head, head_bytes, samples, etag, facts, holes, packs, looks, compares, broken_off }
+        let camera_clock = layout.camera_clock;
+        Self { head, head_bytes, samples, etag, facts, camera_clock, holes, packs, looks, compares, broken_off }
     }
 
     /// What of the range is on record and left out, because it is missing or damaged.
@@ -253,6 +255,19 @@ impl Clip {
     /// What it is: its coding, and what of the time that it covers has pictures.
     pub fn facts(&self) -> &Part {
         &self.facts
+    }
+
+    /// The camera's clock minus the gateway's, as it came with the pictures: the least and the most.
+    pub fn camera_clock(&self) -> Option<(Ticks90k, Ticks90k)> {
+        self.camera_clock
+    }
+
+    /// Its pieces from the first byte to the last, each with its length and when it was filmed: its boxes, then fragment by
+    /// fragment.
+    pub fn pieces(&self) -> impl Iterator<Item = (u64, Option<TimeRange>)> + use<> {
+        let part = |part: &LayoutPart| (u64::from(part.bytes), TimeRange::new(part.wall.0, part.wall.1));
+        let parts: Vec<_> = self.samples.parts.iter().map(part).collect();
+        std::iter::once((self.head_bytes, None)).chain(parts)
     }
 
     /// Width and height of its first picture, in pixels.

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::canonical::NotCanonical;
-use crate::manifest::{File, Manifest, Media, TimeStamp};
+use crate::manifest::{File, MANIFEST_BYTES_MAX, Manifest, Media};
 use crate::names;
 use crate::sign::{Authority, GatewayKey, SignError};
 use crate::sums::{self, Sha256};
@@ -47,15 +47,13 @@ pub enum WriteError {
     /// The disk gives back other bytes than it was given.
     #[error("the disk gives back other bytes of {0} than were written: the package is not used")]
     ReadBack(String),
+    /// The manifest is longer than a verifier reads.
+    #[error("the manifest is longer than {MANIFEST_BYTES_MAX} bytes: export a shorter range, or fewer cameras")]
+    TooLong,
     /// A name is none of a package, or there already.
     #[error("no file of a package may be called {0:?} here")]
     Name(String),
 }
-
-/// What a manifest is made of beside the files.
-pub type Fill<'a> = &'a mut dyn FnMut(Vec<File>, TimeStamp) -> Manifest;
-/// Has these bytes stamped with an authority's time.
-pub type Stamp<'a> = &'a mut dyn FnMut(&[u8]) -> Option<Vec<u8>>;
 
 impl Writer {
     /// Into this file, which is empty.
@@ -129,45 +127,42 @@ impl Writer {
         self.end(None)
     }
 
-    /// Writes the manifest that `fill` makes of the files, its signatures, its time stamp and the sums, and the end; all of it
-    /// durable.
+    /// Adds the public keys, and says what the manifest has to list: every file so far, by name.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn finish(
-        mut self,
-        (key, authority): (&GatewayKey, Option<&Authority>),
-        fill: Fill<'_>,
-        stamp: Option<Stamp<'_>>,
-    ) -> Result<Written, WriteError> {
+    pub fn add_keys(&mut self, key: &GatewayKey, authority: Option<&Authority>) -> Result<Vec<File>, WriteError> {
         self.add(names::GATEWAY_KEY, key.pem().as_bytes())?;
         if let Some(authority) = authority {
             self.add(names::AUTHORITY_CERTIFICATES, authority.pem().as_bytes())?;
         }
         let mut files: Vec<File> = self.entries.iter().map(|(_, file)| file.clone()).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let mut stamped = None;
-        let mut encoded = match stamp {
-            None => fill(files.clone(), TimeStamp::None).encode()?,
-            Some(stamp) => {
-                let hoped = fill(files.clone(), TimeStamp::Present).encode()?;
-                stamped = stamp(&hoped);
-                hoped
-            }
-        };
-        if stamped.is_none() {
-            let manifest = fill(files.clone(), TimeStamp::Missing);
-            let asked = Manifest::decode(&encoded).is_ok_and(|of| of.time_stamp == TimeStamp::Present);
-            encoded = if asked { manifest.encode()? } else { encoded };
+        Ok(files)
+    }
+
+    /// Writes the manifest with its signatures, the time stamp of its encoding where there is one, and the sums, and ends the ZIP; all of
+    /// it durable.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn finish(
+        mut self,
+        manifest: &Manifest,
+        (key, authority): (&GatewayKey, Option<&Authority>),
+        time_stamp: Option<&[u8]>,
+    ) -> Result<Written, WriteError> {
+        let encoded = manifest.encode()?;
+        if encoded.len() as u64 > MANIFEST_BYTES_MAX {
+            return Err(WriteError::TooLong);
         }
-        let manifest = sums::sha256(&encoded);
         self.add(names::MANIFEST, &encoded)?;
         self.add(names::SIGNATURE, &key.sign(&encoded))?;
         if let Some(authority) = authority {
             self.add(names::AUTHORITY_SIGNATURE, &authority.sign(&encoded)?)?;
         }
-        if let Some(stamped) = stamped {
-            self.add(names::TIME_STAMP, &stamped)?;
+        if let Some(reply) = time_stamp {
+            self.add(names::TIME_STAMP, reply)?;
         }
         let sums = sums::text(self.entries.iter().map(|(_, file)| (file.path.as_str(), file.sha256.as_str())));
         self.add(names::SUMS, sums.as_bytes())?;
@@ -177,7 +172,15 @@ impl Writer {
         self.at += directory.len() as u64;
         self.zip.set_len(self.at)?;
         self.zip.sync_all()?;
-        Ok(Written { entries: self.entries, bytes: self.at, manifest })
+        Ok(Written { entries: self.entries, bytes: self.at, manifest: sums::sha256(&encoded) })
+    }
+
+    /// Makes durable what was written so far, so that it does not wait in memory for all at once.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&self) -> Result<(), WriteError> {
+        Ok(self.zip.sync_data()?)
     }
 }
 
@@ -209,8 +212,8 @@ const STEP_BYTES: usize = 1 << 20;
 
 impl ReadBack {
     /// Of this file.
-    pub fn new(zip: DiskFile, written: Written) -> Self {
-        let (entries, bytes) = (written.entries.into_iter(), written.bytes);
+    pub fn new(zip: DiskFile, written: &Written) -> Self {
+        let (entries, bytes) = (written.entries.clone().into_iter(), written.bytes);
         let (whole, buffer) = (Sha256::default(), vec![0; STEP_BYTES]);
         Self { zip, entries, current: None, at: 0, bytes, whole, buffer }
     }

@@ -394,6 +394,11 @@ id_type!(
     16
 );
 id_type!(
+    /// An export, for which the gateway prepares an evidence package: random.
+    ExportId,
+    16
+);
+id_type!(
     /// A fragment: keyed BLAKE3 of its sample bytes, the key being the deduplication domain's.
     FragmentId,
     32
@@ -445,7 +450,14 @@ macro_rules! serde_as_text {
     )*};
 }
 
-serde_as_text!(WallTime, PackId, HoldId, KeyId);
+serde_as_text!(WallTime, PackId, HoldId, ExportId, KeyId);
+
+impl ExportId {
+    /// A new id.
+    pub fn generate() -> Self {
+        Self(crate::platform::random())
+    }
+}
 
 fn time_ordered(at: WallTime) -> [u8; 16] {
     let mut id: [u8; 16] = crate::platform::random();

@@ -27,6 +27,9 @@ const NO_HOLD: &str = "07070707070707070707070707070707";
 const ALARM: &str = "1";
 const NO_ALARM: &str = "777";
 
+/// One that does not exist.
+const EXPORT: &str = "08080808080808080808080808080808";
+
 /// What stands for each parameter of a path, for a camera of `north`.
 pub(super) fn filled(path: &str) -> String {
     let values = [
@@ -39,6 +42,7 @@ pub(super) fn filled(path: &str) -> String {
         ("{token}", "0123456789abcdef"),
         ("{grant}", "1"),
         ("{table}", "cameras.csv"),
+        ("{export}", EXPORT),
     ];
     let filled = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
     assert!(!filled.contains('{'), "say here what stands for the parameter of {path}");
@@ -80,6 +84,10 @@ fn body(method: &Method, described: &str) -> Body {
         ("POST", "/api/cameras/{camera}/holds") => Body::from(
             r#"{"start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z", "requester": "Lieutenant Petit",
                 "reason": "theft", "until": "2026-03-20T00:00:00Z"}"#,
+        ),
+        ("POST", "/api/exports") => Body::from(
+            r#"{"cameras": ["gate"], "start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z", "reason": "theft",
+                "recipient": "Lieutenant Petit"}"#,
         ),
         ("POST", "/api/cameras/{camera}/uploads") => {
             Body::from(r#"{"start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z"}"#)

@@ -103,7 +103,8 @@ fn made() -> Made {
     writer.add(names::PROOF, &proven.proof).unwrap();
     writer.add(names::README, b"how to verify\n").unwrap();
     let (gateway, authority_hash) = (key.fingerprint(), authority.fingerprint());
-    let mut fill = |files, time_stamp| Manifest {
+    let files = writer.add_keys(&key, Some(&authority)).unwrap();
+    let manifest = Manifest {
         format: FORMAT.to_owned(),
         version: VERSION,
         export: export.clone(),
@@ -138,11 +139,11 @@ fn made() -> Made {
             authority: Some(authority_hash.clone()),
             journal: vec![journal_key.clone()],
         },
-        time_stamp,
+        time_stamp: TimeStamp::None,
     };
-    let written = writer.finish((&key, Some(&authority)), &mut fill, None).unwrap();
+    let written = writer.finish(&manifest, (&key, Some(&authority)), None).unwrap();
     let len = written.bytes;
-    let mut back = ReadBack::new(file, written);
+    let mut back = ReadBack::new(file, &written);
     let whole = loop {
         if let Step::Whole(hash) = back.step().unwrap() {
             break hash;
