@@ -31,12 +31,15 @@ pub(super) struct Found {
     holes: Vec<Hole>,
     offsets: Option<(Ticks90k, Ticks90k)>,
     verdicts: Vec<Verdict>,
+    pub(super) earliest: Option<WallTime>,
 }
 
 impl Found {
     pub(super) fn film(&mut self, clip: &Clip) {
         self.covered.extend(&clip.facts().stretches);
         self.holes.extend(clip.holes().iter().cloned());
+        let filmed = clip.pieces().filter_map(|(_, time)| time).map(|time| time.start());
+        self.earliest = self.earliest.into_iter().chain(filmed).min();
         if let Some((least, most)) = clip.camera_clock() {
             let known = self.offsets.unwrap_or((least, most));
             self.offsets = Some((known.0.min(least), known.1.max(most)));

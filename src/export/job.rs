@@ -89,6 +89,8 @@ pub struct Package {
     pub key: String,
     /// When it became whole.
     pub at: Timestamp,
+    /// When the earliest picture in it was filmed, those that are decoded and not shown too.
+    pub earliest: Option<WallTime>,
     /// Where in it which footage lies.
     pub places: Vec<Place>,
 }

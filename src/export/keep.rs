@@ -11,7 +11,8 @@ use footage::platform;
 use footage::units::{CameraKey, HoldId, TICKS_PER_DAY, TICKS_PER_SECOND, TenantId, Ticks90k, TimeRange, WallTime};
 use journal::entry::{Action, Author, Draft};
 
-/// A package goes so long before the footage inside has to be gone: a film begins with what has to be decoded before its first picture.
+/// A package goes so long before the footage inside has to be gone: while it is prepared, nobody knows yet how much of before the range
+/// has to be decoded.
 const MARGIN: Ticks90k = Ticks90k(600 * TICKS_PER_SECOND);
 /// Packs with footage of so long ago are whole.
 const WHOLE_AFTER: Ticks90k = Ticks90k(1_800 * TICKS_PER_SECOND);
@@ -55,7 +56,9 @@ impl Exports {
         }
         let zone = &self.footage().labels().time_zone;
         for of in &job.cameras {
-            let Some(first) = of.first else { continue };
+            // What is decoded and not shown is of before the range.
+            let inside = job.package().and_then(|package| package.earliest);
+            let Some(first) = of.first.into_iter().chain(inside).min() else { continue };
             let key = CameraKey { tenant: job.tenant.clone(), camera: of.camera.clone() };
             // A camera is known for as long as it has footage.
             let by_policy =

@@ -1,6 +1,7 @@
 //! Prepares a package: hour by hour and camera by camera, each film read once, paced, in bounded memory.
 
 use std::fs::File as DiskFile;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -63,13 +64,14 @@ impl Exports {
             let folder = folder.clone();
             blocking(move || {
                 folder.clear()?;
-                DiskFile::options().read(true).write(true).create_new(true).open(folder.draft())
+                // Footage in the clear, whatever the store does: its owner's alone.
+                DiskFile::options().read(true).write(true).create_new(true).mode(0o600).open(folder.draft())
             })
             .await?
         };
         let mut sink = Sink::new(file.try_clone()?, Pace::new(self.settings().bytes_per_second_max));
         let of = FootageOf::from(job);
-        let mut cameras = Vec::new();
+        let (mut cameras, mut earliest) = (Vec::new(), None);
         for key in job.keys() {
             let mut found = Found::default();
             for hour in hours(job.range().ok_or(ExportError::Gone)?) {
@@ -77,6 +79,7 @@ impl Exports {
                 self.verdicts(&key, of, hour, &mut found).await;
                 progress.done.fetch_add(hour.duration().0.unsigned_abs(), Ordering::Relaxed);
             }
+            earliest = earliest.into_iter().chain(found.earliest).min();
             cameras.push(self.camera(job, &key, of, found).await?);
         }
         let (proven, keys) = self.journals().prove(&job.tenant, job.entry).await?;
@@ -121,7 +124,7 @@ impl Exports {
         let places = places.collect();
         let (bytes, manifest) = (written.bytes, written.manifest);
         progress.bytes.store(bytes, Ordering::Relaxed);
-        Ok(Package { bytes, sha256, manifest, key: fingerprint, at: self.now().to_timestamp(), places })
+        Ok(Package { bytes, sha256, manifest, key: fingerprint, at: self.now().to_timestamp(), earliest, places })
     }
 
     /// The authority's time stamp, where one is configured; the manifest says what came of it.

@@ -208,6 +208,27 @@ async fn ready_though_old(rig: &Rig, exports: &vigie::export::Exports) -> footag
 }
 
 #[tokio::test]
+async fn the_documented_recipe_is_that_of_the_package_and_compares_the_manifest_s_hashes() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/EVIDENCE.md")).unwrap();
+    let rig = Rig::with_footage().await;
+    let id = ready(&rig, &rig.exports().await).await;
+    let folder = unpacked(&rig, &rig.zip(id));
+    let readme = fs::read_to_string(folder.join(names::README)).unwrap();
+    let is_command = |line: &&str| ["sha256sum", "openssl"].iter().any(|program| line.starts_with(program));
+    let of = |text: &str| -> Vec<String> {
+        text.lines().map(str::trim_start).filter(is_command).map(str::to_owned).collect()
+    };
+    let (documented, own) = (of(&page), of(&readme));
+    assert_eq!(documented.len(), 6);
+    assert_eq!(own, [documented.clone(), documented].concat(), "in French and in English");
+    let compares = page.lines().find(|line| line.starts_with("python3 -c")).unwrap();
+    let shell = || Command::new("sh").args(["-c", compares]).current_dir(&folder).output().unwrap();
+    assert!(shell().status.success(), "{:?}", shell());
+    fs::write(folder.join(names::README), b"another").unwrap();
+    assert!(!shell().status.success());
+}
+
+#[tokio::test]
 async fn an_authority_that_gives_no_time_stamp_is_said_in_the_manifest() {
     let stamps = std::sync::Arc::new(authority::Authority::new(Kind::P256));
     let server = stamps.serve(Answers::Page).await;

@@ -17,7 +17,7 @@ pub const FORMAT: &str = "vigie-evidence";
 /// Its version.
 pub const VERSION: u8 = 1;
 /// The longest manifest, in bytes.
-pub const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+pub const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 /// Files of a package.
 pub const FILES_MAX: usize = 100_000;
 

@@ -438,3 +438,20 @@ fn nothing_but_the_package_is_there_or_it_is_said() {
     let report = verify(dir.path(), &Trust::default()).unwrap();
     assert!(!report.is_sound(), "an empty folder is no package");
 }
+
+#[test]
+fn whatever_the_end_of_a_zip_says_it_is_refused_or_not_sound() {
+    let made = made();
+    let mut rng = StdRng::seed_from_u64(38);
+    let directory_at = made.zip.len() - 1_500;
+    for _ in 0..3_000 {
+        let mut zip = made.zip.clone();
+        for _ in 0..rng.random_range(1..12) {
+            let place = rng.random_range(directory_at..zip.len());
+            zip[place] = *[0, 0xff, 0x7f, 0x80, rng.random()].get(rng.random_range(0..5)).unwrap();
+        }
+        if zip != made.zip {
+            assert!(!verify_bytes(zip, &Trust::default()).is_ok_and(|report| report.is_sound()));
+        }
+    }
+}
