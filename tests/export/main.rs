@@ -13,3 +13,4 @@ mod package;
 mod real;
 mod restarting;
 mod rig;
+mod size;

@@ -126,20 +126,34 @@ impl Rig {
 
     pub(crate) async fn film(&mut self) {
         let (old, new) = (encode(H264), encode(H265));
-        self.record("town/gate", at(0), &old.fragments).await;
-        self.record("town/gate", at(20), &new.fragments).await;
-        self.record("town/square", at(2), &old.fragments).await;
+        self.record("town/gate", at(0), old.fragments.iter().cloned()).await;
+        self.record("town/gate", at(20), new.fragments.into_iter()).await;
+        self.record("town/square", at(2), old.fragments.into_iter()).await;
+        self.settle().await;
+    }
+
+    /// Every pack is sealed and lies in the store.
+    pub(crate) async fn settle(&mut self) {
         self.spool.close();
         if let Some(tasks) = self.tasks.take() {
             tasks.join().await;
         }
     }
 
-    async fn record(&mut self, camera: &str, run_start: WallTime, fragments: &[Fragment]) {
+    /// A pack of these, whose run began then.
+    pub(crate) async fn record(
+        &mut self,
+        camera: &str,
+        run_start: WallTime,
+        fragments: impl Iterator<Item = Fragment>,
+    ) {
         self.packs_made += 1;
-        let (mut run, camera): (_, CameraKey) = (RunId([self.packs_made; 16]), camera.parse().expect("a good name"));
+        let (mut run, camera): (_, CameraKey) = (RunId([9; 16]), camera.parse().expect("a good name"));
         run.0[8..].copy_from_slice(&run_start.0.to_be_bytes());
-        let (pack, params) = (PackId([self.packs_made; 16]), fragments[0].params.clone());
+        run.0[0] = camera.camera.as_str().as_bytes()[0];
+        let mut fragments = fragments.peekable();
+        let params = fragments.peek().expect("a fragment").params.clone();
+        let pack = PackId([self.packs_made; 16]);
         let begin = Change::BeginRun { camera: camera.clone(), run, start: run_start };
         self.footage.index.write(vec![begin]).await.expect("a new run");
         let pack = self.spool.open_pack(PackHeader { pack, camera, run, params, hold: None }).expect("a new pack");
@@ -151,7 +165,7 @@ impl Rig {
                 gaps: Vec::new(),
             };
             let room = self.spool.room(fragment.payload.len()).await;
-            pack.append(fragment, stamp, Vec::new(), room).expect("a good fragment");
+            pack.append(&fragment, stamp, Vec::new(), room).expect("a good fragment");
         }
         self.spool.flush().await;
         self.spool.seal(pack).await.expect("the spool is open");
