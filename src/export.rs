@@ -56,6 +56,8 @@ const TEXT_CHARS_MAX: usize = 200;
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// What did not answer is asked again after so long.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Paths and stores are the operator's to know.
+const FAILED: &str = "the gateway failed at it: see its log";
 /// Below the data directory.
 const FOLDER: &str = "exports";
 
@@ -184,6 +186,8 @@ struct Inner {
     keys: Keys,
     settings: Settings,
     known: Mutex<BTreeMap<(TenantId, ExportId), Known>>,
+    /// Whose export was prepared last: another tenant's comes next.
+    last: Mutex<Option<TenantId>>,
     /// One at a time changes what a job is.
     turn: tokio::sync::Mutex<()>,
     wake: Notify,
@@ -234,8 +238,8 @@ impl Exports {
         });
         let jobs = jobs.await?.into_iter().flatten();
         let known = jobs.map(|job| ((job.tenant.clone(), job.id), Known::new(job))).collect();
-        let (known, turn, wake) = (Mutex::new(known), tokio::sync::Mutex::default(), Notify::new());
-        Ok(Self(Arc::new(Inner { root, footage, holds, journals, keys, settings, known, turn, wake })))
+        let (known, last, turn, wake) = (Mutex::new(known), Mutex::default(), Default::default(), Notify::new());
+        Ok(Self(Arc::new(Inner { root, footage, holds, journals, keys, settings, known, last, turn, wake })))
     }
 
     fn root(&self) -> &Path {
@@ -466,13 +470,14 @@ impl Exports {
         done
     }
 
-    /// The oldest that waits and can be prepared now.
+    /// The oldest that waits and can be prepared now, of another tenant than the last where there is one.
     async fn next(&self) -> Option<Known> {
         let mut waiting: Vec<Known> = {
             let known = self.0.known.lock();
             known.values().filter(|known| known.waits()).cloned().collect()
         };
-        waiting.sort_by_key(|known| (known.job.ordered, known.job.id));
+        let last = self.0.last.lock().clone();
+        waiting.sort_by_key(|of| (last.as_ref() == Some(&of.job.tenant), of.job.ordered, of.job.id));
         for known in waiting {
             if self.can_begin(&known.job).await {
                 return Some(known);
@@ -483,6 +488,7 @@ impl Exports {
 
     async fn prepare_or_fail(&self, known: Known) {
         let (tenant, id) = (known.job.tenant.clone(), known.job.id);
+        *self.0.last.lock() = Some(tenant.clone());
         self.preparing(&known, true);
         let prepared = known.removed.run_until_cancelled(self.prepare(&known.job, &known.progress)).await;
         let settled = match prepared {
@@ -501,7 +507,7 @@ impl Exports {
         self.preparing(&known, false);
         if let Err(error) = settled {
             error!(%error, export = %id, %tenant, "an evidence package is not there, and is tried again after a restart");
-            self.replace(&known, State::Failed { why: error.to_string() });
+            self.replace(&known, State::Failed { why: FAILED.to_owned() });
         }
     }
 
@@ -558,9 +564,8 @@ impl Exports {
             return Ok(());
         }
         let why = match error.kind() {
-            // Paths and stores are the operator's to know.
             Kind::Invalid | Kind::NotFound | Kind::Full | Kind::Conflict => error.to_string(),
-            _ => "the gateway failed at it: see its log".to_owned(),
+            _ => FAILED.to_owned(),
         };
         let (state, folder) = (State::Failed { why }, Folder::of(self.root(), &known.job.tenant, known.job.id));
         blocking(move || folder.clear()).await?;

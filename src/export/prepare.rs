@@ -178,7 +178,7 @@ impl Exports {
     ) -> Result<(), ExportError> {
         for attempt in 1.. {
             let laid = match attempt {
-                1 => Clip::asked(self.footage(), key, asked).await,
+                1 => Clip::to_keep(self.footage(), key, asked).await,
                 // All of it is read before: what cannot be read is left out.
                 _ => Clip::checked(self.footage(), key, asked).await,
             };

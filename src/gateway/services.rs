@@ -205,7 +205,8 @@ pub(super) async fn start_exports(
         days_max: config.export.days_max,
         bytes_per_second_max: config.export.bytes_per_second_max,
         authority,
-        reserve_bytes: config.disk_reserve_bytes,
+        // At the reserve itself the oldest footage goes: packages do not bring it there.
+        reserve_bytes: config.disk_reserve_bytes.saturating_mul(2),
         tenants: config.tenants.len() as u64,
     };
     let (folder, kept) = (export::folder(&config.data_dir), (journals.clone(), opened.keys.clone()));

@@ -122,6 +122,19 @@ impl Clip {
         Self::laid_out(footage, camera, asked, Begins::InTheRange, Check::Everything).await
     }
 
+    /// The same to be kept: each fragment is compared with its id, what lies here before, and the rest while it is read. A body that
+    /// breaks off at damage is asked for by [`Self::checked`].
+    ///
+    /// # Errors
+    /// As [`Self::asked`].
+    pub async fn to_keep(
+        footage: &Footage,
+        camera: &CameraKey,
+        asked: &ClipRequest,
+    ) -> Result<Arc<Self>, RetrieveError> {
+        Self::laid_out(footage, camera, asked, Begins::InTheRange, Check::WhatIsNear).await
+    }
+
     /// The same of what is kept for a hold on this camera, or of one run.
     ///
     /// # Errors

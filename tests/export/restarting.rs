@@ -1,13 +1,16 @@
 //! What is cut off anywhere is begun again; what was cancelled, or destroyed, stays away.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use footage::failure::{Failure, Kind};
 use tokio::time::timeout;
 use vigie::export::{ExportError, State};
 
-use super::rig::{Rig, at, marie, order, ready, town, verified};
+use super::real::encode;
+use super::rig::{Folder, H264, Rig, at, marie, order, ready, town, verified};
 
 /// How long a condition may take to come true before the test gives up.
 const PATIENCE: u32 = 400;
@@ -48,6 +51,46 @@ async fn a_package_that_is_cut_off_is_begun_again_and_never_called_whole() {
     assert_eq!(exports.prepare_all().await, 1);
     assert_eq!(verified(&rig.zip(id)).findings, []);
     assert_eq!(rig.entries("package_ordered").await.len(), 1, "it was ordered once");
+}
+
+/// Says to the child of the next test where it works.
+const CHILD: &str = "VIGIE_EXPORT_CHILD";
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "the child tells its parent")]
+async fn a_process_that_is_killed_in_the_middle_leaves_an_export_that_is_begun_again() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let mut rig = Rig::start(Folder::at(dir.into()), None).await;
+        rig.film().await;
+        rig.settings.bytes_per_second_max = 10_000;
+        let exports = rig.exports().await;
+        let id = order(&exports).await.unwrap().job.id;
+        let mut preparing = Box::pin(exports.prepare_all());
+        until_begun(&mut preparing, &rig.folder(id).join("package.zip.part")).await;
+        println!("begun {id}");
+        preparing.await;
+        return;
+    }
+    let dir = Folder::new();
+    let name = "restarting::a_process_that_is_killed_in_the_middle_leaves_an_export_that_is_begun_again";
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let begun = lines.find_map(|line| Some(line.split_once("begun ")?.1.to_owned()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let id = begun.expect("it begins").parse().unwrap();
+    let rig = Rig::start(dir, None).await;
+    assert!(rig.folder(id).join("package.zip.part").exists() && !rig.zip(id).exists());
+    let exports = rig.exports().await;
+    assert_eq!(exports.prepare_all().await, 1);
+    let report = verified(&rig.zip(id));
+    assert_eq!(report.findings, []);
+    assert!(report.vouched.journal.is_some());
 }
 
 #[tokio::test]
@@ -134,6 +177,29 @@ async fn two_are_prepared_one_after_the_other_and_a_failed_one_holds_up_no_other
     let state = async |id| exports.get(&town(), id).await.unwrap().job.state.clone();
     assert!(matches!(state(first).await, State::Failed { .. }), "{:?}", state(first).await);
     assert!(matches!(state(second).await, State::Ready(_)));
+}
+
+#[tokio::test]
+async fn a_tenant_with_many_orders_holds_up_no_other() {
+    let mut rig = Rig::empty(None).await;
+    rig.record("village/pond", at(0), encode(H264).fragments.into_iter()).await;
+    rig.film().await;
+    let exports = rig.exports().await;
+    for _ in 0..3 {
+        order(&exports).await.unwrap();
+    }
+    let village: footage::units::TenantId = "village".parse().unwrap();
+    let cameras = vec!["pond".parse().unwrap()];
+    let pond = vigie::export::Request { tenant: village.clone(), cameras, ..super::rig::request(None) };
+    let id = exports.order(pond, marie).await.unwrap().job.id;
+    exports.prepare_all().await;
+    let at = async |tenant: &footage::units::TenantId| -> Vec<_> {
+        let all = exports.list(tenant).await.unwrap();
+        all.iter().filter_map(|shown| Some((shown.job.package()?.at, shown.job.id))).collect()
+    };
+    let mut all = [at(&town()).await, at(&village).await].concat();
+    all.sort();
+    assert_eq!((all.len(), all[1].1), (4, id), "after one of the town's: {all:?}");
 }
 
 #[tokio::test]

@@ -59,6 +59,28 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
+/// A folder that goes with the test, or one of another process's.
+pub(crate) struct Folder {
+    path: PathBuf,
+    _own: Option<TempDir>,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        Self { path: dir.path().to_owned(), _own: Some(dir) }
+    }
+
+    /// That is there, and stays.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path, _own: None }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 pub(crate) struct Rig {
     pub(crate) footage: Footage,
     pub(crate) clock: Arc<SimClock>,
@@ -66,7 +88,7 @@ pub(crate) struct Rig {
     pub(crate) journals: Journals,
     pub(crate) people: People,
     pub(crate) settings: Settings,
-    pub(crate) dir: TempDir,
+    pub(crate) dir: Folder,
     keys: Keys,
     spool: Spool,
     tasks: Option<Tasks>,
@@ -76,7 +98,11 @@ pub(crate) struct Rig {
 impl Rig {
     /// No footage yet; ten minutes past noon.
     pub(crate) async fn empty(stamps: Option<Stamping>) -> Self {
-        let dir = TempDir::new().expect("a temporary folder");
+        Self::start(Folder::new(), stamps).await
+    }
+
+    /// With what is in this folder.
+    pub(crate) async fn start(dir: Folder, stamps: Option<Stamping>) -> Self {
         let index = Index::open(&dir.path().join("index.db")).await.expect("a new index");
         let row = |key: &str| CameraRow {
             key: key.parse().expect("a good name"),
@@ -89,7 +115,7 @@ impl Rig {
         let rows = vec![row("town/gate"), row("town/square"), row("village/pond")];
         index.write(vec![Change::Configure(rows)]).await.expect("a good change");
         let store_dir = dir.path().join("store");
-        std::fs::create_dir(&store_dir).expect("a new folder");
+        std::fs::create_dir_all(&store_dir).expect("a folder");
         let store =
             Store::open(&Url::from_directory_path(&store_dir).expect("absolute"), &S3::default()).expect("a folder");
         let clock = Arc::new(SimClock::starting_at(at(600)));

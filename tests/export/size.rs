@@ -59,7 +59,7 @@ fn forget_most() {
 }
 
 #[tokio::test]
-async fn e1_a_package_of_a_quarter_of_a_gigabyte_is_made_and_verified_in_a_tenth_of_that_memory() {
+async fn e1_a_package_of_a_quarter_of_a_gigabyte_is_made_and_verified_in_a_quarter_of_that_memory() {
     let mut rig = Rig::empty(None).await;
     for pack in 0..SECONDS / 40 {
         // Few at a time, so that the recording itself takes no memory that counts.
@@ -80,5 +80,5 @@ async fn e1_a_package_of_a_quarter_of_a_gigabyte_is_made_and_verified_in_a_tenth
     let report = tokio::task::spawn_blocking(move || verified(&zip)).await.unwrap();
     assert_eq!(report.findings, []);
     let all = most_mib() - before;
-    assert!(made < 26 && all < 26, "{made} MiB to make it, {all} MiB with verifying it");
+    assert!(made < 60 && all < 60, "{made} MiB to make it, {all} MiB with verifying it");
 }

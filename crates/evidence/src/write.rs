@@ -1,7 +1,7 @@
 //! Writes a package: its ZIP, file by file, then the manifest and what is made of it.
 //!
 //! Invariant: nothing of it is in memory but the list of its files. What is written is read back and compared before it counts
-//! ([`read_back`]).
+//! ([`ReadBack`]).
 //! Absent on purpose: threads, pace, and where the disk has room: the caller's.
 
 use std::fs::File as DiskFile;
