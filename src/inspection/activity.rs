@@ -72,7 +72,7 @@ impl Way {
 pub struct Activities {
     /// By author and way.
     pub by_author: BTreeMap<(Author, Way), Activity>,
-    /// Files of footage that were handed out: their entries, by number.
+    /// Files of footage that were handed out, and packages that were ordered, prepared and removed: their entries, by number.
     pub exports: Listed,
     /// Changes of settings, persons, holds.
     pub changes: Listed,
@@ -143,6 +143,9 @@ impl Activities {
             }
             Action::Exported { .. } => {
                 self.count(&entry, Way::Export);
+                self.exports.push(entry);
+            }
+            Action::PackageOrdered { .. } | Action::PackagePrepared { .. } | Action::PackageRemoved { .. } => {
                 self.exports.push(entry);
             }
             Action::Denied { .. } => self.count(&entry, Way::Denied),

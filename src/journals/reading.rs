@@ -6,10 +6,10 @@ use std::path::Path;
 use jiff::civil::Date;
 
 use super::{Journals, NoEntry};
-use journal::proof::Proven;
 use footage::failure::{Failure, Kind};
 use footage::platform;
 use footage::units::TenantId;
+use journal::proof::Proven;
 
 impl Journals {
     /// The tenant's entries from this number on, at most so many, each as its line.
