@@ -507,7 +507,7 @@ fn checked(request: Request, now: WallTime, zone: &TimeZone) -> Result<Request, 
 }
 
 /// What of a range lies in none of these, which are sorted and apart.
-fn holes(range: TimeRange, present: &[TimeRange]) -> Vec<TimeRange> {
+pub(crate) fn holes(range: TimeRange, present: &[TimeRange]) -> Vec<TimeRange> {
     let mut out = Vec::new();
     let mut from = range.start();
     for span in present {

@@ -5,13 +5,16 @@ use evidence::names;
 
 use super::job::Job;
 use super::{ExportError, Exports};
+use crate::hold::holes as holes_of;
 use crate::retrieve::holes::Hole;
 use crate::retrieve::mp4::{Clip, Part};
 use crate::retrieve::timeline::{filled, missing};
 use crate::retrieve::{FootageOf, signatures};
 use footage::media::VideoCodec;
-use footage::units::{CameraKey, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
+/// What is neither covered nor explained is a gap from here on: what is shorter lies between the clocks of two runs.
+const GAP_MIN: Ticks90k = Ticks90k(TICKS_PER_SECOND);
 /// Stretches of one kind and camera: of more, no manifest is made.
 const STRETCHES_MAX: usize = 100_000;
 
@@ -50,19 +53,8 @@ impl Found {
         self.holes.extend(holes);
     }
 
-    /// Those that do not overlap, in their order.
-    fn covered(&mut self) -> Vec<TimeRange> {
-        self.covered.sort_by_key(|range| (range.start(), range.end()));
-        let mut joined: Vec<TimeRange> = Vec::new();
-        for range in &self.covered {
-            match joined.last_mut().filter(|last| last.end() >= range.start()) {
-                Some(last) => {
-                    *last = TimeRange::new(last.start(), last.end().max(range.end())).unwrap_or(*last);
-                }
-                None => joined.push(*range),
-            }
-        }
-        joined
+    fn covered(&self) -> Vec<TimeRange> {
+        joined(self.covered.clone())
     }
 
     fn unreadable(&mut self) -> Vec<Gap> {
@@ -70,6 +62,38 @@ impl Found {
         self.holes.dedup_by_key(|hole| (hole.range, hole.pack));
         self.holes.iter().map(|hole| gap(hole.range, Some(hole.why.as_str()))).collect()
     }
+}
+
+/// Those that do not overlap, in their order.
+fn joined(mut ranges: Vec<TimeRange>) -> Vec<TimeRange> {
+    ranges.sort_by_key(|range| (range.start(), range.end()));
+    let mut joined: Vec<TimeRange> = Vec::new();
+    for range in ranges {
+        match joined.last_mut().filter(|last| last.end() >= range.start()) {
+            Some(last) => *last = TimeRange::new(last.start(), last.end().max(range.end())).unwrap_or(*last),
+            None => joined.push(range),
+        }
+    }
+    joined
+}
+
+/// What of a range is not in the films, with what is known of why. Footage that was destroyed since it was written is no gap; what nobody
+/// explains is one.
+fn gaps_of(
+    range: TimeRange,
+    known: Vec<(TimeRange, Option<&'static str>)>,
+    covered: &[TimeRange],
+    holes: &[Hole],
+) -> Vec<Gap> {
+    let within = known.into_iter().filter_map(|(gap, cause)| Some((gap.intersection(&range)?, cause)));
+    let open = within.flat_map(|(gap, cause)| holes_of(gap, covered).into_iter().map(move |part| (part, cause)));
+    let mut gaps: Vec<_> = open.collect();
+    let said = gaps.iter().map(|(gap, _)| *gap).chain(holes.iter().map(|hole| hole.range));
+    let explained = joined(covered.iter().copied().chain(said).collect());
+    let rest = holes_of(range, &explained).into_iter().filter(|rest| rest.duration() >= GAP_MIN);
+    gaps.extend(rest.map(|rest| (rest, None)));
+    gaps.sort_by_key(|(gap, _)| (gap.start(), gap.end()));
+    gaps.into_iter().map(|(of, cause)| gap(of, cause)).collect()
 }
 
 /// A film, as the manifest lists it under this name.
@@ -126,20 +150,18 @@ impl Exports {
     ) -> Result<Camera, ExportError> {
         let (footage, range) = (self.footage(), job.range().ok_or(ExportError::Gone)?);
         let row = footage.index.camera(key).await?.ok_or(ExportError::Gone)?;
-        let gaps: Vec<Gap> = match of {
+        let known = match of {
             FootageOf::Hold(hold) => {
                 let state = self.holds().get(&key.tenant, hold).await?;
-                let within = state
-                    .absent
-                    .iter()
-                    .filter_map(|absent| Some(gap(absent.range.intersection(&range)?, Some(absent.why.as_str()))));
-                within.collect()
+                state.absent.iter().map(|absent| (absent.range, Some(absent.why.as_str()))).collect()
             }
             FootageOf::Timeline | FootageOf::Run(_) => {
                 let missing = missing(footage, key, range).await?;
-                missing.into_iter().map(|of| gap(of.range, of.cause.map(|cause| cause.as_str()))).collect()
+                missing.into_iter().map(|of| (of.range, of.cause.map(|cause| cause.as_str()))).collect()
             }
         };
+        let covered = found.covered();
+        let gaps = gaps_of(range, known, &covered, &found.holes);
         let wrong = footage.index.misdated(key).await?.into_iter().filter_map(|run| {
             let Span { from, to } = span(run.range.intersection(&range)?);
             Some(KnownWrong { from, to, error_ms: run.error.0 / 90 })
@@ -149,7 +171,7 @@ impl Exports {
             camera: key.camera.to_string(),
             name: row.name,
             place: row.place,
-            covered: found.covered().into_iter().map(span).collect(),
+            covered: covered.into_iter().map(span).collect(),
             gaps,
             unreadable: found.unreadable(),
             filled: filled(footage, key, of, range).await?.into_iter().map(span).collect(),
@@ -193,5 +215,32 @@ impl Exports {
             reason: job.reason.clone(),
             recipient: job.recipient.clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn between(start: i64, end: i64) -> TimeRange {
+        TimeRange::new(WallTime(start * TICKS_PER_SECOND), WallTime(end * TICKS_PER_SECOND)).unwrap()
+    }
+
+    #[test]
+    fn what_is_in_the_films_is_no_gap_and_what_nobody_explains_is_one() {
+        let known = vec![(between(-5, 10), Some("silent")), (between(30, 50), None)];
+        // From 35 on it was destroyed after it was written; from 60 on nothing is known.
+        let covered = joined(vec![between(20, 30), between(10, 25), between(35, 60)]);
+        assert_eq!(covered, [between(10, 30), between(35, 60)]);
+        let gaps = gaps_of(between(0, 100), known, &covered, &[]);
+        let expect = [gap(between(0, 10), Some("silent")), gap(between(30, 35), None), gap(between(60, 100), None)];
+        assert_eq!(gaps, expect);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_once() {
+        let why = crate::archive::readable::Unreadable::Damaged;
+        let hole = Hole { range: between(4, 8), pack: footage::units::PackId([1; 16]), why };
+        assert_eq!(gaps_of(between(0, 10), Vec::new(), &[between(0, 4), between(8, 10)], &[hole]), []);
     }
 }

@@ -5,9 +5,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use evidence::manifest::{FORMAT, Manifest, Ordered, Signed, Software, TimeStamp, VERSION};
-use evidence::names;
+use evidence::manifest::{Camera, FORMAT, File, Manifest, Ordered, Signed, Software, TimeStamp, VERSION};
 use evidence::pieces::Hasher;
+use evidence::sign::GatewayKey;
+use evidence::write::{Writer, Written};
+use evidence::{names, zip};
 use futures::TryStreamExt;
 use journal::Entry;
 use tracing::warn;
@@ -19,7 +21,7 @@ use super::{ExportError, Exports};
 use crate::retrieve::mp4::{self, Clip, ClipRequest, Part};
 use crate::retrieve::{FootageOf, RetrieveError};
 use footage::platform;
-use footage::units::{CameraId, CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange};
+use footage::units::{CameraId, CameraKey, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// A film covers at most so much: it fits every file system, and its layout in memory.
 const FILM_MAX: Ticks90k = Ticks90k(3_600 * TICKS_PER_SECOND);
@@ -60,15 +62,12 @@ impl Exports {
     pub(super) async fn prepare(&self, job: &Job, progress: &Progress) -> Result<Package, ExportError> {
         progress.reset();
         let folder = Folder::of(self.root(), &job.tenant, job.id);
-        let file = {
-            let folder = folder.clone();
-            blocking(move || {
-                folder.clear()?;
-                // Footage in the clear, whatever the store does: its owner's alone.
-                DiskFile::options().read(true).write(true).create_new(true).mode(0o600).open(folder.draft())
-            })
-            .await?
-        };
+        let file = blocking(move || {
+            folder.clear()?;
+            // Footage in the clear, whatever the store does: its owner's alone.
+            DiskFile::options().read(true).write(true).create_new(true).mode(0o600).open(folder.draft())
+        });
+        let file = file.await?;
         let mut sink = Sink::new(file.try_clone()?, Pace::new(self.settings().bytes_per_second_max));
         let of = FootageOf::from(job);
         let (mut cameras, mut earliest) = (Vec::new(), None);
@@ -82,17 +81,34 @@ impl Exports {
             earliest = earliest.into_iter().chain(found.earliest).min();
             cameras.push(self.camera(job, &key, of, found).await?);
         }
+        let key = self.key(&job.tenant);
+        let fingerprint = key.fingerprint();
+        let (written, sha256) = self.seal(job, sink, file, (key, cameras)).await?;
+        let places = places(&written);
+        let (bytes, manifest) = (written.bytes, written.manifest);
+        progress.bytes.store(bytes, Ordering::Relaxed);
+        Ok(Package { bytes, sha256, manifest, key: fingerprint, at: self.now().to_timestamp(), earliest, places })
+    }
+
+    /// Adds what proves and signs, and reads all of it back: the SHA-256 of the whole.
+    async fn seal(
+        &self,
+        job: &Job,
+        mut sink: Sink,
+        file: DiskFile,
+        (key, cameras): (GatewayKey, Vec<Camera>),
+    ) -> Result<(Written, String), ExportError> {
         let (proven, keys) = self.journals().prove(&job.tenant, job.entry).await?;
         let entry = Entry::decode(&proven.line).map_err(|error| ExportError::Internal(error.to_string()))?;
-        sink.with(move |writer| {
+        let signers = Arc::new((key, self.settings().authority.clone()));
+        let by = signers.clone();
+        let files = sink.with(move |writer| {
             writer.add(names::ENTRY, &proven.line)?;
             writer.add(names::PROOF, &proven.proof)?;
-            writer.add(names::README, README.as_bytes())
-        })
-        .await?;
-        let (key, authority) = (Arc::new(self.key(&job.tenant)), self.settings().authority.clone());
-        let (own, theirs) = (key.clone(), authority.clone());
-        let files = sink.with(move |writer| writer.add_keys(&own, theirs.as_deref())).await?;
+            writer.add(names::README, README.as_bytes())?;
+            writer.add_keys(&by.0, by.1.as_deref())
+        });
+        let files = files.await?;
         let mut manifest = Manifest {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -104,27 +120,15 @@ impl Exports {
             cameras,
             files,
             signed: Signed {
-                gateway: key.fingerprint(),
-                authority: authority.as_ref().map(|of| of.fingerprint()),
+                gateway: signers.0.fingerprint(),
+                authority: signers.1.as_ref().map(|of| of.fingerprint()),
                 journal: keys,
             },
             time_stamp: TimeStamp::None,
         };
         let stamp = self.stamped(&mut manifest).await?;
-        let fingerprint = key.fingerprint();
-        let end =
-            sink.finish(file, move |writer| writer.finish(&manifest, (&key, authority.as_deref()), stamp.as_deref()));
-        let (written, sha256) = end.await?;
-        let places = written.entries.iter().filter_map(|(entry, file)| {
-            let media = file.media.as_ref()?;
-            let camera: CameraId = media.camera.parse().ok()?;
-            let [start, end] = [media.covers.from, media.covers.to].map(footage::units::WallTime::from_timestamp);
-            Some(Place { from: entry.data_at(), to: entry.end(), camera, start, end })
-        });
-        let places = places.collect();
-        let (bytes, manifest) = (written.bytes, written.manifest);
-        progress.bytes.store(bytes, Ordering::Relaxed);
-        Ok(Package { bytes, sha256, manifest, key: fingerprint, at: self.now().to_timestamp(), earliest, places })
+        let end = move |writer: Writer| writer.finish(&manifest, (&signers.0, signers.1.as_deref()), stamp.as_deref());
+        Ok(sink.finish(file, end).await?)
     }
 
     /// The authority's time stamp, where one is configured; the manifest says what came of it.
@@ -239,6 +243,17 @@ impl Exports {
     }
 }
 
+/// Where the films lie.
+fn places(written: &Written) -> Vec<Place> {
+    let place = |(entry, file): &(zip::Entry, File)| {
+        let media = file.media.as_ref()?;
+        let camera: CameraId = media.camera.parse().ok()?;
+        let [start, end] = [media.covers.from, media.covers.to].map(WallTime::from_timestamp);
+        Some(Place { from: entry.data_at(), to: entry.end(), camera, start, end })
+    };
+    written.entries.iter().filter_map(place).collect()
+}
+
 /// A range in stretches of an hour at most.
 fn hours(range: TimeRange) -> Vec<TimeRange> {
     let mut hours = Vec::new();
@@ -261,7 +276,6 @@ pub(super) async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use footage::units::WallTime;
 
     #[test]
     fn a_range_is_covered_by_its_hours_without_a_gap() {
