@@ -27,7 +27,7 @@ pub use self::secret::Surroundings;
 use self::section::{Mistakes, Section};
 pub use self::store::{Cap, DEFAULT_STORE, SendOrder, SharedStore, StoreChoice, StoreConfig, Verify};
 use crate::authorisation::{Authorisation, Installation};
-use crate::policy::{Cadence, CameraPolicy};
+use crate::policy::{Cadence, CameraPolicy, RequestRules};
 pub use rtsp::Transport;
 
 use catalogue::Roles;
@@ -199,6 +199,8 @@ pub struct Tenant {
     pub dedup_domain: Option<DomainId>,
     /// Entries of its journal are destroyed when they are so many months old.
     pub journal_months: u16,
+    /// How its requests for footage are handled.
+    pub requests: RequestRules,
     /// The prefect's decisions that its cameras record under.
     pub authorisations: Vec<Authorisation>,
     /// Its cameras.

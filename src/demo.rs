@@ -11,6 +11,7 @@ use crate::config::{
     Transport,
 };
 use crate::gateway::{Gateway, GatewayError};
+use crate::policy::RequestRules;
 use catalogue::Roles;
 use footage::failure::{Failure, Kind};
 use footage::units::{CameraId, TenantId};
@@ -128,6 +129,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
             store: StoreChoice::default(),
             dedup_domain: None,
             journal_months: 36,
+            requests: RequestRules::default(),
             authorisations: Vec::new(),
             cameras,
         }],

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::authorisation::{AtEnd, Notice};
 use footage::media::{GapCause, Oddity, VideoParams};
-use footage::units::{AuthorisationId, CameraKey, HoldId, KeyId, PackId, PersonId, TenantId, WallTime};
+use footage::units::{AuthorisationId, CameraKey, HoldId, KeyId, PackId, PersonId, RequestId, TenantId, WallTime};
 
 pub mod alarm;
 mod encoding;
@@ -192,6 +192,50 @@ impl DestructionReason {
     }
 }
 
+/// A step of a request for footage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestStep {
+    /// It was taken in, and what it covers is held for some days.
+    Opened,
+    /// A scan of the paper was attached.
+    ScanAttached,
+    /// A scan was read.
+    ScanRead,
+    /// Holds were placed for it.
+    Held,
+    /// What is to be handed over was prepared.
+    Prepared,
+    /// That was released.
+    Released,
+    /// That was handed over.
+    HandedOver,
+    /// It was refused.
+    Refused,
+    /// It was closed.
+    Closed,
+    /// Its file was destroyed: its time was over.
+    Destroyed,
+}
+
+impl RequestStep {
+    /// The word in events, in the journal and in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::ScanAttached => "scan_attached",
+            Self::ScanRead => "scan_read",
+            Self::Held => "held",
+            Self::Prepared => "prepared",
+            Self::Released => "released",
+            Self::HandedOver => "handed_over",
+            Self::Refused => "refused",
+            Self::Closed => "closed",
+            Self::Destroyed => "destroyed",
+        }
+    }
+}
+
 /// Why a cut is not filled from the camera's own storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -314,6 +358,8 @@ pub enum Fact {
     HoldReleased { hold: HoldId, requester: String },
     /// A legal hold is over.
     HoldEnded { hold: HoldId, requester: String, start: WallTime, end: WallTime },
+    /// A request for footage was carried on.
+    RequestStep { request: RequestId, step: RequestStep },
     /// What a hold covers cannot be copied for now.
     HoldWaits { hold: HoldId },
     /// What a hold covers is damaged, and is not kept.
@@ -525,6 +571,7 @@ impl Fact {
             Self::HoldPlaced { .. } => ("hold_placed", Info, Everyone),
             Self::HoldReleased { .. } => ("hold_released", Info, Everyone),
             Self::HoldEnded { .. } => ("hold_ended", Info, Everyone),
+            Self::RequestStep { .. } => ("request_step", Info, Everyone),
             Self::HoldWaits { .. } => ("hold_waits", Warning, Everyone),
             Self::HoldDamaged { .. } => ("hold_damaged", Critical, Everyone),
             Self::SameRank { .. } => ("same_rank", Critical, Everyone),

@@ -31,6 +31,7 @@ use crate::alarm::Alarms;
 use crate::backfill::EdgeCameras;
 use crate::config::{AlarmTarget, CameraConfig, Config, RecordingConfig};
 use crate::dedup::Dedup;
+use crate::desk::Desk;
 use crate::device::Devices;
 use crate::hold::{Disk, Holds};
 use crate::http::{self, Access, Operator, ReloadRequest};
@@ -168,6 +169,7 @@ pub struct Gateway {
     service: http::Service,
     journals: Journals,
     people: People,
+    desk: Desk,
     keeping_journals: tokio::task::JoinHandle<()>,
     policy: channel::Sender<Policy>,
     alarms: channel::Sender<Vec<AlarmTarget>>,
@@ -258,6 +260,8 @@ impl Gateway {
             Holds::within(index, spool, packs, keys.clone(), clock.clone(), zone, Some(disk))
         };
         tasks.spawn(holds.clone().run(stop_flushing.clone()));
+        let desk = services::open_desk(config, &opened, &holds, &journals).await;
+        tasks.spawn(desk.clone().run(stop_flushing.clone()));
         let footage = Footage::new(index.clone(), packs.clone(), clock.clone());
         let footage = footage.naming(looks).comparing(config.check_played).trusting(anchors);
         footage.label(Labels::of(config));
@@ -275,6 +279,7 @@ impl Gateway {
         let service = http::Service::new(footage.clone(), holds, of_persons, access, &config.time_zone, status);
         service.record_under(permissions.clone());
         exports.into_iter().for_each(|exports| service.export(exports));
+        service.handle_requests(desk.clone());
         service.operate(Operator::new(config.operator_token.as_ref(), sources, request_reload));
         if let Some(tls) = tls.clone() {
             tasks.spawn(tls.keep(index.clone(), clock.clone(), stop_flushing.clone()));
@@ -296,6 +301,7 @@ impl Gateway {
             service,
             journals,
             people,
+            desk,
             keeping_journals,
             policy,
             alarms,
@@ -362,6 +368,7 @@ impl Gateway {
         self.service.set_access(access);
         self.footage.label(Labels::of(config));
         self.permissions.apply(config);
+        self.desk.set_rules(services::desk_rules(config));
         let changes = self.recorders.apply(config).await?;
         self.devices.apply(config);
         self.edge_cameras.apply(config, &config.data_dir.join(CERTIFICATES_DIR));

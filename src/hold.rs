@@ -252,7 +252,19 @@ impl Holds {
     /// [`HoldError::Invalid`] says what to ask instead. On any other error the hold may have been placed or not:
     /// [`Index::holds`] tells.
     pub async fn place(&self, request: Request) -> Result<HoldState, HoldError> {
-        let Inner { index, clock, wake, .. } = &*self.0;
+        let (hold, changes) = self.planned(request).await?;
+        self.0.index.write(changes).await?;
+        self.look();
+        self.state(hold).await
+    }
+
+    /// A hold that may be placed, and the changes that place it: for one who has more to write with them. Then
+    /// [`Holds::look`].
+    ///
+    /// # Errors
+    /// As for [`Holds::place`].
+    pub(crate) async fn planned(&self, request: Request) -> Result<(HoldRow, Vec<Change>), HoldError> {
+        let Inner { index, clock, .. } = &*self.0;
         let now = clock.wall();
         let request = checked(request, now, &self.0.time_zone).map_err(HoldError::Invalid)?;
         let Request { camera, range, reference, requester, reason, until } = request;
@@ -275,22 +287,29 @@ impl Holds {
         };
         let event = Change::Event(Event::of_camera(now, &camera, placed).by(Actor::Tenant));
         let hold = HoldRow { camera: camera.clone(), facts: facts.clone(), closed: None };
-        index.write(vec![Change::PlaceHold { camera, hold: Arc::new(facts) }, event]).await?;
-        wake.notify_one();
-        self.state(hold).await
+        Ok((hold, vec![Change::PlaceHold { camera, hold: Arc::new(facts) }, event]))
+    }
+
+    /// The changes that end a hold before its time.
+    pub(crate) fn ending(&self, hold: &HoldRow) -> Vec<Change> {
+        let (at, id) = (self.0.clock.wall(), hold.facts.id);
+        let released = Fact::HoldReleased { hold: id, requester: hold.facts.requester.clone() };
+        let event = Change::Event(Event::of_camera(at, &hold.camera, released).by(Actor::Tenant));
+        vec![Change::EndHold { hold: id, at }, event]
+    }
+
+    /// Has what holds cover copied soon.
+    pub(crate) fn look(&self) {
+        self.0.wake.notify_one();
     }
 
     /// Ends a hold before its time: its packs are destroyed by the next sweeps. One that is over stays so.
     pub async fn release(&self, tenant: &TenantId, id: HoldId) -> Result<HoldRow, HoldError> {
-        let Inner { index, clock, .. } = &*self.0;
         let hold = self.known(tenant, id).await?;
         if hold.closed.is_some() {
             return Ok(hold);
         }
-        let at = clock.wall();
-        let released = Fact::HoldReleased { hold: id, requester: hold.facts.requester.clone() };
-        let event = Change::Event(Event::of_camera(at, &hold.camera, released).by(Actor::Tenant));
-        index.write(vec![Change::EndHold { hold: id, at }, event]).await?;
+        self.0.index.write(self.ending(&hold)).await?;
         self.known(tenant, id).await
     }
 

@@ -31,6 +31,7 @@ use self::problem::{Problem, ProblemKind};
 use self::scope::needs;
 pub use self::serve::{ServeLimits, serve, serve_over};
 pub use self::tls::{ServerTls, TlsFilesError};
+use crate::desk::{Desk, SCAN_BYTES_MAX};
 use crate::export::Exports;
 use crate::hold::Holds;
 use crate::journals::Journals;
@@ -63,9 +64,11 @@ mod page;
 mod params;
 mod peer;
 mod people;
+mod presence;
 mod problem;
 mod range;
 mod reasons;
+mod requests;
 mod schema;
 mod scope;
 mod serve;
@@ -77,7 +80,7 @@ mod timeline;
 mod tls;
 mod uploads;
 
-/// Longest request body; a longer one is refused.
+/// Longest request body but for scans; a longer one is refused.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 
 /// Longest time to the head of an answer. Bodies take as long as they take.
@@ -108,6 +111,7 @@ struct Inner {
     operator: OnceLock<Operator>,
     permissions: OnceLock<Permissions>,
     exports: OnceLock<Exports>,
+    desk: OnceLock<Desk>,
     counts: Counts,
     clips: clip::Clips,
     guesses: guesses::Guesses,
@@ -124,6 +128,8 @@ struct Inner {
     digests: share::Shares,
     /// Inspections being made.
     inspections: share::Shares,
+    /// Scans being read or written.
+    scans: share::Shares,
 }
 
 impl Service {
@@ -147,6 +153,7 @@ impl Service {
             operator: OnceLock::new(),
             permissions: OnceLock::new(),
             exports: OnceLock::new(),
+            desk: OnceLock::new(),
             counts: Counts::default(),
             clips: clip::Clips::default(),
             guesses: guesses::Guesses::default(),
@@ -157,6 +164,7 @@ impl Service {
             verdicts: share::Shares::of(signatures::VERDICTS_PER_TENANT_MAX),
             digests: share::Shares::of(coverage::DIGESTS_PER_TENANT_MAX),
             inspections: share::Shares::of(inspection::INSPECTIONS_PER_TENANT_MAX),
+            scans: share::Shares::of(requests::SCANS_PER_TENANT_MAX),
         }))
     }
 
@@ -195,6 +203,17 @@ impl Service {
         self.0.permissions.get()
     }
 
+    /// Handles requests for footage at this desk. The first call counts.
+    pub fn handle_requests(&self, desk: Desk) {
+        // As with the operator.
+        let _ = self.0.desk.set(desk);
+    }
+
+    fn desk(&self) -> Result<&Desk, Problem> {
+        let away = || Problem::new(ProblemKind::Unavailable, "the gateway is starting: try again");
+        self.0.desk.get().ok_or_else(away)
+    }
+
     /// Opens the operator's routes. The first call counts.
     pub fn operate(&self, operator: Operator) {
         // A second operator would be a second gateway behind one service: there is none.
@@ -221,8 +240,8 @@ impl Counts {
 /// The routes of a tenant, each with the rights that open it.
 fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
     use catalogue::Right::{
-        AcknowledgeAlarms, Export, ManagePeople, OperateCameras, PlaceHolds, ReadJournal, ReleaseHolds, SeeCameras,
-        SeeEvents, SeeHolds, ViewLive, ViewRecorded,
+        AcknowledgeAlarms, Export, HandleRequests, ManagePeople, OperateCameras, PlaceHolds, ReadJournal,
+        ReleaseExports, ReleaseHolds, SeeCameras, SeeEvents, SeeHolds, SeeRequests, ViewLive, ViewRecorded,
     };
     OpenApiRouter::with_openapi(description::bare())
         .routes(needs(service, &[SeeCameras], routes!(cameras::list)))
@@ -276,6 +295,21 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[Export], routes!(exports::list, exports::order)))
         .routes(needs(service, &[Export], routes!(exports::one, exports::remove)))
         .routes(needs(service, &[Export], routes!(exports::package)))
+        .routes(needs(service, &[SeeCameras], routes!(presence::of_camera)))
+        .routes(needs(service, &[HandleRequests], routes!(requests::open)))
+        .routes(needs(service, &[SeeRequests], routes!(requests::list)))
+        .routes(needs(service, &[SeeRequests], routes!(requests::one)))
+        .routes(needs(service, &[SeeRequests], routes!(requests::search)))
+        .routes(needs(service, &[HandleRequests], routes!(requests::attach)))
+        .routes(needs(service, &[SeeRequests], routes!(requests::scan)))
+        .routes(needs(service, &[HandleRequests], routes!(requests::hold)))
+        .routes(needs(service, &[HandleRequests], routes!(requests::prepare)))
+        .routes(needs(service, &[ReleaseExports], routes!(requests::release)))
+        .routes(needs(service, &[HandleRequests], routes!(requests::hand_over)))
+        .routes(needs(service, &[HandleRequests], routes!(requests::refuse)))
+        .routes(needs(service, &[HandleRequests], routes!(requests::close)))
+        .routes(needs(service, &[SeeRequests], routes!(requests::receipt::of_request)))
+        .routes(needs(service, &[], routes!(requests::receipt::style)))
 }
 
 /// The routes that ask for no credentials: probes, and how to get some.
@@ -340,10 +374,12 @@ pub fn strict(router: Router) -> Router {
 /// What holds for every answer: bounded in time, problems written out, headers that keep browsers honest.
 async fn frame(State(service): State<Service>, request: Request, next: Next) -> Response {
     let instance = request.uri().path().to_owned();
-    let response = if request.body().size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX) {
+    let is_scan = instance.starts_with("/api/requests/") && instance.ends_with("/scans");
+    let bytes_max = if is_scan { SCAN_BYTES_MAX as u64 } else { BODY_BYTES_MAX };
+    let response = if request.body().size_hint().upper().is_none_or(|bytes| bytes > bytes_max) {
         Problem::new(
             ProblemKind::BodyTooLarge,
-            "the body is too large, or of a length that nobody announced: no route takes more than 65536 bytes",
+            format!("the body is too large, or of a length that nobody announced: this route takes at most {bytes_max} bytes"),
         )
         .into_response()
     } else {

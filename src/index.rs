@@ -43,6 +43,7 @@ pub mod of_pack;
 pub mod policy;
 pub mod query;
 mod redundancy;
+pub mod request;
 mod row;
 pub mod snapshot;
 #[cfg(test)]

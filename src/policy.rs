@@ -84,6 +84,24 @@ impl CameraPolicy {
     }
 }
 
+/// How a tenant's requests for footage are handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestRules {
+    /// What a request asks for is held for so many days from its intake.
+    pub pre_hold_days: u16,
+    /// What one person prepared is released by another.
+    pub two_person_release: bool,
+    /// The file of a request is destroyed so many months after its closing.
+    pub request_months: u16,
+}
+
+impl Default for RequestRules {
+    /// Three years for the file, as for the journal (Code de la sécurité intérieure, R253-5).
+    fn default() -> Self {
+        Self { pre_hold_days: 8, two_person_release: false, request_months: 36 }
+    }
+}
+
 /// The UTC day of an instant.
 pub fn utc_day(at: WallTime) -> Date {
     jiff::tz::Offset::UTC.to_datetime(at.to_timestamp()).date()

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use super::authorisation::Inherited;
 use super::secret::secret;
 use super::*;
-use crate::policy::SHORTEST_MONTH;
+use crate::policy::{RequestRules, SHORTEST_MONTH};
 
 /// Three years (Code de la sécurité intérieure, R253-5).
 pub(super) const JOURNAL_MONTHS_MAX: u64 = 36;
@@ -359,6 +359,7 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
                 store,
                 dedup_domain,
                 journal_months,
+                requests: request_rules(&section),
                 authorisations: inherited.into_authorisations(),
                 cameras,
             });
@@ -366,6 +367,19 @@ fn tenants(root: &Section<'_>, context: TenantContext<'_>) -> Vec<Tenant> {
         section.close();
     }
     tenants
+}
+
+/// How the tenant's requests for footage are handled.
+fn request_rules(section: &Section<'_>) -> RequestRules {
+    let usual = RequestRules::default();
+    let count = |name: &str, bounds: std::ops::RangeInclusive<u64>, usual: u16| {
+        section.count(name, bounds).and_then(|count| u16::try_from(count).ok()).unwrap_or(usual)
+    };
+    RequestRules {
+        pre_hold_days: count("pre_hold_days", 1..=31, usual.pre_hold_days),
+        two_person_release: section.flag("two_person_release").unwrap_or(usual.two_person_release),
+        request_months: count("request_months", 1..=JOURNAL_MONTHS_MAX, usual.request_months),
+    }
 }
 
 /// What the holder of the tenant's access token may do.

@@ -55,6 +55,7 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::HoldPlaced { hold, reference: text(), requester: text(), reason: text(), start, end, until: end },
         Fact::HoldReleased { hold, requester: text() },
         Fact::HoldEnded { hold, requester: text(), start, end },
+        Fact::RequestStep { request: RequestId([5; 16]), step: RequestStep::Opened },
         Fact::HoldWaits { hold },
         Fact::HoldDamaged { hold, pack, start, end },
         Fact::SameRank { pack },

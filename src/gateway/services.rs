@@ -16,6 +16,7 @@ use super::{CERTIFICATES_DIR, GatewayError};
 use crate::authorisation::Basis;
 use crate::backfill::{Backfill, EdgeCameras, Parts};
 use crate::config::{AuthorityFiles, CameraConfig, Config, Tenant};
+use crate::desk::{self, Desk};
 use crate::device::Devices;
 use crate::event::{Event, Fact, TrialVerdict};
 use crate::export::{self, Exports};
@@ -23,6 +24,7 @@ use crate::hold::Holds;
 use crate::index::Change;
 use crate::journals::Journals;
 use crate::people::{self, People};
+use crate::policy::RequestRules;
 use crate::record::PackLimits;
 use crate::retrieve::Footage;
 use crate::retrieve::holes::Looks;
@@ -132,6 +134,23 @@ pub(super) async fn open_people(config: &Config, opened: &Opened, journals: &Jou
         warn!(%tenant, "nobody may see this tenant's footage: designate a person with `vigie people designate`");
     }
     people
+}
+
+/// The requisition desk, with the requests that the index does not know taken in from their files.
+pub(super) async fn open_desk(config: &Config, opened: &Opened, holds: &Holds, journals: &Journals) -> Desk {
+    let (parts, clock) = ((opened.index.clone(), holds.clone(), journals.clone()), opened.clock.clone());
+    let files = (desk::folder(&config.data_dir), opened.keys.clone());
+    let desk = Desk::new(parts, files, clock, config.time_zone.clone());
+    desk.set_rules(desk_rules(config));
+    if let Err(error) = desk.compare().await {
+        warn!(%error, "the files of requests could not be compared with the index, and will be");
+    }
+    desk
+}
+
+/// How each tenant's requests for footage are handled.
+pub(super) fn desk_rules(config: &Config) -> Vec<(TenantId, RequestRules)> {
+    config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.requests)).collect()
 }
 
 /// What cameras say beside their streams.

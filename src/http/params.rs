@@ -9,11 +9,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::problem::Problem;
+use super::requests::ScanNumber;
 use super::scope::TenantScope;
 use crate::event::words::Language;
 use crate::inspection::tables::Table;
 use catalogue::{GrantId, TokenId};
-use footage::units::{CameraId, CameraKey, ExportId, HoldId, PackId, PersonId, Ticks90k, TimeRange, WallTime};
+use footage::units::{
+    CameraId, CameraKey, ExportId, HoldId, PackId, PersonId, RequestId, Ticks90k, TimeRange, WallTime,
+};
 
 /// The camera of the path, inside the tenant's own scope.
 pub(super) struct CameraPath(pub(super) CameraKey);
@@ -69,6 +72,28 @@ impl<S: Sync> FromRequestParts<S> for PersonPath {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         path_param(parts, "person").await.map(Self)
+    }
+}
+
+/// The request of the path.
+pub(super) struct RequestPath(pub(super) RequestId);
+
+impl<S: Sync> FromRequestParts<S> for RequestPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        path_param(parts, "request").await.map(Self)
+    }
+}
+
+/// A scan of a request.
+pub(super) struct ScanPath(pub(super) ScanNumber);
+
+impl<S: Sync> FromRequestParts<S> for ScanPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        path_param(parts, "scan").await.map(Self)
     }
 }
 

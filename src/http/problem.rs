@@ -32,6 +32,7 @@ pub(super) enum ProblemKind {
     NoFootage,
     NoHold,
     NoExport,
+    NoRequest,
     MethodNotAllowed,
     PreconditionFailed,
     BodyTooLarge,
@@ -75,6 +76,7 @@ impl ProblemKind {
             Self::NoFootage => (status_of(Kind::NotFound), "no-footage", "There is no footage at that time"),
             Self::NoHold => (status_of(Kind::NotFound), "no-hold", "There is no such hold"),
             Self::NoExport => (status_of(Kind::NotFound), "no-export", "There is no such export"),
+            Self::NoRequest => (status_of(Kind::NotFound), "no-request", "There is no such request"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here")
             }

@@ -86,6 +86,10 @@ impl TenantScope {
         }
     }
 
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// An act of the one who makes the request, for the journal.
     pub(super) fn act(&self, action: Action) -> Draft {
         Draft::new(self.author(), action).from_address(self.address)

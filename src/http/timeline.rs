@@ -13,7 +13,7 @@ use crate::index::clock::MisdatedRun;
 use crate::retrieve::RetrieveError;
 use crate::retrieve::timeline::{self, TIMELINE_DAYS_MAX, Timeline};
 use footage::media::GapCause;
-use footage::units::{Ticks90k, TimeRange};
+use footage::units::{Ticks90k, TimeRange, WallTime};
 
 /// Longest timeline, in hours.
 const TIMELINE_HOURS_MAX: i64 = TIMELINE_DAYS_MAX * 24;
@@ -30,6 +30,13 @@ pub(super) struct Span {
     start: String,
     /// First instant after.
     end: String,
+}
+
+impl Span {
+    /// From one instant to another, which may be the same.
+    pub(super) fn between(start: WallTime, end: WallTime) -> Self {
+        Self { start: start.to_string(), end: end.to_string() }
+    }
 }
 
 impl From<TimeRange> for Span {

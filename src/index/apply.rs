@@ -126,6 +126,9 @@ pub(super) fn apply(db: &Connection, change: &Change) -> Result<(), IndexError> 
         }
         Change::Event(event) => put_event(db, event),
         Change::ForgetEventsBefore { before } => forget_events(db, *before),
+        Change::PutRequest(row) => super::request::put(db, row),
+        Change::TakeInRequest(row) => super::request::take_in(db, row),
+        Change::ForgetRequest { tenant, request } => super::request::forget(db, tenant, *request),
         Change::Alarm(change) => super::alarm::apply(db, change),
         Change::SteadyClock(SteadyClock { steady, wall, held, lead }) => {
             let sql = "INSERT OR REPLACE INTO steady_clock (id, steady, wall, held, lead) VALUES (1, ?1, ?2, ?3, ?4)";

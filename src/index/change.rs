@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::request::RequestRow;
 use super::{
     CameraRow, OccurrenceRow, Outcome, PackRow, Reason, SegmentRow, SteadyClock, alarm, damage, dedup, identity,
 };
 use crate::event::Event;
 use footage::media::{Gap, GapCause};
 use footage::pack::HoldFacts;
-use footage::units::{BootId, CameraKey, HoldId, KeyId, PackId, RunId, Ticks90k, WallTime};
+use footage::units::{BootId, CameraKey, HoldId, KeyId, PackId, RequestId, RunId, TenantId, Ticks90k, WallTime};
 
 /// One change to the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -310,6 +311,18 @@ pub enum Change {
     Event(Event),
     /// A change of alarms.
     Alarm(alarm::AlarmChange),
+    /// A request for footage as it is from now on. Refused where it is not made of the version that is known, and a new one
+    /// where an open request asks for the same.
+    PutRequest(Arc<RequestRow>),
+    /// A request for footage, from the file beside the index: nothing happens where the index knows as much.
+    TakeInRequest(Arc<RequestRow>),
+    /// A request for footage is forgotten, and its bytes in the index's file are overwritten.
+    ForgetRequest {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        request: RequestId,
+    },
     /// Events and register entries older than this instant are forgotten, the oldest first and a bounded number at a
     /// time, and so are cameras that are in no configuration and left no trace.
     ForgetEventsBefore {

@@ -137,6 +137,41 @@ impl Index {
         .await
     }
 
+    /// Holds in force on a camera that cover some of this range, the one that lasts longest first.
+    pub async fn holds_over(&self, key: &CameraKey, range: TimeRange) -> Result<Vec<HoldRow>, IndexError> {
+        self.of_camera(key, move |db, camera| {
+            let sql = format!(
+                "{HOLDS} WHERE h.camera = ?1 AND h.closed IS NULL AND h.start < ?3 AND h.until > ?2 ORDER BY h.ends DESC, h.id"
+            );
+            rows(db, &sql, params![camera, range.start().0, range.end().0], hold_row)
+        })
+        .await
+    }
+
+    /// Footage of a camera in this range whose destruction has begun and is not in the register yet.
+    pub async fn deleting_spans(&self, key: &CameraKey, range: TimeRange) -> Result<Vec<TimeRange>, IndexError> {
+        self.of_camera(key, move |db, camera| {
+            let read = |row: &Row<'_>| time_range(row.get(0)?, row.get(1)?);
+            rows(db, DELETING_SPANS, params![camera, range.start().0, range.end().0], read)
+        })
+        .await
+    }
+
+    /// The first instant of which anything is on record of a camera: footage, a gap, a destruction.
+    pub async fn first_trace(&self, key: &CameraKey) -> Result<Option<WallTime>, IndexError> {
+        self.of_camera(key, move |db, camera| {
+            let sql = "SELECT min(start) FROM (
+                 SELECT min(start) AS start FROM segment WHERE camera = ?1
+                 UNION ALL SELECT min(start) FROM open_segment WHERE camera = ?1
+                 UNION ALL SELECT min(start) FROM pack WHERE camera = ?1 AND until > start
+                 UNION ALL SELECT min(start) FROM gap WHERE camera = ?1
+                 UNION ALL SELECT min(start) FROM open_gap WHERE camera = ?1
+                 UNION ALL SELECT min(start) FROM deletion WHERE camera = ?1)";
+            Ok(one(db, sql, [camera], |row| row.get::<_, Option<i64>>(0))?.flatten().map(WallTime))
+        })
+        .await
+    }
+
     /// What there is of a hold's footage at one instant.
     pub async fn hold_coverage(&self, hold: &HoldRow) -> Result<Coverage, IndexError> {
         let (range, id) = (hold.facts.range, hold.facts.id);

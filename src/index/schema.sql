@@ -357,3 +357,29 @@ CREATE TABLE deletion (
     last_at INTEGER NOT NULL,
     PRIMARY KEY (camera, day, reason, outcome)
 ) STRICT, WITHOUT ROWID;
+
+-- Requests for footage (src/desk.rs): what was asked of a tenant, and what was done for it.
+CREATE TABLE request (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    request BLOB NOT NULL UNIQUE,
+    tenant TEXT NOT NULL,
+    -- Counts the changes: each is made of the one before.
+    version INTEGER NOT NULL,
+    -- The procedure's number, without what people write differently.
+    procedure TEXT NOT NULL,
+    opened INTEGER NOT NULL,
+    closed INTEGER,
+    destroy_at INTEGER,
+    -- The whole of it, JSON.
+    file TEXT NOT NULL
+) STRICT;
+CREATE INDEX request_by_tenant ON request (tenant, procedure);
+
+-- What a request asks for, camera by camera.
+CREATE TABLE request_part (
+    request INTEGER NOT NULL REFERENCES request ON DELETE CASCADE,
+    camera TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    PRIMARY KEY (request, camera, start, until)
+) STRICT, WITHOUT ROWID;

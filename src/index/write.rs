@@ -108,7 +108,7 @@ pub(super) fn commit(
 /// condemnation; a pack leaves the spool, where recovery looks, once its row says that it is sealed; who placed a hold
 /// relies on it.
 fn outlives_power_cut(change: &Change) -> bool {
-    use Change::{BeginDeleting, Claim, Condemn, Identify, PlaceHold, SealPack, Seen};
+    use Change::{BeginDeleting, Claim, Condemn, Identify, PlaceHold, PutRequest, SealPack, Seen};
     matches!(
         change,
         Condemn { .. }
@@ -116,6 +116,7 @@ fn outlives_power_cut(change: &Change) -> bool {
             | Seen { .. }
             | SealPack { .. }
             | PlaceHold { .. }
+            | PutRequest(_)
             | Claim(_)
             | Identify { .. }
     )

@@ -32,11 +32,17 @@ pub enum Right {
     ReadJournal,
     /// Persons, their tokens and grants.
     ManagePeople,
+    /// Requests for footage: what was asked, found, handed over.
+    SeeRequests,
+    /// To take in a request for footage, and to carry it on to its closing.
+    HandleRequests,
+    /// To release what was prepared for a request, so that it may be handed over.
+    ReleaseExports,
 }
 
 impl Right {
     /// All.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::SeeCameras,
         Self::ViewLive,
         Self::ViewRecorded,
@@ -49,6 +55,9 @@ impl Right {
         Self::ReleaseHolds,
         Self::ReadJournal,
         Self::ManagePeople,
+        Self::SeeRequests,
+        Self::HandleRequests,
+        Self::ReleaseExports,
     ];
 
     /// The word in configurations, answers and the journal.
@@ -66,12 +75,23 @@ impl Right {
             Self::ReleaseHolds => "release_holds",
             Self::ReadJournal => "read_journal",
             Self::ManagePeople => "manage_people",
+            Self::SeeRequests => "see_requests",
+            Self::HandleRequests => "handle_requests",
+            Self::ReleaseExports => "release_exports",
         }
     }
 
     /// Whether it changes something about a camera: a grant, which shows footage, does not extend it.
     pub fn acts_on_cameras(self) -> bool {
-        matches!(self, Self::OperateCameras | Self::AcknowledgeAlarms | Self::PlaceHolds | Self::ReleaseHolds)
+        matches!(
+            self,
+            Self::OperateCameras
+                | Self::AcknowledgeAlarms
+                | Self::PlaceHolds
+                | Self::ReleaseHolds
+                | Self::HandleRequests
+                | Self::ReleaseExports
+        )
     }
 
     /// Whether it shows footage, so that cameras and ranges of a grant extend it.
@@ -102,17 +122,18 @@ impl Roles {
     /// Those that every gateway has.
     pub fn built_in() -> Self {
         use Right::{
-            AcknowledgeAlarms, Export, ManagePeople, OperateCameras, PlaceHolds, ReadJournal, ReleaseHolds, SeeCameras,
-            SeeEvents, SeeHolds, ViewLive, ViewRecorded,
+            AcknowledgeAlarms, Export, HandleRequests, ManagePeople, OperateCameras, PlaceHolds, ReadJournal,
+            ReleaseExports, ReleaseHolds, SeeCameras, SeeEvents, SeeHolds, SeeRequests, ViewLive, ViewRecorded,
         };
         let technician = [SeeCameras, OperateCameras, SeeEvents, AcknowledgeAlarms];
         let operator = [&technician[..], &[ViewLive, ViewRecorded]].concat();
-        let supervisor = [&operator[..], &[Export, SeeHolds, PlaceHolds, ReleaseHolds, ReadJournal]].concat();
+        let desk = [SeeHolds, PlaceHolds, SeeRequests, HandleRequests];
+        let supervisor = [&operator[..], &desk, &[Export, ReleaseHolds, ReleaseExports, ReadJournal]].concat();
         let roles: [(&str, &[Right]); 7] = [
             ("operator", &operator),
             ("supervisor", &supervisor),
-            ("investigator", &[SeeCameras, ViewRecorded, Export, SeeHolds, PlaceHolds]),
-            ("inspector", &[SeeCameras, SeeEvents, SeeHolds, ReadJournal]),
+            ("investigator", &[&desk[..], &[SeeCameras, ViewRecorded, Export]].concat()),
+            ("inspector", &[SeeCameras, SeeEvents, SeeHolds, SeeRequests, ReadJournal]),
             ("technician", &technician),
             (Self::TENANT_ADMINISTRATOR, &[&technician[..], &[ReadJournal, ManagePeople]].concat()),
             (Self::ALL_RIGHTS, &Right::ALL),

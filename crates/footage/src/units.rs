@@ -399,6 +399,11 @@ id_type!(
     16
 );
 id_type!(
+    /// A request for footage: built as a [`PackId`] is.
+    RequestId,
+    16
+);
+id_type!(
     /// A fragment: keyed BLAKE3 of its sample bytes, the key being the deduplication domain's.
     FragmentId,
     32
@@ -450,7 +455,7 @@ macro_rules! serde_as_text {
     )*};
 }
 
-serde_as_text!(WallTime, PackId, HoldId, ExportId, KeyId);
+serde_as_text!(WallTime, PackId, HoldId, ExportId, KeyId, RequestId);
 
 impl ExportId {
     /// A new id.
@@ -506,6 +511,13 @@ impl PackId {
 }
 
 impl HoldId {
+    /// A new id, unique by its random part, ordered by `at`.
+    pub fn generate(at: WallTime) -> Self {
+        Self(time_ordered(at))
+    }
+}
+
+impl RequestId {
     /// A new id, unique by its random part, ordered by `at`.
     pub fn generate(at: WallTime) -> Self {
         Self(time_ordered(at))

@@ -210,6 +210,14 @@ pub enum Action {
     /// No entry could be made from `since` until now: no footage was handed out meanwhile, and what the gateway destroyed
     /// is in its log alone.
     Interrupted { since: Timestamp },
+    /// A request for footage was carried on by this step. `detail`: the hash of a scan, a ground, an outcome; never who
+    /// was filmed.
+    RequestStep {
+        request: String,
+        step: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
 }
 
 /// A stretch of time, its end not included.

@@ -116,6 +116,7 @@ fn every_action_is_read_back_with_all_of_its_facts_beside_all_that_an_entry_has(
         Action::Refused { count: 1 },
         Action::HoldPlaced { hold: text() },
         Action::HoldReleased { hold: text() },
+        Action::RequestStep { request: text(), step: text(), detail: Some(text()) },
         Action::FootageDestroyed { cause: text(), packs: 1, bytes: 2 },
         Action::KeyDestroyed { key: text() },
         Action::ConfigurationRead,

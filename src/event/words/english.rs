@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Language, cause, edge_refusal, mebibytes, seconds};
 use crate::authorisation::{AtEnd, Notice};
-use crate::event::{DestructionReason, Fact, JournalProof, MendSource, StoreName, TrialVerdict};
+use crate::event::{DestructionReason, Fact, JournalProof, MendSource, RequestStep, StoreName, TrialVerdict};
 
 pub(super) fn english(fact: &Fact) -> String {
     match fact {
@@ -143,6 +143,7 @@ pub(super) fn english(fact: &Fact) -> String {
         Fact::HoldEnded { hold, requester, start, end } => {
             format!("hold {hold} of {requester}, on {start} to {end}, is over: what it kept is destroyed")
         }
+        Fact::RequestStep { request, step } => format!("request for footage {request}: {}", request_step(*step)),
         Fact::HoldWaits { hold } => {
             format!("hold {hold} cannot be copied for now: its footage stays in the original packs until it can")
         }
@@ -284,4 +285,19 @@ fn unproven_words(proof: JournalProof) -> &'static str {
 
 fn store_name(name: &StoreName) -> Cow<'static, str> {
     name.as_ref().map_or("a store".into(), |name| format!("store {name}").into())
+}
+
+fn request_step(step: RequestStep) -> &'static str {
+    match step {
+        RequestStep::Opened => "taken in",
+        RequestStep::ScanAttached => "a scan is attached",
+        RequestStep::ScanRead => "a scan was read",
+        RequestStep::Held => "holds placed",
+        RequestStep::Prepared => "footage prepared",
+        RequestStep::Released => "footage released for hand-over",
+        RequestStep::HandedOver => "footage handed over",
+        RequestStep::Refused => "refused",
+        RequestStep::Closed => "closed",
+        RequestStep::Destroyed => "file destroyed, its time is over",
+    }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Language, cause, edge_refusal, mebibytes, seconds};
 use crate::authorisation::{AtEnd, Notice};
-use crate::event::{DestructionReason, Fact, JournalProof, MendSource, StoreName, TrialVerdict};
+use crate::event::{DestructionReason, Fact, JournalProof, MendSource, RequestStep, StoreName, TrialVerdict};
 
 pub(super) fn french(fact: &Fact) -> String {
     match fact {
@@ -158,6 +158,7 @@ pub(super) fn french(fact: &Fact) -> String {
         Fact::HoldEnded { hold, requester, start, end } => format!(
             "la réquisition {hold} de {requester}, du {start} au {end}, est terminée : ce qu'elle gardait est détruit"
         ),
+        Fact::RequestStep { request, step } => format!("demande d'images {request} : {}", request_step(*step)),
         Fact::HoldWaits { hold } => format!(
             "la réquisition {hold} ne peut pas être copiée pour l'instant : ses images restent dans les paquets d'origine"
         ),
@@ -302,4 +303,19 @@ fn unproven_words(proof: JournalProof) -> &'static str {
 
 fn store_name(name: &StoreName) -> Cow<'static, str> {
     name.as_ref().map_or("un entrepôt".into(), |name| format!("l'entrepôt {name}").into())
+}
+
+fn request_step(step: RequestStep) -> &'static str {
+    match step {
+        RequestStep::Opened => "reçue",
+        RequestStep::ScanAttached => "un scan est joint",
+        RequestStep::ScanRead => "un scan a été lu",
+        RequestStep::Held => "réquisitions posées",
+        RequestStep::Prepared => "images préparées",
+        RequestStep::Released => "images libérées pour remise",
+        RequestStep::HandedOver => "images remises",
+        RequestStep::Refused => "refusée",
+        RequestStep::Closed => "close",
+        RequestStep::Destroyed => "dossier détruit, son délai est passé",
+    }
 }

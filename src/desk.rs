@@ -1,0 +1,719 @@
+//! The requisition desk: requests for footage, from intake to closing.
+//!
+//! ```text
+//! step: the tenant's turn → file as it is → may it be done? → journal → index (row, holds, event: one transaction) → file beside
+//! ```
+//!
+//! Invariants: what is done for a request is in the journal before it is done; row and holds of a step are written together or
+//! not at all; of two steps at once the second sees the first. What a request says of a person who was filmed is in its file
+//! alone: neither in the journal, nor in events, nor in the packs of a hold.
+//! Absent on purpose: rights (`http` decides), and the export itself.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use jiff::tz::TimeZone;
+use journal::entry::{Action, Author, Draft};
+use parking_lot::{Mutex, RwLock};
+use serde::Deserialize;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use utoipa::ToSchema;
+
+use self::file::{
+    Asker, Done, File, HandOver, HashedFile, HoldKind, HoldOf, Outcome, PARTS_MAX, Period, Prepared, Refusal, Regime,
+    SCANS_MAX, Scan, State, Wants, line, months_after, purpose, text,
+};
+use self::keep::Keep;
+use crate::event::{Actor, Event, Fact, RequestStep, Scope};
+use crate::hold::{HoldError, Holds, Request as HoldRequest};
+use crate::index::hold::HoldRow;
+use crate::index::request::{RequestRow, Which};
+use crate::index::{Change, Index, IndexError};
+use crate::journals::{Journals, NoEntry};
+use crate::policy::RequestRules;
+use crate::presence::{PresenceError, Stretch, presence};
+use footage::clock::Clock;
+use footage::failure::{Failure, Kind};
+use footage::keys::Keys;
+use footage::platform;
+use footage::units::{CameraId, CameraKey, RequestId, TICKS_PER_DAY, TenantId, Ticks90k, TimeRange, WallTime};
+
+pub mod file;
+mod keep;
+mod upkeep;
+
+/// The largest scan.
+pub const SCAN_BYTES_MAX: usize = 10 << 20;
+/// A recipient keeps what was handed over at most so many months, unless a procedure needs it (CSI L252-3).
+const RECIPIENT_MONTHS: i32 = 1;
+/// Files that are over are looked for so often, and files that could not be written are tried again.
+const UPKEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// It cannot be done as asked; says what to ask.
+    #[error("{0}")]
+    Invalid(String),
+    /// The state of the request does not allow it; says what does.
+    #[error("{0}")]
+    NotNow(String),
+    /// Who prepared it may not release it.
+    #[error("what one person prepared is released by another, both designated by name")]
+    SamePerson,
+    /// An open request asks for the same.
+    #[error("request {0} asks for the same footage by the same procedure: carry that one on")]
+    Double(RequestId),
+    /// The tenant has no such request.
+    #[error("no request {0}")]
+    NoRequest(RequestId),
+    /// The request has no such scan.
+    #[error("no scan {1} of request {0}")]
+    NoScan(RequestId, u32),
+    /// The gateway's key is missing: nothing is encrypted under its substitute.
+    #[error("the gateway's key is missing: put it back first")]
+    NoKey,
+    /// The tenant is not configured.
+    #[error("tenant {0} is not configured")]
+    NoTenant(TenantId),
+    /// A hold cannot be placed.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+    /// What there is cannot be said.
+    #[error(transparent)]
+    Presence(#[from] PresenceError),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The journal takes no entry.
+    #[error(transparent)]
+    NoEntry(#[from] NoEntry),
+    /// The disk failed.
+    #[error("the files of requests: {0}")]
+    Io(#[from] io::Error),
+    /// A file is not what was written.
+    #[error("the file of request {0} is damaged")]
+    Damaged(RequestId),
+    /// The work ended badly.
+    #[error("the work on a request ended badly")]
+    CutOff,
+}
+
+impl Failure for DeskError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid(_) => Kind::Invalid,
+            Self::NotNow(_) | Self::Double(_) => Kind::Conflict,
+            Self::SamePerson | Self::NoKey => Kind::Denied,
+            Self::NoRequest(_) | Self::NoScan(..) | Self::NoTenant(_) => Kind::NotFound,
+            Self::Hold(error) => error.kind(),
+            Self::Presence(PresenceError::NoCamera(_)) => Kind::NotFound,
+            Self::Presence(PresenceError::TooMany) => Kind::Invalid,
+            Self::Presence(PresenceError::Index(error)) | Self::Index(error) => error.kind(),
+            Self::NoEntry(error) => error.kind(),
+            Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => Kind::Full,
+            Self::Io(_) | Self::CutOff => Kind::Internal,
+            Self::Damaged(_) => Kind::Corrupt,
+        }
+    }
+}
+
+/// Who does a step, and from where.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// Who.
+    pub author: Author,
+    /// From where.
+    pub address: Option<IpAddr>,
+}
+
+/// What is taken in.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Intake {
+    /// Who asks.
+    pub asker: Asker,
+    /// For footage of which cameras; needed where no place is named.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub cameras: Vec<CameraId>,
+    /// Of which place, where the cameras are not known yet.
+    #[serde(default)]
+    pub place: String,
+    /// Of which times, past or to come.
+    pub periods: Vec<Period>,
+    /// What else is to be known.
+    #[serde(default)]
+    pub note: String,
+    /// Where the paper is, where no scan will be attached.
+    #[serde(default)]
+    pub paper: String,
+}
+
+/// A hold that is wanted for a request.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WantedHold)]
+pub struct Wanted {
+    /// On which camera.
+    #[schema(value_type = String)]
+    pub camera: CameraId,
+    /// Of which footage.
+    pub period: Period,
+    /// Kept until then.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: WallTime,
+}
+
+/// What there is of one camera and period of a request.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Which camera.
+    pub camera: CameraId,
+    /// Which period.
+    pub range: TimeRange,
+    /// What there is.
+    pub stretches: Vec<Stretch>,
+}
+
+/// The desk of all tenants; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Desk(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    index: Index,
+    holds: Holds,
+    journals: Journals,
+    keep: Keep,
+    clock: Arc<dyn Clock>,
+    zone: TimeZone,
+    rules: RwLock<HashMap<TenantId, RequestRules>>,
+    turns: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// A step that may be done.
+struct Step {
+    file: File,
+    step: RequestStep,
+    detail: Option<String>,
+    recipient: Option<String>,
+    placed: Vec<HoldRow>,
+    ended: Vec<HoldRow>,
+    changes: Vec<Change>,
+}
+
+impl Step {
+    fn of(file: File, step: RequestStep) -> Self {
+        let (detail, recipient, placed, ended, changes) = Default::default();
+        Self { file, step, detail, recipient, placed, ended, changes }
+    }
+}
+
+/// Where the files lie.
+pub fn folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("requests")
+}
+
+impl Desk {
+    /// A desk with its files in this folder. The zone says how long a month is.
+    pub fn new(
+        (index, holds, journals): (Index, Holds, Journals),
+        (folder, keys): (PathBuf, Keys),
+        clock: Arc<dyn Clock>,
+        zone: TimeZone,
+    ) -> Self {
+        let keep = Keep::new(folder, keys);
+        let (rules, turns) = (RwLock::default(), Mutex::default());
+        Self(Arc::new(Inner { index, holds, journals, keep, clock, zone, rules, turns }))
+    }
+
+    /// What each tenant wants, from now on.
+    pub fn set_rules(&self, rules: impl IntoIterator<Item = (TenantId, RequestRules)>) {
+        *self.0.rules.write() = rules.into_iter().collect();
+    }
+
+    fn rules(&self, tenant: &TenantId) -> Result<RequestRules, DeskError> {
+        self.0.rules.read().get(tenant).copied().ok_or_else(|| DeskError::NoTenant(tenant.clone()))
+    }
+
+    async fn turn(&self, tenant: &TenantId) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = self.0.turns.lock().entry(tenant.clone()).or_default().clone();
+        turn.lock_owned().await
+    }
+
+    /// One of the tenant's requests.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn get(&self, tenant: &TenantId, id: RequestId) -> Result<File, DeskError> {
+        let row = self.0.index.request(tenant, id).await?.ok_or(DeskError::NoRequest(id))?;
+        read(&row)
+    }
+
+    /// The tenant's requests, the newest first.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn list(
+        &self,
+        tenant: &TenantId,
+        which: Which,
+        after: Option<RequestId>,
+        limit: u32,
+    ) -> Result<Vec<File>, DeskError> {
+        self.0.index.requests(tenant, which, after, limit).await?.iter().map(read).collect()
+    }
+
+    /// The tenant's other requests of the same procedure.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn of_same_procedure(&self, tenant: &TenantId, file: &File) -> Result<Vec<RequestId>, DeskError> {
+        Ok(self.0.index.requests_of_procedure(tenant, &file.procedure_key(), file.id).await?)
+    }
+
+    /// What there is of all that a request asks for.
+    ///
+    /// # Errors
+    /// When there are too many stretches to say.
+    pub async fn search(&self, tenant: &TenantId, file: &File) -> Result<Vec<Part>, DeskError> {
+        let Inner { index, clock, zone, .. } = &*self.0;
+        let mut parts = Vec::new();
+        for (camera, range) in file.parts()? {
+            let key = CameraKey { tenant: tenant.clone(), camera: camera.clone() };
+            let stretches = presence(index, zone, &key, range, clock.wall()).await?;
+            parts.push(Part { camera, range, stretches });
+        }
+        Ok(parts)
+    }
+
+    /// What there is of a camera in a range.
+    ///
+    /// # Errors
+    /// When there is no such camera, or there are too many stretches to say.
+    pub async fn presence(&self, camera: &CameraKey, range: TimeRange) -> Result<Vec<Stretch>, PresenceError> {
+        presence(&self.0.index, &self.0.zone, camera, range, self.0.clock.wall()).await
+    }
+
+    /// Takes a request in, and holds at once what it asks for, for as many days as the tenant wants.
+    ///
+    /// # Errors
+    /// When it says too little, or an open request asks for the same.
+    pub async fn open(&self, tenant: &TenantId, by: &By, intake: Intake) -> Result<File, DeskError> {
+        let rules = self.rules(tenant)?;
+        let _turn = self.turn(tenant).await;
+        let now = self.0.clock.wall();
+        let file = taken_in(intake, now, &self.0.zone)?;
+        for camera in &file.cameras {
+            let key = CameraKey { tenant: tenant.clone(), camera: camera.clone() };
+            if self.0.index.camera(&key).await?.is_none() {
+                return Err(HoldError::NoCamera(key).into());
+            }
+        }
+        if let Some(other) = self.0.index.request_double(&row_of(tenant, &file)?).await? {
+            return Err(DeskError::Double(other));
+        }
+        let until = now.saturating_add(Ticks90k(i64::from(rules.pre_hold_days) * TICKS_PER_DAY));
+        let mut step = Step::of(file, RequestStep::Opened);
+        for (camera, range) in step.file.parts()? {
+            // What is filmed later is held by the paper, or not at all.
+            if let Some(range) = TimeRange::new(range.start(), range.end().min(until)) {
+                self.plan(tenant, &mut step, HoldKind::PreHold, (camera, range), until).await?;
+            }
+        }
+        self.carry_on(tenant, by, step).await
+    }
+
+    /// Plans a hold with a step.
+    async fn plan(
+        &self,
+        tenant: &TenantId,
+        step: &mut Step,
+        hold_kind: HoldKind,
+        (camera, range): (CameraId, TimeRange),
+        until: WallTime,
+    ) -> Result<(), DeskError> {
+        let (reference, requester, reason) = step.file.named();
+        let key = CameraKey { tenant: tenant.clone(), camera: camera.clone() };
+        let request = HoldRequest { camera: key, range, reference, requester, reason, until };
+        let (row, changes) = self.0.holds.planned(request).await?;
+        let period = Period { start: range.start(), end: range.end() };
+        step.file.holds.push(HoldOf { hold: row.facts.id, hold_kind, camera, period, until, released: false });
+        step.placed.push(row);
+        step.changes.extend(changes);
+        Ok(())
+    }
+
+    /// Plans the end of those of a request's holds in force that this chooses.
+    async fn plan_end(
+        &self,
+        tenant: &TenantId,
+        step: &mut Step,
+        ends: impl Fn(&HoldOf) -> bool,
+    ) -> Result<(), DeskError> {
+        for of in step.file.holds.iter_mut().filter(|of| !of.released && ends(of)) {
+            let Some(row) = self.0.index.hold(tenant, of.hold).await? else { continue };
+            if row.closed.is_none() {
+                of.released = true;
+                step.changes.extend(self.0.holds.ending(&row));
+                step.ended.push(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Places holds by the paper of a request; the pre-holds that they cover end.
+    ///
+    /// # Errors
+    /// When there is no paper, or a hold cannot be placed: none is then.
+    pub async fn hold(
+        &self,
+        tenant: &TenantId,
+        id: RequestId,
+        by: &By,
+        (wanted, paper): (Vec<Wanted>, Option<String>),
+    ) -> Result<File, DeskError> {
+        let _turn = self.turn(tenant).await;
+        let mut file = self.get(tenant, id).await?;
+        file.needs("hold", &[State::Received, State::Held])?;
+        if let Some(paper) = paper {
+            line("paper", &paper, true)?;
+            file.paper = paper;
+        }
+        file.needs_paper()?;
+        let in_all = file.holds.iter().filter(|of| of.hold_kind != HoldKind::PreHold).count() + wanted.len();
+        if wanted.is_empty() || in_all > PARTS_MAX {
+            return Err(DeskError::Invalid(format!("a request has from 1 to {PARTS_MAX} holds")));
+        }
+        let is_limitation = matches!(file.asker, Asker::PersonFilmed { wants: Wants::Limitation, .. });
+        let hold_kind = if is_limitation { HoldKind::Limitation } else { HoldKind::Hold };
+        file.state = State::Held;
+        let mut step = Step::of(file, RequestStep::Held);
+        for Wanted { camera, period, until } in &wanted {
+            let part = (camera.clone(), period.range()?);
+            let is_same =
+                |of: &HoldOf| !of.released && of.hold_kind == hold_kind && of.camera == *camera && of.period == *period;
+            if let Some(other) = step.file.holds.iter().find(|of| is_same(of)) {
+                return Err(DeskError::NotNow(format!("hold {} of this request covers the same", other.hold)));
+            }
+            self.plan(tenant, &mut step, hold_kind, part, *until).await?;
+            if !step.file.cameras.contains(camera) {
+                step.file.cameras.push(camera.clone());
+            }
+        }
+        let covered = |of: &HoldOf| {
+            let within = |wanted: &Wanted| {
+                let all = wanted.period;
+                wanted.camera == of.camera && all.start <= of.period.start && of.period.end <= all.end
+            };
+            of.hold_kind == HoldKind::PreHold && wanted.iter().any(within)
+        };
+        self.plan_end(tenant, &mut step, covered).await?;
+        self.carry_on(tenant, by, step).await
+    }
+
+    /// Notes what was prepared, by its reference.
+    ///
+    /// # Errors
+    /// When the request is not held, or has no paper.
+    pub async fn prepare(
+        &self,
+        tenant: &TenantId,
+        id: RequestId,
+        by: &By,
+        (export, files): (String, Vec<HashedFile>),
+    ) -> Result<File, DeskError> {
+        let _turn = self.turn(tenant).await;
+        let mut file = self.get(tenant, id).await?;
+        file.prepare(Prepared { export: export.clone(), files, by: by.author.clone() })?;
+        let step = Step { detail: Some(export), ..Step::of(file, RequestStep::Prepared) };
+        self.carry_on(tenant, by, step).await
+    }
+
+    /// Releases what was prepared.
+    ///
+    /// # Errors
+    /// When nothing is, or the tenant wants another person for it.
+    pub async fn release(&self, tenant: &TenantId, id: RequestId, by: &By) -> Result<File, DeskError> {
+        let rules = self.rules(tenant)?;
+        let _turn = self.turn(tenant).await;
+        let mut file = self.get(tenant, id).await?;
+        file.release(&by.author, rules.two_person_release)?;
+        self.carry_on(tenant, by, Step::of(file, RequestStep::Released)).await
+    }
+
+    /// Notes that it was handed over. `is_needed`: a procedure needs it for longer than a month.
+    ///
+    /// # Errors
+    /// When it was not released.
+    pub async fn hand_over(
+        &self,
+        tenant: &TenantId,
+        id: RequestId,
+        by: &By,
+        ([recipient, unit, medium], is_needed): ([String; 3], bool),
+    ) -> Result<File, DeskError> {
+        let _turn = self.turn(tenant).await;
+        let mut file = self.get(tenant, id).await?;
+        let at = self.0.clock.wall();
+        let keep_until = (!is_needed).then(|| months_after(at, RECIPIENT_MONTHS, &self.0.zone));
+        // A person who was filmed receives it themselves: their name has no place in the journal.
+        let named = (!matches!(file.asker, Asker::PersonFilmed { .. })).then(|| format!("{recipient}, {unit}"));
+        file.hand_over(HandOver { recipient, unit, medium, at, keep_until, by: by.author.clone() })?;
+        let step = Step { recipient: named, ..Step::of(file, RequestStep::HandedOver) };
+        self.carry_on(tenant, by, step).await
+    }
+
+    /// Refuses a request of a person who was filmed.
+    ///
+    /// # Errors
+    /// When it is no such request, or done with.
+    pub async fn refuse(&self, tenant: &TenantId, id: RequestId, by: &By, refusal: Refusal) -> Result<File, DeskError> {
+        let _turn = self.turn(tenant).await;
+        let mut file = self.get(tenant, id).await?;
+        let detail = Some(refusal.ground.as_str().to_owned());
+        file.refuse(refusal)?;
+        self.carry_on(tenant, by, Step { detail, ..Step::of(file, RequestStep::Refused) }).await
+    }
+
+    /// Closes a request; its holds are released, or kept until their end.
+    ///
+    /// # Errors
+    /// When it did not end so.
+    pub async fn close(
+        &self,
+        tenant: &TenantId,
+        id: RequestId,
+        by: &By,
+        (outcome, releases_holds): (Outcome, bool),
+    ) -> Result<File, DeskError> {
+        let rules = self.rules(tenant)?;
+        let _turn = self.turn(tenant).await;
+        let mut file = self.get(tenant, id).await?;
+        let at = self.0.clock.wall();
+        if outcome == Outcome::Limited && (releases_holds || file.holds.iter().all(|of| of.until <= at)) {
+            return Err(DeskError::NotNow("a limitation keeps footage: its holds stay in force".to_owned()));
+        }
+        file.close(outcome, at, months_after(at, i32::from(rules.request_months), &self.0.zone))?;
+        let mut step = Step::of(file, RequestStep::Closed);
+        step.detail = Some(outcome.as_str().to_owned());
+        if releases_holds {
+            self.plan_end(tenant, &mut step, |_| true).await?;
+        }
+        self.carry_on(tenant, by, step).await
+    }
+
+    /// Attaches a scan of the paper.
+    ///
+    /// # Errors
+    /// When it is neither PDF, JPEG nor PNG, too large, or one too many.
+    pub async fn attach(&self, tenant: &TenantId, id: RequestId, by: &By, bytes: Vec<u8>) -> Result<File, DeskError> {
+        let media_type = media_type(&bytes)?;
+        if bytes.len() > SCAN_BYTES_MAX {
+            return Err(DeskError::Invalid(format!("a scan has at most {SCAN_BYTES_MAX} bytes")));
+        }
+        if !self.0.keep.is_right_key() {
+            return Err(DeskError::NoKey);
+        }
+        let _turn = self.turn(tenant).await;
+        let mut file = self.get(tenant, id).await?;
+        let open = [State::Received, State::Held, State::Prepared, State::Released, State::HandedOver, State::Refused];
+        file.needs("attach a scan", &open)?;
+        if file.scans.len() >= SCANS_MAX {
+            return Err(DeskError::NotNow(format!("a request has at most {SCANS_MAX} scans")));
+        }
+        let sha256 = sha256(&bytes);
+        let number = file.scans.len() as u32 + 1;
+        let scan =
+            Scan { number, media_type: media_type.to_owned(), bytes: bytes.len() as u64, sha256: sha256.clone() };
+        let (keep, of) = (self.0.keep.clone(), tenant.clone());
+        // One of a step that was cut off is replaced: its number is free until the row has it.
+        blocking(move || keep.put_scan(&of, id, number, &bytes)).await?;
+        file.scans.push(scan);
+        let step = Step { detail: Some(format!("sha256 {sha256}")), ..Step::of(file, RequestStep::ScanAttached) };
+        self.carry_on(tenant, by, step).await
+    }
+
+    /// A scan, whose reading is entered first.
+    ///
+    /// # Errors
+    /// When there is none, or it is not what was attached.
+    pub async fn scan(
+        &self,
+        tenant: &TenantId,
+        id: RequestId,
+        by: &By,
+        number: u32,
+    ) -> Result<(Scan, Vec<u8>), DeskError> {
+        let file = self.get(tenant, id).await?;
+        let scan = file.scans.iter().find(|scan| scan.number == number).cloned();
+        let scan = scan.ok_or(DeskError::NoScan(id, number))?;
+        let detail = Some(format!("sha256 {}", scan.sha256));
+        self.0.journals.append(tenant, draft(&file, by, RequestStep::ScanRead, detail)).await?;
+        let (keep, of) = (self.0.keep.clone(), tenant.clone());
+        let bytes = blocking(move || keep.get_scan(&of, id, number)).await.map_err(|error| {
+            error!(%error, request = %id, number, "a scan cannot be read");
+            DeskError::Damaged(id)
+        })?;
+        if sha256(&bytes) == scan.sha256 { Ok((scan, bytes)) } else { Err(DeskError::Damaged(id)) }
+    }
+
+    /// Does a step: the journal first, then row and holds together, then the file beside.
+    async fn carry_on(&self, tenant: &TenantId, by: &By, step: Step) -> Result<File, DeskError> {
+        let Inner { index, holds, journals, clock, .. } = &*self.0;
+        let Step { mut file, step, detail, recipient, placed, ended, mut changes } = step;
+        let at = clock.wall();
+        file.version += 1;
+        file.steps.push(Done { step, at, by: by.author.clone(), detail: detail.clone() });
+        let row = Arc::new(row_of(tenant, &file)?);
+        let mut entered = Vec::new();
+        let entry = Draft { recipient, ..draft(&file, by, step, detail) };
+        entered.push(journals.append(tenant, entry).await?);
+        let of_hold = |action: Action, hold: &HoldRow| {
+            let range = span(hold.facts.range);
+            Draft::new(by.author.clone(), action).from_address(by.address).on(hold.camera.camera.clone(), Some(range))
+        };
+        for hold in &ended {
+            let entry = of_hold(Action::HoldReleased { hold: hold.facts.id.to_string() }, hold);
+            match journals.append(tenant, entry).await {
+                Ok(of) => entered.push(of),
+                Err(error) => return Err(self.not_done(tenant, entered, error.into()).await),
+            }
+        }
+        changes.push(Change::PutRequest(row.clone()));
+        let fact = Fact::RequestStep { request: file.id, step };
+        changes.push(Change::Event(Event::new(at, Scope::Tenant(tenant.clone()), fact).by(Actor::Tenant)));
+        if let Err(error) = index.write(changes).await {
+            return Err(self.not_done(tenant, entered, error.into()).await);
+        }
+        holds.look();
+        for hold in &placed {
+            let entry = of_hold(Action::HoldPlaced { hold: hold.facts.id.to_string() }, hold);
+            let (reason, recipient) = (Some(hold.facts.reason.clone()), Some(hold.facts.requester.clone()));
+            journals.note(tenant, Draft { reason, recipient, ..entry }).await;
+        }
+        self.keep(&row).await;
+        Ok(file)
+    }
+
+    async fn not_done(&self, tenant: &TenantId, entered: Vec<u64>, error: DeskError) -> DeskError {
+        for of in entered {
+            self.0.journals.note(tenant, Draft::new(Author::Gateway, Action::NotDone { of })).await;
+        }
+        error
+    }
+}
+
+/// The entry of a step.
+fn draft(file: &File, by: &By, step: RequestStep, detail: Option<String>) -> Draft {
+    let action = Action::RequestStep { request: file.id.to_string(), step: step.as_str().to_owned(), detail };
+    let draft = Draft::new(by.author.clone(), action).from_address(by.address);
+    let (_, _, reason) = file.named();
+    Draft { cameras: file.all_cameras(), range: file.extent().map(span), reason: Some(reason), ..draft }
+}
+
+fn span(range: TimeRange) -> journal::Span {
+    journal::Span { from: range.start().to_timestamp(), to: range.end().to_timestamp() }
+}
+
+/// The file of what is taken in.
+fn taken_in(intake: Intake, now: WallTime, zone: &TimeZone) -> Result<File, DeskError> {
+    let Intake { asker, mut cameras, place, periods, note, paper } = intake;
+    file::checked(&asker)?;
+    line("place", &place, false)?;
+    line("paper", &paper, false)?;
+    text("note", &note)?;
+    cameras.sort();
+    cameras.dedup();
+    if cameras.is_empty() && place.trim().is_empty() {
+        return Err(DeskError::Invalid("a request names cameras, or a place".to_owned()));
+    }
+    if periods.is_empty() || periods.len() * cameras.len().max(1) > PARTS_MAX {
+        return Err(DeskError::Invalid(format!("a request has from 1 to {PARTS_MAX} periods of cameras")));
+    }
+    let regime = match &asker {
+        Asker::PersonFilmed { purpose: word, .. } => Some(Regime::of(purpose(word)?)),
+        Asker::Requisition { .. } | Asker::Internal { .. } => None,
+    };
+    let file = File {
+        id: RequestId::generate(now),
+        version: 0,
+        asker,
+        cameras,
+        place,
+        periods,
+        note,
+        paper,
+        state: State::Received,
+        received: now,
+        regime,
+        due: regime.map(|regime| months_after(now, regime.months(), zone)),
+        holds: Vec::new(),
+        scans: Vec::new(),
+        prepared: None,
+        released_by: None,
+        hand_over: None,
+        refusal: None,
+        outcome: None,
+        closed: None,
+        destroy_at: None,
+        steps: Vec::new(),
+    };
+    for period in &file.periods {
+        period.range()?;
+    }
+    if file.procedure_key().is_empty() && !matches!(file.asker, Asker::PersonFilmed { .. }) {
+        return Err(DeskError::Invalid("procedure is a number with letters or digits".to_owned()));
+    }
+    Ok(file)
+}
+
+fn row_of(tenant: &TenantId, file: &File) -> Result<RequestRow, DeskError> {
+    Ok(RequestRow {
+        id: file.id,
+        tenant: tenant.clone(),
+        version: file.version,
+        procedure: file.procedure_key(),
+        opened: file.received,
+        closed: file.closed,
+        destroy_at: file.destroy_at,
+        parts: file.parts()?,
+        file: serde_json::to_string(file).map_err(|_| DeskError::Damaged(file.id))?,
+    })
+}
+
+fn read(row: &RequestRow) -> Result<File, DeskError> {
+    serde_json::from_str(&row.file).map_err(|error| {
+        error!(%error, request = %row.id, "the file of a request cannot be read");
+        DeskError::Damaged(row.id)
+    })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a scan is, by its first bytes: whatever it is called, nothing else is taken in or shown.
+fn media_type(bytes: &[u8]) -> Result<&'static str, DeskError> {
+    match bytes {
+        [b'%', b'P', b'D', b'F', b'-', ..] => Ok("application/pdf"),
+        [0xff, 0xd8, 0xff, ..] => Ok("image/jpeg"),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Ok("image/png"),
+        _ => Err(DeskError::Invalid("a scan is a PDF, JPEG or PNG file".to_owned())),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, DeskError> {
+    platform::spawn_blocking(work).await.map_err(|_| DeskError::CutOff)?.map_err(DeskError::Io)
+}
+
+#[cfg(test)]
+mod tests;
