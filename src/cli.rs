@@ -29,6 +29,7 @@ mod operate;
 mod people;
 mod probe;
 mod rebuild_index;
+mod requests;
 mod retention;
 mod run;
 mod show;
@@ -107,6 +108,9 @@ pub(crate) enum Command {
     People(people::PeopleCommand),
     /// Write what an inspector asks: each camera's footage, retention, interruptions, destructions, holds, accesses
     Inspection(inspection::Inspection),
+    /// Take requests for footage in, see what there is of each, close them
+    #[command(subcommand)]
+    Requests(requests::RequestsCommand),
     /// Write what the gateway knows for a request to the prefect
     #[command(subcommand)]
     Authorisation(authorisation::AuthorisationCommand),
@@ -313,6 +317,7 @@ pub(crate) fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Stats(args) => block_on(stats::run(args)),
         Command::Journal(args) => block_on(journal::run(args)),
         Command::People(args) => block_on(people::run(args)),
+        Command::Requests(args) => block_on(requests::run(args)),
         Command::Authorisation(args) => block_on(authorisation::run(args)),
         Command::Inspection(args) => block_on(inspection::run(args)),
         Command::Keys(args) => keys::run(args),

@@ -33,15 +33,12 @@ impl From<PresenceError> for Problem {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PresenceQuery {
-    /// The instant, RFC 3339 with offset; or a range by `start` and `end`.
-    #[param(value_type = Option<String>, format = DateTime, example = "2026-03-03T14:32:00+01:00")]
-    at: Option<Instant>,
-    /// First instant of a range.
+    /// The instant, RFC 3339 with offset: what is said is said of the second that it begins, or of all until `until`.
+    #[param(value_type = String, format = DateTime, example = "2026-03-03T14:32:00+01:00")]
+    at: Instant,
+    /// First instant after a range that begins there.
     #[param(value_type = Option<String>, format = DateTime)]
-    start: Option<Instant>,
-    /// First instant after it.
-    #[param(value_type = Option<String>, format = DateTime)]
-    end: Option<Instant>,
+    until: Option<Instant>,
 }
 
 /// A stretch, and what there is of it.
@@ -124,12 +121,8 @@ pub(super) async fn of_camera(
     StrictQuery(query): StrictQuery<PresenceQuery>,
     State(service): State<Service>,
 ) -> Result<Json<PresenceView>, Problem> {
-    let (start, end) = match (query.at, query.start, query.end) {
-        (Some(at), None, None) => (at, Instant(at.0.saturating_add(INSTANT))),
-        (None, Some(start), Some(end)) => (start, end),
-        _ => return Err(Problem::invalid("say at, or start and end")),
-    };
-    let range = range(start, end, TIMELINE_DAYS_MAX * 24)?;
+    let end = query.until.unwrap_or(Instant(query.at.0.saturating_add(INSTANT)));
+    let range = range(query.at, end, TIMELINE_DAYS_MAX * 24)?;
     let stretches = service.desk()?.presence(&camera, range).await?;
     let covered = covered(&stretches);
     let footage = match covered.0 {

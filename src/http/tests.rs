@@ -20,13 +20,16 @@ use crate::authorisation::tests::authorisation;
 use crate::authorisation::{Basis, Installation, View};
 use crate::config::Config;
 use crate::demo;
+use crate::desk::Desk;
 use crate::event::{Event, Fact};
 use crate::export::{self, Exports};
 use crate::hold::Holds;
+use crate::index::request::RequestRow;
 use crate::index::{CameraRow, Change, Index, OccurrenceRow};
 use crate::journals::Journals;
 use crate::people::People;
 use crate::permission::Permissions;
+use crate::policy::RequestRules;
 use crate::retrieve::Footage;
 use crate::spool::Spool;
 use crate::status::{CameraState, DeviceClock, StatusBoard};
@@ -35,12 +38,13 @@ use footage::clock::{Clock, Reading};
 use footage::keys::Keys;
 use footage::media::{Gap, GapCause, Oddity, OddityCounts};
 use footage::pack::HoldFacts;
-use footage::units::{BootId, CameraKey, HoldId, TenantId, Ticks90k, TimeRange, WallTime};
+use footage::units::{BootId, CameraKey, HoldId, RequestId, TenantId, Ticks90k, TimeRange, WallTime};
 
 mod fuzz;
 mod holds;
 mod inspection;
 mod people;
+mod requests;
 mod sign_in;
 mod tenants;
 
@@ -50,9 +54,10 @@ struct Gateway {
     status: StatusBoard,
     index: Index,
     people: People,
+    desk: Desk,
     service: Service,
     access: Access,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 struct Answer {
@@ -210,13 +215,30 @@ impl Gateway {
         };
         let (folder, of) = (dir.path().join("exports"), (journals.clone(), Keys::from_secret([7; 32])));
         let exports = Exports::open(folder, footage.clone(), holds.clone(), of, settings).await.unwrap();
+        let files = (dir.path().join("requests"), Keys::from_secret([7; 32]));
+        let parts = (index.clone(), holds.clone(), journals.clone());
+        let desk = Desk::new(parts, files, footage.clock.clone(), zone.clone());
+        desk.set_rules(tenants.iter().map(|(tenant, _)| (tenant.clone(), RequestRules::default())));
+        let row = RequestRow {
+            id: RequestId([5; 16]),
+            tenant: "north".parse().unwrap(),
+            version: 1,
+            procedure: "pv1".to_owned(),
+            opened: now,
+            closed: None,
+            destroy_at: None,
+            parts: Vec::new(),
+            file: include_str!("tests/request.json").replace('\n', ""),
+        };
+        index.write(vec![Change::PutRequest(Arc::new(row))]).await.unwrap();
         let service = Service::new(footage, holds, (journals, people.clone()), access, &zone, status.clone());
         service.export(exports);
         let permissions =
             Permissions::open(index.clone(), Arc::new(Stopped(now)), &authorised(dir.path())).await.unwrap();
         service.record_under(permissions);
+        service.handle_requests(desk.clone());
         let router = TowerToHyperService::new(router(service.clone()));
-        Self { router, status, index, people, service, access: opened, _dir: dir }
+        Self { router, status, index, people, desk, service, access: opened, dir }
     }
 
     /// `north` asks why footage is looked at, from now on.

@@ -19,7 +19,8 @@ use testkit::camera::{self, Server};
 use super::root::Root;
 
 /// The pages in their order, in each language.
-const PAGES: [&str; 8] = ["install", "people", "cameras", "stores", "keys", "retention", "alarms", "incidents"];
+const PAGES: [&str; 9] =
+    ["install", "people", "cameras", "stores", "keys", "retention", "alarms", "incidents", "requests"];
 
 const CONFIG: &str = "/etc/vigie/vigie.toml";
 

@@ -49,7 +49,7 @@ impl Gateway {
         self.send(asked).await
     }
 
-    async fn journal(&self) -> Vec<Value> {
+    pub(super) async fn journal(&self) -> Vec<Value> {
         let journal = self.ask("north", "/api/journal?limit=1000").await.json();
         journal["entries"].as_array().unwrap().clone()
     }
@@ -158,8 +158,8 @@ async fn a_camera_that_a_designation_does_not_name_is_shown_nowhere() {
             ask_as(&gateway, &credentials, &route, &path.replace("gate", "nope")).await.problem(403);
             let own = ask_as(&gateway, &credentials, &route, &path.replace("gate", "square")).await;
             assert_ne!(own.status, StatusCode::FORBIDDEN, "{route:?} {:?}", own.body);
-        } else if route.described.contains("{hold}") || route.described.contains("{alarm}") {
-            // Both are the gate's.
+        } else if ["{hold}", "{alarm}", "{request}"].iter().any(|of| route.described.contains(of)) {
+            // All are the gate's.
             answer.problem(404);
         } else if !["/api/journal", "/api/openapi.json", "/app.js"].contains(&route.described.as_str())
             && !route.described.starts_with("/api/people")
