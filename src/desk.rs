@@ -38,7 +38,7 @@ use crate::index::request::{RequestRow, Which};
 use crate::index::{Change, Index, IndexError};
 use crate::journals::{Journals, NoEntry};
 use crate::policy::RequestRules;
-use crate::presence::{PresenceError, Stretch, presence};
+use crate::presence::{PresenceError, STRETCHES_MAX, Stretch, presence};
 use footage::clock::Clock;
 use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
@@ -286,10 +286,14 @@ impl Desk {
     /// When there are too many stretches to say.
     pub async fn search(&self, tenant: &TenantId, file: &File) -> Result<Vec<Part>, DeskError> {
         let Inner { index, clock, zone, .. } = &*self.0;
-        let mut parts = Vec::new();
+        let (mut parts, mut in_all) = (Vec::new(), 0);
         for (camera, range) in file.parts()? {
             let key = CameraKey { tenant: tenant.clone(), camera: camera.clone() };
             let stretches = presence(index, zone, &key, range, clock.wall()).await?;
+            in_all += stretches.len();
+            if in_all > STRETCHES_MAX {
+                return Err(PresenceError::TooMany.into());
+            }
             parts.push(Part { camera, range, stretches });
         }
         Ok(parts)
@@ -499,7 +503,8 @@ impl Desk {
         let _turn = self.turn(tenant).await;
         let mut file = self.get(tenant, id).await?;
         let at = self.0.clock.wall();
-        if outcome == Outcome::Limited && (releases_holds || file.holds.iter().all(|of| of.until <= at)) {
+        let limits = |of: &HoldOf| of.hold_kind == HoldKind::Limitation && !of.released && of.until > at;
+        if outcome == Outcome::Limited && (releases_holds || !file.holds.iter().any(limits)) {
             return Err(DeskError::NotNow("a limitation keeps footage: its holds stay in force".to_owned()));
         }
         file.close(outcome, at, months_after(at, i32::from(rules.request_months), &self.0.zone))?;

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use crate::hold::holes;
 use crate::index::hold::HoldRow;
-use crate::index::{Index, IndexError, Outcome, Reason};
+use crate::index::{GapRow, Index, IndexError, Outcome, Reason};
 use crate::policy::deadline;
 use footage::media::GapCause;
 use footage::units::{CameraKey, HoldId, TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
@@ -22,7 +22,7 @@ const NOT_WRITTEN_MAX: Ticks90k = Ticks90k(30 * TICKS_PER_SECOND);
 /// What is shorter lies between the clocks of two runs, or between two pictures: nothing is absent there.
 const ABSENT_MIN: Ticks90k = Ticks90k(TICKS_PER_SECOND);
 /// Stretches of one answer.
-pub const STRETCHES_MAX: usize = 2_000;
+pub const STRETCHES_MAX: usize = 20_000;
 
 /// A stretch of what was asked, and what there is of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,8 +98,8 @@ pub async fn presence(
     let holds = index.holds_over(camera, range).await?;
     let mut spans = index.spans(camera, range).await?;
     spans.extend(index.kept_spans(camera, range).await?);
-    let spans = joined(spans, range);
     let gaps = index.gaps(camera, range).await?;
+    let spans = joined(spans, range, &gaps);
     let mut answer = Vec::new();
     for span in &spans {
         answer.extend(footage(*span, &holds, |start| deadline(start, row.retention_max, zone)));
@@ -146,13 +146,18 @@ pub async fn presence(
     Ok(answer)
 }
 
-/// Sorted, cut to the range, and what is hardly apart joined.
-fn joined(mut spans: Vec<TimeRange>, range: TimeRange) -> Vec<TimeRange> {
+/// Sorted, cut to the range, and what is hardly apart joined where no gap is on record between.
+fn joined(mut spans: Vec<TimeRange>, range: TimeRange, gaps: &[GapRow]) -> Vec<TimeRange> {
+    let is_gap =
+        |hole: TimeRange| gaps.iter().any(|gap| gap.start < hole.end() && gap.end.is_none_or(|end| end > hole.start()));
     spans.sort_unstable_by_key(|span| (span.start(), span.end()));
     let mut out: Vec<TimeRange> = Vec::new();
     for span in spans.into_iter().filter_map(|span| span.intersection(&range)) {
         match out.last_mut() {
-            Some(last) if span.start().since(last.end()).0 < ABSENT_MIN.0 => {
+            Some(last)
+                if span.start().since(last.end()).0 < ABSENT_MIN.0
+                    && TimeRange::new(last.end(), span.start()).is_none_or(|hole| !is_gap(hole)) =>
+            {
                 *last = TimeRange::new(last.start(), last.end().max(span.end())).unwrap_or(*last);
             }
             _ => out.push(span),

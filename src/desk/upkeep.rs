@@ -123,9 +123,8 @@ impl Desk {
                 self.destroy_over().await
             };
             // A step that is cut off is done again by the next pass.
-            match stop.run_until_cancelled(kept).await {
-                Some(Err(error)) => warn!(%error, "the files of requests could not be kept, and will be"),
-                Some(Ok(_)) | None => {}
+            if let Some(Err(error)) = stop.run_until_cancelled(kept).await {
+                warn!(%error, "the files of requests could not be kept, and will be");
             }
         }
     }

@@ -101,6 +101,9 @@ impl Known<'_> {
             Right::ReleaseHolds => self.t("release legal holds", "levée d'une réquisition"),
             Right::ReadJournal => self.t("read the journal", "lecture du journal"),
             Right::ManagePeople => self.t("designate persons", "désignation des personnes"),
+            Right::SeeRequests => self.t("see requests for footage", "consultation des demandes d'images"),
+            Right::HandleRequests => self.t("handle requests for footage", "traitement des demandes d'images"),
+            Right::ReleaseExports => self.t("release exports for hand-over", "libération des exports à remettre"),
         }
     }
 

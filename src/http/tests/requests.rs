@@ -98,7 +98,7 @@ async fn r3_r4_a_requisition_goes_from_intake_to_closing_and_each_step_has_its_e
         let page = String::from_utf8(receipt.body.to_vec()).unwrap();
         assert!(page.contains(words) && page.contains(&hash) && page.contains("Brigadier &lt;Martin&gt;"), "{page}");
         assert!(
-            page.contains("&lt;b&gt;gate.mp4") && !page.contains("<script") && page.contains("2026-04-01T13:00"),
+            page.contains("&lt;b&gt;gate.mp4") && !page.contains("<script") && page.contains("2026-04-01T11:00"),
             "{page}"
         );
     }
@@ -179,7 +179,7 @@ async fn what_one_person_prepared_another_releases_where_the_tenant_wants_that()
     // A token that several hold is nobody in particular.
     gateway.post_to(NORTH, &release, &Value::Null).await.problem(403);
     assert_eq!(gateway.step(&paul, &path, "release", Value::Null).await["state"], "released");
-    // What is prepared anew is released anew.
+    // What was released is not changed any more.
     gateway.post_to(&paul, &format!("{path}/preparation"), &prepared).await.problem(409);
 }
 
