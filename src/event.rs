@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::authorisation::{AtEnd, Notice};
 use footage::media::{GapCause, Oddity, VideoParams};
-use footage::units::{AuthorisationId, CameraKey, HoldId, KeyId, PackId, PersonId, RequestId, TenantId, WallTime};
+use footage::units::{
+    AuthorisationId, CameraKey, HoldId, KeyId, PackId, PersonId, ProviderId, RequestId, TenantId, WallTime,
+};
 
 pub mod alarm;
 mod encoding;
@@ -388,6 +390,8 @@ pub enum Fact {
     CatalogueWorks,
     /// A person signed in while a session of theirs went on elsewhere, which ended by it.
     SignedInElsewhere { person: PersonId },
+    /// A person signs in by an account at this provider from now on.
+    AccountNamed { person: PersonId, provider: ProviderId },
     /// The journal is written, and what others could tell of it is missing.
     JournalUnproven { proof: JournalProof },
     /// There is again what others can tell of the journal.
@@ -586,6 +590,7 @@ impl Fact {
             Self::CatalogueFailed => ("catalogue_failed", Critical, Everyone),
             Self::CatalogueWorks => ("catalogue_works", Info, Everyone),
             Self::SignedInElsewhere { .. } => ("signed_in_elsewhere", Warning, Everyone),
+            Self::AccountNamed { .. } => ("account_named", Warning, Everyone),
             Self::JournalUnproven { .. } => ("journal_unproven", Warning, Everyone),
             Self::JournalProven { .. } => ("journal_proven", Info, Everyone),
             Self::OverAge { .. } => ("over_age", Critical, Everyone),

@@ -10,7 +10,7 @@
 //! operator puts it back, or accepts what is there ([`accept`]).
 //! Absent on purpose: what a person may do; the catalogue decides it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,8 +38,9 @@ use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::keys::aead::{Cipher, SecretKey};
 use footage::platform;
-use footage::units::{CameraId, PersonId, TenantId};
+use footage::units::{CameraId, PersonId, ProviderId, TenantId};
 
+pub mod accounts;
 pub mod sign_in;
 #[cfg(test)]
 mod tests;
@@ -94,6 +95,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     state: RwLock<State>,
     roles: RwLock<Arc<Roles>>,
+    /// The providers whose accounts open a session, and for which tenants.
+    providers: RwLock<HashSet<(ProviderId, TenantId)>>,
     /// One change at a time, so that journal, catalogue and tables keep one order.
     changing: tokio::sync::Mutex<()>,
     used: Mutex<HashMap<TokenId, Timestamp>>,
@@ -144,8 +147,22 @@ impl People {
         let key = keys.derive("vigie 2026-11 authenticators of persons", b"");
         let cipher = Arc::new(Cipher::new(&SecretKey::new(Box::new(key))));
         let hashing = Arc::new(Semaphore::new(sign_in::HASHED_AT_ONCE));
-        let inner =
-            Inner { path, index, journals, clock, state, roles, changing, used, cipher, seen, lockout, hashing };
+        let providers = RwLock::default();
+        let inner = Inner {
+            path,
+            index,
+            journals,
+            clock,
+            state,
+            roles,
+            providers,
+            changing,
+            used,
+            cipher,
+            seen,
+            lockout,
+            hashing,
+        };
         let people = Self(Arc::new(inner));
         people.reopen(true).await;
         people

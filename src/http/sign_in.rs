@@ -148,7 +148,7 @@ pub(super) async fn sign_out(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if let (Some(secret), Holder::Person(_)) = (presented(&headers), scope.holder()) {
-        service.people().sign_out(&secret, scope.tenant(), scope.act(Action::SignedOut)).await?;
+        service.people().sign_out(&secret, scope.tenant(), scope.act(Action::SignedOut { provider: None })).await?;
     }
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0))]).into_response())
 }

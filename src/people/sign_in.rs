@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalogue::{
-    Authenticator, CatalogueError, Credential, Hashed, Person, Proof, Session, SessionSecret, Tables, WeakPassword,
+    Authenticator, By, CatalogueError, Credential, Hashed, Person, Proof, Session, SessionSecret, Tables, WeakPassword,
 };
 use jiff::{SignedDuration, Timestamp};
 use journal::entry::{Action, Draft};
@@ -148,7 +148,7 @@ impl People {
         let account = lockout::Account::of(&presented, address);
         self.0.lockout.take(&account).map_err(SignInError::Wait)?;
         let begun = match self.verified(&presented).await {
-            Ok(Some((person, proof))) => self.begin(&presented.tenant, &person, proof, address).await,
+            Ok(Some((person, proof))) => self.begin(&person, proof, None, address).await,
             Ok(None) => Err(SignInError::Wrong),
             Err(error) => Err(error),
         };
@@ -190,20 +190,20 @@ impl People {
         Ok(proof.map(|proof| (person, proof)))
     }
 
-    async fn begin(
+    /// Begins a session with what proves who it is; `by`: at which provider.
+    pub(super) async fn begin(
         &self,
-        tenant: &TenantId,
         person: &Arc<Person>,
         proof: Proof,
+        by: Option<By>,
         address: Option<IpAddr>,
     ) -> Result<SessionSecret, SignInError> {
         let (secret, at) = (SessionSecret::random(), self.now());
-        let (tenant, who) = (tenant.clone(), person.id.clone());
-        let session =
-            Session { hash: secret.hash(), tenant, person: who, address, made: at, seen: at, until: at + SESSION_MAX };
-        let draft = Draft::new(author(person), Action::SignedIn).from_address(address);
-        let tenant = session.tenant.clone();
-        let begun = self.change(&tenant, Entered::Before(draft), move |catalogue, _| {
+        let (tenant, who, hash) = (person.tenant.clone(), person.id.clone(), secret.hash());
+        let provider = by.as_ref().map(|by| by.provider.to_string());
+        let session = Session { hash, tenant, person: who, address, made: at, seen: at, until: at + SESSION_MAX, by };
+        let draft = Draft::new(author(person), Action::SignedIn { provider }).from_address(address);
+        let begun = self.change(&person.tenant, Entered::Before(draft), move |catalogue, _| {
             catalogue.begin_session(&session, &proof)?.ok_or(CatalogueError::NotInForce("code"))
         });
         let ended = match begun.await {
@@ -212,14 +212,18 @@ impl People {
         };
         let is_elsewhere = |of: &Session| self.is_alive(of, at) && of.address != address;
         if ended.iter().any(is_elsewhere) {
-            let fact = Fact::SignedInElsewhere { person: person.id.clone() };
-            let scope = Scope::Tenant(person.tenant.clone());
-            let event = Event { at: self.0.clock.wall(), actor: Actor::Tenant, scope, fact };
-            if let Err(error) = self.0.index.write(vec![Change::Event(event)]).await {
-                warn!(%error, "the index did not take an event of a sign-in");
-            }
+            self.tell(&person.tenant, Fact::SignedInElsewhere { person: person.id.clone() }).await;
         }
         Ok(secret)
+    }
+
+    /// An event of the tenant's.
+    pub(super) async fn tell(&self, tenant: &TenantId, fact: Fact) {
+        let scope = Scope::Tenant(tenant.clone());
+        let event = Event { at: self.0.clock.wall(), actor: Actor::Tenant, scope, fact };
+        if let Err(error) = self.0.index.write(vec![Change::Event(event)]).await {
+            warn!(%error, "the index did not take an event of a person");
+        }
     }
 
     /// Whose session this is, while it lasts.
@@ -229,7 +233,8 @@ impl People {
     pub fn session(&self, secret: &SessionSecret) -> Result<Option<Arc<Person>>, PeopleError> {
         let (tables, at): (Arc<Tables>, _) = (self.tables()?, self.now());
         let Some((person, session)) = tables.session(secret, at) else { return Ok(None) };
-        if !self.is_alive(session, at) {
+        let is_open = |by: &By| self.0.providers.read().contains(&(by.provider.clone(), person.tenant.clone()));
+        if !self.is_alive(session, at) || !session.by.as_ref().is_none_or(is_open) {
             return Ok(None);
         }
         self.note_seen(session, at);

@@ -16,6 +16,7 @@ use rusqlite_migration::{M, Migrations};
 use footage::failure::{Failure, Kind};
 use footage::units::{PersonId, TenantId};
 
+use crate::identity::Identity;
 use crate::person::{Designation, Grant, GrantId, Person};
 use crate::rows::{self, Of};
 use crate::sign_in::Session;
@@ -25,7 +26,7 @@ use crate::token::{Secret, Token, TokenId};
 const APPLICATION_ID: i64 = 0x5649_4743;
 
 /// Schema versions, oldest first. One that was released never changes.
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("schema.sql"))];
+const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("schema.sql")), M::up(include_str!("schema_2.sql"))];
 
 /// How long to wait for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,6 +69,9 @@ pub enum CatalogueError {
     /// The person has no such token or grant in force.
     #[error("the person has no such {0} in force")]
     NotInForce(&'static str),
+    /// Another person of the tenant has it.
+    #[error("the account is {0}'s already")]
+    Taken(PersonId),
     /// Enough is enough. Persons whose designation was revoked count for as long as they are kept.
     #[error("there are {max} {what}")]
     TooMany {
@@ -88,7 +92,7 @@ impl Failure for CatalogueError {
                 _ => Kind::Internal,
             },
             Self::Corrupt { .. } => Kind::Corrupt,
-            Self::Newer { .. } | Self::TooMany { .. } => Kind::Conflict,
+            Self::Newer { .. } | Self::TooMany { .. } | Self::Taken(_) => Kind::Conflict,
             Self::Migration(_) => Kind::Internal,
             Self::NoPerson(_) | Self::NotInForce(_) => Kind::NotFound,
         }
@@ -129,6 +133,7 @@ pub struct Tables {
     persons: HashMap<TenantId, BTreeMap<PersonId, Arc<Person>>>,
     tokens: HashMap<TokenId, Token>,
     pub(crate) sessions: HashMap<blake3::Hash, Arc<Session>>,
+    pub(crate) identities: Vec<Identity>,
 }
 
 impl Tables {

@@ -14,6 +14,7 @@
 mod catalogue;
 mod credential;
 mod decide;
+mod identity;
 mod person;
 mod right;
 mod rows;
@@ -23,7 +24,8 @@ mod token;
 pub use self::catalogue::{Catalogue, CatalogueError, Mark, Tables};
 pub use self::credential::{Authenticator, Hashed, PASSWORD_CHARS_MIN, RECOVERY_CODES, WeakPassword};
 pub use self::decide::{Denial, Now, Sight};
+pub use self::identity::{Account, Identity, Named};
 pub use self::person::{Act, Designation, Grant, GrantId, Hours, Person, Scope};
 pub use self::right::{Right, Role, Roles};
-pub use self::sign_in::{Credential, Proof, Session, SessionSecret};
+pub use self::sign_in::{By, Credential, Proof, Session, SessionSecret};
 pub use self::token::{Secret, Token, TokenId};

@@ -9,6 +9,7 @@ use rusqlite::{Connection, Row, params};
 use footage::units::{PersonId, TenantId};
 
 use crate::catalogue::Tables;
+use crate::identity;
 use crate::person::{Act, Designation, Grant, GrantId, Person};
 use crate::sign_in;
 use crate::token::{Token, TokenId};
@@ -31,7 +32,9 @@ pub(crate) fn tables(db: &Connection) -> rusqlite::Result<Tables> {
     let persons = persons.collect::<rusqlite::Result<Vec<Person>>>()?;
     let mut read = db.prepare("SELECT * FROM token")?;
     let tokens = read.query_map([], token)?.collect::<rusqlite::Result<Vec<Token>>>()?;
-    Ok(Tables::new(persons, tokens, sign_in::sessions(db)?))
+    let mut tables = Tables::new(persons, tokens, sign_in::sessions(db)?);
+    tables.identities = identity::all(db)?;
+    Ok(tables)
 }
 
 fn bad(row: &Row<'_>, column: &str, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
@@ -39,7 +42,7 @@ fn bad(row: &Row<'_>, column: &str, error: impl std::error::Error + Send + Sync 
     rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error))
 }
 
-fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+pub(crate) fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     row: &Row<'_>,
     column: &str,
 ) -> rusqlite::Result<T> {
@@ -54,7 +57,7 @@ pub(crate) fn instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp
     Timestamp::from_millisecond(row.get(column)?).map_err(|error| bad(row, column, error))
 }
 
-fn some_instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+pub(crate) fn some_instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
     match row.get::<_, Option<i64>>(column)? {
         None => Ok(None),
         Some(_) => instant(row, column).map(Some),
@@ -152,6 +155,7 @@ pub(crate) fn revoke_person(
         db.execute(&sql, row)
     };
     sign_in::sign_out(db, tenant, person)?;
+    db.execute("DELETE FROM identity WHERE tenant = ?1 AND person = ?2", [tenant.as_str(), person.as_str()])?;
     revoke("token")?;
     revoke("footage_grant")?;
     Ok(revoke("person")? > 0)

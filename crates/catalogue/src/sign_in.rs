@@ -13,10 +13,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use secrecy::{ExposeSecret, SecretString};
 
 use footage::keys::aead::Cipher;
-use footage::units::{PersonId, TenantId};
+use footage::units::{PersonId, ProviderId, TenantId};
 
 use crate::catalogue::{Catalogue, CatalogueError, Tables};
 use crate::credential::{Authenticator, Hashed, recovery_codes, recovery_hash};
+use crate::identity::{self, Account};
 use crate::person::Person;
 use crate::rows;
 
@@ -72,6 +73,19 @@ pub struct Session {
     pub seen: Timestamp,
     /// Its end at the latest.
     pub until: Timestamp,
+    /// By which account it was begun; `None`: by a password.
+    pub by: Option<By>,
+}
+
+/// The account at an identity provider that a session was begun by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct By {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The account's subject there.
+    pub subject: String,
+    /// The provider's own session, where it named one.
+    pub sid: Option<String>,
 }
 
 /// How a person signs in, as it is kept.
@@ -90,6 +104,8 @@ pub enum Proof {
     Step(u64),
     /// A recovery code.
     Recovery(String),
+    /// An account at an identity provider, and the ID token that vouched for it, encrypted.
+    Account(Account, Vec<u8>),
 }
 
 impl Tables {
@@ -98,6 +114,17 @@ impl Tables {
         let session = self.sessions.get(&secret.hash()).filter(|session| at < session.until)?;
         let person = self.person(&session.tenant, &session.person).filter(|person| person.revoked.is_none())?;
         Some((person, session))
+    }
+
+    /// The sessions that an account at a provider began: of one of the provider's own sessions, or of a subject.
+    pub fn sessions_by(&self, provider: &ProviderId, subject: Option<&str>, sid: Option<&str>) -> Vec<Arc<Session>> {
+        let is_meant = |by: &By| {
+            by.provider == *provider
+                && subject.is_none_or(|subject| by.subject == subject)
+                && sid.is_none_or(|sid| by.sid.as_deref() == Some(sid))
+                && (subject.is_some() || sid.is_some())
+        };
+        self.sessions.values().filter(|session| session.by.as_ref().is_some_and(is_meant)).cloned().collect()
     }
 }
 
@@ -192,9 +219,9 @@ impl Catalogue {
     /// # Errors
     /// When it is not written.
     pub fn begin_session(&self, session: &Session, proof: &Proof) -> Result<Option<Vec<Session>>, CatalogueError> {
-        let Session { hash, tenant, person, address, made, seen, until } = session;
+        let Session { hash, tenant, person, address, made, seen, until, by } = session;
         self.change(|db| {
-            if !rows::is_designated(db, tenant, person)? || !use_up(db, tenant, person, proof)? {
+            if !rows::is_designated(db, tenant, person)? || !use_up(db, tenant, person, proof, *made)? {
                 return Ok(Ok(None));
             }
             let ended = sessions_of(db, tenant, person)?;
@@ -202,10 +229,26 @@ impl Catalogue {
             db.execute("DELETE FROM session WHERE tenant = ?1 AND person = ?2", [tenant, person])?;
             let [made, seen, until] = [made, seen, until].map(|at| at.as_millisecond());
             let address = address.map(|address| address.to_string());
-            let sql = "INSERT INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            db.execute(sql, params![hash.as_bytes(), tenant, person, address, made, seen, until])?;
+            let (provider, subject) = (by.as_ref().map(|by| by.provider.as_str()), by.as_ref().map(|by| &by.subject));
+            let sid = by.as_ref().and_then(|by| by.sid.as_ref());
+            let id_token = if let Proof::Account(_, id_token) = proof { Some(id_token) } else { None };
+            let sql = "INSERT INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+            let hash = hash.as_bytes();
+            db.execute(
+                sql,
+                params![hash, tenant, person, address, made, seen, until, provider, subject, sid, id_token],
+            )?;
             Ok(Ok(Some(ended)))
         })
+    }
+
+    /// The ID token, encrypted, that vouched for who began this session.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn id_token(&self, hash: &blake3::Hash) -> Result<Option<Vec<u8>>, CatalogueError> {
+        let sql = "SELECT id_token FROM session WHERE hash = ?1";
+        self.read(|db| db.query_row(sql, [hash.as_bytes()], |row| row.get(0)).optional()).map(Option::flatten)
     }
 
     /// Ends a session. One that is not there is ended.
@@ -251,9 +294,19 @@ pub(crate) fn sign_out(db: &Connection, tenant: &TenantId, person: &PersonId) ->
 }
 
 /// Whether it was there to be used up: of two that present the same, one has it.
-fn use_up(db: &Connection, tenant: &TenantId, person: &PersonId, proof: &Proof) -> rusqlite::Result<bool> {
+fn use_up(
+    db: &Connection,
+    tenant: &TenantId,
+    person: &PersonId,
+    proof: &Proof,
+    at: Timestamp,
+) -> rusqlite::Result<bool> {
+    if let Proof::Account(account, _) = proof {
+        return identity::bind(db, (tenant, person), account, at);
+    }
     let (tenant, person) = (tenant.as_str(), person.as_str());
     match proof {
+        Proof::Account(..) => Ok(false),
         Proof::Step(step) => {
             let sql = "UPDATE credential SET step = ?3 WHERE tenant = ?1 AND person = ?2 AND step < ?3";
             Ok(db.execute(sql, params![tenant, person, step.cast_signed()])? > 0)
@@ -281,7 +334,10 @@ fn use_up(db: &Connection, tenant: &TenantId, person: &PersonId, proof: &Proof) 
 fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
     let (tenant, person) = rows::owner(row)?;
     let address: Option<String> = row.get("address")?;
+    let provider = row.get::<_, Option<String>>("provider")?.map(|_| rows::parsed(row, "provider")).transpose()?;
+    let (subject, sid): (Option<String>, _) = (row.get("subject")?, row.get("sid")?);
     Ok(Session {
+        by: provider.zip(subject).map(|(provider, subject)| By { provider, subject, sid }),
         hash: blake3::Hash::from_bytes(row.get("hash")?),
         tenant,
         person,

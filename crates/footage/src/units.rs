@@ -288,6 +288,12 @@ name_type!(
 );
 
 name_type!(
+    /// An identity provider by which persons sign in.
+    ProviderId,
+    "provider id"
+);
+
+name_type!(
     /// A target of alarms.
     AlarmTargetId,
     "alarm id"

@@ -162,10 +162,20 @@ pub enum Action {
     PersonInvited { person: PersonId },
     /// The person chose how to sign in, by an invitation.
     Enrolled,
-    /// The person signed in.
-    SignedIn,
-    /// The person signed out.
-    SignedOut,
+    /// The person signed in: by their account at this provider, or by a password.
+    SignedIn {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider: Option<String>,
+    },
+    /// The person signed out: at this provider, or here.
+    SignedOut {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider: Option<String>,
+    },
+    /// The person signs in by this account at this provider from now on.
+    AccountNamed { person: PersonId, provider: String, account: String },
+    /// The person signs in by no account at this provider any more.
+    AccountRemoved { person: PersonId, provider: String },
     /// A token was made for a person, in force until then.
     TokenMade { person: PersonId, token: String, until: Timestamp },
     /// A token was revoked.

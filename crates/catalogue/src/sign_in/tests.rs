@@ -62,7 +62,7 @@ impl Rig {
     fn begin(&self, proof: &Proof) -> Option<(SessionSecret, usize)> {
         let ((tenant, person), secret) = (who(), SessionSecret::random());
         let (hash, address) = (secret.hash(), Some("192.0.2.7".parse().unwrap()));
-        let session = Session { hash, tenant, person, address, made: at(0), seen: at(0), until: at(100) };
+        let session = Session { hash, tenant, person, address, made: at(0), seen: at(0), until: at(100), by: None };
         let ended = self.catalogue.begin_session(&session, proof).unwrap()?;
         Some((secret, ended.len()))
     }
