@@ -23,6 +23,8 @@ pub use self::export::{AuthorityFiles, ExportConfig};
 pub use self::journal::TimeStamps;
 pub use self::local_time::BadLocalTime;
 pub use self::master::MasterKeys;
+pub(crate) use self::oidc::is_protected;
+pub use self::oidc::{OidcAlgorithm, OidcProvider, OidcTenant, UserInfo};
 pub use self::secret::Surroundings;
 use self::section::{Mistakes, Section};
 pub use self::store::{Cap, DEFAULT_STORE, SendOrder, SharedStore, StoreChoice, StoreConfig, Verify};
@@ -41,6 +43,7 @@ mod export;
 mod journal;
 mod local_time;
 mod master;
+mod oidc;
 mod onvif;
 mod secret;
 mod section;
@@ -78,6 +81,8 @@ pub struct Config {
     /// `[http] operator_token`: opens metrics, the status of all cameras and reloads. Without one they are open to this
     /// machine alone.
     pub operator_token: Option<SecretString>,
+    /// `[http] public_url`: where browsers reach the gateway.
+    pub public_url: Option<Url>,
     /// `[http] check_played`.
     pub check_played: bool,
     /// `[signing] ca_file`: a PEM file with the certificates that say which keys are cameras'; none: each key is taken and
@@ -99,6 +104,8 @@ pub struct Config {
     pub alarms: Vec<AlarmTarget>,
     /// `[export]`.
     pub export: ExportConfig,
+    /// Identity providers by which persons sign in.
+    pub oidc: Vec<OidcProvider>,
 }
 
 /// What `s3://` needs beyond its URL. Where the two keys are absent, the environment (`AWS_ACCESS_KEY_ID`, …) and then the

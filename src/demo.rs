@@ -104,6 +104,7 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
     let bad = || DemoError::DataDir(data_dir.display().to_string());
     Ok(Config {
         operator_token: None,
+        public_url: None,
         spool_dir: data_dir.join("spool"),
         stores: vec![StoreConfig::at(Url::from_directory_path(data_dir.join("store")).map_err(|()| bad())?)],
         master_keys: MasterKeys::default(),
@@ -135,5 +136,6 @@ pub fn config(listen: SocketAddr, data_dir: &Path, cameras: Vec<CameraConfig>) -
         }],
         alarms: Vec::new(),
         export: Default::default(),
+        oidc: Vec::new(),
     })
 }

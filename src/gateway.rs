@@ -38,6 +38,7 @@ use crate::http::{self, Access, Operator, ReloadRequest};
 use crate::index::{CameraRow, Change, IndexError};
 use crate::journals::{self, Journals};
 use crate::metrics::Sources;
+use crate::oidc::Oidc;
 use crate::people::People;
 use crate::permission::Permissions;
 use crate::policy::CameraPolicy;
@@ -170,6 +171,7 @@ pub struct Gateway {
     journals: Journals,
     people: People,
     desk: Desk,
+    oidc: Oidc,
     keeping_journals: tokio::task::JoinHandle<()>,
     policy: channel::Sender<Policy>,
     alarms: channel::Sender<Vec<AlarmTarget>>,
@@ -280,6 +282,9 @@ impl Gateway {
         service.record_under(permissions.clone());
         exports.into_iter().for_each(|exports| service.export(exports));
         service.handle_requests(desk.clone());
+        let oidc = Oidc::new(keys, clock.clone());
+        services::follow_providers(config, &oidc, &people);
+        service.sign_in_by(oidc.clone());
         service.operate(Operator::new(config.operator_token.as_ref(), sources, request_reload));
         if let Some(tls) = tls.clone() {
             tasks.spawn(tls.keep(index.clone(), clock.clone(), stop_flushing.clone()));
@@ -302,6 +307,7 @@ impl Gateway {
             journals,
             people,
             desk,
+            oidc,
             keeping_journals,
             policy,
             alarms,
@@ -365,6 +371,7 @@ impl Gateway {
         store.set_caps(&config.stores);
         services::follow(&self.journals, config).await;
         self.people.set_roles(config.roles.clone());
+        services::follow_providers(config, &self.oidc, &self.people);
         self.service.set_access(access);
         self.footage.label(Labels::of(config));
         self.permissions.apply(config);

@@ -36,6 +36,7 @@ use crate::export::Exports;
 use crate::hold::Holds;
 use crate::journals::Journals;
 use crate::metrics::HttpCounts;
+use crate::oidc::Oidc;
 use crate::people::People;
 use crate::permission::Permissions;
 use crate::retrieve::Footage;
@@ -59,6 +60,7 @@ mod holds;
 mod inspection;
 mod journal;
 mod occurrences;
+mod oidc;
 mod operator;
 mod page;
 mod params;
@@ -112,6 +114,7 @@ struct Inner {
     permissions: OnceLock<Permissions>,
     exports: OnceLock<Exports>,
     desk: OnceLock<Desk>,
+    oidc: OnceLock<Oidc>,
     counts: Counts,
     clips: clip::Clips,
     guesses: guesses::Guesses,
@@ -154,6 +157,7 @@ impl Service {
             permissions: OnceLock::new(),
             exports: OnceLock::new(),
             desk: OnceLock::new(),
+            oidc: OnceLock::new(),
             counts: Counts::default(),
             clips: clip::Clips::default(),
             guesses: guesses::Guesses::default(),
@@ -212,6 +216,16 @@ impl Service {
     fn desk(&self) -> Result<&Desk, Problem> {
         let away = || Problem::new(ProblemKind::Unavailable, "the gateway is starting: try again");
         self.0.desk.get().ok_or_else(away)
+    }
+
+    /// Lets persons sign in by these identity providers. The first call counts.
+    pub fn sign_in_by(&self, oidc: Oidc) {
+        // As with the operator.
+        let _ = self.0.oidc.set(oidc);
+    }
+
+    fn oidc(&self) -> Option<&Oidc> {
+        self.0.oidc.get()
     }
 
     /// Opens the operator's routes. The first call counts.
@@ -310,6 +324,7 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[HandleRequests], routes!(requests::close)))
         .routes(needs(service, &[SeeRequests], routes!(requests::receipt::of_request)))
         .routes(needs(service, &[], routes!(requests::receipt::style)))
+        .routes(needs(service, &[ManagePeople], routes!(oidc::name_account, oidc::remove_account)))
 }
 
 /// The routes that ask for no credentials: probes, and how to get some.
@@ -324,6 +339,10 @@ fn open_routes() -> OpenApiRouter<Service> {
         .routes(routes!(page::style))
         .routes(routes!(sign_in::sign_in))
         .routes(routes!(sign_in::show_enrolment, sign_in::enrol))
+        .routes(routes!(oidc::list))
+        .routes(routes!(oidc::begin))
+        .routes(routes!(oidc::callback))
+        .routes(routes!(oidc::back_channel))
 }
 
 /// Every route, ready for [`serve`].

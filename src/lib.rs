@@ -29,6 +29,7 @@ pub mod index;
 pub mod inspection;
 pub mod journals;
 pub mod metrics;
+pub mod oidc;
 pub mod people;
 pub mod permission;
 pub mod policy;

@@ -782,8 +782,9 @@ async function showWho() {
   $("who-name").textContent = me.denied ? `${me.person.name} : désignation hors de sa validité` : me.person.name;
   $("who").hidden = false;
   $("sign-out").addEventListener("click", async () => {
-    await ask("api/sign-out", { method: "POST" });
-    location.replace("sign-in");
+    const left = await ask("api/sign-out", { method: "POST" });
+    // Who came by an identity provider leaves there too.
+    location.replace(left.status === 200 ? (await left.json()).address : "sign-in");
   });
 }
 

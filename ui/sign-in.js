@@ -9,6 +9,20 @@ const WRONG = {
   "unavailable": "La passerelle ne peut identifier personne pour le moment : son journal technique dit pourquoi.",
 };
 
+// Why a sign-in by an identity provider ended here: the word behind the #.
+const ENDED = {
+  "provider-unavailable": "Le fournisseur d’identité ne répond pas : réessayez plus tard.",
+  "provider-refused": "Le fournisseur d’identité n’a identifié personne.",
+  "sign-in-over": "Cette identification a duré trop longtemps, ou a commencé dans un autre navigateur : recommencez.",
+  "too-weak": "L’identification n’est pas assez forte : choisissez un moyen plus sûr chez le fournisseur d’identité.",
+  "not-believed": "La réponse du fournisseur d’identité n’est pas valable : prévenez votre administrateur.",
+  "not-designated": "Ce compte n’est celui d’aucune personne désignée ici : adressez-vous à votre administrateur.",
+  "designation-differs": "Le fournisseur d’identité annonce un autre rôle ou un autre acte que votre désignation.",
+  "several-tenants": "Ce compte vaut pour plusieurs collectivités : indiquez laquelle.",
+  "too-many": WRONG["too-many"],
+  "unavailable": WRONG["unavailable"],
+};
+
 function show(text) {
   $("alert").textContent = text;
   $("alert").hidden = false;
@@ -37,6 +51,33 @@ async function signIn() {
   $("code").value = "";
 }
 
+async function goTo(provider) {
+  const tenant = $("tenant").value.trim() || undefined;
+  const response = await fetch(`api/sign-in/providers/${provider}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ tenant }),
+  });
+  if (!response.ok) return show(ENDED[response.status === 429 ? "too-many" : "provider-unavailable"]);
+  location.assign((await response.json()).address);
+}
+
+async function listProviders() {
+  for (const { id, name } of await (await fetch("api/sign-in/providers")).json()) {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: `Avec ${name}` });
+    button.dataset.provider = id;
+    button.addEventListener("click", () => {
+      button.disabled = true;
+      goTo(id).catch(() => show("La passerelle ne répond pas.")).finally(() => { button.disabled = false; });
+    });
+    $("providers").append(button, " ");
+    $("providers").hidden = false;
+  }
+}
+
+if (ENDED[location.hash.slice(1)]) show(ENDED[location.hash.slice(1)]);
+history.replaceState(null, "", location.pathname);
+listProviders().catch(() => {});
 KEPT.forEach((id) => { $(id).value = localStorage.getItem(id) ?? ""; });
 ($("tenant").value && $("person").value ? $("password") : $("tenant")).focus();
 $("form").addEventListener("submit", (event) => {

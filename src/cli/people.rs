@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
-use footage::units::{CameraId, PersonId, TenantId};
+use footage::units::{CameraId, PersonId, ProviderId, TenantId};
 use jiff::civil::Date;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -42,6 +42,8 @@ pub(crate) enum PeopleCommand {
         #[command(flatten)]
         of: OfTenant,
     },
+    /// Say by which account at an identity provider a person signs in, in place of one that was named before
+    Account(Box<Account>),
     /// Make a token for a person, and show it once
     Token {
         /// For whom
@@ -90,6 +92,26 @@ pub(crate) struct OfTenant {
     tenant: Option<TenantId>,
     #[command(flatten)]
     config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Account {
+    /// Whose
+    person: PersonId,
+    /// The provider's id in the configuration
+    #[arg(long, value_name = "ID")]
+    provider: ProviderId,
+    /// The account's e-mail address, which the provider has verified
+    #[arg(long, value_name = "ADDRESS", required_unless_present_any = ["subject", "remove"])]
+    email: Option<String>,
+    /// The account's subject at the provider
+    #[arg(long, value_name = "TEXT", conflicts_with = "email")]
+    subject: Option<String>,
+    /// By none any more
+    #[arg(long, conflicts_with_all = ["email", "subject"])]
+    remove: bool,
+    #[command(flatten)]
+    of: OfTenant,
 }
 
 #[derive(Debug, Args)]
@@ -179,6 +201,7 @@ pub(super) async fn run(command: PeopleCommand) -> Result<(), Failure> {
             tracing::info!(until = word("until"), "behind the gateway's own address; used once");
             Ok(())
         }
+        PeopleCommand::Account(args) => account(*args).await,
         PeopleCommand::Token { person, label, days, of } => {
             let path = format!("/api/people/{person}/tokens");
             let made = of.ask("POST", &path, Some(json!({"label": label, "days": days}))).await?;
@@ -198,6 +221,18 @@ pub(super) async fn run(command: PeopleCommand) -> Result<(), Failure> {
         }
         PeopleCommand::Accept { config } => accept(&config).await,
     }
+}
+
+async fn account(args: Account) -> Result<(), Failure> {
+    let Account { person, provider, email, subject, remove, of } = args;
+    let path = format!("/api/people/{person}/accounts/{provider}");
+    if remove {
+        of.ask("DELETE", &path, None).await?;
+        return show::print(&format!("{person} signs in by no account at {provider} any more\n"));
+    }
+    let named = email.map_or_else(|| json!({"subject": subject}), |email| json!({"email": email}));
+    of.ask("PUT", &path, Some(named)).await?;
+    show::print(&format!("{person} signs in by this account at {provider} from now on\n"))
 }
 
 async fn designate(args: Designate) -> Result<(), Failure> {
@@ -293,6 +328,12 @@ fn table(people: &Value) -> String {
             word(&act["until"])
         );
         let _ = writeln!(text, "  sees: {}", sees(&person));
+        for account in list(&person["accounts"]) {
+            let known = account["email"].as_str().or(account["subject"].as_str()).unwrap_or_default();
+            let used =
+                account["first_used"].as_str().map_or_else(|| "never used".to_owned(), |at| format!("since {at}"));
+            let _ = writeln!(text, "  account at {}: {known}, {used}", word(&account["provider"]));
+        }
         for token in list(&person["tokens"]) {
             let ended = token["revoked"].as_str().map_or_else(String::new, |at| format!(", revoked {at}"));
             let used = token["used"].as_str().map_or_else(|| "never used".to_owned(), |at| format!("used {at}"));

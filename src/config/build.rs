@@ -39,6 +39,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         check_token(&http_section, "operator_token", token, &mut HashMap::new());
     }
     let check_played = http_section.flag("check_played").unwrap_or(true);
+    let public_url = oidc::public_url(&http_section);
     http_section.close();
     let signing = root.table("signing");
     let signing_ca_file = path(&signing, "ca_file");
@@ -66,6 +67,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
     let export_section = root.table("export");
     let export = export::export(&export_section);
     export_section.close();
+    let oidc = oidc::providers(&root, public_url.as_ref(), (&tenants, &roles), around);
     root.close();
     Some(Config {
         data_dir,
@@ -78,6 +80,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         http_listen,
         http_tls,
         operator_token,
+        public_url,
         check_played,
         signing_ca_file,
         roles,
@@ -88,6 +91,7 @@ pub(super) fn config(root: Section<'_>, around: &Surroundings<'_>) -> Option<Con
         tenants,
         alarms,
         export,
+        oidc,
     })
 }
 

@@ -23,6 +23,7 @@ use crate::export::{self, Exports};
 use crate::hold::Holds;
 use crate::index::Change;
 use crate::journals::Journals;
+use crate::oidc::Oidc;
 use crate::people::{self, People};
 use crate::policy::RequestRules;
 use crate::record::PackLimits;
@@ -151,6 +152,13 @@ pub(super) async fn open_desk(config: &Config, opened: &Opened, holds: &Holds, j
 /// How each tenant's requests for footage are handled.
 pub(super) fn desk_rules(config: &Config) -> Vec<(TenantId, RequestRules)> {
     config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.requests)).collect()
+}
+
+/// The identity providers by which persons sign in.
+pub(super) fn follow_providers(config: &Config, oidc: &Oidc, people: &People) {
+    oidc.apply(config);
+    let pairs = config.oidc.iter().flat_map(|of| of.tenants.iter().map(|tenant| (of.id.clone(), tenant.id.clone())));
+    people.set_providers(pairs);
 }
 
 /// What cameras say beside their streams.

@@ -30,6 +30,15 @@ pub(super) async fn sign_in() -> Response {
     text("text/html; charset=utf-8", include_str!("../../ui/sign-in.html"))
 }
 
+/// A page that goes on to the gateway's own, after a sign-in by an identity provider. A redirect would belong to the navigation that
+/// the provider's page began, for which browsers send no cookie that is `SameSite=Strict` (RFC 6265bis §5.2).
+pub(super) fn signed_in() -> Response {
+    let page = "<!doctype html><html lang=\"fr\"><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"0;url=/\">\
+                <title>Vigie</title><p><a href=\"/\">Vigie</a></p></html>";
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "private, no-store")], page)
+        .into_response()
+}
+
 /// Its script.
 #[utoipa::path(get, path = "/sign-in.js", tag = "page", security(()), responses((status = OK, content_type = "text/javascript", body = String)))]
 pub(super) async fn sign_in_script() -> Response {

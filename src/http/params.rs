@@ -15,7 +15,7 @@ use crate::event::words::Language;
 use crate::inspection::tables::Table;
 use catalogue::{GrantId, TokenId};
 use footage::units::{
-    CameraId, CameraKey, ExportId, HoldId, PackId, PersonId, RequestId, Ticks90k, TimeRange, WallTime,
+    CameraId, CameraKey, ExportId, HoldId, PackId, PersonId, ProviderId, RequestId, Ticks90k, TimeRange, WallTime,
 };
 
 /// The camera of the path, inside the tenant's own scope.
@@ -94,6 +94,17 @@ impl<S: Sync> FromRequestParts<S> for ScanPath {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         path_param(parts, "scan").await.map(Self)
+    }
+}
+
+/// The identity provider of the path.
+pub(super) struct ProviderPath(pub(super) ProviderId);
+
+impl<S: Sync> FromRequestParts<S> for ProviderPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        path_param(parts, "provider").await.map(Self)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use catalogue::{Act, Denial, Designation, Grant, GrantId, Hours, Person, Right, Scope, Tables, Token};
+use catalogue::{Act, Denial, Designation, Grant, GrantId, Hours, Identity, Person, Right, Scope, Tables, Token};
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use journal::entry::Action;
@@ -199,6 +199,36 @@ pub(super) struct PersonView {
     tokens: Vec<TokenView>,
     /// Their grants, those that are over included.
     grants: Vec<GrantView>,
+    /// Their accounts at identity providers, by which they sign in.
+    accounts: Vec<AccountView>,
+}
+
+/// An account at an identity provider.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Account)]
+pub(super) struct AccountView {
+    /// The provider's id.
+    provider: String,
+    /// Its e-mail address there, where it was named by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    /// Its subject there: from the first sign-in on, no other has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    /// When it was named.
+    made: String,
+    /// When the person first signed in by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_used: Option<String>,
+}
+
+impl AccountView {
+    fn of(identity: &Identity) -> Self {
+        let Identity { provider, email, subject, made, bound, .. } = identity;
+        let (email, subject) = (email.clone(), subject.clone());
+        let first_used = bound.map(|at| at.to_string());
+        Self { provider: provider.to_string(), email, subject, made: made.to_string(), first_used }
+    }
 }
 
 impl PersonView {
@@ -227,6 +257,7 @@ impl PersonView {
             revoked: person.revoked.map(|at| at.to_string()),
             tokens: tables.tokens(person).into_iter().map(token).collect(),
             grants: person.grants.iter().cloned().filter_map(GrantView::of).collect(),
+            accounts: tables.identities(person).map(AccountView::of).collect(),
         }
     }
 }
@@ -270,7 +301,7 @@ pub(super) async fn designate(
 }
 
 /// Nobody gives rights to themselves: it takes another administrator, or the holder of the tenant's access token.
-async fn not_oneself(service: &Service, scope: &TenantScope, person: &PersonId) -> Result<(), Problem> {
+pub(super) async fn not_oneself(service: &Service, scope: &TenantScope, person: &PersonId) -> Result<(), Problem> {
     match scope.holder() {
         Holder::Person(own) if own.id == *person => {
             Err(service.denied(scope, Right::ManagePeople, None, &Denial::Oneself).await)
@@ -279,7 +310,7 @@ async fn not_oneself(service: &Service, scope: &TenantScope, person: &PersonId) 
     }
 }
 
-fn shown(service: &Service, scope: &TenantScope, person: &PersonId) -> Result<PersonView, Problem> {
+pub(super) fn shown(service: &Service, scope: &TenantScope, person: &PersonId) -> Result<PersonView, Problem> {
     let tables = service.people().tables()?;
     let person = tables.person(scope.tenant(), person).ok_or_else(|| no_person(person))?;
     Ok(PersonView::of(service, scope, &tables, person))
@@ -313,7 +344,7 @@ async fn checked(service: &Service, tenant: &TenantId, asked: DesignationRequest
     Ok(Designation { name, role, act: Act { authority, number, date, until }, scope })
 }
 
-fn check_text(field: &str, text: &str, chars_max: usize) -> Result<(), Problem> {
+pub(super) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<(), Problem> {
     let is_good = text.chars().any(char::is_alphanumeric)
         && !text.chars().any(|c| c.is_control() || misleads(c))
         && text.chars().count() <= chars_max;

@@ -42,10 +42,14 @@ impl From<SignInError> for Problem {
 
 /// The session that a request presents.
 pub(super) fn presented(headers: &HeaderMap) -> Option<SessionSecret> {
+    SessionSecret::parse(cookie_of(headers, COOKIE)?)
+}
+
+/// The value of a cookie.
+pub(super) fn cookie_of<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let secret = pairs.find_map(|(name, value)| (name == COOKIE).then_some(value))?;
-    SessionSecret::parse(secret)
+    pairs.find_map(|(name, value)| (name == wanted).then_some(value))
 }
 
 /// Whether a page of this gateway's own makes the request, and not another site's: for what a cookie opens.
@@ -71,7 +75,7 @@ pub(super) fn is_of_script(headers: &HeaderMap) -> bool {
     headers.contains_key(FETCH_SITE) && !is_navigation(headers)
 }
 
-fn cookie(value: &str, seconds: i64) -> HeaderValue {
+pub(super) fn cookie(value: &str, seconds: i64) -> HeaderValue {
     let text = format!("{COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}");
     HeaderValue::try_from(text).expect("hexadecimal digits and names are a header")
 }
@@ -95,12 +99,12 @@ pub(super) struct SignIn {
 }
 
 /// What tries from one address are counted under, whatever the account: those from elsewhere do not count against it.
-fn counted_under(peer: Peer) -> String {
+pub(super) fn counted_under(peer: Peer) -> String {
     format!("sign-in from {peer}")
 }
 
 /// The peer, unless it has tried too often.
-fn held_back(service: &Service, extensions: &Extensions, headers: &HeaderMap) -> Result<Peer, Problem> {
+pub(super) fn held_back(service: &Service, extensions: &Extensions, headers: &HeaderMap) -> Result<Peer, Problem> {
     let peer = Peer::of_request(extensions, headers);
     match service.0.guesses.wait(peer, &counted_under(peer)) {
         Some(wait) => Err(Problem::too_many(wait, "too many wrong tries from this address: wait")),
@@ -137,10 +141,18 @@ pub(super) async fn sign_in(
     Ok((StatusCode::NO_CONTENT, set).into_response())
 }
 
-/// Ends the session whose cookie is presented.
+/// Where a browser goes on.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(super) struct GoOn {
+    /// An address of the identity provider.
+    pub(super) address: String,
+}
+
+/// Ends the session whose cookie is presented. Where an identity provider vouched for the person, the answer says where the browser
+/// goes to sign out there too.
 #[utoipa::path(
     post, path = "/api/sign-out", tag = "people", operation_id = "sign_out",
-    responses((status = NO_CONTENT), (status = SERVICE_UNAVAILABLE))
+    responses((status = OK, body = GoOn), (status = NO_CONTENT), (status = SERVICE_UNAVAILABLE))
 )]
 pub(super) async fn sign_out(
     scope: TenantScope,
@@ -148,7 +160,16 @@ pub(super) async fn sign_out(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if let (Some(secret), Holder::Person(_)) = (presented(&headers), scope.holder()) {
+        let by = service.people().vouched_by(&secret).await?;
         service.people().sign_out(&secret, scope.tenant(), scope.act(Action::SignedOut { provider: None })).await?;
+        let address = match (by, service.oidc()) {
+            (Some((provider, id_token)), Some(oidc)) => oidc.sign_out_address(&provider, id_token.as_ref()).await,
+            _ => None,
+        };
+        if let Some(address) = address {
+            let cleared = [(header::SET_COOKIE, cookie("", 0))];
+            return Ok((cleared, Json(GoOn { address: address.into() })).into_response());
+        }
     }
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0))]).into_response())
 }

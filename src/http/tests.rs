@@ -43,6 +43,7 @@ use footage::units::{BootId, CameraKey, HoldId, RequestId, TenantId, Ticks90k, T
 mod fuzz;
 mod holds;
 mod inspection;
+mod oidc;
 mod people;
 mod requests;
 mod sign_in;

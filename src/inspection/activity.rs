@@ -153,8 +153,8 @@ impl Activities {
             | Action::JournalRead { .. }
             | Action::Inspected
             | Action::Refused { .. }
-            | Action::SignedIn
-            | Action::SignedOut
+            | Action::SignedIn { .. }
+            | Action::SignedOut { .. }
             | Action::AlarmAcknowledged { .. }
             | Action::CameraRetried
             | Action::EntriesForgotten { .. } => {}

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use catalogue::{Account, By, Named, Person, Proof, SessionSecret};
+use jiff::Timestamp;
 use journal::entry::{Action, Draft};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -42,8 +43,8 @@ pub struct Vouched {
     pub tenants: Vec<TenantId>,
     /// The provider's own session.
     pub sid: Option<String>,
-    /// The ID token itself, to sign out at the provider by.
-    pub id_token: SecretString,
+    /// The ID token itself, to sign out at the provider by; `None` where it is too long to be kept.
+    pub id_token: Option<SecretString>,
 }
 
 impl People {
@@ -106,8 +107,11 @@ impl People {
         let person = chosen?;
         let Vouched { account, sid, id_token, .. } = vouched;
         let by = By { provider: account.provider.clone(), subject: account.subject.clone(), sid };
-        let mut kept = Vec::new();
-        self.0.cipher.encrypt(&context(&by), id_token.expose_secret().as_bytes(), &mut kept);
+        let kept = id_token.map(|id_token| {
+            let mut kept = Vec::new();
+            self.0.cipher.encrypt(&context(&by), id_token.expose_secret().as_bytes(), &mut kept);
+            kept
+        });
         match self.begin(&person, Proof::Account(account, kept), Some(by), address).await {
             Ok(secret) => Ok(secret),
             Err(SignInError::People(error)) => Err(error.into()),
@@ -159,19 +163,20 @@ impl People {
         Ok(Some((by.provider, id_token)))
     }
 
-    /// Ends the sessions of an account that signed out at its provider: of one of the provider's own sessions, or all of a subject.
-    /// Says how many. The journal's entries wait for nothing.
+    /// Ends the sessions of an account that signed out at its provider, which began before this time: of one of the provider's own
+    /// sessions, or all of a subject. Says how many. The journal's entries wait for nothing.
     ///
     /// # Errors
     /// When the catalogue is not written.
     pub async fn signed_out_by(
         &self,
         provider: &ProviderId,
-        subject: Option<&str>,
-        sid: Option<&str>,
+        (subject, sid): (Option<&str>, Option<&str>),
+        before: Timestamp,
     ) -> Result<usize, PeopleError> {
         let tables = self.tables()?;
-        let sessions = tables.sessions_by(provider, subject, sid);
+        let mut sessions = tables.sessions_by(provider, subject, sid);
+        sessions.retain(|session| session.made < before);
         for session in &sessions {
             let Some(person) = tables.person(&session.tenant, &session.person) else { continue };
             let draft = Draft::new(author(person), Action::SignedOut { provider: Some(provider.to_string()) });

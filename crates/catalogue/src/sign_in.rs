@@ -104,8 +104,8 @@ pub enum Proof {
     Step(u64),
     /// A recovery code.
     Recovery(String),
-    /// An account at an identity provider, and the ID token that vouched for it, encrypted.
-    Account(Account, Vec<u8>),
+    /// An account at an identity provider, and the ID token that vouched for it, encrypted, where it is kept.
+    Account(Account, Option<Vec<u8>>),
 }
 
 impl Tables {
@@ -231,7 +231,7 @@ impl Catalogue {
             let address = address.map(|address| address.to_string());
             let (provider, subject) = (by.as_ref().map(|by| by.provider.as_str()), by.as_ref().map(|by| &by.subject));
             let sid = by.as_ref().and_then(|by| by.sid.as_ref());
-            let id_token = if let Proof::Account(_, id_token) = proof { Some(id_token) } else { None };
+            let id_token = if let Proof::Account(_, id_token) = proof { id_token.as_ref() } else { None };
             let sql = "INSERT INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
             let hash = hash.as_bytes();
             db.execute(

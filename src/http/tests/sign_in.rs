@@ -33,11 +33,17 @@ impl Gateway {
         Marie { authenticator, recovery: codes.iter().map(|code| code.expose_secret().to_owned()).collect() }
     }
 
-    async fn post(&self, path: &str, body: &Value, headers: &[(&'static str, &str)]) -> Answer {
+    pub(super) async fn post(&self, path: &str, body: &Value, headers: &[(&'static str, &str)]) -> Answer {
         self.with_json(Method::POST, path, body, headers).await
     }
 
-    async fn with_json(&self, method: Method, path: &str, body: &Value, headers: &[(&'static str, &str)]) -> Answer {
+    pub(super) async fn with_json(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        headers: &[(&'static str, &str)],
+    ) -> Answer {
         let mut asked = request(method, path, None);
         asked.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
         for (name, value) in headers {
@@ -53,7 +59,7 @@ impl Gateway {
     }
 
     /// Without a body, with these headers.
-    async fn plain(&self, method: Method, path: &str, headers: &[(&'static str, &str)]) -> Answer {
+    pub(super) async fn plain(&self, method: Method, path: &str, headers: &[(&'static str, &str)]) -> Answer {
         let mut asked = request(method, path, None);
         for (name, value) in headers {
             asked.headers_mut().insert(*name, value.parse().unwrap());

@@ -4,7 +4,7 @@ use super::*;
 use crate::event::Scope;
 
 /// The routes without credentials.
-pub(super) const OPEN: [&str; 9] = [
+pub(super) const OPEN: [&str; 13] = [
     "/livez",
     "/readyz",
     "/sign-in",
@@ -14,6 +14,10 @@ pub(super) const OPEN: [&str; 9] = [
     "/style.css",
     "/api/sign-in",
     "/api/enrolment",
+    "/api/sign-in/providers",
+    "/api/sign-in/providers/{provider}",
+    "/sign-in/{provider}/callback",
+    "/sign-in/{provider}/back-channel",
 ];
 /// The operator's, which no tenant's token opens.
 pub(super) const OPERATORS: [&str; 5] =
@@ -48,6 +52,7 @@ pub(super) fn filled(path: &str) -> String {
         ("{export}", EXPORT),
         ("{request}", REQUEST),
         ("{scan}", "1"),
+        ("{provider}", "directory"),
     ];
     let filled = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
     assert!(!filled.contains('{'), "say here what stands for the parameter of {path}");
@@ -142,6 +147,9 @@ fn body(method: &Method, described: &str) -> Body {
         }
         ("POST", "/api/requests/{request}/closing") => Body::from(r#"{"outcome": "withdrawn", "holds": "keep"}"#),
         ("POST", "/operator/reload") => Body::from("{}"),
+        ("POST", "/operator/reload" | "/api/sign-in/providers/{provider}") => Body::from("{}"),
+        ("POST", "/sign-in/{provider}/back-channel") => Body::from("logout_token=x"),
+        ("PUT", "/api/people/{person}/accounts/{provider}") => Body::from(r#"{"email": "someone@town.example"}"#),
         ("POST", path) if path.ends_with("/acknowledge") => Body::from("{}"),
         ("GET" | "DELETE", _) | ("POST", "/api/cameras/{camera}/reconnect") => Body::empty(),
         _ => panic!("say here what {method} {described} takes"),

@@ -78,7 +78,7 @@ impl Rig {
             until: at(100),
             by: Some(by),
         };
-        let proof = Proof::Account(account.clone(), b"encrypted".to_vec());
+        let proof = Proof::Account(account.clone(), Some(b"encrypted".to_vec()));
         self.catalogue.begin_session(&session, &proof).unwrap().map(|_| secret)
     }
 
