@@ -390,6 +390,8 @@ pub enum Fact {
     CatalogueWorks,
     /// A person signed in while a session of theirs went on elsewhere, which ended by it.
     SignedInElsewhere { person: PersonId },
+    /// A token was made for a person.
+    TokenMade { person: PersonId, token: String },
     /// A person signs in by an account at this provider from now on.
     AccountNamed { person: PersonId, provider: ProviderId },
     /// The journal is written, and what others could tell of it is missing.
@@ -590,6 +592,7 @@ impl Fact {
             Self::CatalogueFailed => ("catalogue_failed", Critical, Everyone),
             Self::CatalogueWorks => ("catalogue_works", Info, Everyone),
             Self::SignedInElsewhere { .. } => ("signed_in_elsewhere", Warning, Everyone),
+            Self::TokenMade { .. } => ("token_made", Info, Everyone),
             Self::AccountNamed { .. } => ("account_named", Warning, Everyone),
             Self::JournalUnproven { .. } => ("journal_unproven", Warning, Everyone),
             Self::JournalProven { .. } => ("journal_proven", Info, Everyone),

@@ -278,6 +278,7 @@ impl People {
         let (of, who, kept) = (tenant.clone(), person.clone(), secret.clone());
         let put = move |catalogue: &Catalogue, at| catalogue.put_token((&of, &who), &label, &kept, at, until);
         self.change(tenant, Entered::Before(draft(secret.id())), put).await?;
+        self.tell(tenant, Fact::TokenMade { person: person.clone(), token: secret.id().to_string() }).await;
         Arc::try_unwrap(secret).map_err(|_| PeopleError::CutOff)
     }
 

@@ -134,3 +134,71 @@ fn roles_are_named_with_rights_that_exist_and_the_access_token_has_one() {
         assert!(problem.key == key && problem.message.contains(part), "{before} {within}: {problem}");
     }
 }
+
+/// The example with an identity provider of these lines, and a `public_url`.
+fn with_provider(lines: &str) -> Result<Loaded, ConfigError> {
+    let public = "[http]\npublic_url = \"https://vigie.example.org\"\n";
+    parse(&(EXAMPLE.replace("[http]\n", public) + "\n[[oidc]]\n" + lines))
+}
+
+const PROVIDER: &str = r#"id = "state"
+issuer = "https://id.example.org/v2"
+client_id = "vigie"
+client_secret = "a-secret-that-nobody-reads"
+acr_values = ["eidas2"]
+[[oidc.tenant]]
+id = "mairie"
+"#;
+
+#[test]
+fn an_identity_provider_is_read_whole_and_one_without_levels_is_pointed_out() {
+    let loaded = with_provider(PROVIDER).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(loaded.warnings, []);
+    let [provider] = &loaded.config.oidc[..] else { panic!("one provider") };
+    assert_eq!((provider.name.as_str(), provider.issuer.as_str()), ("state", "https://id.example.org/v2"));
+    assert_eq!(provider.algorithms, [OidcAlgorithm::Rs256, OidcAlgorithm::Es256]);
+    assert_eq!((provider.userinfo, provider.email_trusted), (UserInfo::No, false));
+    assert!(!format!("{:?}", loaded.config).contains("nobody-reads"));
+    let lax = with_provider(&PROVIDER.replace("acr_values = [\"eidas2\"]\n", "")).expect("sound");
+    assert!(lax.warnings.iter().any(|warning| warning.message.contains("acr_values")), "{:?}", lax.warnings);
+}
+
+#[test]
+fn each_mistake_of_an_identity_provider_is_named() {
+    let replaced = |from: &str, to: &str| {
+        let changed = PROVIDER.replace(from, to);
+        assert_ne!(changed, PROVIDER, "{from}");
+        changed
+    };
+    let issuer = "https://id.example.org/v2";
+    for (lines, key, part) in [
+        (replaced(issuer, "http://id.example.org"), "oidc.issuer", "https"),
+        (replaced(issuer, "https://id.example.org/?x"), "oidc.issuer", "query"),
+        (replaced(issuer, "https://u:p@id.example.org/"), "oidc.issuer", "https"),
+        (replaced("id = \"state\"", "id = \"State!\""), "oidc.id", ""),
+        (replaced("client_id = \"vigie\"\n", ""), "oidc.client_id", "missing"),
+        (replaced("client_secret = \"a-secret-that-nobody-reads\"\n", ""), "oidc.client_secret", "missing"),
+        (replaced("\"eidas2\"", "\"eidas2 eidas3\""), "oidc.acr_values", "one word"),
+        (replaced("acr_values", "algorithms = [\"HS256\"]\nacr_values"), "oidc.algorithms", "RS256"),
+        (replaced("acr_values", "userinfo = \"both\"\nacr_values"), "oidc.userinfo", "signed"),
+        (replaced("acr_values", "role_claim = \"groups\"\nacr_values"), "oidc.role_claim", "oidc.role"),
+        (replaced("id = \"mairie\"", "id = \"nowhere\""), "oidc.tenant.id", "no [[tenant]]"),
+        (replaced("id = \"mairie\"", "id = \"mairie\"\nclaim = \"siret\""), "oidc.tenant.claim", "together"),
+        (replaced("[[oidc.tenant]]\nid = \"mairie\"\n", ""), "oidc.tenant", "missing"),
+        (format!("{PROVIDER}[[oidc.role]]\nvalue = \"x\"\nrole = \"king\"\n"), "oidc.role.role", "choose one of"),
+        (
+            format!("{PROVIDER}[[oidc]]\n{}", PROVIDER.replace("\"state\"", "\"other\"")),
+            "oidc.issuer",
+            "is the issuer of line",
+        ),
+    ] {
+        let Err(ConfigError::Invalid { problems, .. }) = with_provider(&lines) else { panic!("{lines} is refused") };
+        let found = problems.iter().any(|problem| problem.key == key && problem.message.contains(part));
+        assert!(found, "{lines}: {problems:?}");
+        assert!(!format!("{problems:?}").contains("nobody-reads"));
+    }
+    let Err(ConfigError::Invalid { problems, .. }) = parse(&(EXAMPLE.to_owned() + "\n[[oidc]]\n" + PROVIDER)) else {
+        panic!("without public_url it is refused")
+    };
+    assert!(problems.iter().any(|problem| problem.message.contains("public_url")), "{problems:?}");
+}

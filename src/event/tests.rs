@@ -70,6 +70,7 @@ pub(crate) fn all() -> Vec<Fact> {
         Fact::CatalogueFailed,
         Fact::CatalogueWorks,
         Fact::SignedInElsewhere { person: "marie".parse().unwrap() },
+        Fact::TokenMade { person: "marie".parse().unwrap(), token: "0123456789abcdef".to_owned() },
         Fact::AccountNamed { person: "marie".parse().unwrap(), provider: "directory".parse().unwrap() },
         Fact::JournalUnproven { proof: JournalProof::Copy },
         Fact::JournalProven { proof: JournalProof::TimeStamp },

@@ -31,6 +31,8 @@ use footage::units::{ProviderId, TenantId};
 /// Of the sign-in that is under way. A provider's page leads back here: of a cookie that is `Strict` the browser would tell nothing then.
 const FLOW: &str = "__Host-vigie-sign-in";
 const FLOW_SECONDS: i64 = 600;
+/// On the page: this browser began no such sign-in, or too long ago.
+const NO_FLOW: &str = "sign-in-over";
 /// Longest e-mail address (RFC 5321 §4.5.3.1), and longest subject (OpenID Connect Core 1.0 §2), in characters.
 const ACCOUNT_CHARS_MAX: usize = 254;
 
@@ -142,8 +144,12 @@ pub(super) async fn callback(
             response
         }
         Err(why) => {
-            let shown = Redirect::to(&format!("{}#{why}", page::SIGN_IN));
-            ([(header::SET_COOKIE, cleared)], shown).into_response()
+            let mut shown = Redirect::to(&format!("{}#{why}", page::SIGN_IN)).into_response();
+            // What answers another sign-in leaves the one of this browser as it is.
+            if why != NO_FLOW {
+                shown.headers_mut().append(header::SET_COOKIE, cleared);
+            }
+            shown
         }
     }
 }
@@ -168,7 +174,7 @@ async fn signed_in(
             }
             return Err(match error {
                 OidcError::NoProvider | OidcError::Unavailable(_) | OidcError::Busy => "provider-unavailable",
-                OidcError::NoFlow => "sign-in-over",
+                OidcError::NoFlow => NO_FLOW,
                 OidcError::Refused => "provider-refused",
                 OidcError::TooWeak => "too-weak",
                 OidcError::NotBelieved(_) => "not-believed",

@@ -3,11 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use journal::entry::Action;
 use serde::Deserialize;
 
 use super::Service;
 use super::params::{CameraPath, Instant, StrictJson, range};
 use super::problem::{Problem, ProblemKind};
+use super::scope::TenantScope;
 use crate::retrieve::{Footage, RetrieveError};
 use crate::spool::SpoolError;
 
@@ -51,9 +53,10 @@ impl From<SpoolError> for Problem {
 #[utoipa::path(
     post, path = "/api/cameras/{camera}/uploads", tag = "footage", operation_id = "send_first",
     params(("camera" = String, Path, description = "Camera id")), request_body = UploadRequest,
-    responses((status = ACCEPTED, body = UploadsView), (status = BAD_REQUEST), (status = NOT_FOUND))
+    responses((status = ACCEPTED, body = UploadsView), (status = BAD_REQUEST), (status = NOT_FOUND), (status = SERVICE_UNAVAILABLE))
 )]
 pub(super) async fn first(
+    scope: TenantScope,
     CameraPath(camera): CameraPath,
     State(service): State<Service>,
     StrictJson(UploadRequest { start, end }): StrictJson<UploadRequest>,
@@ -63,6 +66,9 @@ pub(super) async fn first(
     if index.camera(&camera).await?.is_none() {
         return Err(RetrieveError::NoCamera(camera).into());
     }
+    let span = journal::Span { from: asked.start().to_timestamp(), to: asked.end().to_timestamp() };
+    let entry = scope.act(Action::UploadAsked).on(camera.camera.clone(), Some(span));
+    service.journals().append(scope.tenant(), entry).await?;
     let packs = packs.send_first(&camera, asked).await?;
     Ok((StatusCode::ACCEPTED, Json(UploadsView { packs })))
 }

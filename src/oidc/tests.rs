@@ -160,7 +160,10 @@ async fn a_sign_in_is_ended_by_the_browser_that_began_it_in_its_time_and_at_its_
     let done = rig.oidc.finish(&second, Some(&own.flow), answer()).await;
     assert_eq!(done.unwrap_err(), OidcError::NoFlow);
     assert_eq!(rig.idp.asked("/token"), 0, "no code went anywhere");
-    rig.finish(&own, answer()).await.unwrap();
+    // The gateway was started again meanwhile.
+    let started = Oidc::new(&Keys::from_secret([1; 32]), rig.clock.clone());
+    started.apply(&config(vec![provider(&rig.idp.issuer)]));
+    started.finish(&id(), Some(&own.flow), answer()).await.unwrap();
     rig.later(601);
     assert_eq!(rig.finish(&own, answer()).await.unwrap_err(), OidcError::NoFlow, "too late");
     assert_eq!(rig.oidc.begin(&"third".parse().unwrap(), None).await.unwrap_err(), OidcError::NoProvider);

@@ -87,7 +87,7 @@ pub(super) fn account(claims: &Claims, config: &OidcProvider) -> Result<Account,
         provider: config.id.clone(),
         issuer: config.issuer.clone(),
         subject: subject.to_owned(),
-        email: email.filter(|_| is_verified).map(str::to_lowercase),
+        email: email.filter(|_| is_verified).map(str::to_ascii_lowercase),
     })
 }
 

@@ -21,6 +21,7 @@ const PATIENCE_MS = 30_000;
 const SECRET = randomBytes(24).toString("hex");
 // What a provider is told is in none of the gateway's lines.
 let said = "";
+const codes = [];
 let folder, gateway, origin, context, page, directory, state;
 
 const vigie = async (...args) => (await promisify(execFile)(BIN, [...args, "--config", join(folder, "vigie.toml")])).stdout;
@@ -157,6 +158,10 @@ value = "21590350100017"
   });
   context.setDefaultTimeout(PATIENCE_MS);
   page = context.pages()[0] ?? await context.newPage();
+  page.on("request", (request) => {
+    const code = new URL(request.url()).searchParams.get("code");
+    if (code) codes.push(code);
+  });
 });
 
 after(async () => {
@@ -279,5 +284,6 @@ test("a provider that is away is said to be", async () => {
 test("no token, code or secret is in what the gateway wrote", async () => {
   assert.match(said, /identity provider failed/);
   assert.match(said, /DEBUG/);
-  for (const secret of [SECRET, "eyJ", "code_verifier", "id_token"]) assert.ok(!said.includes(secret), secret);
+  assert.ok(codes.length >= 5);
+  for (const secret of [SECRET, "eyJ", "code_verifier", "id_token_hint", ...codes]) assert.ok(!said.includes(secret), secret);
 });

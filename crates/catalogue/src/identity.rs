@@ -66,7 +66,7 @@ pub struct Account {
     pub issuer: String,
     /// The subject: never another's at this issuer.
     pub subject: String,
-    /// The e-mail address in lower case, where the provider has verified it.
+    /// The e-mail address, its ASCII letters in lower case, where the provider has verified it.
     pub email: Option<String>,
 }
 
@@ -97,7 +97,8 @@ impl Catalogue {
         at: Timestamp,
     ) -> Result<(), CatalogueError> {
         let (email, subject) = match named {
-            Named::Email(email) => (Some(email.to_lowercase()), None),
+            // ASCII alone: other letters that become these would make another's address of one (U+212A is no "k").
+            Named::Email(email) => (Some(email.to_ascii_lowercase()), None),
             Named::Subject(subject) => (None, Some(subject)),
         };
         self.change(|db| {

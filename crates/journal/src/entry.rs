@@ -148,6 +148,8 @@ pub enum Action {
     Inspected,
     /// A camera that is not recorded was to be tried again at once.
     CameraRetried,
+    /// What waits of the footage of this entry goes to the store before everything else.
+    UploadAsked,
     /// An alarm was said to be seen.
     AlarmAcknowledged { alarm: i64 },
     /// Credentials were refused, so often since it was last said.

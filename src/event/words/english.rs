@@ -173,6 +173,7 @@ pub(super) fn english(fact: &Fact) -> String {
         Fact::CatalogueFailed => "the catalogue of persons is missing, damaged, or not the one that was known: cameras are recorded, and no person is let in until it is put right; see the gateway's log".to_owned(),
         Fact::CatalogueWorks => "the catalogue of persons is read again".to_owned(),
         Fact::SignedInElsewhere { person } => format!("{person} signed in from another address while a session of theirs went on: that session is over"),
+        Fact::TokenMade { person, token } => format!("token {token} was made for {person}"),
         Fact::AccountNamed { person, provider } => format!("{person} signs in by an account at {provider} from now on"),
         Fact::JournalUnproven { proof } => format!("{}; cameras are recorded, the journal is written, and footage is handed out; see the gateway's log", unproven_words(*proof)),
         Fact::JournalProven { proof } => match proof {

@@ -189,6 +189,7 @@ pub(super) fn french(fact: &Fact) -> String {
         Fact::CatalogueFailed => "le catalogue des personnes manque, est endommagé ou n'est pas celui qui était connu : les caméras sont enregistrées, personne n'est admis avant qu'il soit rétabli ; voyez le journal technique de la passerelle".to_owned(),
         Fact::CatalogueWorks => "le catalogue des personnes est de nouveau lu".to_owned(),
         Fact::SignedInElsewhere { person } => format!("{person} s'est identifié depuis une autre adresse pendant qu'une session était ouverte : celle-ci est terminée"),
+        Fact::TokenMade { person, token } => format!("jeton {token} créé pour {person}"),
         Fact::AccountNamed { person, provider } => format!("{person} s'identifie désormais par un compte chez {provider}"),
         Fact::JournalUnproven { proof } => format!("{} ; les caméras sont enregistrées, le journal est écrit, les images sont remises ; voyez le journal technique de la passerelle", unproven_words(*proof)),
         Fact::JournalProven { proof } => match proof {

@@ -192,10 +192,11 @@ async fn what_others_see_takes_no_place_in_the_lists_of_who_sees_one_camera() {
     };
     let place = |n| Change::PlaceHold { camera: key("north/square"), hold: Arc::new(later(n)) };
     gateway.index.write(vec![place(8), place(9), raise("a"), raise("b"), Change::Event(silent.clone())]).await.unwrap();
-    for path in ["/api/events?limit=1", "/api/alarms?limit=1", "/api/holds?limit=1"] {
+    // The newest event is of no camera: that her token was made.
+    for (path, last) in [("/api/events?limit=2", 1), ("/api/alarms?limit=1", 0), ("/api/holds?limit=1", 0)] {
         let list = gateway.get_as(&credentials, path).await.json();
-        assert_eq!(list.as_array().map(Vec::len), Some(1), "{path}: {list}");
-        assert_eq!(list[0]["camera"], "gate", "{path}");
+        assert_eq!(list.as_array().map(Vec::len), Some(last + 1), "{path}: {list}");
+        assert_eq!(list[last]["camera"], "gate", "{path}");
     }
     let rest = gateway.get_as(&credentials, &format!("/api/holds?after_hold={HOLD}")).await.json();
     assert_eq!(rest, serde_json::json!([]));
@@ -523,4 +524,39 @@ async fn a_designation_that_makes_no_sense_is_refused_with_advice() {
         answer.problem(400);
     }
     assert_eq!(gateway.ask("north", "/api/people").await.json(), serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_token_that_another_makes_is_an_event_and_shown_to_its_person() {
+    let gateway = Gateway::mutualised().await;
+    let marie = gateway.person("marie", designation("operator")).await;
+    let made = gateway.send_json(
+        Method::POST,
+        "/api/people/marie/tokens",
+        "north:north token",
+        r#"{"label": "x", "days": 1}"#,
+    );
+    let made = made.await.json();
+    let me = gateway.get_as(&marie, "/api/me").await.json();
+    let shown: Vec<&Value> = me["person"]["tokens"].as_array().unwrap().iter().map(|token| &token["id"]).collect();
+    assert!(shown.len() == 2 && shown.contains(&&made["id"]), "{me}");
+    let events = gateway.ask("north", "/api/events").await.json();
+    let told = |id: &Value| events.as_array().unwrap().iter().any(|event| event["facts"]["token"] == *id);
+    assert!(told(&made["id"]), "{events}");
+    assert!(!events.to_string().contains(made["token"].as_str().unwrap()));
+    let elsewhere = gateway.ask("south", "/api/events").await.json().to_string();
+    assert!(!elsewhere.contains("token_made"), "{elsewhere}");
+}
+
+#[tokio::test]
+async fn what_is_sent_to_the_store_first_is_in_the_journal() {
+    let gateway = Gateway::mutualised().await;
+    let marie = gateway.person("marie", designation("all_rights")).await;
+    let range = r#"{"start": "2026-03-01T09:00:00Z", "end": "2026-03-01T11:00:00Z"}"#;
+    let asked = gateway.send_json(Method::POST, "/api/cameras/gate/uploads", &marie, range).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED);
+    let journal = gateway.journal().await;
+    let entry = journal.iter().find(|entry| entry["action"] == "upload_asked").unwrap();
+    assert_eq!((&entry["cameras"][0], &entry["author"]["person"]["id"]), (&"gate".into(), &"marie".into()));
+    assert_eq!(entry["range"]["from"], "2026-03-01T09:00:00Z");
 }

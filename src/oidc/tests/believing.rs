@@ -149,6 +149,10 @@ async fn an_address_counts_only_where_it_is_verified() {
         let vouched = with(&rig, claims.clone(), json!({})).await.unwrap();
         assert_eq!(vouched.account.email.is_some(), counts, "{claims} {trusted}");
     }
+    // The Kelvin sign becomes a "k" in lower case, and is none.
+    let rig = Rig::new().await;
+    let vouched = with(&rig, json!({"email": "ni\u{212a}@town.example"}), json!({})).await.unwrap();
+    assert_ne!(vouched.account.email.unwrap(), "nik@town.example");
 }
 
 #[test]
