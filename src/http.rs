@@ -337,6 +337,7 @@ fn open_routes() -> OpenApiRouter<Service> {
         .routes(routes!(page::welcome))
         .routes(routes!(page::welcome_script))
         .routes(routes!(page::style))
+        .routes(routes!(page::language_script))
         .routes(routes!(sign_in::sign_in))
         .routes(routes!(sign_in::show_enrolment, sign_in::enrol))
         .routes(routes!(oidc::list))

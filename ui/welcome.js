@@ -1,5 +1,7 @@
 // An invitation: the person chooses a password, sets up an authenticator, and gets recovery codes.
 
+import { say } from "./language.js";
+
 const $ = (id) => document.getElementById(id);
 const [tenant, person, invitation] = location.hash.slice(1).split("/");
 // It is a secret: it stays neither in the address bar nor in the history.
@@ -20,19 +22,19 @@ async function ask(method, more) {
   if (response.ok) return answer;
   const kind = (answer.type ?? "").split(":").pop();
   const texts = {
-    "not-found": "Cette invitation a servi, est périmée ou n’existe pas : demandez-en une autre.",
-    "too-many": "Trop d’essais : attendez avant de réessayer.",
+    "not-found": say("Cette invitation a servi, est périmée ou n’existe pas : demandez-en une autre.", "This invitation was used, is over or does not exist: ask for another."),
+    "too-many": say("Trop d’essais : attendez avant de réessayer.", "Too many tries: wait before you try again."),
   };
   const refused = (answer.detail ?? "").startsWith("the code")
-    ? "Le code est faux : vérifiez que l’appareil qui le montre est à l’heure."
-    : "Ce mot de passe se devine, ou n’a pas la bonne longueur : prenez plusieurs mots sans rapport entre eux.";
-  throw new Error(texts[kind] ?? (response.status === 400 ? refused : `La passerelle a répondu par une erreur (${response.status}).`));
+    ? say("Le code est faux : vérifiez que l’appareil qui le montre est à l’heure.", "The code is wrong: check that the clock of the device that shows it is right.")
+    : say("Ce mot de passe se devine, ou n’a pas la bonne longueur : prenez plusieurs mots sans rapport entre eux.", "This password can be guessed, or has not the right length: take several words that have nothing to do with one another.");
+  throw new Error(texts[kind] ?? (response.status === 400 ? refused : say(`La passerelle a répondu par une erreur (${response.status}).`, `The gateway answered with an error (${response.status}).`)));
 }
 
 async function begin() {
-  if (!invitation) throw new Error("Ce lien n’est pas complet : demandez une autre invitation.");
+  if (!invitation) throw new Error(say("Ce lien n’est pas complet : demandez une autre invitation.", "This link is not complete: ask for another invitation."));
   const shown = await ask("POST");
-  $("title").textContent = `Première identification de ${shown.name}`;
+  $("title").textContent = say(`Première identification de ${shown.name}`, `First sign-in of ${shown.name}`);
   $("secret").textContent = shown.secret.match(/.{1,4}/g).join(" ");
   $("chars").textContent = shown.password_chars_min;
   const svg = $("qr");
@@ -48,7 +50,7 @@ async function begin() {
 }
 
 async function enrol() {
-  if ($("password").value !== $("again").value) throw new Error("Les deux mots de passe diffèrent.");
+  if ($("password").value !== $("again").value) throw new Error(say("Les deux mots de passe diffèrent.", "The two passwords differ."));
   const { recovery_codes } = await ask("PUT", { password: $("password").value, code: $("code").value.trim() });
   localStorage.setItem("tenant", tenant);
   localStorage.setItem("person", person);

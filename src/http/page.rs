@@ -45,6 +45,12 @@ pub(super) async fn sign_in_script() -> Response {
     text("text/javascript; charset=utf-8", include_str!("../../ui/sign-in.js"))
 }
 
+/// What the pages of signing in have in two languages.
+#[utoipa::path(get, path = "/language.js", tag = "page", security(()), responses((status = OK, content_type = "text/javascript", body = String)))]
+pub(super) async fn language_script() -> Response {
+    text("text/javascript; charset=utf-8", include_str!("../../ui/language.js"))
+}
+
 /// The page that an invitation opens.
 #[utoipa::path(get, path = "/welcome", tag = "page", security(()), responses((status = OK, content_type = "text/html", body = String)))]
 pub(super) async fn welcome() -> Response {

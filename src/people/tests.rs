@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
-use crate::index::SteadyClock;
+use crate::index::{CameraRow, SteadyClock};
 use crate::store::Store;
 use footage::clock::SimClock;
 use footage::keys::Keys;
@@ -288,4 +288,61 @@ async fn a_clock_that_is_ahead_for_a_while_destroys_no_token_that_is_in_force() 
     people.keep_up().await;
     rig.clock.step(Ticks90k(-years.0));
     assert!(people.holder(&town(), &secret).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_account_opens_one_session_a_person_and_from_another_place_it_is_an_event() {
+    use super::accounts::Vouched;
+    use catalogue::{Account, Named};
+    let rig = Rig::new().await;
+    // An event of a tenant is of one that has a camera.
+    let camera = CameraRow {
+        key: "town/gate".parse().unwrap(),
+        name: "gate".to_owned(),
+        place: "gate".to_owned(),
+        configured: true,
+        retention_max: Ticks90k(86_400 * 90_000),
+        retention_min: Ticks90k::ZERO,
+    };
+    rig.index.write(vec![Change::Configure(vec![camera])]).await.unwrap();
+    let (people, _) = rig.with_marie().await;
+    let (provider, who) = ("directory".parse().unwrap(), (town(), marie()));
+    people.identify((&who.0, &who.1), (&provider, Named::Subject("42".to_owned())), draft()).await.unwrap();
+    let vouched = || Vouched {
+        account: Account {
+            provider: provider.clone(),
+            issuer: "https://id.example".to_owned(),
+            subject: "42".to_owned(),
+            email: None,
+        },
+        tenants: vec![town()],
+        sid: None,
+        id_token: Some("the ID token".into()),
+    };
+    let from = async |address: &str| {
+        let address = Some(address.parse().unwrap());
+        people.sign_in_by_account(vouched(), None, |_| true, address).await.unwrap()
+    };
+    let first = from("192.0.2.1").await;
+    // Until the configuration says that the provider vouches for the tenant.
+    assert!(people.session(&first).unwrap().is_none());
+    people.set_providers([(provider.clone(), town())]);
+    assert_eq!(people.session(&first).unwrap().unwrap().id, marie());
+    let (by, id_token) = people.vouched_by(&first).await.unwrap().unwrap();
+    assert_eq!((by, id_token.unwrap().expose_secret()), (provider.clone(), "the ID token"));
+    let elsewhere = async || {
+        let rows = rig.index.all_events(0, 100).await.unwrap();
+        rows.iter().filter(|row| matches!(row.event.fact, Fact::SignedInElsewhere { .. })).count()
+    };
+    let second = from("192.0.2.1").await;
+    assert!(people.session(&first).unwrap().is_none() && people.session(&second).unwrap().is_some());
+    assert_eq!(elsewhere().await, 0);
+    let third = from("198.51.100.1").await;
+    assert!(people.session(&second).unwrap().is_none() && people.session(&third).unwrap().is_some());
+    assert_eq!(elsewhere().await, 1);
+    // What is kept of the ID token is of no use without the gateway's key.
+    for file in walk(rig.dir.path()) {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!bytes.windows(12).any(|window| window == b"the ID token"), "{}", file.display());
+    }
 }

@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { generateKeyPairSync, randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -281,9 +281,15 @@ test("a provider that is away is said to be", async () => {
   await shownWhy("ne répond pas");
 });
 
-test("no token, code or secret is in what the gateway wrote", async () => {
+test("no token, code or secret is in what the gateway wrote, to its log or to its files", async () => {
   assert.match(said, /identity provider failed/);
   assert.match(said, /DEBUG/);
   assert.ok(codes.length >= 5);
   for (const secret of [SECRET, "eyJ", "code_verifier", "id_token_hint", ...codes]) assert.ok(!said.includes(secret), secret);
+  const files = readdirSync(join(folder, "data"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  assert.ok(files.some(({ name }) => name === "catalogue.sqlite"));
+  for (const { parentPath, name } of files) {
+    const bytes = readFileSync(join(parentPath, name));
+    for (const secret of [SECRET, "eyJhbGci", ...codes]) assert.ok(!bytes.includes(secret), `${secret} in ${name}`);
+  }
 });

@@ -169,4 +169,33 @@ test("a page of another site gets nothing by her session", async () => {
   await other.close();
 });
 
+test("the pages of signing in are in French and in English, by the browser's language and by a switch", async () => {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
+  try {
+    const english = await browser.newPage({ locale: "en-GB" });
+    english.setDefaultTimeout(PATIENCE_MS);
+    english.on("pageerror", (error) => complaints.push(`error: ${error.message}`));
+    await english.goto(`${origin}/sign-in`);
+    await english.locator("h2", { hasText: /^Sign in$/ }).waitFor();
+    for (const [field, text] of [["tenant", "mairie"], ["person", "marie"], ["password", "x"], ["code", "1"]]) {
+      await english.locator(`#${field}`).fill(text);
+    }
+    await english.locator("button[type=submit]").click();
+    await english.locator("#alert", { hasText: "is wrong" }).waitFor();
+    await english.locator("#language", { hasText: "Français" }).click();
+    await english.locator("h2", { hasText: /^S’identifier$/ }).waitFor();
+    assert.equal(await english.locator("html").getAttribute("lang"), "fr");
+    // The choice stays, and an invitation survives another.
+    await english.goto(origin + (await vigie("people", "invite", "marie")).trim());
+    await english.locator("#title", { hasText: "Première identification de Marie Durand" }).waitFor();
+    await english.locator("#language", { hasText: "English" }).click();
+    await english.locator("#title", { hasText: "First sign-in of Marie Durand" }).waitFor();
+    assert.ok(!english.url().includes("#"), "the invitation stays in no history");
+    const left = await english.locator("body").innerText();
+    for (const french of ["Mot de passe", "Enregistrer", "Ouvrez"]) assert.ok(!left.includes(french), left);
+  } finally {
+    await browser.close();
+  }
+});
+
 test("nothing was said to the console", () => assert.deepEqual(complaints, []));

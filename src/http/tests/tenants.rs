@@ -4,7 +4,7 @@ use super::*;
 use crate::event::Scope;
 
 /// The routes without credentials.
-pub(super) const OPEN: [&str; 13] = [
+pub(super) const OPEN: [&str; 14] = [
     "/livez",
     "/readyz",
     "/sign-in",
@@ -12,6 +12,7 @@ pub(super) const OPEN: [&str; 13] = [
     "/welcome",
     "/welcome.js",
     "/style.css",
+    "/language.js",
     "/api/sign-in",
     "/api/enrolment",
     "/api/sign-in/providers",
