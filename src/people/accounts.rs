@@ -99,10 +99,12 @@ impl People {
         address: Option<IpAddr>,
     ) -> Result<SessionSecret, AccountError> {
         let chosen = self.chosen(&vouched, asked, agrees);
-        if let (Err(AccountError::NotDesignated | AccountError::Differs), Some(tenant)) = (&chosen, asked)
-            && vouched.tenants.contains(tenant)
-        {
-            self.0.journals.refused(tenant);
+        if let Err(AccountError::NotDesignated | AccountError::Differs) = &chosen {
+            // The tenant that was meant, as far as one was.
+            let meant: Vec<_> = vouched.tenants.iter().filter(|of| asked.is_none_or(|asked| asked == *of)).collect();
+            if let [tenant] = meant[..] {
+                self.0.journals.refused(tenant);
+            }
         }
         let person = chosen?;
         let Vouched { account, sid, id_token, .. } = vouched;
