@@ -83,7 +83,7 @@ async function ask(path, options) {
   const response = await fetch(path, { cache: "no-store", ...options });
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  if ((problem.type ?? "").endsWith(":signed-out")) location.replace("sign-in");
+  if ((problem.type ?? "").endsWith(":signed-out") && !state.leaving) location.replace("sign-in");
   throw new Refused(response.status, problem.type ?? (response.status === 404 ? "no-footage" : ""));
 }
 
@@ -782,7 +782,12 @@ async function showWho() {
   $("who-name").textContent = me.denied ? `${me.person.name} : désignation hors de sa validité` : me.person.name;
   $("who").hidden = false;
   $("sign-out").addEventListener("click", async () => {
-    const left = await ask("api/sign-out", { method: "POST" });
+    // What is asked meanwhile, and refused, leads nowhere else.
+    state.leaving = true;
+    const left = await ask("api/sign-out", { method: "POST" }).catch((error) => {
+      state.leaving = false;
+      throw error;
+    });
     // Who came by an identity provider leaves there too.
     location.replace(left.status === 200 ? (await left.json()).address : "sign-in");
   });
