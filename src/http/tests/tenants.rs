@@ -147,7 +147,6 @@ fn body(method: &Method, described: &str) -> Body {
             Body::from(r#"{"ground": "public_security", "explanation": "an event is being secured"}"#)
         }
         ("POST", "/api/requests/{request}/closing") => Body::from(r#"{"outcome": "withdrawn", "holds": "keep"}"#),
-        ("POST", "/operator/reload") => Body::from("{}"),
         ("POST", "/operator/reload" | "/api/sign-in/providers/{provider}") => Body::from("{}"),
         ("POST", "/sign-in/{provider}/back-channel") => Body::from("logout_token=x"),
         ("PUT", "/api/people/{person}/accounts/{provider}") => Body::from(r#"{"email": "someone@town.example"}"#),
