@@ -1,22 +1,48 @@
-//! The plain page, and the API's description: what the gateway itself is made of.
+//! The pages, as `ui/` was built when the gateway was, and the API's description: what the gateway itself is made of.
 
 use axum::Extension;
-use axum::http::{HeaderValue, header};
+use axum::extract::Path;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 
-use super::REVALIDATED;
+use super::problem::{Problem, ProblemKind};
+use super::{IMMUTABLE, REVALIDATED};
 
-fn text(content_type: &'static str, body: impl Into<Bytes>) -> Response {
-    let headers =
-        [(header::CONTENT_TYPE, HeaderValue::from_static(content_type)), (header::CACHE_CONTROL, REVALIDATED)];
+/// What `build.rs` found.
+mod built {
+    include!(concat!(env!("OUT_DIR"), "/page.rs"));
+}
+
+fn answer(content_type: &'static str, cache: HeaderValue, body: impl Into<Bytes>) -> Response {
+    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(content_type)), (header::CACHE_CONTROL, cache)];
     (headers, body.into()).into_response()
+}
+
+fn file(name: &str) -> Option<&'static [u8]> {
+    built::FILES.iter().find(|(file, _)| *file == name).map(|(_, bytes)| *bytes)
+}
+
+/// One of the pages; without them, what is missing and what to do.
+fn page(name: &str) -> Response {
+    match file(name) {
+        Some(bytes) => answer("text/html; charset=utf-8", REVALIDATED, bytes),
+        None => {
+            let why = built::MISSING.unwrap_or("it was left out");
+            let text = format!(
+                "This gateway was built without its page: {why}.\nInstall node (18 or newer) and npm, as by `apt-get install \
+                 nodejs npm`, and build it again. The API is there: GET /api/openapi.json describes it.\n"
+            );
+            let response = answer("text/plain; charset=utf-8", REVALIDATED, text);
+            (StatusCode::NOT_IMPLEMENTED, response).into_response()
+        }
+    }
 }
 
 /// The page: cameras, live view, timeline, playback.
 #[utoipa::path(get, path = "/", tag = "page", responses((status = OK, content_type = "text/html", body = String)))]
 pub(super) async fn index() -> Response {
-    text("text/html; charset=utf-8", include_str!("../../ui/index.html"))
+    page("index.html")
 }
 
 /// Where a person signs in.
@@ -27,7 +53,7 @@ pub(super) const WITH_TOKEN: &str = "/with-token";
 /// The page to sign in.
 #[utoipa::path(get, path = "/sign-in", tag = "page", operation_id = "sign_in_page", security(()), responses((status = OK, content_type = "text/html", body = String)))]
 pub(super) async fn sign_in() -> Response {
-    text("text/html; charset=utf-8", include_str!("../../ui/sign-in.html"))
+    page("sign-in.html")
 }
 
 /// A page that goes on to the gateway's own, after a sign-in by an identity provider. A redirect would belong to the navigation that
@@ -39,28 +65,10 @@ pub(super) fn signed_in() -> Response {
         .into_response()
 }
 
-/// Its script.
-#[utoipa::path(get, path = "/sign-in.js", tag = "page", security(()), responses((status = OK, content_type = "text/javascript", body = String)))]
-pub(super) async fn sign_in_script() -> Response {
-    text("text/javascript; charset=utf-8", include_str!("../../ui/sign-in.js"))
-}
-
-/// What the pages of signing in have in two languages.
-#[utoipa::path(get, path = "/language.js", tag = "page", security(()), responses((status = OK, content_type = "text/javascript", body = String)))]
-pub(super) async fn language_script() -> Response {
-    text("text/javascript; charset=utf-8", include_str!("../../ui/language.js"))
-}
-
 /// The page that an invitation opens.
 #[utoipa::path(get, path = "/welcome", tag = "page", security(()), responses((status = OK, content_type = "text/html", body = String)))]
 pub(super) async fn welcome() -> Response {
-    text("text/html; charset=utf-8", include_str!("../../ui/welcome.html"))
-}
-
-/// Its script.
-#[utoipa::path(get, path = "/welcome.js", tag = "page", security(()), responses((status = OK, content_type = "text/javascript", body = String)))]
-pub(super) async fn welcome_script() -> Response {
-    text("text/javascript; charset=utf-8", include_str!("../../ui/welcome.js"))
+    page("welcome.html")
 }
 
 /// Has a browser ask for credentials (HTTP Basic), a tenant's id and a token, and shows the page with them.
@@ -69,16 +77,23 @@ pub(super) async fn with_token() -> Redirect {
     Redirect::to("/")
 }
 
-/// The page's script.
-#[utoipa::path(get, path = "/app.js", tag = "page", responses((status = OK, content_type = "text/javascript", body = String)))]
-pub(super) async fn script() -> Response {
-    text("text/javascript; charset=utf-8", include_str!("../../ui/app.js"))
-}
-
-/// The page's style.
-#[utoipa::path(get, path = "/style.css", tag = "page", security(()), responses((status = OK, content_type = "text/css", body = String)))]
-pub(super) async fn style() -> Response {
-    text("text/css; charset=utf-8", include_str!("../../ui/style.css"))
+/// A script or style of the pages; its name changes with its content.
+#[utoipa::path(
+    get, path = "/assets/{asset}", tag = "page", security(()),
+    params(("asset" = String, Path, description = "File name, from a page")),
+    responses((status = OK, content_type = "text/javascript", body = String), (status = NOT_FOUND))
+)]
+pub(super) async fn asset(Path(asset): Path<String>) -> Result<Response, Problem> {
+    let content_type = match asset.rsplit_once('.') {
+        Some((_, "js")) => "text/javascript; charset=utf-8",
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        _ => "application/octet-stream",
+    };
+    match file(&format!("assets/{asset}")) {
+        Some(bytes) => Ok(answer(content_type, IMMUTABLE, bytes)),
+        None => Err(Problem::new(ProblemKind::NotFound, "the page has no such file: load it again")),
+    }
 }
 
 /// The OpenAPI document, written once.
@@ -97,5 +112,5 @@ impl Document {
     responses((status = OK, content_type = "application/json", body = serde_json::Value))
 )]
 pub(super) async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
-    text("application/json", document)
+    answer("application/json", REVALIDATED, document)
 }

@@ -148,9 +148,8 @@ fn write_segments<'a>(out: &mut String, segments: impl Iterator<Item = &'a HlsSe
         if first_of_all || segment.new_params || (new_pack && maps == Maps::EachPack) {
             let _ = writeln!(out, "#EXT-X-MAP:URI=\"{}/init.mp4\"", segment.pack);
         }
-        if new_pack || segment.discontinuity {
-            let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.wall_start));
-        }
+        // Of each: inside a run, wall-clock time and media time are each their own clock's.
+        let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.wall_start));
         pack = Some(segment.pack);
         let HlsSegment { pack, first, last, .. } = segment;
         let _ = write!(out, "#EXTINF:{:.6},\n{pack}/{first}-{last}.m4s\n", segment.ticks.as_seconds_f64());

@@ -161,7 +161,7 @@ async fn a_camera_that_a_designation_does_not_name_is_shown_nowhere() {
         } else if ["{hold}", "{alarm}", "{request}"].iter().any(|of| route.described.contains(of)) {
             // All are the gate's.
             answer.problem(404);
-        } else if !["/api/journal", "/api/openapi.json", "/app.js"].contains(&route.described.as_str())
+        } else if !["/api/journal", "/api/openapi.json"].contains(&route.described.as_str())
             && !route.described.starts_with("/api/people")
         {
             let shown = String::from_utf8_lossy(&answer.body);

@@ -4,15 +4,12 @@ use super::*;
 use crate::event::Scope;
 
 /// The routes without credentials.
-pub(super) const OPEN: [&str; 14] = [
+pub(super) const OPEN: [&str; 11] = [
     "/livez",
     "/readyz",
     "/sign-in",
-    "/sign-in.js",
     "/welcome",
-    "/welcome.js",
-    "/style.css",
-    "/language.js",
+    "/assets/{asset}",
     "/api/sign-in",
     "/api/enrolment",
     "/api/sign-in/providers",
@@ -54,6 +51,7 @@ pub(super) fn filled(path: &str) -> String {
         ("{request}", REQUEST),
         ("{scan}", "1"),
         ("{provider}", "directory"),
+        ("{asset}", "none.js"),
     ];
     let filled = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
     assert!(!filled.contains('{'), "say here what stands for the parameter of {path}");
