@@ -4,10 +4,11 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { cameraPath, send, wordsOf, type Camera, type StatusLine } from "./api";
+import { Icon } from "./icons";
 import { t } from "./language";
 import { Player, type Notice } from "./player";
 import { goLive, player, status, statuses, trouble } from "./state";
-import { clockTime, fullTime, iso, length, now } from "./zone";
+import { clockTime, fullTime, iso, length, now, typed } from "./zone";
 
 const RATES = [0.125, 0.25, 0.5, 1, 2, 4, 8, 16];
 
@@ -52,11 +53,11 @@ function Controls({ playing }: { playing: Player }): JSX.Element {
   const still = playing.stills.value;
   return (
     <div class="actions controls">
-      <button id="step-back" type="button" aria-label={t().stepBack} disabled={still} onClick={() => void playing.step(-1)}>⏮</button>
+      <button id="step-back" type="button" aria-label={t().stepBack} disabled={still} onClick={() => void playing.step(-1)}><Icon name="back" /></button>
       <button id="play" type="button" aria-label={playing.paused.value ? t().play : t().pause} disabled={still} onClick={() => playing.toggle()}>
-        {playing.paused.value ? "▶" : "⏸"}
+        <Icon name={playing.paused.value ? "play" : "pause"} />
       </button>
-      <button id="step-forward" type="button" aria-label={t().stepForward} disabled={still} onClick={() => void playing.step(1)}>⏭</button>
+      <button id="step-forward" type="button" aria-label={t().stepForward} disabled={still} onClick={() => void playing.step(1)}><Icon name="forward" /></button>
       <label><span class="sr">{t().speed}</span>
         <select id="rate" value={String(playing.rate.value)} disabled={playing.mode.value === "live"} onChange={(event) => playing.setRate(Number(event.currentTarget.value))}>
           {RATES.map((rate) => <option key={rate} value={String(rate)}>{rate < 1 ? `1/${1 / rate}` : rate}×</option>)}
@@ -150,7 +151,7 @@ export function Stage({ camera }: { camera: Camera }): JSX.Element {
         <video id="video" ref={video} muted playsInline aria-label={t().video} hidden={playing?.stills.value ?? false} />
         <canvas id="still" ref={still} role="img" aria-label={t().video} hidden={!playing?.stills.value} />
         <p id="badge" class="badge" data-mode={badge?.mode ?? "idle"}>{badge?.text}</p>
-        {playing && playing.shown.value !== null && <p class="stamp">{camera.name || camera.id} · {fullTime(playing.shown.value)}</p>}
+        {playing && playing.shown.value !== null && <p class="stamp">{camera.name || camera.id} · {typed(playing.shown.value)}</p>}
         {lost !== null && <Lost since={lost} line={statuses.value[camera.id]} />}
         {notice && <p id="notice" class="note" role="status">{noticeText(notice)}</p>}
       </div>

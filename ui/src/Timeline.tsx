@@ -64,7 +64,8 @@ function draw(canvas: HTMLCanvasElement): void {
       if (right > left && left <= width) context.fillRect(left, top, Math.max(right - left, 1.5), bottom - top);
     }
   };
-  fill(colour("line"), [{ start: now(), end: Infinity }], LANES.footage);
+  context.fillStyle = colour("paper");
+  context.fillRect(0, LANES.footage[0], width, LANES.footage[1]);
   if (id) {
     const chunks = stretches(id, view.value), gaps = gapsIn(id, view.value);
     const [gateway, others] = [gaps.filter((g) => GATEWAY_CAUSES.has(g.cause)), gaps.filter((g) => !GATEWAY_CAUSES.has(g.cause))];

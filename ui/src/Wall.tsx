@@ -4,6 +4,7 @@ import { signal, useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { Camera } from "./api";
+import { Icon } from "./icons";
 import { t } from "./language";
 import { Player } from "./player";
 import { badgeOf, Lost } from "./Stage";
@@ -72,7 +73,7 @@ function Picture({ camera }: { camera: Camera }): JSX.Element {
       <p class="badge" data-mode={badge?.mode ?? "idle"}>{badge?.text}</p>
       <p class="stamp">{name}{own && own.shown.value !== null && ` · ${clockTime(own.shown.value)}`}</p>
       {lost !== null && <Lost since={lost} line={statuses.value[camera.id]} />}
-      <button type="button" class="open" aria-label={`${t().open} ${name}`} onClick={open}>⤢</button>
+      <button type="button" class="open" aria-label={`${t().open} ${name}`} onClick={open}><Icon name="open" /></button>
     </div>
   );
 }

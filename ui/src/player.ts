@@ -18,9 +18,11 @@ const ANSWER_MS = 5000;
 const WINDOW_MS = 10 * 60_000; // of one playlist of the past
 const AHEAD_S = 20;
 const KEPT_S = 90;
+const STEPS_BACK_MS = 10_000; // before what is shown paused, to step back into
 const STILL_EACH_MS = 2000;
 const NEAR_LIVE_MS = 10_000;
 const RESTARTS_MAX = 5; // in a row, without a picture between them
+const NOTICE_MS = 8000;
 const JUST_INSIDE_S = 0.001; // into a picture, so that rounding leaves it
 
 export type Mode = "idle" | "live" | "recorded" | "ended";
@@ -218,7 +220,7 @@ export class Player {
   private async feedFrom(at: number, paused: boolean, stopped: AbortSignal): Promise<void> {
     const feed = (this.feed = new Feed(this.video, stopped));
     let window = at, started = false;
-    let queue: Segment[] = [];
+    let queue: Segment[] = paused ? await this.before(at, stopped) : [];
     while (!stopped.aborted) {
       if (queue.length === 0) {
         const end = Math.min(window + WINDOW_MS, this.until ?? Infinity, now());
@@ -277,6 +279,16 @@ export class Player {
     this.notice.value = { kind: "end" };
   }
 
+  /** What comes before an instant; nothing where that may not be seen. */
+  private async before(at: number, stopped: AbortSignal): Promise<Segment[]> {
+    try {
+      return await this.past(at - STEPS_BACK_MS, at, stopped);
+    } catch (error) {
+      if (error instanceof Refused && error.status === 403) return [];
+      throw error;
+    }
+  }
+
   /** Segments of the past; none where nothing was filmed. */
   private async past(start: number, end: number, stopped: AbortSignal): Promise<Segment[]> {
     try {
@@ -302,13 +314,18 @@ export class Player {
 
   private async tellGap(from: number, to: number): Promise<void> {
     const { signal: stopped } = this.run;
-    this.notice.value = { kind: "gap", from, to, cause: null };
+    const told: Notice = { kind: "gap", from, to, cause: null };
+    this.notice.value = told;
+    const ends = (): void => {
+      if (this.notice.value?.kind === "gap" && this.notice.value.from === from) this.notice.value = null;
+    };
+    setTimeout(ends, NOTICE_MS);
     try {
       const { gaps } = await this.timeline(from, Math.min(to, from + 31 * DAY_MS), 0, stopped);
       const overlap = (gap: { start: string; end?: string | null }): number =>
         Math.min(gap.end ? Date.parse(gap.end) : to, to) - Math.max(Date.parse(gap.start), from);
       const [longest] = gaps.sort((a, b) => overlap(b) - overlap(a));
-      if (longest && !stopped.aborted) this.notice.value = { kind: "gap", from, to, cause: longest.cause };
+      if (longest && this.notice.value === told) this.notice.value = { ...told, cause: longest.cause };
     } catch {
       // The gap is told without its cause.
     }

@@ -46,6 +46,7 @@ fn segments_go_from_random_access_point_to_random_access_point() {
             "#EXT-X-PROGRAM-DATE-TIME:2026-03-03T12:00:00.000Z",
             "#EXTINF:4.000000,",
             "1/0-3.m4s",
+            "#EXT-X-PROGRAM-DATE-TIME:2026-03-03T12:00:04.000Z",
             "#EXTINF:4.000000,",
             "1/4-7.m4s",
             "#EXT-X-ENDLIST",
