@@ -117,10 +117,23 @@ test("a gap is said with its cause, and passed over", async () => {
   await goTo(typed(Date.parse(gap.start) - 2000));
   await page.locator("#notice", { hasText: /Interruption de \d+ s passée : \S/ }).waitFor();
   await until("what follows the gap", async () => (await look()).shown >= Date.parse(gap.end));
+  await page.locator("#play").click();
+  await until("a paused picture", () => video("v.paused && !v.seeking"));
+  // Back again, to the last picture before it.
+  await until("what comes before the gap", async () => {
+    const { shown } = await look();
+    if (shown < Date.parse(gap.end)) return shown <= Date.parse(gap.start) && shown > Date.parse(gap.start) - 2 * PICTURE_MS;
+    await page.locator("#step-back").click();
+    await until("another picture", async () => (await look()).shown !== shown);
+    return false;
+  });
 });
 
 test("pictures are stepped through both ways, each once", async () => {
-  await goTo("il y a 15 s");
+  const before = camera.sent.size;
+  await page.locator("#live").click();
+  await until("some seconds without a cut", () => camera.sent.size > before + 120);
+  await goTo("il y a 8 s");
   await until("the recording", () => video("v.readyState >= 2 && !v.paused && v.currentTime > 1.5"));
   await page.locator("#play").click();
   await until("a paused picture", () => video("v.paused && !v.seeking"));

@@ -85,6 +85,11 @@ test("live view plays by itself, close to now", async () => {
   await picture("live");
 });
 
+test("picture and timeline are on one screen", async () => {
+  const bar = await page.locator("#bar").boundingBox();
+  assert.ok(bar.y + bar.height <= 900, `the timeline ends at ${bar.y + bar.height} of 900 pixels`);
+});
+
 test("the timeline shows footage, and a click plays from there", async () => {
   const box = await until("footage of some seconds", async () => {
     const cover = await newestCoverage();

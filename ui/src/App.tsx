@@ -52,7 +52,7 @@ function Cameras(): JSX.Element {
       <h2 id="cameras-title">{t().cameras}</h2>
       <div class="layouts" role="group" aria-label={t().wall}>
         {LAYOUTS.map((count) => (
-          <button key={count} type="button" data-layout={count} aria-pressed={tiles.value === count} aria-label={count === 1 ? t().oneCamera : t().tiles(count)} onClick={() => { tiles.value = count; }}>{count}</button>
+          <button key={count} type="button" data-layout={count} aria-pressed={tiles.value === count} aria-label={t().tiles(count)} onClick={() => { tiles.value = count; }}>{count}</button>
         ))}
       </div>
       <ul id="cameras">

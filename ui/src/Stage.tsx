@@ -81,6 +81,7 @@ function Shown({ playing, camera }: { playing: Player; camera: Camera }): JSX.El
   const exact = at === null ? "" : iso(at + 1);
   return (
     <div class="row">
+      <Controls playing={playing} />
       <p class="shown">
         <span id="mode" data-sound={playing.sound.value}>{words}</span>{" "}
         <time id="shown" dateTime={at === null ? "" : iso(at)}>{at === null ? "" : fullTime(at)}</time>
@@ -155,7 +156,6 @@ export function Stage({ camera }: { camera: Camera }): JSX.Element {
         {lost !== null && <Lost since={lost} line={statuses.value[camera.id]} />}
         {notice && <p id="notice" class="note" role="status">{noticeText(notice)}</p>}
       </div>
-      {playing && <Controls playing={playing} />}
       {playing && <Shown playing={playing} camera={camera} />}
       <CameraState camera={camera} />
     </>

@@ -154,6 +154,11 @@ export class Feed {
     return this.marks.some(({ from, to, filmed }) => wall >= filmed && wall < filmed + (to - from) * 1000);
   }
 
+  /** Where in the buffer the last picture up to an instant is. */
+  lastPicture(wall: number): number | null {
+    return this.pictures.findLast((at) => (this.wallAt(at) ?? Infinity) <= wall) ?? null;
+  }
+
   /** What lies between two places in the buffer and was not filmed, if that is more than a second. */
   gapBetween(before: number, after: number): { from: number; to: number } | null {
     const [a, b] = [this.markAt(before), this.markAt(after)];

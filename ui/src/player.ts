@@ -27,7 +27,8 @@ const JUST_INSIDE_S = 0.001; // into a picture, so that rounding leaves it
 
 export type Mode = "idle" | "live" | "recorded" | "ended";
 export type Notice = { kind: "gap"; from: number; to: number; cause: GapCause | null } | { kind: "end" };
-interface Options { until?: number | undefined; paused?: boolean; small?: boolean }
+/** `last`: where nothing was filmed, the picture before it, and not the one after. */
+interface Options { until?: number | undefined; paused?: boolean; last?: boolean }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -202,7 +203,7 @@ export class Player {
   private wanted = 0;
 
   /** Plays from an instant on, up to what is live; with an end, that sequence alone. */
-  async from(at: number, { until, paused = false }: Options = {}): Promise<void> {
+  async from(at: number, { until, paused = false, last = false }: Options = {}): Promise<void> {
     const stopped = this.begin("recorded");
     this.until = until;
     this.wanted = at;
@@ -210,17 +211,17 @@ export class Player {
     this.notice.value = null;
     this.video.playbackRate = this.rate.value;
     try {
-      await this.feedFrom(at, paused, stopped);
+      await this.feedFrom(at, { paused, last }, stopped);
     } catch (error) {
       if (stopped.aborted || (await this.recover(error, stopped))) return;
       this.trouble.value = error;
     }
   }
 
-  private async feedFrom(at: number, paused: boolean, stopped: AbortSignal): Promise<void> {
+  private async feedFrom(at: number, how: Options, stopped: AbortSignal): Promise<void> {
     const feed = (this.feed = new Feed(this.video, stopped));
     let window = at, started = false;
-    let queue: Segment[] = paused ? await this.before(at, stopped) : [];
+    let queue: Segment[] = how.paused ? await this.before(at, stopped) : [];
     while (!stopped.aborted) {
       if (queue.length === 0) {
         const end = Math.min(window + WINDOW_MS, this.until ?? Infinity, now());
@@ -243,7 +244,7 @@ export class Player {
       if (segment) await feed.append(segment);
       if (!started && (feed.has(at) || feed.filmedEnd > at)) {
         started = true;
-        await this.start(feed, at, paused);
+        await this.start(feed, at, how);
       }
       await feed.trim(KEPT_S);
     }
@@ -252,9 +253,9 @@ export class Player {
     if (!stopped.aborted) this.finish(feed);
   }
 
-  private async start(feed: Feed, at: number, paused: boolean): Promise<void> {
-    const place = feed.mediaAt(at) ?? feed.begins;
-    if (!feed.has(at)) {
+  private async start(feed: Feed, at: number, { paused, last }: Options): Promise<void> {
+    const before = last ? feed.lastPicture(at) : null, place = before ?? feed.mediaAt(at) ?? feed.begins;
+    if (!feed.has(at) && before === null) {
       const first = feed.wallAt(place);
       if (first !== null && first - at > 1000) void this.tellGap(at, first);
     }
@@ -310,6 +311,13 @@ export class Player {
       if (coverage[0]) return Date.parse(coverage[0].start);
     }
     return null;
+  }
+
+  /** An instant of the last picture before one; null where there is none. */
+  private async footageBefore(at: number, stopped: AbortSignal): Promise<number | null> {
+    const { coverage } = await this.timeline(at - 31 * DAY_MS, at, 0, stopped);
+    const last = coverage.findLast((span) => Date.parse(span.start) < at - 2);
+    return last ? Math.min(Date.parse(last.end), at) - 2 : null;
   }
 
   private async tellGap(from: number, to: number): Promise<void> {
@@ -402,7 +410,8 @@ export class Player {
       return;
     }
     const first = feed.wallAt(feed.pictures[0] ?? Number.NaN);
-    if (direction < 0 && first !== null) await this.showing(() => void this.from(first - 2, { paused: true }));
+    const before = direction < 0 && first !== null ? await this.footageBefore(first, this.run.signal) : null;
+    if (before !== null) await this.showing(() => void this.from(before, { paused: true, last: true }));
   }
 
   /** Until another picture is on screen, or none came. */
