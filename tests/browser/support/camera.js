@@ -9,7 +9,8 @@ import { join } from "node:path";
 
 export const RATE = 10;
 export const BITS = 12;
-const PICTURES = RATE * 90;
+/** So many pictures have a number of their own; then they come again. */
+export const PICTURES = RATE * 90;
 const PAYLOAD_BYTES_MAX = 1200;
 
 /** H.264 of which each picture bears its number: a row of squares at its top, the lowest bit first. */
