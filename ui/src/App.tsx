@@ -9,12 +9,10 @@ import { LanguageButton } from "./LanguageButton";
 import { t } from "./language";
 import { Sequence } from "./Sequence";
 import { Stage } from "./Stage";
-import { asksReason, camera, cameras, choose, goLive, me, signOut, statuses, tiles, trouble } from "./state";
+import { asksReason, camera, cameras, choose, goLive, LAYOUTS, me, signOut, statuses, tiles, trouble } from "./state";
 import { Timeline } from "./Timeline";
 import { Wall } from "./Wall";
 import { fullTime, now, zone } from "./zone";
-
-const LAYOUTS = [1, 4, 9, 16];
 
 function Clock(): JSX.Element {
   const at = useSignal(now());

@@ -18,7 +18,7 @@ const chosen = signal<Record<number, string>>(kept());
 
 function kept(): Record<number, string> {
   try {
-    return JSON.parse(localStorage.getItem(KEPT) ?? "{}") as Record<number, string>;
+    return (JSON.parse(localStorage.getItem(KEPT) ?? "{}") ?? {}) as Record<number, string>;
   } catch {
     return {};
   }

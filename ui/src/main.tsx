@@ -31,9 +31,17 @@ function every(ms: () => number, task: () => void | Promise<void>): void {
 document.documentElement.lang = language.value;
 render(<App />, document.body);
 begin().catch(fail);
+let silent: unknown = null;
 every(() => (player.value?.lostSince.value != null ? STATUS_WHILE_LOST_MS : STATUS_MS), async () => {
-  await refreshStatus();
-  trouble.value = null;
+  try {
+    await refreshStatus();
+    // What it could not say before, it says now; what the operator was told of something else stays.
+    if (silent !== null && trouble.value === silent) trouble.value = null;
+    silent = null;
+  } catch (error) {
+    silent = error;
+    throw error;
+  }
 });
 every(() => FOLLOW_MS, () => {
   const { start, end, follow } = view.value;

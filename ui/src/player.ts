@@ -20,6 +20,8 @@ const AHEAD_S = 20;
 const KEPT_S = 90;
 const STEPS_BACK_MS = 10_000; // before what is shown paused, to step back into
 const STILL_EACH_MS = 2000;
+const STILL_BEHIND_MS = 1500; // what is newer is not written yet
+const STILLS_LOST_AFTER_MS = 4 * STILL_EACH_MS; // a still is decoded anew each time
 const NEAR_LIVE_MS = 10_000;
 const RESTARTS_MAX = 5; // in a row, without a picture between them
 const NOTICE_MS = 8000;
@@ -47,6 +49,7 @@ export class Player {
   private picture = 0; // where in the buffer what is shown is
   private tracks: "all" | "video" = "all";
   private restarts = 0;
+  private newest = 0; // when the newest picture ended, live
   private steps: Promise<void> = Promise.resolve();
   private readonly over = new AbortController();
 
@@ -108,10 +111,11 @@ export class Player {
     this.notice.value = null;
     this.setRate(1);
     this.shown.value = null;
-    const follow = { last: -1, newest: now(), longest: 1, started: false };
+    const follow = { last: -1, longest: 1, started: false };
+    this.newest = now();
     const watch = setInterval(() => {
-      const patience = Math.max(LOST_AFTER_MS, follow.longest * 1000 + 1000);
-      this.lostSince.value = now() - follow.newest > patience ? follow.newest : null;
+      const patience = this.stills.value ? STILLS_LOST_AFTER_MS : Math.max(LOST_AFTER_MS, follow.longest * 1000 + 1000);
+      this.lostSince.value = now() - this.newest > patience ? this.newest : null;
     }, 100);
     stopped.addEventListener("abort", () => clearInterval(watch));
     while (!stopped.aborted) {
@@ -134,12 +138,12 @@ export class Player {
     return ask(url, { signal }).then((response) => response.text()).then((text) => parsePlaylist(text, url));
   }
 
-  private async follow(state: { last: number; newest: number; longest: number; started: boolean }, stopped: AbortSignal): Promise<void> {
+  private async follow(state: { last: number; longest: number; started: boolean }, stopped: AbortSignal): Promise<void> {
     const { segments, independent } = await this.playlist("hls/live.m3u8", stopped);
     const edge = segments.at(-1);
     if (!edge) return;
     state.longest = Math.max(...segments.map((s) => s.duration), 1);
-    state.newest = edge.filmed + edge.duration * 1000;
+    this.newest = edge.filmed + edge.duration * 1000;
     const feed = (this.feed ??= new Feed(this.video, stopped));
     let fresh = segments.filter((s) => s.sequence > state.last);
     // The playlist began again: another gateway, say.
@@ -158,7 +162,7 @@ export class Player {
       state.started = true;
       this.sound.value = feed.sound ? "played" : this.tracks === "video" ? "left-out" : "none";
       // At the delay that will last: the next segment is due all the sooner, the older the last one is.
-      const age = Math.max((now() - state.newest) / 1000, 0);
+      const age = Math.max((now() - this.newest) / 1000, 0);
       this.video.currentTime = Math.max(feed.end - Math.max(delay - age, LIVE_MARGIN_S), feed.begins);
       await this.play();
     }
@@ -347,17 +351,18 @@ export class Player {
     while (!stopped.aborted) {
       try {
         const live = this.mode.value === "live";
-        const answer = await ask(cameraPath(this.camera, `snapshot.jpg?at=${iso(live ? now() - 500 : at)}`), { signal: stopped });
+        const answer = await ask(cameraPath(this.camera, `snapshot.jpg?at=${iso(live ? now() - STILL_BEHIND_MS : at)}`), { signal: stopped });
         const picture = await createImageBitmap(await answer.blob());
         if (stopped.aborted) return;
         Object.assign(this.still, { width: picture.width, height: picture.height });
         this.still.getContext("2d")?.drawImage(picture, 0, 0);
         this.shown.value = Date.parse(answer.headers.get("vigie-filmed-at") ?? "") || at;
+        this.newest = Math.max(this.newest, this.shown.value);
         this.trouble.value = null;
         at += STILL_EACH_MS;
       } catch (error) {
         if (stopped.aborted) return;
-        this.trouble.value = error;
+        if (!(this.mode.value === "live" && error instanceof Refused && error.status === 404)) this.trouble.value = error;
       }
       await pause(STILL_EACH_MS);
     }

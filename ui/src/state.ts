@@ -12,8 +12,10 @@ export const holds = signal<Hold[]>([]);
 export const camera = signal<Camera | null>(null);
 export const player = signal<Player | null>(null);
 export const trouble = signal<unknown>(null);
-/** How many cameras are shown at a time. */
-export const tiles = signal(Number(localStorage.getItem("tiles") ?? 1) || 1);
+/** How many cameras may be shown at a time. */
+export const LAYOUTS = [1, 4, 9, 16];
+/** How many are. */
+export const tiles = signal(LAYOUTS.find((count) => String(count) === localStorage.getItem("tiles")) ?? 1);
 effect(() => localStorage.setItem("tiles", String(tiles.value)));
 
 /** The stretch that the timeline shows; it moves on with the time while it ends there. */
@@ -56,6 +58,7 @@ export function zoom(factor: number, around: number): void {
 /** Plays from an instant on; with an end, that sequence alone. */
 export function playFrom(at: number, until?: number): void {
   pointer.value = null;
+  trouble.value = null;
   if (now() - at < 1000) goLive();
   else player.value?.seek(Math.min(at, now() - 1000), { until });
   if (at < view.value.start || at > view.value.end) lookAround(at, view.value.end - view.value.start);
@@ -63,6 +66,7 @@ export function playFrom(at: number, until?: number): void {
 
 export function goLive(): void {
   pointer.value = null;
+  trouble.value = null;
   void player.value?.live();
   const { start, end } = view.value;
   if (now() < start || now() > end) lookAround(now(), end - start);
@@ -84,6 +88,7 @@ export async function refreshHolds(): Promise<void> {
 export async function choose(next: Camera): Promise<void> {
   camera.value = next;
   pointer.value = null;
+  trouble.value = null;
   document.title = `${next.name || next.id} · Vigie`;
   const { footage } = await read<{ footage?: { start: string; end: string } | null }>(cameraPath(next.id));
   if (camera.value !== next) return;
