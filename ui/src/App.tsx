@@ -3,13 +3,13 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { send, wordsOf } from "./api";
+import { send, signOut, wordsOf } from "./api";
 import { Happenings } from "./Happenings";
 import { LanguageButton } from "./LanguageButton";
 import { t } from "./language";
 import { Sequence } from "./Sequence";
 import { Stage } from "./Stage";
-import { asksReason, camera, cameras, choose, goLive, LAYOUTS, me, signOut, statuses, tiles, trouble } from "./state";
+import { asksReason, camera, cameras, choose, goLive, LAYOUTS, me, statuses, tiles, trouble } from "./state";
 import { Timeline } from "./Timeline";
 import { Wall } from "./Wall";
 import { fullTime, now, zone } from "./zone";

@@ -21,6 +21,18 @@ export class Refused extends Error {
   }
 }
 
+let leaving = false;
+
+/** Ends the session: what is asked meanwhile, and refused, leads nowhere else. Who came by an identity provider leaves there too. */
+export async function signOut(): Promise<void> {
+  leaving = true;
+  const left = await send("POST", "api/sign-out").catch((error: unknown) => {
+    leaving = false;
+    throw error;
+  });
+  location.replace(left.status === 200 ? ((await left.json()) as { address: string }).address : "sign-in");
+}
+
 /** An answer of the gateway; throws [`Refused`], or what `fetch` throws where it does not answer. */
 export async function ask(path: string | URL, options: RequestInit = {}): Promise<Response> {
   const headers = new Headers(options.headers);
@@ -29,7 +41,7 @@ export async function ask(path: string | URL, options: RequestInit = {}): Promis
   if (response.ok) return response;
   const problem = (await response.json().catch(() => ({}))) as { type?: string };
   const kind = problem.type?.split(":").pop() ?? (response.status === 404 ? "no-footage" : "");
-  if (kind === "signed-out") location.replace("sign-in");
+  if (kind === "signed-out" && !leaving) location.replace("sign-in");
   throw new Refused(response.status, kind);
 }
 

@@ -151,6 +151,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cameras/{camera}/destruction": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whether a camera's footage of a day is destroyed: what index, register, stores, spool, keys and journal each say. The day
+         *     has to be over.
+         */
+        get: operations["destruction"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cameras/{camera}/destruction.html": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The same as a page to print. */
+        get: operations["destruction_page"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cameras/{camera}/gaps": {
         parameters: {
             query?: never;
@@ -262,6 +299,23 @@ export interface paths {
         };
         /** What a camera noticed (ONVIF): motion, tampering, digital inputs, where the configuration names them. */
         get: operations["occurrences"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cameras/{camera}/presence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether there is footage of a camera at an instant, or in a range: yes, and until when; no, and why not. */
+        get: operations["presence"];
         put?: never;
         post?: never;
         delete?: never;
@@ -400,6 +454,65 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/exports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tenant's exports of cameras that one may know of, the newest first. */
+        get: operations["list_exports"];
+        put?: never;
+        /**
+         * Orders an evidence package: films of each camera, what is missing and why, hashes, signatures, and the proof of this order in the
+         *     journal, as one ZIP. The gateway prepares one after the other; `GET /api/exports/{export}` says how far it is.
+         */
+        post: operations["order_export"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/exports/{export}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An export, and how far it is. */
+        get: operations["export"];
+        put?: never;
+        post?: never;
+        /** Cancels an export, or destroys its package before its time. */
+        delete: operations["remove_export"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/exports/{export}/package.zip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The package as one ZIP, stored and not compressed, with its exact length and its digest (`Repr-Digest`); in ranges, so that a
+         *     download can be resumed (`If-Range` with its entity tag).
+         */
+        get: operations["export_package"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/holds": {
         parameters: {
             query?: never;
@@ -464,6 +577,57 @@ export interface paths {
         };
         /** What a hold keeps, as one MP4 file: `moov` first, exact length, byte ranges. As the clip of a camera. */
         get: operations["hold_clip"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/inspection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is kept of each camera against what was promised, what is over age, who saw and received what. */
+        get: operations["inspection"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/inspection.html": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The same as a page to print. */
+        get: operations["inspection_page"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/inspection/{table}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The same as tables for spreadsheets, one at a time: `cameras`, `days`, `destructions`, `holds`, `accesses`, `journal`. */
+        get: operations["inspection_table"];
         put?: never;
         post?: never;
         delete?: never;
@@ -578,6 +742,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/people/{person}/accounts/{provider}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Names the account by which a person signs in at an identity provider, in place of one that was named before. What the person
+         *     may see is their designation's.
+         */
+        put: operations["name_account"];
+        post?: never;
+        /** Takes back the account by which a person signs in at an identity provider, and ends the sessions that it began. */
+        delete: operations["remove_account"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/people/{person}/grants": {
         parameters: {
             query?: never;
@@ -669,6 +854,211 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tenant's requests, page by page, the newest first. */
+        get: operations["list_requests"];
+        put?: never;
+        /** Takes a request for footage in. What it asks for is held at once, for as many days as the tenant wants. */
+        post: operations["open_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A request, with all that was done for it. */
+        get: operations["request"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}/closing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Closes a request. Its file is destroyed when the tenant's months are over. */
+        post: operations["close_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}/hand-over": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Notes that what was released was handed over. */
+        post: operations["hand_over_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}/holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Places holds by the paper of a request, which has to be there: a scan, or where it is kept. Pre-holds that they cover end. */
+        post: operations["hold_for_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}/preparation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Notes what was prepared for a request, by the reference of its export. */
+        post: operations["prepare_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}/receipt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The receipt of what was handed over for a request, to print and sign. `Accept-Language` chooses French or English. */
+        get: operations["receipt"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}/refusal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Refuses a request of a person who was filmed, by a ground of the list. */
+        post: operations["refuse_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Releases what was prepared, so that it may be handed over: by another person, where the tenant wants that. */
+        post: operations["release_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}/scans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Attaches a scan of a request's paper: PDF, JPEG or PNG, of 10 MiB at most. */
+        post: operations["attach_scan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}/scans/{scan}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A scan of a request's paper. That it was read is in the journal. */
+        get: operations["scan"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request}/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What there is of all that a request asks for: footage, held or not and until when; what is absent, and why. */
+        get: operations["search_request"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sign-in": {
         parameters: {
             query?: never;
@@ -686,6 +1076,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sign-in/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The identity providers by which persons sign in. */
+        get: operations["identity_providers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sign-in/providers/{provider}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begins a sign-in by an identity provider, for a page of the gateway's own: says where the browser goes, and sets the cookie by
+         *     which it ends there.
+         */
+        post: operations["sign_in_by"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sign-out": {
         parameters: {
             query?: never;
@@ -695,7 +1122,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Ends the session whose cookie is presented. */
+        /**
+         * Ends the session whose cookie is presented. Where an identity provider vouched for the person, the answer says where the browser
+         *     goes to sign out there too.
+         */
         post: operations["sign_out"];
         delete?: never;
         options?: never;
@@ -876,6 +1306,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/receipt.css": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The style of receipts. */
+        get: operations["receipt_style"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/sign-in": {
         parameters: {
             query?: never;
@@ -885,6 +1332,40 @@ export interface paths {
         };
         /** The page to sign in. */
         get: operations["sign_in_page"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sign-in/{provider}/back-channel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends the sessions of a person who signed out at an identity provider, which sends this itself. */
+        post: operations["signed_out_by"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sign-in/{provider}/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where an identity provider leads the browser back to. Begins the session, or shows why there is none. */
+        get: operations["sign_in_callback"];
         put?: never;
         post?: never;
         delete?: never;
@@ -935,6 +1416,83 @@ export interface components {
         AbsentSpan: components["schemas"]["Span"] & {
             /** @description `destroyed`, `not_recorded`, or the cause of a gap. */
             why: string;
+        };
+        /** @description What one author did in one way. */
+        AccessSummary: {
+            /** @description By which act. */
+            act?: string;
+            /** @description Who. */
+            author: string;
+            /** @description On which cameras. */
+            cameras: string[];
+            /**
+             * Format: int64
+             * @description Seconds of footage that were sent.
+             */
+            sent_seconds: number;
+            /**
+             * Format: int64
+             * @description How often.
+             */
+            times: number;
+            /** @description `live`, `playback`, `snapshot`, `export` or `denied`. */
+            way: string;
+            /**
+             * Format: int64
+             * @description How often without a stated reason.
+             */
+            without_reason: number;
+        };
+        /** @description An account at an identity provider. */
+        Account: {
+            /** @description Its e-mail address there, where it was named by that. */
+            email?: string | null;
+            /** @description When the person first signed in by it. */
+            first_used?: string | null;
+            /** @description When it was named. */
+            made: string;
+            /** @description The provider's id. */
+            provider: string;
+            /** @description Its subject there: from the first sign-in on, no other has it. */
+            subject?: string | null;
+        };
+        /** @description An account at an identity provider, named by one of the two. */
+        AccountRequest: {
+            /**
+             * @description Its e-mail address, which the provider has verified. The first sign-in binds its subject.
+             * @example marie.durand@mairie.example
+             */
+            email?: string | null;
+            /** @description Its subject. */
+            subject?: string | null;
+        };
+        /** @description Retention as the register shows it, against the policy in force. */
+        AchievedRetention: {
+            /**
+             * Format: int64
+             * @description Packs that were not there when they were to be destroyed.
+             */
+            absent_packs: number;
+            /**
+             * Format: int64
+             * @description Days of footage that were destroyed before their guaranteed time.
+             */
+            early_days: number;
+            /**
+             * Format: int64
+             * @description Days of footage that were destroyed after their time.
+             */
+            late_days: number;
+            /**
+             * Format: int64
+             * @description The longest that a day's footage was kept, from its first instant to the first destruction.
+             */
+            longest_hours?: number | null;
+            /**
+             * Format: int64
+             * @description The shortest.
+             */
+            shortest_hours?: number | null;
         };
         /** @description No fields: a page of another site cannot send a body of JSON. */
         Acknowledge: Record<string, never>;
@@ -992,6 +1550,61 @@ export interface components {
             tenant?: string | null;
             /** @description In words, in the language of `Accept-Language`: French or English. */
             text: string;
+        };
+        /** @description Who asks, and on what ground. */
+        Asker: {
+            /**
+             * @description The authority: a court, a service of the police or gendarmerie.
+             * @example Commissariat de Lyon 3e
+             */
+            authority: string;
+            /** @enum {string} */
+            kind: "requisition";
+            /**
+             * @description The article: of the code de procédure pénale, or of another text.
+             * @example CPP 77-1-1
+             */
+            legal_basis: string;
+            /**
+             * @description The officer.
+             * @example Brigadier-chef Martin
+             */
+            officer: string;
+            /**
+             * @description The procedure's number.
+             * @example PV 2026/00117
+             */
+            procedure: string;
+            /**
+             * @description The officer's unit.
+             * @example BSU
+             */
+            unit: string;
+        } | {
+            /** @description Where they are answered. */
+            contact: string;
+            /** @enum {string} */
+            kind: "person_filmed";
+            /** @description Their name. */
+            name: string;
+            /**
+             * @description The purpose that the cameras record for, in the words of an authorisation: the regime follows from it.
+             * @example persons_and_property
+             */
+            purpose: string;
+            /** @description What they ask for. */
+            wants: components["schemas"]["Wants"];
+        } | {
+            /** @enum {string} */
+            kind: "internal";
+            /** @description Who asks. */
+            person: string;
+            /** @description The procedure's number. */
+            procedure: string;
+            /** @description For which kind of procedure. */
+            procedure_kind: components["schemas"]["ProcedureKind"];
+            /** @description The service. */
+            service: string;
         };
         /** @description What an invited person sets up an authenticator with. */
         AuthenticatorView: {
@@ -1161,6 +1774,13 @@ export interface components {
              */
             by_ms: number;
         };
+        /** @description A closing. */
+        Closing: {
+            /** @description What becomes of its holds. */
+            holds: components["schemas"]["HoldsAfter"];
+            /** @description How it ended. */
+            outcome: components["schemas"]["Outcome"];
+        };
         /** @description What a clip is, and what it is not. */
         Coverage: {
             /** @description What was asked. */
@@ -1225,6 +1845,66 @@ export interface components {
              * @example operator
              */
             role: string;
+        };
+        /** @description A key that is no more. */
+        DestroyedKey: {
+            /** @description When. */
+            at: string;
+            /** @description The day by whose end what it encrypted had to be gone. */
+            day: string;
+            /** @description Which one. */
+            key: string;
+        };
+        /** @description What became of a camera's footage of a day. */
+        Destruction: components["schemas"]["Span"] & {
+            /** @description When it was looked at. */
+            at: string;
+            /** @description Its id. */
+            camera: string;
+            /** @description By the calendar of the gateway's time zone. */
+            day: string;
+            /** @description When the last of it has to be gone, by the policy in force. */
+            deadline: string;
+            /** @description Numbers of the entries of the journal that say what was destroyed of that day. */
+            entries: number[];
+            /**
+             * Format: int64
+             * @description Packs of other gateways of a shared store.
+             */
+            foreign_packs: number;
+            /** @description Of these, packs that stay for holds. */
+            held_packs: number;
+            /**
+             * Format: int64
+             * @description Packs of the camera, of any day, in the spool.
+             */
+            in_spool: number;
+            /**
+             * Format: int64
+             * @description Packs of the camera, of any day, that its stores list.
+             */
+            in_stores: number;
+            /** @description The first day (UTC) of which entries are kept: of destructions before, the journal says nothing. */
+            journal_since?: string | null;
+            /** @description Keys of such a day that were destroyed. */
+            keys: components["schemas"]["DestroyedKey"][];
+            /** @description What the register says to be destroyed and the journal does not. */
+            not_in_journal: components["schemas"]["Span"][];
+            /** @description Places that could not be listed: the gateway's log says why. */
+            not_listed: number;
+            /** @description Some of it is there though its time is over. */
+            over_age: boolean;
+            /** @description Packs of the index with footage of that day, whatever their state. */
+            packs: number;
+            /** @description The register of destructions. */
+            register: components["schemas"]["RegisterEntry"][];
+            /** @description Packs that lie somewhere and that the index does not know. */
+            unknown_packs: string[];
+            /**
+             * @description `destroyed`, `nothing_recorded`, `kept_for_holds`, `present`, `open` (a place could not be looked at, or what was to
+             *     be destroyed was not there) or `contradicted`.
+             */
+            verdict: string;
         };
         /** @description A camera's clock, compared. */
         DeviceClockView: {
@@ -1293,6 +1973,87 @@ export interface components {
             /** @description The facts in words, in the language of `Accept-Language`: French or English. */
             text: string;
         };
+        /** @description An export. */
+        Export: {
+            /**
+             * Format: int64
+             * @description Bytes that the package has so far.
+             */
+            bytes: number;
+            /** @description Of which cameras. */
+            cameras: string[];
+            /** @description First instant after it. */
+            end: string;
+            /** @description When it is destroyed: with the footage inside, with its hold, or at the end of its own time. */
+            expires: string;
+            /** @description The hold that it is of. */
+            hold?: string | null;
+            /** @description Its id. */
+            id: string;
+            /**
+             * Format: int64
+             * @description The number of the order's entry in the journal.
+             */
+            journal_entry: number;
+            /** @description When. */
+            ordered: string;
+            /** @description Who ordered it: a person's name, or what else acts. */
+            ordered_by: string;
+            package?: components["schemas"]["PackageView"] | null;
+            /**
+             * Format: int32
+             * @description How much of it is prepared, in percent.
+             */
+            percent: number;
+            /** @description Why. */
+            reason: string;
+            /** @description Who receives it. */
+            recipient: string;
+            /** @description The requisition's reference; empty where none was given. */
+            reference: string;
+            /** @description First instant of the footage. */
+            start: string;
+            /** @description `waiting`, `preparing`, `ready` or `failed`. */
+            state: string;
+            /** @description Why it failed. */
+            why?: string | null;
+        };
+        /** @description What to export, and for whom: cameras and a range, or what a hold keeps. */
+        ExportRequest: {
+            /**
+             * @description Of which cameras; left out for a hold, which has one.
+             * @example [
+             *       "gate"
+             *     ]
+             */
+            cameras?: string[];
+            /**
+             * Format: date-time
+             * @description First instant after it, in the past.
+             * @example 2026-03-01T14:40:00Z
+             */
+            end?: string | null;
+            /** @description What this hold keeps, and not the camera's own timeline. */
+            hold?: string | null;
+            /** @description Why. */
+            reason: string;
+            /**
+             * @description Who receives it.
+             * @example Major Durand, judicial police
+             */
+            recipient: string;
+            /**
+             * @description The requisition's reference.
+             * @example PV 2026/117
+             */
+            reference?: string;
+            /**
+             * Format: date-time
+             * @description First instant of the footage, RFC 3339 with offset; left out for all that a hold keeps.
+             * @example 2026-03-01T14:30:00Z
+             */
+            start?: string | null;
+        };
         /** @description The file that was asked for, or the only one. */
         FileView: {
             /**
@@ -1338,6 +2099,11 @@ export interface components {
             gaps: components["schemas"]["GapSpan"][];
             /** @description Present when there are more: ask again from this start. */
             next_start?: string | null;
+        };
+        /** @description Where a browser goes on. */
+        GoOn: {
+            /** @description An address of the identity provider. */
+            address: string;
         };
         /** @description Footage that a person may see and export until a time, whatever their role and scope. */
         Grant: components["schemas"]["Span"] & {
@@ -1389,6 +2155,56 @@ export interface components {
              */
             start: string;
         };
+        /**
+         * @description Why a request of a person may be refused: for nothing else. See ADR 37.
+         * @enum {string}
+         */
+        Ground: "state_security" | "public_security" | "inquiry_or_proceedings" | "offences" | "rights_of_others" | "unfounded" | "identity_not_established";
+        /** @description A hand-over. */
+        HandOver: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description By whom. */
+            by: Record<string, never>;
+            /**
+             * Format: date-time
+             * @description The recipient may keep it until then; absent where a procedure needs it for longer.
+             */
+            keep_until?: string | null;
+            /** @description On what. */
+            medium: string;
+            /** @description To whom. */
+            recipient: string;
+            /** @description Of which unit or service. */
+            unit: string;
+        };
+        /** @description To whom something was handed over. */
+        HandOverRequest: {
+            /**
+             * @description On what.
+             * @example DVD-R no. 12
+             */
+            medium: string;
+            /** @description A procedure needs it for longer than a month. */
+            procedure_needs_it?: boolean;
+            /**
+             * @description To whom.
+             * @example Brigadier-chef Martin
+             */
+            recipient: string;
+            /** @description Of which unit or service. */
+            unit?: string;
+        };
+        /** @description A file of what is handed over. */
+        HashedFile: {
+            /** @description Its name. */
+            name: string;
+            /** @description Its SHA-256, as 64 hexadecimal digits. */
+            sha256: string;
+        };
         /** @description A legal hold. */
         Hold: {
             /** @description On which camera. */
@@ -1410,6 +2226,29 @@ export interface components {
             /** @description First instant of the footage that it covers. */
             start: string;
             /** @description What it keeps is destroyed after this. */
+            until: string;
+        };
+        /**
+         * @description Why a hold of a request is there.
+         * @enum {string}
+         */
+        HoldKind: "pre_hold" | "hold" | "limitation";
+        /** @description A hold that was placed for a request. */
+        HoldOfRequest: {
+            /** @description On which camera. */
+            camera: string;
+            /** @description Its id. */
+            hold: string;
+            /** @description Why it is there. */
+            hold_kind: components["schemas"]["HoldKind"];
+            /** @description Of which footage. */
+            period: components["schemas"]["Period"];
+            /** @description The request released it. */
+            released?: boolean;
+            /**
+             * Format: date-time
+             * @description Kept until then.
+             */
             until: string;
         };
         /** @description What to hold, and why. */
@@ -1456,6 +2295,84 @@ export interface components {
             /** @description Footage that stays until the hold ends. What is yet to come is not in it, and is held as it is recorded. */
             protected: components["schemas"]["Span"][];
         };
+        /**
+         * @description What becomes of the holds of a request that is closed.
+         * @enum {string}
+         */
+        HoldsAfter: "release" | "keep";
+        /** @description An identity provider. */
+        IdentityProvider: {
+            /**
+             * @description Its id.
+             * @example proconnect
+             */
+            id: string;
+            /**
+             * @description Its name, for people.
+             * @example ProConnect
+             */
+            name: string;
+        };
+        /** @description A camera, what is kept of it, and what was promised. */
+        InspectedCamera: {
+            /** @description What was destroyed of the time that is asked for. */
+            achieved: components["schemas"]["AchievedRetention"];
+            /** @description Its id. */
+            camera: string;
+            /**
+             * Format: int64
+             * @description The camera's clock minus the gateway's, at the end of its last run.
+             */
+            clock_offset_ms?: number | null;
+            /** @description In the configuration now. */
+            configured: boolean;
+            footage?: components["schemas"]["Span"] | null;
+            /** @description Holds on it, those that are over included. */
+            holds: number;
+            /** @description Days of the time that is asked for with interruptions. */
+            incomplete_days: number;
+            /**
+             * Format: int64
+             * @description The retention in force, at most.
+             */
+            max_hours: number;
+            /**
+             * Format: int64
+             * @description The same, at least.
+             */
+            min_hours: number;
+            /** @description Runs with wrong times. */
+            misdated_runs: number;
+            /** @description Its name. */
+            name: string;
+            /** @description What should be gone. */
+            over_age: components["schemas"]["OverAge"][];
+            /** @description Where it is. */
+            place: string;
+        };
+        /** @description A tenant's cameras and what its journal says of a time. */
+        Inspection: {
+            /** @description Who acted on footage. */
+            accesses: components["schemas"]["AccessSummary"][];
+            /** @description When it was made. */
+            at: string;
+            /** @description By id. */
+            cameras: components["schemas"]["InspectedCamera"][];
+            /**
+             * Format: int64
+             * @description Changes of settings, persons and holds.
+             */
+            changes: number;
+            /**
+             * Format: int64
+             * @description Files of footage that were handed out.
+             */
+            exports: number;
+            /** @description The last checkpoint of the journal. */
+            journal_checkpoint?: string | null;
+            /** @description Which time it is about. */
+            period: components["schemas"]["Span"];
+        };
         /** @description What a camera shows, and when it was declared. */
         Installation: {
             /** @description When its putting into service, or its last move, was declared (CSI R252-17). */
@@ -1471,6 +2388,21 @@ export interface components {
         InstalledView: components["schemas"]["Installation"] & {
             /** @description Its id. */
             camera: string;
+        };
+        /** @description What is taken in. */
+        Intake: {
+            /** @description Who asks. */
+            asker: components["schemas"]["Asker"];
+            /** @description For footage of which cameras; needed where no place is named. */
+            cameras?: string[];
+            /** @description What else is to be known. */
+            note?: string;
+            /** @description Where the paper is, where no scan will be attached. */
+            paper?: string;
+            /** @description Of which times, past or to come. */
+            periods: components["schemas"]["Period"][];
+            /** @description Of which place, where the cameras are not known yet. */
+            place?: string;
         };
         /** @description An invitation, as its link holds it. */
         Invitation: {
@@ -1500,6 +2432,11 @@ export interface components {
             checkpoint?: string | null;
             /** @description By number, as `docs/JOURNAL.md` describes them. Those whose time was over are not there any more. */
             entries: Record<string, never>[];
+        };
+        /** @description What an identity provider says of who signed out there. */
+        LogoutForm: {
+            /** @description A logout token (OpenID Connect Back-Channel Logout 1.0 §2.4). */
+            logout_token: string;
         };
         /** @description Who makes the request, and what they may now. */
         Me: {
@@ -1663,6 +2600,46 @@ export interface components {
              */
             waiting_packs: number;
         };
+        /**
+         * @description How a request ended.
+         * @enum {string}
+         */
+        Outcome: "handed_over" | "refused" | "limited" | "nothing_found" | "withdrawn";
+        /** @description Footage whose time is over and that is there. */
+        OverAge: {
+            /**
+             * Format: int64
+             * @description Their size.
+             */
+            bytes: number;
+            /** @description First instant after. */
+            end: string;
+            /**
+             * Format: int64
+             * @description How many packs.
+             */
+            packs: number;
+            /** @description First instant of their footage. */
+            start: string;
+            /** @description `awaits_copy` (a hold covers it), `not_deleted` (its store has not acknowledged it), `not_condemned`. */
+            why: string;
+        };
+        /** @description A package that is whole. */
+        PackageView: {
+            /** @description When it became whole. */
+            at: string;
+            /**
+             * Format: int64
+             * @description Its length.
+             */
+            bytes: number;
+            /** @description SHA-256 of the gateway's key that signed it: belongs on the receipt, so that it is known from elsewhere. */
+            key_sha256: string;
+            /** @description SHA-256 of its manifest: what the signatures are over. */
+            manifest_sha256: string;
+            /** @description SHA-256 of the ZIP, in hexadecimal. */
+            sha256: string;
+        };
         /** @description A file that the range is, or one of several. */
         PartView: components["schemas"]["Span"] & {
             /** @description `h264` or `h265`. */
@@ -1684,8 +2661,23 @@ export interface components {
              */
             width: number;
         };
+        /** @description A stretch of time, its end not included. */
+        Period: {
+            /**
+             * Format: date-time
+             * @description First instant after it. It may lie ahead.
+             */
+            end: string;
+            /**
+             * Format: date-time
+             * @description First instant, RFC 3339 with offset.
+             */
+            start: string;
+        };
         /** @description A person of the tenant. */
         Person: {
+            /** @description Their accounts at identity providers, by which they sign in. */
+            accounts: components["schemas"]["Account"][];
             /** @description By which act. */
             act: components["schemas"]["Act"];
             /**
@@ -1718,6 +2710,37 @@ export interface components {
             /** @description Their tokens, those that are over included. */
             tokens: components["schemas"]["Token"][];
         };
+        /** @description What was prepared. */
+        Preparation: {
+            /**
+             * @description The export, by its reference.
+             * @example export 2026-117-1
+             */
+            export: string;
+            /** @description Its files and their hashes, for the receipt. */
+            files: components["schemas"]["HashedFile"][];
+        };
+        /** @description What was prepared. */
+        Prepared: {
+            /** @description Who prepared it. */
+            by: Record<string, never>;
+            /** @description The export, by its reference. */
+            export: string;
+            /** @description Its files. */
+            files: components["schemas"]["HashedFile"][];
+        };
+        /** @description What there is of a camera. */
+        Presence: {
+            /**
+             * Format: double
+             * @description Seconds of footage.
+             */
+            covered_s: number;
+            /** @description `yes`, `partly` or `no`. */
+            footage: string;
+            /** @description In order, without overlaps: all that was asked. */
+            stretches: components["schemas"]["Stretch"][];
+        };
         /**
          * Problem
          * @description A problem as RFC 9457 §3.1 has it.
@@ -1741,6 +2764,11 @@ export interface components {
              */
             type: string;
         };
+        /**
+         * @description A procedure of the tenant's own.
+         * @enum {string}
+         */
+        ProcedureKind: "disciplinary" | "administrative";
         /** @description Why footage is looked at. */
         ReasonRequest: {
             /**
@@ -1749,12 +2777,176 @@ export interface components {
              */
             reason: string;
         };
+        /** @description A refusal. */
+        Refusal: {
+            /** @description As it is told to the person. */
+            explanation: string;
+            /** @description By which ground. */
+            ground: components["schemas"]["Ground"];
+        };
+        /** @description A refusal, told to the person. */
+        RefusalRequest: {
+            /** @description As it is told to the person. */
+            explanation: string;
+            /** @description By which ground: there are no others. */
+            ground: components["schemas"]["Ground"];
+        };
+        /**
+         * @description Which title of loi 78-17 governs an answer to a person.
+         * @enum {string}
+         */
+        Regime: "title_ii" | "title_iii" | "title_iv";
+        /** @description An entry of the register: footage of one UTC day, one reason, one outcome. */
+        RegisterEntry: components["schemas"]["Span"] & {
+            /**
+             * Format: int64
+             * @description Their size.
+             */
+            bytes: number;
+            /** @description When the first was gone. */
+            first_at: string;
+            /** @description When the last was gone. */
+            last_at: string;
+            /** @description `destroyed` or `was_absent`. */
+            outcome: string;
+            /**
+             * Format: int64
+             * @description How many packs.
+             */
+            packs: number;
+            /** @description `expired`, `disk_full` or `hold_ended`. */
+            reason: string;
+        };
         /** @description No fields: a page of another site cannot send a body of JSON. */
         Reload: Record<string, never>;
         /** @description What a reload did. */
         Reloaded: {
             /** @description In one line. */
             changed: string;
+        };
+        /** @description The file of a request. */
+        RequestFile: {
+            /** @description Who asks. */
+            asker: components["schemas"]["Asker"];
+            /** @description For footage of which cameras; may be empty where a place is named. */
+            cameras: string[];
+            /**
+             * Format: date-time
+             * @description When it was closed.
+             */
+            closed?: string | null;
+            /**
+             * Format: date-time
+             * @description It is destroyed then, with its scans.
+             */
+            destroy_at?: string | null;
+            /**
+             * Format: date-time
+             * @description When an answer to a person is due.
+             */
+            due?: string | null;
+            hand_over?: components["schemas"]["HandOver"] | null;
+            /** @description Its holds. */
+            holds: components["schemas"]["HoldOfRequest"][];
+            /** @description Its id. */
+            id: string;
+            /** @description What else is to be known. */
+            note: string;
+            outcome?: components["schemas"]["Outcome"] | null;
+            /** @description Where the paper is, where no scan is attached. */
+            paper: string;
+            /** @description Of which times. */
+            periods: components["schemas"]["Period"][];
+            /** @description Of which place, where the cameras are not known yet. */
+            place: string;
+            prepared?: components["schemas"]["Prepared"] | null;
+            /**
+             * Format: date-time
+             * @description When it was taken in.
+             */
+            received: string;
+            refusal?: components["schemas"]["Refusal"] | null;
+            regime?: components["schemas"]["Regime"] | null;
+            /** @description Who released it. */
+            released_by?: Record<string, never> | null;
+            /** @description Its scans. */
+            scans: components["schemas"]["Scan"][];
+            /** @description Where it stands. */
+            state: components["schemas"]["State"];
+            /** @description What was done, in its order. */
+            steps: components["schemas"]["RequestStepDone"][];
+            /**
+             * Format: int64
+             * @description Counts its changes.
+             */
+            version: number;
+        };
+        /** @description Holds to be placed for a request, by its paper. */
+        RequestHolds: {
+            /** @description One for each camera and period. */
+            holds: components["schemas"]["WantedHold"][];
+            /** @description Where the paper is kept, where no scan is attached. */
+            paper?: string | null;
+        };
+        /** @description What there is of one camera and period of a request. */
+        RequestPart: components["schemas"]["Span"] & {
+            /** @description Which camera. */
+            camera: string;
+            /**
+             * Format: double
+             * @description Seconds of footage.
+             */
+            covered_s: number;
+            /** @description The first of what no hold keeps is destroyed then; absent where there is none. */
+            destroyed_from?: string | null;
+            /**
+             * Format: int64
+             * @description In so many seconds.
+             */
+            destroyed_in_s?: number | null;
+            /** @description In order, without overlaps: all of the period. */
+            stretches: components["schemas"]["Stretch"][];
+        };
+        /** @description A request for footage, and what is known beside it. */
+        RequestState: components["schemas"]["RequestFile"] & {
+            /** @description Its holds in force that keep nothing and await nothing: there is no footage of what they cover. */
+            holds_over_nothing?: string[];
+            /** @description Other requests of the same procedure. */
+            same_procedure?: string[];
+        };
+        /** @description A step that was done. */
+        RequestStepDone: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description By whom, and by which act. */
+            by: Record<string, never>;
+            /** @description A hash, a ground, an outcome. */
+            detail?: string | null;
+            /** @description Which. */
+            step: string;
+        };
+        /** @description A scan of the paper. */
+        Scan: {
+            /**
+             * Format: int64
+             * @description Its length.
+             */
+            bytes: number;
+            /**
+             * @description What it is.
+             * @example application/pdf
+             */
+            media_type: string;
+            /**
+             * Format: int32
+             * @description Counted from 1.
+             */
+            number: number;
+            /** @description Its hash, which the journal has too. */
+            sha256: string;
         };
         /** @description What somebody signs in with. */
         SignIn: {
@@ -1775,6 +2967,14 @@ export interface components {
              * @example mairie
              */
             tenant: string;
+        };
+        /** @description For whom somebody signs in. */
+        SignInBy: {
+            /**
+             * @description For which tenant; absent: for the only one whose person has the account.
+             * @example mairie
+             */
+            tenant?: string | null;
         };
         /**
          * @description The verdict on a range, the best first; that of the whole is the worst of its stretches.
@@ -1852,6 +3052,11 @@ export interface components {
             start: string;
         };
         /**
+         * @description Where a request stands.
+         * @enum {string}
+         */
+        State: "received" | "held" | "prepared" | "released" | "handed_over" | "refused" | "closed";
+        /**
          * @description What a camera's recorder is doing.
          * @enum {string}
          */
@@ -1901,6 +3106,21 @@ export interface components {
             /** @description What it records under: `authorisation`, `outside_title_v`, or `unstated`, which is to be put right. */
             basis?: string | null;
             camera: string;
+        };
+        /** @description A stretch, and what there is of it. */
+        Stretch: components["schemas"]["Span"] & {
+            destroyed?: components["schemas"]["Span"] | null;
+            /**
+             * @description `footage`, `destroying`, `destroyed`, `was_absent` (due, and not in its store any more), `gap` (never recorded),
+             *     `unknown` (nothing is on record), `before_record`, `not_written` (filmed a moment ago), `future`.
+             */
+            found: string;
+            /** @description Of footage: the holds in force that keep it; the one that lasts longest first. */
+            holds?: string[];
+            /** @description Of footage: the first of it is destroyed then. */
+            until?: string | null;
+            /** @description Under which rule: `expired`, `disk_full`, `hold_ended`; of a gap: its cause. */
+            why?: string | null;
         };
         /** @description What there is of a camera in a range. */
         Timeline: {
@@ -1978,6 +3198,23 @@ export interface components {
             /** @description Packs that waited for the store and go before all others. None: all of it is there already, or is still growing. */
             packs: number;
         };
+        /** @description A hold that is wanted for a request. */
+        WantedHold: {
+            /** @description On which camera. */
+            camera: string;
+            /** @description Of which footage. */
+            period: components["schemas"]["Period"];
+            /**
+             * Format: date-time
+             * @description Kept until then.
+             */
+            until: string;
+        };
+        /**
+         * @description What a person who was filmed may ask for. There is no right to object.
+         * @enum {string}
+         */
+        Wants: "access" | "copy" | "viewing" | "limitation";
     };
     responses: never;
     parameters: never;
@@ -2458,6 +3695,152 @@ export interface operations {
             };
             /** @description Range Not Satisfiable */
             416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    destruction: {
+        parameters: {
+            query: {
+                /** @description By the calendar of the gateway's time zone: `2026-03-01`. */
+                day: string;
+                /** @description `fr` or `en`; that of `Accept-Language` where nothing is said. */
+                language?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Camera id */
+                camera: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destruction"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    destruction_page: {
+        parameters: {
+            query: {
+                /** @description By the calendar of the gateway's time zone: `2026-03-01`. */
+                day: string;
+                /** @description `fr` or `en`; that of `Accept-Language` where nothing is said. */
+                language?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Camera id */
+                camera: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2981,6 +4364,73 @@ export interface operations {
             };
         };
     };
+    presence: {
+        parameters: {
+            query: {
+                /**
+                 * @description The instant, RFC 3339 with offset: what is said is said of the second that it begins, or of all until `until`.
+                 * @example 2026-03-03T14:32:00+01:00
+                 */
+                at: string;
+                /** @description First instant after a range that begins there. */
+                until?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Camera id */
+                camera: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Presence"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     reconnect: {
         parameters: {
             query?: never;
@@ -3326,6 +4776,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
             /** @description Any other error */
             default: {
                 headers: {
@@ -3511,6 +4970,370 @@ export interface operations {
             };
             /** @description Not permitted: one of `x-rights` is needed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    list_exports: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Export"][];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    order_export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExportRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Export"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Export id */
+                export: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Export"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    remove_export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Export id */
+                export: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    export_package: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description One range of bytes (RFC 9110 §14.2); several are answered with the whole */
+                range?: string | null;
+            };
+            path: {
+                /** @description Export id */
+                export: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": number[];
+                };
+            };
+            /** @description Partial Content */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": number[];
+                };
+            };
+            /** @description Not Modified */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Range Not Satisfiable */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3910,6 +5733,198 @@ export interface operations {
             };
         };
     };
+    inspection: {
+        parameters: {
+            query: {
+                /** @description First instant, RFC 3339 with offset. */
+                start: string;
+                /** @description First instant after, RFC 3339 with offset; at most 400 days later. */
+                end: string;
+                /** @description `fr` or `en`; that of `Accept-Language` where nothing is said. */
+                language?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Inspection"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    inspection_page: {
+        parameters: {
+            query: {
+                /** @description First instant, RFC 3339 with offset. */
+                start: string;
+                /** @description First instant after, RFC 3339 with offset; at most 400 days later. */
+                end: string;
+                /** @description `fr` or `en`; that of `Accept-Language` where nothing is said. */
+                language?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    inspection_table: {
+        parameters: {
+            query: {
+                /** @description First instant, RFC 3339 with offset. */
+                start: string;
+                /** @description First instant after, RFC 3339 with offset; at most 400 days later. */
+                end: string;
+                /** @description `fr` or `en`; that of `Accept-Language` where nothing is said. */
+                language?: string;
+            };
+            header?: never;
+            path: {
+                /** @description `cameras.csv`, `days.csv`, `destructions.csv`, `holds.csv`, `accesses.csv`, `journal.csv` */
+                table: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     journal: {
         parameters: {
             query?: {
@@ -4195,6 +6210,150 @@ export interface operations {
             path: {
                 /** @description Person id */
                 person: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    name_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Person id */
+                person: string;
+                /** @description Provider id */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccountRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    remove_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Person id */
+                person: string;
+                /** @description Provider id */
+                provider: string;
             };
             cookie?: never;
         };
@@ -4608,6 +6767,876 @@ export interface operations {
             };
         };
     };
+    list_requests: {
+        parameters: {
+            query?: {
+                /** @description `open`, `closed` or `all`. */
+                requests?: string;
+                /** @description Those that follow this one in the list: the last id of the page before. */
+                after_request?: string;
+                /** @description At most so many. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestFile"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    open_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Intake"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    close_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Closing"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    hand_over_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HandOverRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    hold_for_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RequestHolds"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    prepare_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Preparation"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    receipt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    refuse_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RefusalRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    release_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    attach_scan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestState"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    scan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+                /** @description Its number, from 1 */
+                scan: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Gone */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    search_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Request id */
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestPart"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not permitted: one of `x-rights` is needed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     sign_in: {
         parameters: {
             query?: never;
@@ -4675,6 +7704,116 @@ export interface operations {
             };
         };
     };
+    identity_providers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityProvider"][];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    sign_in_by: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider id */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInBy"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GoOn"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     sign_out: {
         parameters: {
             query?: never;
@@ -4684,6 +7823,15 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GoOn"];
+                };
+            };
             /** @description No Content */
             204: {
                 headers: {
@@ -5081,6 +8229,35 @@ export interface operations {
             };
         };
     };
+    receipt_style: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/css": string;
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     sign_in_page: {
         parameters: {
             query?: never;
@@ -5097,6 +8274,124 @@ export interface operations {
                 };
                 content: {
                     "text/html": string;
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    signed_out_by: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider id */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-www-form-urlencoded": components["schemas"]["LogoutForm"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    sign_in_callback: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider id */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description See Other */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
             /** @description Any other error */

@@ -9,8 +9,17 @@ import { LanguageButton } from "./LanguageButton";
 import { language, t } from "./language";
 
 const KEPT = ["tenant", "person"] as const;
-const wrong = signal("");
+type Ended = keyof ReturnType<typeof t>["signIn"]["ended"];
+type Provider = { id: string; name: string };
+
 const busy = signal(false);
+const providers = signal<Provider[]>([]);
+// In words, in the language of the moment: a callback page may have led here with the reason behind the #.
+const wrong = signal<() => string>(() => {
+  const word = location.hash.slice(1);
+  return word in t().signIn.ended ? t().signIn.ended[word as Ended] : "";
+});
+history.replaceState(null, "", location.pathname);
 
 const field = (id: string): HTMLInputElement => document.getElementById(id) as HTMLInputElement;
 
@@ -31,13 +40,36 @@ async function signIn(): Promise<void> {
     return;
   }
   const problem = (await response.json().catch(() => ({}))) as { type?: string };
-  wrong.value = wordsOf(response.status, problem.type?.split(":").pop() ?? "", Number(response.headers.get("Retry-After")));
+  const [status, kind, wait] = [response.status, problem.type?.split(":").pop() ?? "", Number(response.headers.get("Retry-After"))];
+  wrong.value = () => wordsOf(status, kind, wait);
   // A code is taken once, and a wrong one is no use either.
   field("code").value = "";
 }
 
+/** On to an identity provider, for the town that is written, if one is. */
+async function goTo(provider: string): Promise<void> {
+  const tenant = field("tenant").value.trim() || undefined;
+  const response = await fetch(`api/sign-in/providers/${encodeURIComponent(provider)}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ tenant }),
+  });
+  if (response.ok) return location.assign(((await response.json()) as { address: string }).address);
+  wrong.value = () => t().signIn.ended[response.status === 429 ? "too-many" : "provider-unavailable"];
+}
+
+/** Does what a press of a button asks for, one at a time. */
+function press(act: () => Promise<void>): void {
+  busy.value = true;
+  act().catch(() => { wrong.value = () => t().noAnswer; }).finally(() => { busy.value = false; });
+}
+
 function SignIn(): JSX.Element {
   const words = t().signIn;
+  const why = wrong.value();
+  useEffect(() => {
+    fetch("api/sign-in/providers").then(async (answer) => { if (answer.ok) providers.value = (await answer.json()) as Provider[]; }).catch(() => {});
+  }, []);
   useEffect(() => {
     KEPT.forEach((id) => { field(id).value = localStorage.getItem(id) ?? ""; });
     field(field("tenant").value && field("person").value ? "password" : "tenant").focus();
@@ -45,15 +77,14 @@ function SignIn(): JSX.Element {
   useEffect(() => { document.title = `Vigie — ${words.title}`; }, [words]);
   const submit = (event: SubmitEvent): void => {
     event.preventDefault();
-    busy.value = true;
-    signIn().catch(() => { wrong.value = t().noAnswer; }).finally(() => { busy.value = false; });
+    press(signIn);
   };
   return (
     <>
       <header><h1>Vigie</h1><LanguageButton /></header>
       <main class="sheet">
         <h2>{words.title}</h2>
-        {wrong.value && <p id="alert" class="alert" role="alert">{wrong}</p>}
+        {why && <p id="alert" class="alert" role="alert">{why}</p>}
         <form id="form" onSubmit={submit}>
           <label>{words.tenant} <input id="tenant" autocomplete="organization" autocapitalize="none" required /></label>
           <label>{words.person} <input id="person" autocomplete="username" autocapitalize="none" required /></label>
@@ -61,6 +92,13 @@ function SignIn(): JSX.Element {
           <label>{words.code} <input id="code" inputMode="numeric" autocomplete="one-time-code" required /></label>
           <button type="submit" disabled={busy}>{words.title}</button>
         </form>
+        {providers.value.length > 0 && (
+          <p id="providers">
+            {providers.value.map(({ id, name }) => (
+              <button key={id} type="button" data-provider={id} disabled={busy} onClick={() => press(() => goTo(id))}>{words.by(name)}</button>
+            ))}
+          </p>
+        )}
         <p><a href="with-token">{words.withToken}</a></p>
       </main>
     </>

@@ -1,7 +1,7 @@
 // What the page knows: who is signed in, the cameras and what they do, and what is looked at.
 
 import { computed, effect, signal } from "@preact/signals";
-import { ask, cameraPath, read, type Camera, type Hold, type Me, type Status, type StatusLine } from "./api";
+import { cameraPath, read, type Camera, type Hold, type Me, type Status, type StatusLine } from "./api";
 import { Player } from "./player";
 import { clockSkewMs, now, typed, zone } from "./zone";
 
@@ -109,9 +109,4 @@ export async function begin(): Promise<void> {
   cameras.value = await read<Camera[]>("api/cameras");
   await refreshHolds();
   if (cameras.value[0]) await choose(cameras.value[0]);
-}
-
-export async function signOut(): Promise<void> {
-  await ask("api/sign-out", { method: "POST" });
-  location.replace("sign-in");
 }

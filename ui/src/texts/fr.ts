@@ -152,6 +152,20 @@ export const fr = {
     wrong: "La collectivité, la personne, le mot de passe ou le code est faux.",
     tooMany: "Trop d’essais : attendez avant de réessayer.",
     unavailable: "La passerelle ne peut identifier personne pour le moment : son journal technique dit pourquoi.",
+    by: (provider: string) => `Avec ${provider}`,
+    // Why a sign-in by an identity provider ended here.
+    ended: {
+      "provider-unavailable": "Le fournisseur d’identité ne répond pas : réessayez plus tard.",
+      "provider-refused": "Le fournisseur d’identité n’a identifié personne.",
+      "sign-in-over": "Cette identification a duré trop longtemps, ou a commencé dans un autre navigateur : recommencez.",
+      "too-weak": "L’identification n’est pas assez forte : choisissez un moyen plus sûr chez le fournisseur d’identité.",
+      "not-believed": "La réponse du fournisseur d’identité n’est pas valable : prévenez votre administrateur.",
+      "not-designated": "Ce compte n’est celui d’aucune personne désignée ici : adressez-vous à votre administrateur.",
+      "designation-differs": "Le fournisseur d’identité annonce un autre rôle ou un autre acte que votre désignation.",
+      "several-tenants": "Ce compte vaut pour plusieurs collectivités : indiquez laquelle.",
+      "too-many": "Trop d’identifications à la fois : attendez avant de réessayer.",
+      "unavailable": "La passerelle ne peut identifier personne par un fournisseur pour le moment.",
+    },
   },
   welcome: {
     title: "Première identification",
