@@ -14,11 +14,10 @@ type Provider = { id: string; name: string };
 
 const busy = signal(false);
 const providers = signal<Provider[]>([]);
-// In words, in the language of the moment: a callback page may have led here with the reason behind the #.
-const wrong = signal<() => string>(() => {
-  const word = location.hash.slice(1);
-  return word in t().signIn.ended ? t().signIn.ended[word as Ended] : "";
-});
+// A sign-in by a provider that ended led here, with the reason behind the #.
+const ended = location.hash.slice(1);
+// In words, in the language of the moment.
+const wrong = signal<() => string>(() => (ended in t().signIn.ended ? t().signIn.ended[ended as Ended] : ""));
 history.replaceState(null, "", location.pathname);
 
 const field = (id: string): HTMLInputElement => document.getElementById(id) as HTMLInputElement;
