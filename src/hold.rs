@@ -49,7 +49,7 @@ const HOLD_DAYS_MAX: i64 = 3_660;
 /// Packs looked up at a time.
 const PAGE: u32 = 64;
 /// Footage this recent may not be in the index yet.
-const NOT_FLUSHED_MAX: Ticks90k = Ticks90k(30 * TICKS_PER_SECOND);
+pub(crate) const NOT_FLUSHED_MAX: Ticks90k = Ticks90k(30 * TICKS_PER_SECOND);
 /// How often footage is looked for that came into a hold's range since.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 

@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::archive::Archive;
+use crate::hold;
 use crate::index::hold::HoldRow;
 use crate::index::inspect::OverAge;
 use crate::index::{CameraRow, DeletionRow, Index, IndexError, Outcome, Reason};
@@ -174,7 +175,8 @@ impl Inspector {
         let key = &row.key;
         let register = index.deletions(key, range).await?;
         let footage = index.extent(key).await?;
-        let past = TimeRange::new(range.start(), range.end().min(at));
+        // What was filmed a moment ago may not be in the index yet.
+        let past = TimeRange::new(range.start(), range.end().min(at.saturating_sub(hold::NOT_FLUSHED_MAX)));
         let days = match past {
             None => Vec::new(),
             Some(past) => {

@@ -227,7 +227,7 @@ impl From<&InspectedCamera> for InspectedCameraView {
 impl From<Inspection> for InspectionView {
     fn from(of: Inspection) -> Self {
         let access = |((who, way), of): (&(_, Way), &crate::inspection::activity::Activity)| {
-            let (author, act) = author(who);
+            let (author, act) = author(who, Language::English);
             AccessView {
                 author,
                 act,

@@ -1,17 +1,18 @@
 //! The same as pages to print: what an inspector and the town's data protection officer read, and the proof that a day of a
 //! camera is destroyed.
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::activity::Listed;
+use super::activity::{Listed, Way};
 use super::destroyed::{Destruction, Disagreement, Verdict};
-use super::tables::{author, entry_cells, hours, local, seconds, stamp};
+use super::tables::{author, entry_cells, hours, seconds};
 use super::{InspectedCamera, Inspection};
 use crate::event::words::{Language, cause};
 use crate::index::inspect::OverAgeCause;
 use crate::index::{DeletionRow, Outcome, Reason};
 use crate::printed::Page;
-use footage::units::{TICKS_PER_SECOND, Ticks90k, TimeRange};
+use footage::units::{TICKS_PER_SECOND, Ticks90k, TimeRange, WallTime};
 
 /// Rows of a table on paper; the tables for spreadsheets have all.
 const ROWS_MAX: usize = 500;
@@ -32,8 +33,27 @@ impl Reader {
         self.language.pick(english, french)
     }
 
+    /// With its offset: the hour that comes twice is unambiguous.
+    fn time(&self, at: Timestamp) -> String {
+        at.to_zoned_datetime(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+    }
+
+    fn at(&self, at: WallTime) -> String {
+        self.time(at.to_timestamp())
+    }
+
     fn range(&self, range: TimeRange) -> String {
-        format!("{} → {}", local(range.start(), &self.zone), local(range.end(), &self.zone))
+        format!("{} → {}", self.at(range.start()), self.at(range.end()))
+    }
+
+    fn way(&self, way: Way) -> &'static str {
+        match way {
+            Way::Live => self.t("live", "direct"),
+            Way::Playback => self.t("playback", "relecture"),
+            Way::Snapshot => self.t("picture", "photo"),
+            Way::Export => self.t("export", "extraction"),
+            Way::Denied => self.t("denied", "refusé"),
+        }
     }
 
     fn reason(&self, reason: Reason) -> &'static str {
@@ -80,7 +100,7 @@ impl Reader {
                 self.reason(row.reason).to_owned(),
                 self.outcome(row.outcome).to_owned(),
                 row.packs.to_string(),
-                format!("{} → {}", local(row.first_at, &self.zone), local(row.last_at, &self.zone)),
+                format!("{} → {}", self.at(row.first_at), self.at(row.last_at)),
             ]
         };
         page.table(&heads, &rows.iter().map(row).collect::<Vec<_>>());
@@ -90,18 +110,30 @@ impl Reader {
         let heads = [
             self.t("No.", "N°"),
             self.t("At", "Le"),
-            self.t("Author", "Auteur"),
-            self.t("Act", "Acte"),
-            self.t("Address", "Adresse"),
+            self.t("Author, act, address", "Auteur, acte, adresse"),
             self.t("Action", "Action"),
-            self.t("Cameras", "Caméras"),
-            self.t("Footage", "Images"),
-            self.t("Reason", "Motif"),
-            self.t("Recipient", "Destinataire"),
-            self.t("Facts", "Éléments"),
+            self.t("Cameras, footage", "Caméras, images"),
+            self.t("Reason, recipient", "Motif, destinataire"),
         ];
-        let rows: Vec<_> =
-            listed.entries.iter().take(ROWS_MAX).map(|entry| entry_cells(entry, &self.zone).to_vec()).collect();
+        let joined = |parts: &[&String]| {
+            let parts: Vec<&str> = parts.iter().map(|part| part.as_str()).filter(|part| !part.is_empty()).collect();
+            parts.join(", ")
+        };
+        let row = |entry: &journal::entry::Entry| {
+            let [number, _, name, act, address, action, cameras, _, reason, recipient, facts] =
+                entry_cells(entry, self.language, &self.zone);
+            let at = self.time(entry.at);
+            let footage = entry.draft.range.map(|of| format!("{} → {}", self.time(of.from), self.time(of.to)));
+            vec![
+                number,
+                at,
+                joined(&[&name, &act, &address]),
+                joined(&[&action, &facts]),
+                joined(&[&cameras, &footage.unwrap_or_default()]),
+                joined(&[&reason, &recipient]),
+            ]
+        };
+        let rows: Vec<_> = listed.entries.iter().take(ROWS_MAX).map(row).collect();
         let more = listed.more + listed.entries.len().saturating_sub(ROWS_MAX) as u64;
         page.table(&heads, &rows);
         self.and_more(page, more);
@@ -120,12 +152,8 @@ pub fn inspection(of: &Inspection, reader: &Reader) -> String {
     let title = reader.t("Video protection: state for an inspection", "Vidéoprotection : état pour un contrôle");
     let mut page = Page::new(reader.language, title);
     let period = format!("{} {}", reader.t("Period:", "Période :"), reader.range(of.range));
-    let made = format!(
-        "{} {}, Vigie {}",
-        reader.t("Made at", "Établi le"),
-        local(of.at, &reader.zone),
-        env!("CARGO_PKG_VERSION")
-    );
+    let made =
+        format!("{} {}, Vigie {}", reader.t("Made at", "Établi le"), reader.at(of.at), env!("CARGO_PKG_VERSION"));
     let checkpoint = of.checkpoint.as_deref().unwrap_or("–");
     let checkpoint = format!("{} {checkpoint}", reader.t("Journal checkpoint:", "Point de contrôle du journal :"));
     page.lines(&format!("{} ({})", reader.authority, of.tenant), &[&period, &made, &checkpoint]);
@@ -134,6 +162,9 @@ pub fn inspection(of: &Inspection, reader: &Reader) -> String {
     incomplete_days(of, reader, &mut page);
     page.section(reader.t("Destructions", "Destructions"));
     let mut left = ROWS_MAX;
+    if of.cameras.iter().all(|camera| camera.register.is_empty()) {
+        reader.register(&mut page, None, &[]);
+    }
     for camera in &of.cameras {
         let rows = &camera.register[..camera.register.len().min(left)];
         if !rows.is_empty() {
@@ -186,7 +217,10 @@ fn cameras(of: &Inspection, reader: &Reader, page: &mut Page) {
             row.place.clone(),
             format!("{}–{} h", hours(row.retention_min), hours(row.retention_max)),
             footage.map_or_else(|| "–".to_owned(), |range| reader.range(range)),
-            format!("{} – {}", age(achieved.shortest), age(achieved.longest)),
+            match (achieved.shortest, achieved.longest) {
+                (None, None) => "–".to_owned(),
+                (shortest, longest) => format!("{} – {}", age(shortest), age(longest)),
+            },
             faults,
             clock,
         ]
@@ -240,14 +274,14 @@ fn holds(of: &Inspection, reader: &Reader, page: &mut Page) {
     page.section(reader.t("Legal holds", "Mises en réserve"));
     let all: Vec<_> = of.cameras.iter().flat_map(|camera| &camera.holds).collect();
     let row = |hold: &&crate::index::hold::HoldRow| {
-        let closed = hold.closed.map_or_else(|| "–".to_owned(), |at| local(at, &reader.zone));
+        let closed = hold.closed.map_or_else(|| "–".to_owned(), |at| reader.at(at));
         vec![
             hold.camera.camera.to_string(),
             reader.range(hold.facts.range),
             hold.facts.reference.clone(),
             hold.facts.requester.clone(),
             hold.facts.reason.clone(),
-            local(hold.facts.until, &reader.zone),
+            reader.at(hold.facts.until),
             closed,
         ]
     };
@@ -266,14 +300,14 @@ fn holds(of: &Inspection, reader: &Reader, page: &mut Page) {
 
 fn accesses(of: &Inspection, reader: &Reader, page: &mut Page) {
     page.section(reader.t("Accesses by person", "Accès par personne"));
-    let row = |((who, way), of): (&(_, super::activity::Way), &super::activity::Activity)| {
-        let (name, act) = author(who);
+    let row = |((who, way), of): (&(_, Way), &super::activity::Activity)| {
+        let (name, act) = author(who, reader.language);
         let cameras: Vec<_> = of.cameras.iter().map(ToString::to_string).collect();
-        let at = |at: Option<jiff::Timestamp>| at.map(|at| stamp(at, &reader.zone)).unwrap_or_default();
+        let at = |at: Option<Timestamp>| at.map(|at| reader.time(at)).unwrap_or_default();
         vec![
             name,
             act,
-            way.as_str().to_owned(),
+            reader.way(*way).to_owned(),
             of.times.to_string(),
             of.without_reason.to_string(),
             format!("{} s", of.sent_ms / 1_000),
@@ -299,14 +333,9 @@ pub fn destruction(of: &Destruction, reader: &Reader) -> String {
     let title = reader.t("Destruction of a day's recordings", "Destruction des enregistrements d'une journée");
     let mut page = Page::new(reader.language, title);
     let day = format!("{} ({})", of.day, reader.range(of.range));
-    let made = format!(
-        "{} {}, Vigie {}",
-        reader.t("Looked at", "Constaté le"),
-        local(of.at, &reader.zone),
-        env!("CARGO_PKG_VERSION")
-    );
-    let deadline =
-        format!("{} {}", reader.t("To be gone by", "À détruire au plus tard le"), local(of.deadline, &reader.zone));
+    let made =
+        format!("{} {}, Vigie {}", reader.t("Looked at", "Constaté le"), reader.at(of.at), env!("CARGO_PKG_VERSION"));
+    let deadline = format!("{} {}", reader.t("To be gone by", "À détruire au plus tard le"), reader.at(of.deadline));
     let camera = format!("{} ({}), {}", of.camera.name, of.camera.key.camera, of.camera.place);
     page.lines(&camera, &[&reader.authority, &day, &deadline, &made]);
     page.section(reader.t("Finding", "Constat"));
@@ -353,9 +382,7 @@ pub fn destruction(of: &Destruction, reader: &Reader) -> String {
     }
     reader.entries(&mut page, &Listed { entries: of.entries.clone(), more: 0 });
     page.section(reader.t("Destroyed keys", "Clés détruites"));
-    let row = |key: &super::destroyed::DestroyedKey| {
-        vec![key.key.to_string(), key.day.to_string(), local(key.at, &reader.zone)]
-    };
+    let row = |key: &super::destroyed::DestroyedKey| vec![key.key.to_string(), key.day.to_string(), reader.at(key.at)];
     let heads = [
         reader.t("Key", "Clé"),
         reader.t("To be gone by the end of", "À détruire avant la fin du"),
@@ -407,7 +434,7 @@ fn disagreement(of: &Disagreement, reader: &Reader) -> String {
             "{} {}",
             reader
                 .t("Footage is there that had to be gone by", "Des images présentes devaient être détruites avant le"),
-            local(*deadline, &reader.zone)
+            reader.at(*deadline)
         ),
     }
 }

@@ -78,13 +78,14 @@ pub(super) fn hours(length: Ticks90k) -> String {
     (length.0 / TICKS_PER_SECOND / 3_600).to_string()
 }
 
-/// As a person reads it.
-pub fn author(of: &Author) -> (String, String) {
+/// Who acts, and by which act.
+pub fn author(of: &Author, language: Language) -> (String, String) {
+    let without_act = |english: &str, french: &str| (language.pick(english, french).to_owned(), String::new());
     match of {
-        Author::Gateway => ("gateway".to_owned(), String::new()),
-        Author::Operator => ("operator of the machine".to_owned(), String::new()),
-        Author::AccessToken => ("access token".to_owned(), String::new()),
-        Author::Loopback => ("the machine itself".to_owned(), String::new()),
+        Author::Gateway => without_act("gateway", "passerelle"),
+        Author::Operator => without_act("operator of the machine", "exploitant de la machine"),
+        Author::AccessToken => without_act("access token", "jeton d'accès"),
+        Author::Loopback => without_act("the machine itself", "la machine elle-même"),
         Author::Person(person) => (format!("{} ({})", person.name, person.id), person.act.clone()),
     }
 }
@@ -241,7 +242,7 @@ impl Inspection {
         let heads = ["author", "act", "way", "times", "cameras", "first", "last", "without_reason", "sent_seconds"];
         let mut csv = Csv::new(language, &heads);
         for ((who, way), of) in &self.activities.by_author {
-            let (name, act) = author(who);
+            let (name, act) = author(who, language);
             let cameras: Vec<_> = of.cameras.iter().map(ToString::to_string).collect();
             csv.row(&[
                 name,
@@ -260,8 +261,8 @@ impl Inspection {
 }
 
 /// One entry as cells: what it is about in a last one, as its encoding has it.
-pub(super) fn entry_cells(entry: &Entry, zone: &TimeZone) -> [String; 11] {
-    let (name, act) = author(&entry.draft.author);
+pub(super) fn entry_cells(entry: &Entry, language: Language, zone: &TimeZone) -> [String; 11] {
+    let (name, act) = author(&entry.draft.author, language);
     let facts = serde_json::to_value(&entry.draft.action).unwrap_or_default();
     let action = facts["action"].as_str().unwrap_or_default().to_owned();
     let others = facts.as_object().into_iter().flatten().filter(|(name, _)| *name != "action");
@@ -317,7 +318,7 @@ impl Inspector {
             }
             let entry = if is_destruction(line) { None } else { serde_json::from_slice::<Entry>(line).ok() };
             if let Some(entry) = entry.filter(|entry| is_in(entry, range)) {
-                csv.row(&entry_cells(&entry, &zone));
+                csv.row(&entry_cells(&entry, language, &zone));
             }
             ControlFlow::Continue(())
         };

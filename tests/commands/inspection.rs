@@ -15,7 +15,7 @@ async fn a5_an_inspection_is_files_that_say_what_is_kept_what_is_missing_and_wha
     // What was recorded in March is long over, and no gateway runs that would destroy it.
     let page = read("inspection.html");
     assert!(
-        page.contains("<td>gate</td><td>2026-03-03T13:00:00+01:00 → 2026-03-03T13:00:20+01:00</td><td>2</td>"),
+        page.contains("<td>gate</td><td>2026-03-03 13:00:00 +01:00 → 2026-03-03 13:00:20 +01:00</td><td>2</td>"),
         "{page}"
     );
     assert!(page.contains("retention has not taken it"), "{page}");
