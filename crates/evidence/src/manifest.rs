@@ -3,6 +3,8 @@
 //! Invariant: it has one encoding ([`crate::canonical`]), with its version. A reader of one version takes no member that it does not
 //! know: what it says is right, it has understood.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use journal::entry::Author;
 use serde::{Deserialize, Serialize};
@@ -313,6 +315,7 @@ impl Manifest {
         if !self.files.is_sorted_by(|a, b| a.path < b.path) {
             return wrong("its files are not in their order, or one is there twice".to_owned());
         }
+        let mut lists = HashSet::new();
         for file in &self.files {
             if !names::is_plain(&file.path) || names::BESIDE_MANIFEST.contains(&file.path.as_str()) {
                 return wrong(format!("no file that it lists may be called {:?}", file.path));
@@ -320,6 +323,10 @@ impl Manifest {
             let pieces = file.media.as_ref().map(|media| &media.pieces);
             if pieces.is_some_and(|pieces| self.file(pieces).is_none_or(|of| of.media.is_some())) {
                 return wrong(format!("the pieces of {} are no file of it", file.path));
+            }
+            // One list for many films would be read as often as there are films.
+            if pieces.is_some_and(|pieces| !lists.insert(pieces.as_str())) {
+                return wrong(format!("the pieces of {} are those of another film", file.path));
             }
         }
         Ok(self)

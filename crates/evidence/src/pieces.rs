@@ -42,10 +42,10 @@ impl Piece {
         line
     }
 
-    /// From its line, with its newline; `None` where it is none in its one form.
+    /// From its line, with its newline; `None` where it is none in its one form, and of a piece of nothing.
     pub fn decode(line: &[u8]) -> Option<Self> {
         let piece: Self = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
-        (canonical::encode(&piece).ok()? == line[..line.len() - 1]).then_some(piece)
+        (piece.bytes > 0 && canonical::encode(&piece).ok()? == line[..line.len() - 1]).then_some(piece)
     }
 
     /// When it was filmed.
@@ -144,6 +144,13 @@ mod tests {
         );
         assert_eq!(read[1].sha256, sha256(&bytes[100..500]));
         assert_eq!(read[1].time(), Some(Span { from: at(1), to: at(2) }));
+    }
+
+    #[test]
+    fn a_piece_has_bytes() {
+        let line = |bytes| Piece { at: 0, bytes, from: None, sha256: sha256(b""), to: None }.encode();
+        assert!(Piece::decode(&line(1)).is_some());
+        assert!(Piece::decode(&line(0)).is_none(), "a list could have any number of them");
     }
 
     #[test]

@@ -397,6 +397,9 @@ fn hostile_manifests_are_refused() {
     check(right.replacen("\"bytes\":", "\"bytes\":99999999999999999999", 1), "a number that is none");
     check(right.replacen("video/gate/a.mp4", "../gate/a.mp4", 1), "a path that leads out");
     check(right.replacen("{", "{\"added\":1,", 1), "a member that nobody knows");
+    let (own, other) = ("\"pieces\":\"video/gate/b.pieces", "\"pieces\":\"video/gate/a.pieces");
+    assert!(right.contains(own));
+    check(right.replacen(own, other, 1), "one list of pieces that is read for many films");
     check("{}".to_owned(), "nothing");
     fs::write(&path, right).unwrap();
     assert!(verify(&folder, &Trust::default()).unwrap().is_sound());
