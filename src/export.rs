@@ -234,9 +234,16 @@ impl Exports {
         let at = root.clone();
         let jobs = blocking(move || {
             platform::create_folders(&at)?;
-            folders(&at)?.into_iter().map(|(tenant, id)| load(&at, &tenant, id)).collect::<Result<Vec<_>, _>>()
+            let of = |(tenant, id): (TenantId, ExportId)| {
+                // One folder holds up no other: [`Self::keep`] destroys what has no job.
+                load(&at, &tenant, id).unwrap_or_else(|error| {
+                    error!(%error, export = %id, %tenant, "an export's folder cannot be used: it is to be destroyed");
+                    None
+                })
+            };
+            Ok(folders(&at)?.into_iter().filter_map(of).collect::<Vec<_>>())
         });
-        let jobs = jobs.await?.into_iter().flatten();
+        let jobs = jobs.await?.into_iter();
         let known = jobs.map(|job| ((job.tenant.clone(), job.id), Known::new(job))).collect();
         let (known, last, turn, wake) = (Mutex::new(known), Mutex::default(), Default::default(), Notify::new());
         Ok(Self(Arc::new(Inner { root, footage, holds, journals, keys, settings, known, last, turn, wake })))

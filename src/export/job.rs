@@ -180,12 +180,15 @@ impl Folder {
         platform::remove_durably(&self.package())
     }
 
-    /// Removes everything, the footage first. Blocks.
+    /// Removes everything, the footage first, and what another put there too. Blocks.
     pub(super) fn destroy(&self) -> io::Result<()> {
+        if !self.0.try_exists()? {
+            return Ok(());
+        }
         self.clear()?;
         platform::remove_durably(&self.0.join("job.json.new"))?;
         platform::remove_durably(&self.job())?;
-        match std::fs::remove_dir(&self.0) {
+        match std::fs::remove_dir_all(&self.0) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         }

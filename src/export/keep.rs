@@ -2,7 +2,7 @@
 
 use tracing::{error, info};
 
-use super::job::{Job, State};
+use super::job::{Folder, Job, State, folders};
 use super::prepare::blocking;
 use super::{ExportError, Exports, Known};
 use crate::policy::deadline;
@@ -85,6 +85,23 @@ impl Exports {
                 error!(%error, export = %id, %tenant, "an export that is over is not destroyed yet, and is tried again");
             }
         }
+        if let Err(error) = self.destroy_unknown().await {
+            error!(%error, "what lies among exports and is none is not destroyed yet, and is tried again");
+        }
+    }
+
+    /// Destroys the folders that belong to no export: those that an order or a start could not deal with.
+    async fn destroy_unknown(&self) -> Result<(), ExportError> {
+        // An order has its folder before it is known, in its own turn.
+        let _turn = self.0.turn.lock().await;
+        let root = self.root().to_owned();
+        let mut all = blocking(move || folders(&root)).await?;
+        all.retain(|key| !self.0.known.lock().contains_key(key));
+        for (tenant, id) in all {
+            let folder = Folder::of(self.root(), &tenant, id);
+            blocking(move || folder.destroy()).await?;
+        }
+        Ok(())
     }
 
     async fn destroy_over(&self, known: &Known) -> Result<(), ExportError> {

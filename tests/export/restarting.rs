@@ -166,6 +166,35 @@ async fn one_that_was_being_destroyed_is_destroyed_at_the_next_start() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_used_holds_up_no_other_and_is_destroyed_once_it_can_be() {
+    let rig = Rig::with_footage().await;
+    let exports = rig.exports().await;
+    let (damaged, whole) = (ready(&rig, &exports).await, ready(&rig, &exports).await);
+    fs::write(rig.folder(damaged).join("job.json"), b"{").unwrap();
+    // What the disk does not give back: a folder in the place of a file.
+    fs::remove_file(rig.zip(damaged)).unwrap();
+    fs::create_dir(rig.zip(damaged)).unwrap();
+    fs::write(rig.zip(damaged).join("copy.zip"), b"footage").unwrap();
+    let exports = rig.exports().await;
+    assert!(exports.package(&town(), whole).await.is_ok());
+    exports.keep().await;
+    assert!(rig.zip(whole).exists() && rig.folder(damaged).exists());
+    fs::remove_dir_all(rig.zip(damaged)).unwrap();
+    exports.keep().await;
+    assert!(rig.zip(whole).exists() && !rig.folder(damaged).exists());
+}
+
+#[tokio::test]
+async fn a_copy_that_somebody_left_beside_a_package_goes_with_it() {
+    let rig = Rig::with_footage().await;
+    let exports = rig.exports().await;
+    let id = ready(&rig, &exports).await;
+    fs::copy(rig.zip(id), rig.folder(id).join("copy.zip")).unwrap();
+    exports.remove(&town(), id, marie).await.unwrap();
+    assert!(!rig.folder(id).exists());
+}
+
+#[tokio::test]
 async fn two_are_prepared_one_after_the_other_and_a_failed_one_holds_up_no_other() {
     let rig = Rig::with_footage().await;
     let exports = rig.exports().await;
