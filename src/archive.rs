@@ -131,6 +131,8 @@ pub enum Place {
     Store,
     /// The spool.
     Spool,
+    /// Packages of evidence on the gateway.
+    Exports,
 }
 
 /// What is known of a whole pack: its table, and the size of the file that it was read from.

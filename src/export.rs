@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::job::{Folder, folders};
-pub use self::job::{Job, OfCamera, Package, Place, State};
+pub use self::job::{Job, LyingExport, OfCamera, Package, Place, State, lying};
 use self::prepare::{Progress, blocking};
 use crate::hold::{HoldError, Holds};
 use crate::index::IndexError;

@@ -281,6 +281,7 @@ impl Gateway {
         let service = http::Service::new(footage.clone(), holds, of_persons, access, &config.time_zone, status);
         service.record_under(permissions.clone());
         exports.into_iter().for_each(|exports| service.export(exports));
+        service.look_for_exports_in(crate::export::folder(&config.data_dir));
         service.handle_requests(desk.clone());
         let oidc = Oidc::new(keys, clock.clone());
         services::follow_providers(config, &oidc, &people);

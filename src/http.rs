@@ -11,6 +11,7 @@
 //! Absent on purpose: no request changes footage; holds are placed and released, persons are designated, and the
 //! configuration is read again, but never written.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -113,6 +114,8 @@ struct Inner {
     operator: OnceLock<Operator>,
     permissions: OnceLock<Permissions>,
     exports: OnceLock<Exports>,
+    /// Where they lie, whether or not they can be used.
+    exports_folder: OnceLock<PathBuf>,
     desk: OnceLock<Desk>,
     oidc: OnceLock<Oidc>,
     counts: Counts,
@@ -156,6 +159,7 @@ impl Service {
             operator: OnceLock::new(),
             permissions: OnceLock::new(),
             exports: OnceLock::new(),
+            exports_folder: OnceLock::new(),
             desk: OnceLock::new(),
             oidc: OnceLock::new(),
             counts: Counts::default(),

@@ -3,6 +3,7 @@
 //!
 //! Invariant: what is there is asked of the index by queries that see every pack, those included that readers do not see.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -73,6 +74,7 @@ pub struct Inspector {
     journals: Journals,
     clock: Arc<dyn Clock>,
     zone: TimeZone,
+    exports: Option<PathBuf>,
 }
 
 /// One camera.
@@ -140,7 +142,13 @@ impl Inspector {
             footage: footage.clone(),
             journals: journals.clone(),
             zone: zone.clone(),
+            exports: None,
         }
+    }
+
+    /// Exports are prepared below this folder, or were.
+    pub fn beside_exports(self, folder: PathBuf) -> Self {
+        Self { exports: Some(folder), ..self }
     }
 
     /// What days are read in.

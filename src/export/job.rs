@@ -116,6 +116,13 @@ impl Job {
         TimeRange::new(self.start, self.end)
     }
 
+    /// Whether footage of this camera and range may be in its package: what is decoded and not shown, too.
+    fn may_show(&self, camera: &CameraId, range: TimeRange) -> bool {
+        let earliest = self.package().and_then(|package| package.earliest);
+        let whole = TimeRange::new(earliest.map_or(self.start, |earliest| earliest.min(self.start)), self.end);
+        self.cameras.iter().any(|of| of.camera == *camera) && whole.is_some_and(|of| of.intersection(&range).is_some())
+    }
+
     /// Its cameras.
     pub fn keys(&self) -> impl Iterator<Item = CameraKey> {
         self.cameras.iter().map(|of| CameraKey { tenant: self.tenant.clone(), camera: of.camera.clone() })
@@ -128,6 +135,37 @@ impl Job {
             State::Ordered | State::Failed { .. } | State::Removed => None,
         }
     }
+}
+
+/// An export with footage in it, on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LyingExport {
+    /// Which one.
+    pub id: ExportId,
+    /// The hold that it is of.
+    pub hold: Option<HoldId>,
+}
+
+/// Exports below this folder that may have footage of the camera and range in them, whatever their state and whether or not anybody
+/// prepares and destroys them now; and how many there are of which that is not known. Blocks.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn lying(root: &Path, key: &CameraKey, range: TimeRange) -> io::Result<(Vec<LyingExport>, usize)> {
+    let (mut found, mut unknown) = (Vec::new(), 0);
+    for (tenant, id) in folders(root)? {
+        let folder = Folder::of(root, &tenant, id);
+        if tenant != key.tenant || !(folder.package().try_exists()? || folder.draft().try_exists()?) {
+            continue;
+        }
+        match folder.load() {
+            Ok(Some(job)) if job.may_show(&key.camera, range) => found.push(LyingExport { id, hold: job.hold }),
+            Ok(Some(_)) => {}
+            // It may have gone meanwhile.
+            Ok(None) | Err(_) => unknown += usize::from(folder.package().try_exists()? || folder.draft().try_exists()?),
+        }
+    }
+    Ok((found, unknown))
 }
 
 /// Where an export lies.

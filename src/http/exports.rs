@@ -6,6 +6,7 @@
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
@@ -463,6 +464,12 @@ impl Service {
     pub fn export(&self, exports: Exports) {
         // As with the operator.
         let _ = self.0.exports.set(exports);
+    }
+
+    /// Says where exports lie, for those who look whether footage is left. The first call counts.
+    pub fn look_for_exports_in(&self, folder: PathBuf) {
+        // As with the operator.
+        let _ = self.0.exports_folder.set(folder);
     }
 
     fn exports(&self) -> Result<&Exports, Problem> {

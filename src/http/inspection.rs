@@ -277,7 +277,12 @@ async fn begin(
     let draft = journal::entry::Draft { range: Some(span), ..scope.act(action) };
     // It shows no footage: it may be read while no entry can be made, when it is needed most.
     service.journals().note(scope.tenant(), draft).await;
-    Ok((Inspector::new(service.footage(), service.journals(), &service.0.time_zone), permit))
+    let inspector = Inspector::new(service.footage(), service.journals(), &service.0.time_zone);
+    let inspector = match service.0.exports_folder.get() {
+        Some(folder) => inspector.beside_exports(folder.clone()),
+        None => inspector,
+    };
+    Ok((inspector, permit))
 }
 
 async fn inspect(service: &Service, scope: &TenantScope, range: TimeRange) -> Result<Inspection, Problem> {
@@ -387,6 +392,8 @@ pub(super) struct DestructionView {
     in_stores: u64,
     /// Packs of the camera, of any day, in the spool.
     in_spool: u64,
+    /// Evidence packages on the gateway, whole or not, that may have footage of that day in them.
+    in_exports: usize,
     /// Packs of other gateways of a shared store.
     foreign_packs: u64,
     /// Places that could not be listed: the gateway's log says why.
@@ -475,6 +482,7 @@ impl From<Destruction> for DestructionView {
             held_packs: of.packs.iter().filter(|pack| pack.hold.is_some()).count(),
             in_stores: of.in_stores,
             in_spool: of.in_spool,
+            in_exports: of.in_exports.len(),
             foreign_packs: of.foreign,
             not_listed: of.not_listed.len(),
             register: register.collect(),

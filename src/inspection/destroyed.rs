@@ -1,5 +1,5 @@
-//! Proof that a camera's footage of a day is destroyed: what index, register, stores, spool, keys and journal each say, and
-//! where they disagree.
+//! Proof that a camera's footage of a day is destroyed: what index, register, stores, spool, exports, keys and journal each
+//! say, and where they disagree.
 //!
 //! Invariants: nothing is called destroyed that any of them contradicts; a store that cannot be listed leaves the answer open.
 
@@ -14,10 +14,12 @@ use super::days::bounds;
 use super::{InspectionError, Inspector};
 use crate::archive::{Lying, PackRef, Place};
 use crate::event::Fact;
+use crate::export::{self, LyingExport};
 use crate::index::clock::MisdatedRun;
 use crate::index::inspect::LyingPack;
 use crate::index::{CameraRow, DeletionRow, Outcome, PackState};
 use crate::policy;
+use footage::platform;
 use footage::units::{CameraKey, KeyId, PackId, TimeRange, WallTime};
 
 /// Packs asked of the index at a time.
@@ -104,6 +106,8 @@ pub struct Destruction {
     pub in_stores: u64,
     /// The same in the spool.
     pub in_spool: u64,
+    /// Exports on the gateway that may have footage of that day in them.
+    pub in_exports: Vec<LyingExport>,
     /// Packs that other gateways of a shared store wrote, and this one does not know.
     pub foreign: u64,
     /// Where it could not be looked: the log says why.
@@ -132,6 +136,9 @@ impl Inspector {
         let lying = self.archive.lying(key).await;
         let (misdated, register) = (self.filmed_in(key, range).await?, index.deletions(key, range).await?);
         let keys = self.keys_of(&camera, range).await?;
+        let mut not_listed = lying.not_listed.clone();
+        let (in_exports, is_known) = self.in_exports(key, range, at).await?;
+        not_listed.extend((!is_known).then_some(Place::Exports));
         let entries = self.entries_of(key, range, &register).await?;
         let mut found = Destruction {
             verdict: Verdict::Open,
@@ -139,8 +146,9 @@ impl Inspector {
             packs: index.packs_of_range(key, range).await?,
             in_stores: lying.in_stores.len() as u64,
             in_spool: lying.in_spool.len() as u64,
+            in_exports,
             foreign: 0,
-            not_listed: lying.not_listed.clone(),
+            not_listed,
             disagreements: Vec::new(),
             camera,
             day,
@@ -157,6 +165,32 @@ impl Inspector {
         found.disagreements = found.disagree(unknown);
         found.verdict = found.judged();
         Ok(found)
+    }
+
+    /// Exports with footage of the camera and day, with their holds where those are in force; and whether it is known of all.
+    async fn in_exports(
+        &self,
+        key: &CameraKey,
+        range: TimeRange,
+        at: WallTime,
+    ) -> Result<(Vec<LyingExport>, bool), InspectionError> {
+        let Some(folder) = self.exports.clone() else { return Ok((Vec::new(), true)) };
+        let of = key.clone();
+        let listed = platform::spawn_blocking(move || export::lying(&folder, &of, range)).await;
+        let listed = listed.unwrap_or_else(|_| Err(std::io::Error::other("the work on it ended badly")));
+        let (mut found, unknown) = match listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::warn!(camera = %key, %error, "what lies of a camera in exports could not be listed");
+                return Ok((Vec::new(), false));
+            }
+        };
+        for export in &mut found {
+            let Some(hold) = export.hold else { continue };
+            let row = self.index.hold(&key.tenant, hold).await?;
+            export.hold = row.filter(|row| row.closed.is_none() && row.facts.until > at).map(|row| row.facts.id);
+        }
+        Ok((found, unknown == 0))
     }
 
     async fn filmed_in(&self, key: &CameraKey, range: TimeRange) -> Result<Vec<MisdatedRun>, InspectionError> {
@@ -248,7 +282,7 @@ impl Destruction {
         if !unknown.is_empty() {
             all.push(Disagreement::UnknownPacks(unknown));
         }
-        if self.deadline <= self.at && self.packs.iter().any(is_unheld) {
+        if self.deadline <= self.at && self.is_there() {
             all.push(Disagreement::OverAge(self.deadline));
         }
         // An entry is made with the sweep that destroys, of all that it destroyed of a camera.
@@ -264,13 +298,18 @@ impl Destruction {
         all
     }
 
+    /// Whether some is there, by its own times, that stays for no hold.
+    fn is_there(&self) -> bool {
+        self.packs.iter().any(is_unheld) || self.in_exports.iter().any(|export| export.hold.is_none())
+    }
+
     fn judged(&self) -> Verdict {
-        let is_there = self.packs.iter().any(is_unheld) || !self.misdated.is_empty();
+        let is_there = self.is_there() || !self.misdated.is_empty();
         match () {
             () if !self.disagreements.is_empty() => Verdict::Contradicted,
             () if is_there => Verdict::Present,
             () if !self.not_listed.is_empty() || self.foreign > 0 => Verdict::Open,
-            () if !self.packs.is_empty() => Verdict::KeptForHolds,
+            () if !self.packs.is_empty() || !self.in_exports.is_empty() => Verdict::KeptForHolds,
             () if self.register.iter().any(|row| row.outcome == Outcome::Destroyed) => Verdict::Destroyed,
             () if !self.register.is_empty() => Verdict::Open,
             () => Verdict::NothingRecorded,

@@ -366,6 +366,11 @@ pub fn destruction(of: &Destruction, reader: &Reader) -> String {
         ),
         format!(
             "{} {}",
+            reader.t("Exports with footage of that day:", "Exports contenant des images du jour :"),
+            of.in_exports.len()
+        ),
+        format!(
+            "{} {}",
             reader.t("Places that could not be listed:", "Emplacements non listables :"),
             of.not_listed.len()
         ),
@@ -395,8 +400,8 @@ pub fn destruction(of: &Destruction, reader: &Reader) -> String {
 fn finding(verdict: Verdict, reader: &Reader) -> &'static str {
     match verdict {
         Verdict::Destroyed => reader.t(
-            "Footage was recorded on that day. None of it is left: neither index, stores nor spool have any, and register and journal agree.",
-            "Des images de ce jour ont été enregistrées. Il n'en reste aucune : ni l'index, ni les entrepôts, ni le tampon n'en contiennent ; registre et journal concordent.",
+            "Footage was recorded on that day. None of it is left: neither index, stores, spool nor exports have any, and register and journal agree.",
+            "Des images de ce jour ont été enregistrées. Il n'en reste aucune : ni l'index, ni les entrepôts, ni le tampon, ni les exports n'en contiennent ; registre et journal concordent.",
         ),
         Verdict::NothingRecorded => reader.t(
             "Nothing of that day is there, and the register has no destruction of it: nothing was recorded, or the register goes no further back.",

@@ -94,7 +94,7 @@ async fn a_running_preparation_is_cut_off_when_its_time_is_over() {
     assert!(!rig.folder(id).exists());
 }
 
-async fn held(rig: &Rig, until: i64) -> HoldId {
+pub(crate) async fn held(rig: &Rig, until: i64) -> HoldId {
     let request = HoldRequest {
         camera: "town/gate".parse().unwrap(),
         range: between(2, 8),

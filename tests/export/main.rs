@@ -8,6 +8,7 @@ mod authority;
 mod keeping;
 mod over_http;
 mod package;
+mod proof;
 #[path = "../retrieve/real.rs"]
 #[allow(dead_code, reason = "another test uses the rest of it")]
 mod real;
