@@ -381,8 +381,8 @@ impl Sweeper {
     /// Deletes objects, then forgets their rows.
     async fn delete(&mut self, now: WallTime, packs: Vec<PackRef>, report: &mut SweepReport) -> Result<(), IndexError> {
         let mut failures: BTreeMap<TenantId, Failures> = BTreeMap::new();
-        let mut tally = Tally::default();
         for chunk in packs.chunks(DELETIONS_PER_WRITE) {
+            let mut tally = Tally::default();
             let ids: Vec<PackId> = chunk.iter().map(|pack| pack.id).collect();
             self.index.write(vec![Change::BeginDeleting { packs: ids.clone() }]).await?;
             let deleting: HashMap<PackId, Deleting> = self.index.deleting(ids).await?.into_iter().collect();
@@ -419,12 +419,13 @@ impl Sweeper {
             }
             report.deleted += destroyed.len();
             report.failed += deleting.len() - destroyed.len();
+            // Entered while the index still has them: an end between the two enters it twice, and never not at all.
+            if let Some(journals) = &self.journals {
+                tally.enter(journals).await;
+            }
             if !destroyed.is_empty() {
                 self.index.write(destroyed).await?;
             }
-        }
-        if let Some(journals) = &self.journals {
-            tally.enter(journals).await;
         }
         self.report_failures(now, failures).await
     }

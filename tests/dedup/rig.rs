@@ -342,6 +342,20 @@ impl Rig {
         self.sweeper.as_mut().unwrap().sweep().await.unwrap();
     }
 
+    /// A sweep of a gateway that ends when it has waited so many times. Whether the sweep was done before.
+    pub(crate) async fn sweep_cut_off(&mut self, after: usize) -> bool {
+        let mut sweep = Box::pin(self.sweeper.as_mut().unwrap().sweep());
+        let mut polls = 0;
+        let cut_off = std::future::poll_fn(move |context| {
+            if polls == after {
+                return std::task::Poll::Ready(false);
+            }
+            polls += 1;
+            sweep.as_mut().poll(context).map(|swept| swept.is_ok())
+        });
+        cut_off.await
+    }
+
     /// Nothing is wrong, each byte looked at.
     pub(crate) async fn check(&self) {
         let said = self.complaints().await;

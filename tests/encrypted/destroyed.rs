@@ -146,6 +146,26 @@ async fn r6_a_destruction_that_the_journal_does_not_have_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r4_r6_a_gateway_that_ends_anywhere_in_a_sweep_has_entered_what_it_destroyed() {
+    for after in 1..200 {
+        let mut rig = rig(false).await;
+        rig.record(GATE, 0..6).await;
+        rig.goes_on(Duration::from_secs(3 * 86_400)).await;
+        rig.sweep().await;
+        rig.goes_on(Duration::from_secs(61)).await;
+        let is_done = rig.sweep_cut_off(after).await;
+        days_later(&mut rig, 4).await;
+        let found = proof(&rig).await;
+        assert_eq!(found.verdict, Verdict::Destroyed, "cut off after {after}: {found:?}");
+        if is_done {
+            assert!(after > 3, "there was something to cut off");
+            return;
+        }
+    }
+    panic!("a sweep waits less often");
+}
+
+#[tokio::test(start_paused = true)]
 async fn r6_the_proof_is_a_page_in_both_languages() {
     let mut rig = rig(true).await;
     rig.record(GATE, 0..6).await;
