@@ -37,6 +37,8 @@ pub const FINDINGS_MAX: usize = 1_000;
 const PIECES_NAMED_MAX: usize = 64;
 /// The longest list of sums, in bytes: a line for each file.
 const SUMS_BYTES_MAX: u64 = 32 << 20;
+/// The longest file that is read where no manifest says how long it is, in bytes: longer than any film of an hour.
+const UNLISTED_BYTES_MAX: u64 = 256 << 30;
 /// Bytes that are read at a time.
 const STEP_BYTES: usize = 256 << 10;
 
@@ -149,7 +151,12 @@ fn check(container: &Container, trust: &Trust, report: &mut Report) -> Result<()
     let mut hashed = HashMap::new();
     for item in container.items() {
         let known = manifest.as_ref().and_then(|manifest| manifest.file(&item.name));
-        let of = hash(container, item, known, report)?;
+        let is_beside = names::BESIDE_MANIFEST.contains(&item.name.as_str());
+        let of = match manifest.is_some() && known.is_none() && !is_beside {
+            // It was added: it is named for that.
+            true => Hashed { sha256: String::new() },
+            false => hash(container, item, known, report)?,
+        };
         report.files += 1;
         report.bytes += item.bytes;
         hashed.insert(item.name.as_str(), of);
@@ -193,10 +200,16 @@ fn hash(container: &Container, item: &Item, known: Option<&File>, report: &mut R
     let lines = pieces.map(|pieces| container.reader(pieces)).transpose()?.map(BufReader::new);
     let mut reading = Reading::new(container.reader(item)?);
     let damaged = match lines {
-        Some(lines) => compare_pieces(&mut reading, lines)?,
+        Some(lines) => compare_pieces(&mut reading, lines, known.map_or(0, |known| known.bytes))?,
         None => Vec::new(),
     };
-    reading.skip(u64::MAX, &mut None)?;
+    // What is longer than it may be is not what it was, whatever follows: a disk may say that a file has no end.
+    let bytes_max = known.map_or_else(|| longest(&item.name), |known| known.bytes);
+    reading.skip(bytes_max.saturating_sub(reading.at), &mut None)?;
+    if known.is_none() && item.bytes > bytes_max {
+        report.found(&item.name, format!("it has {} bytes: such a file has at most {bytes_max}", item.bytes));
+        return Ok(Hashed { sha256: String::new() });
+    }
     let (sha256, crc) = (reading.whole.finish(), reading.crc.finalize());
     let is_right = known.is_none_or(|known| known.sha256 == sha256 && known.bytes == item.bytes);
     if let Some(known) = known.filter(|_| !is_right) {
@@ -209,6 +222,16 @@ fn hash(container: &Container, item: &Item, known: Option<&File>, report: &mut R
         }
     }
     Ok(Hashed { sha256 })
+}
+
+/// How long a file may be that no manifest lists.
+fn longest(name: &str) -> u64 {
+    match name {
+        names::MANIFEST => MANIFEST_BYTES_MAX,
+        names::SUMS => SUMS_BYTES_MAX,
+        name if names::BESIDE_MANIFEST.contains(&name) => REPLY_BYTES_MAX.max(sign::SIGNATURE_BYTES_MAX),
+        _ => UNLISTED_BYTES_MAX,
+    }
 }
 
 fn report_damage(item: &Item, known: &File, damaged: Vec<Piece>, report: &mut Report) {
@@ -232,14 +255,18 @@ fn report_damage(item: &Item, known: &File, damaged: Vec<Piece>, report: &mut Re
 }
 
 /// The pieces of a file that are not as they were.
-fn compare_pieces(reading: &mut Reading, mut lines: impl BufRead) -> io::Result<Vec<Piece>> {
+fn compare_pieces(reading: &mut Reading, mut lines: impl BufRead, bytes_max: u64) -> io::Result<Vec<Piece>> {
     let mut damaged = Vec::new();
     let mut line = Vec::new();
     loop {
         line.clear();
         (&mut lines).take(pieces::LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)?;
         // Of what is no list of pieces the rest says nothing: that it was changed, its own hash says.
-        let Some(piece) = Piece::decode(&line).filter(|piece| piece.at == reading.at) else { return Ok(damaged) };
+        let Some(piece) = Piece::decode(&line)
+            .filter(|piece| piece.at == reading.at && piece.bytes <= bytes_max - piece.at.min(bytes_max))
+        else {
+            return Ok(damaged);
+        };
         let mut hash = Some(Sha256::default());
         reading.skip(piece.bytes, &mut hash)?;
         let is_right = hash.is_some_and(|hash| hash.finish() == piece.sha256);

@@ -286,6 +286,19 @@ fn files_that_are_missing_added_cut_off_or_linked_are_named() {
 }
 
 #[test]
+fn a_file_that_says_it_has_no_end_is_named_and_not_read() {
+    let made = made();
+    for name in [names::MANIFEST, names::SUMS, names::SIGNATURE, names::README, "video/gate/a.mp4", "added"] {
+        let folder = unpacked(&made, &name.replace('/', "-"));
+        // It takes no room on the disk, and years to be read.
+        let file = fs::File::options().write(true).create(true).truncate(false).open(folder.join(name)).unwrap();
+        file.set_len(8 << 40).unwrap();
+        let findings = verify(&folder, &Trust::default()).unwrap().findings;
+        assert!(findings.iter().any(|finding| finding.file == name), "{name}: {findings:?}");
+    }
+}
+
+#[test]
 fn a_package_that_was_signed_again_by_another_is_another_s() {
     let made = made();
     let folder = unpacked(&made, "folder");
