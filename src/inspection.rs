@@ -19,7 +19,7 @@ use crate::policy;
 use crate::retrieve::{Footage, RetrieveError, timeline};
 use footage::clock::Clock;
 use footage::failure::{Failure, Kind};
-use footage::units::{CameraKey, TenantId, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, TICKS_PER_DAY, TenantId, Ticks90k, TimeRange, WallTime};
 
 pub mod activity;
 pub mod days;
@@ -32,6 +32,9 @@ use days::DayOf;
 
 /// The longest time that an inspection is about, in days: the register and most journals go no further back.
 pub const DAYS_MAX: i64 = 400;
+
+/// More than the longest month: the calendar decides.
+const MONTH_AT_MOST: Ticks90k = Ticks90k(32 * TICKS_PER_DAY);
 
 /// Why something could not be found out.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +103,8 @@ pub struct InspectedCamera {
     pub misdated: usize,
 }
 
-/// Retention as the register shows it, holds left aside, against the policy in force.
+/// Retention as the register shows it, holds left aside, against the policy in force, and before it was lowered against the month of
+/// the law.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Achieved {
     /// The longest that a day's footage was kept: from its first instant to the first destruction.
@@ -201,7 +205,7 @@ impl Inspector {
         Ok(InspectedCamera {
             footage,
             over_age: index.over_age(key, policy::due_until(at, row.retention_max, zone)).await?,
-            achieved: achieved(&row, &register, zone),
+            achieved: achieved(&row, index.retention_changed(key).await?, &register, zone),
             holds: index.holds_of(key).await?,
             days,
             clock_offset: index.runs(key, 1).await?.first().and_then(|run| run.camera_clock_offset),
@@ -214,7 +218,10 @@ impl Inspector {
 
 /// An entry of the register is about a day's packs, which go one by one: its first destruction belongs to its first footage,
 /// its last to its last.
-fn achieved(row: &CameraRow, register: &[DeletionRow], zone: &TimeZone) -> Achieved {
+/// What was destroyed before the bounds were lowered to those in force, or within a day of it, was promised no more than the month
+/// of the law.
+fn achieved(row: &CameraRow, changed: Option<WallTime>, register: &[DeletionRow], zone: &TimeZone) -> Achieved {
+    let lowered = changed.map(|at| at.saturating_add(Ticks90k(TICKS_PER_DAY)));
     let mut all = Achieved::default();
     for entry in register {
         match (entry.outcome, entry.reason) {
@@ -225,7 +232,9 @@ fn achieved(row: &CameraRow, register: &[DeletionRow], zone: &TimeZone) -> Achie
                 let age = entry.first_at.since(entry.range.start());
                 all.longest = Some(all.longest.map_or(age, |longest| longest.max(age)));
                 all.shortest = Some(all.shortest.map_or(age, |shortest| shortest.min(age)));
-                let deadline = policy::deadline(entry.range.end(), row.retention_max, zone);
+                let is_of_before = lowered.is_some_and(|lowered| entry.last_at <= lowered);
+                let max = if is_of_before { MONTH_AT_MOST } else { row.retention_max };
+                let deadline = policy::deadline(entry.range.end(), max, zone);
                 all.late_days += u64::from(entry.last_at > deadline);
                 all.early_days += u64::from(age < row.retention_min);
             }

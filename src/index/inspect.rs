@@ -113,6 +113,15 @@ impl Index {
         .await
     }
 
+    /// When bounds of the camera's retention were lowered last, as far as its events go back.
+    pub async fn retention_changed(&self, key: &CameraKey) -> Result<Option<WallTime>, IndexError> {
+        self.of_camera(key, |db, camera| {
+            let sql = "SELECT at FROM event WHERE camera = ?1 AND kind = 'retention_changed' ORDER BY at DESC LIMIT 1";
+            Ok(rows(db, sql, [camera], |row| Ok(WallTime(row.get(0)?)))?.pop())
+        })
+        .await
+    }
+
     /// Every hold on the camera, those that are over included, the newest first.
     pub async fn holds_of(&self, key: &CameraKey) -> Result<Vec<HoldRow>, IndexError> {
         self.of_camera(key, |db, camera| {

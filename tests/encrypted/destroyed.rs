@@ -2,6 +2,7 @@
 
 use jiff::civil::Date;
 use journal::entry::{Action, Author, Draft};
+use vigie::index::CameraRow;
 use vigie::inspection::Inspector;
 use vigie::inspection::destroyed::{Destruction, Disagreement, Verdict};
 use vigie::inspection::report::{self, Reader};
@@ -163,6 +164,34 @@ async fn r4_r6_a_gateway_that_ends_anywhere_in_a_sweep_has_entered_what_it_destr
         }
     }
     panic!("a sweep waits less often");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r7_what_was_kept_as_long_as_was_allowed_then_is_not_late_by_a_shorter_time_of_now() {
+    let mut rig = rig(false).await;
+    rig.record(GATE, 0..6).await;
+    days_later(&mut rig, 3).await;
+    let late = async |rig: &Rig| {
+        let all = TimeRange::new(NOON, rig.clock.wall()).unwrap();
+        let found = inspector(rig).inspect(&key(GATE).tenant, all, |row| row.key == key(GATE)).await.unwrap();
+        let [camera] = &found.cameras[..] else { panic!("{found:?}") };
+        (camera.row.retention_max, camera.register.len(), camera.achieved.late_days)
+    };
+    let row = rig.index.camera(&key(GATE)).await.unwrap().unwrap();
+    let longer = CameraRow { retention_max: Ticks90k(20 * DAY), ..row.clone() };
+    rig.index.write(vec![Change::Configure(vec![longer])]).await.unwrap();
+    assert_eq!(late(&rig).await, (Ticks90k(20 * DAY), 1, 0));
+    let now = rig.clock.wall();
+    let shorter = CameraRow { retention_max: Ticks90k(DAY), ..row };
+    let confirm = Change::ConfirmPolicy {
+        camera: key(GATE),
+        retention_max: shorter.retention_max,
+        retention_min: shorter.retention_min,
+        now,
+    };
+    let configure = Change::ConfigureFrom { cameras: vec![shorter], at: now };
+    rig.index.write(vec![configure, confirm]).await.unwrap();
+    assert_eq!(late(&rig).await, (Ticks90k(DAY), 1, 0), "twenty days were allowed");
 }
 
 #[tokio::test(start_paused = true)]
