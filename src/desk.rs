@@ -27,27 +27,32 @@ use tracing::{error, info, warn};
 use utoipa::ToSchema;
 
 use self::file::{
-    Asker, Done, File, HandOver, HashedFile, HoldKind, HoldOf, Outcome, PARTS_MAX, Period, Prepared, Refusal, Regime,
-    SCANS_MAX, Scan, State, Wants, line, months_after, purpose, text,
+    Asker, Done, File, HandOver, HashedFile, HoldKind, HoldOf, Outcome, PARTS_MAX, Period, Prepared, Refusal,
+    SCANS_MAX, Scan, State, Wants, line, months_after,
 };
 use self::keep::Keep;
 use crate::event::{Actor, Event, Fact, RequestStep, Scope};
 use crate::hold::{HoldError, Holds, Request as HoldRequest};
 use crate::index::hold::HoldRow;
 use crate::index::request::{RequestRow, Which};
-use crate::index::{Change, Index, IndexError};
-use crate::journals::{Journals, NoEntry};
+use crate::index::{Change, Index};
+use crate::journals::Journals;
 use crate::policy::RequestRules;
 use crate::presence::{PresenceError, STRETCHES_MAX, Stretch, presence};
 use footage::clock::Clock;
-use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::platform;
 use footage::units::{CameraId, CameraKey, RequestId, TICKS_PER_DAY, TenantId, Ticks90k, TimeRange, WallTime};
 
+mod error;
 pub mod file;
+mod intake;
 mod keep;
 mod upkeep;
+
+pub use self::error::DeskError;
+pub use self::intake::Intake;
+use self::intake::taken_in;
 
 /// The largest scan.
 pub const SCAN_BYTES_MAX: usize = 10 << 20;
@@ -56,75 +61,6 @@ const RECIPIENT_MONTHS: i32 = 1;
 /// Files that are over are looked for so often, and files that could not be written are tried again.
 const UPKEEP_EVERY: Duration = Duration::from_secs(600);
 
-/// Why a step was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum DeskError {
-    /// It cannot be done as asked; says what to ask.
-    #[error("{0}")]
-    Invalid(String),
-    /// The state of the request does not allow it; says what does.
-    #[error("{0}")]
-    NotNow(String),
-    /// Who prepared it may not release it.
-    #[error("what one person prepared is released by another, both designated by name")]
-    SamePerson,
-    /// An open request asks for the same.
-    #[error("request {0} asks for the same footage by the same procedure: carry that one on")]
-    Double(RequestId),
-    /// The tenant has no such request.
-    #[error("no request {0}")]
-    NoRequest(RequestId),
-    /// The request has no such scan.
-    #[error("no scan {1} of request {0}")]
-    NoScan(RequestId, u32),
-    /// The gateway's key is missing: nothing is encrypted under its substitute.
-    #[error("the gateway's key is missing: put it back first")]
-    NoKey,
-    /// The tenant is not configured.
-    #[error("tenant {0} is not configured")]
-    NoTenant(TenantId),
-    /// A hold cannot be placed.
-    #[error(transparent)]
-    Hold(#[from] HoldError),
-    /// What there is cannot be said.
-    #[error(transparent)]
-    Presence(#[from] PresenceError),
-    /// The index failed.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    /// The journal takes no entry.
-    #[error(transparent)]
-    NoEntry(#[from] NoEntry),
-    /// The disk failed.
-    #[error("the files of requests: {0}")]
-    Io(#[from] io::Error),
-    /// A file is not what was written.
-    #[error("the file of request {0} is damaged")]
-    Damaged(RequestId),
-    /// The work ended badly.
-    #[error("the work on a request ended badly")]
-    CutOff,
-}
-
-impl Failure for DeskError {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Invalid(_) => Kind::Invalid,
-            Self::NotNow(_) | Self::Double(_) => Kind::Conflict,
-            Self::SamePerson | Self::NoKey => Kind::Denied,
-            Self::NoRequest(_) | Self::NoScan(..) | Self::NoTenant(_) => Kind::NotFound,
-            Self::Hold(error) => error.kind(),
-            Self::Presence(PresenceError::NoCamera(_)) => Kind::NotFound,
-            Self::Presence(PresenceError::TooMany) => Kind::Invalid,
-            Self::Presence(PresenceError::Index(error)) | Self::Index(error) => error.kind(),
-            Self::NoEntry(error) => error.kind(),
-            Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => Kind::Full,
-            Self::Io(_) | Self::CutOff => Kind::Internal,
-            Self::Damaged(_) => Kind::Corrupt,
-        }
-    }
-}
-
 /// Who does a step, and from where.
 #[derive(Clone, Debug)]
 pub struct By {
@@ -132,29 +68,6 @@ pub struct By {
     pub author: Author,
     /// From where.
     pub address: Option<IpAddr>,
-}
-
-/// What is taken in.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Intake {
-    /// Who asks.
-    pub asker: Asker,
-    /// For footage of which cameras; needed where no place is named.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    pub cameras: Vec<CameraId>,
-    /// Of which place, where the cameras are not known yet.
-    #[serde(default)]
-    pub place: String,
-    /// Of which times, past or to come.
-    pub periods: Vec<Period>,
-    /// What else is to be known.
-    #[serde(default)]
-    pub note: String,
-    /// Where the paper is, where no scan will be attached.
-    #[serde(default)]
-    pub paper: String,
 }
 
 /// A hold that is wanted for a request.
@@ -627,58 +540,6 @@ fn draft(file: &File, by: &By, step: RequestStep, detail: Option<String>) -> Dra
 
 fn span(range: TimeRange) -> journal::Span {
     journal::Span { from: range.start().to_timestamp(), to: range.end().to_timestamp() }
-}
-
-/// The file of what is taken in.
-fn taken_in(intake: Intake, now: WallTime, zone: &TimeZone) -> Result<File, DeskError> {
-    let Intake { asker, mut cameras, place, periods, note, paper } = intake;
-    file::checked(&asker)?;
-    line("place", &place, false)?;
-    line("paper", &paper, false)?;
-    text("note", &note)?;
-    cameras.sort();
-    cameras.dedup();
-    if cameras.is_empty() && place.trim().is_empty() {
-        return Err(DeskError::Invalid("a request names cameras, or a place".to_owned()));
-    }
-    if periods.is_empty() || periods.len() * cameras.len().max(1) > PARTS_MAX {
-        return Err(DeskError::Invalid(format!("a request has from 1 to {PARTS_MAX} periods of cameras")));
-    }
-    let regime = match &asker {
-        Asker::PersonFilmed { purpose: word, .. } => Some(Regime::of(purpose(word)?)),
-        Asker::Requisition { .. } | Asker::Internal { .. } => None,
-    };
-    let file = File {
-        id: RequestId::generate(now),
-        version: 0,
-        asker,
-        cameras,
-        place,
-        periods,
-        note,
-        paper,
-        state: State::Received,
-        received: now,
-        regime,
-        due: regime.map(|regime| months_after(now, regime.months(), zone)),
-        holds: Vec::new(),
-        scans: Vec::new(),
-        prepared: None,
-        released_by: None,
-        hand_over: None,
-        refusal: None,
-        outcome: None,
-        closed: None,
-        destroy_at: None,
-        steps: Vec::new(),
-    };
-    for period in &file.periods {
-        period.range()?;
-    }
-    if file.procedure_key().is_empty() && !matches!(file.asker, Asker::PersonFilmed { .. }) {
-        return Err(DeskError::Invalid("procedure is a number with letters or digits".to_owned()));
-    }
-    Ok(file)
 }
 
 fn row_of(tenant: &TenantId, file: &File) -> Result<RequestRow, DeskError> {

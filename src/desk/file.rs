@@ -14,15 +14,17 @@ use journal::entry::Author;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::answer::{Ground, Regime};
+pub(crate) use self::checks::{checked, line, purpose, text};
 use super::DeskError;
-use crate::authorisation::Purpose;
 use crate::event::RequestStep;
 use footage::units::{CameraId, HoldId, RequestId, TimeRange, WallTime};
 
+mod answer;
+mod checks;
+
 /// Characters of a line.
 pub(crate) const LINE_CHARS_MAX: usize = 200;
-/// Characters of a text of several lines.
-pub(crate) const TEXT_CHARS_MAX: usize = 2_000;
 /// Cameras times ranges of a request, and its holds.
 pub(crate) const PARTS_MAX: usize = 64;
 /// Scans of a request.
@@ -101,78 +103,6 @@ pub enum ProcedureKind {
     Disciplinary,
     /// Administrative.
     Administrative,
-}
-
-/// Which title of loi 78-17 governs an answer to a person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Regime {
-    /// Title II: the regulation (EU) 2016/679.
-    TitleIi,
-    /// Title III: the directive (EU) 2016/680.
-    TitleIii,
-    /// Title IV: defence and the security of the State.
-    TitleIv,
-}
-
-impl Regime {
-    /// Of the purpose that a camera records for: see ADR 37.
-    pub fn of(purpose: Purpose) -> Self {
-        use Purpose::{
-            AmusementParks, NationalDefence, NaturalRisks, PersonsAndProperty, PlacesOpenToPublic, PublicBuildings,
-            RescueAndFire, Terrorism, TrafficOffences, TrafficRegulation, VehicleInsurance, WasteDumping,
-        };
-        match purpose {
-            NationalDefence => Self::TitleIv,
-            PublicBuildings | TrafficOffences | PersonsAndProperty | Terrorism | VehicleInsurance | WasteDumping => {
-                Self::TitleIii
-            }
-            TrafficRegulation | NaturalRisks | RescueAndFire | AmusementParks | PlacesOpenToPublic => Self::TitleIi,
-        }
-    }
-
-    /// Months until an answer is due.
-    pub fn months(self) -> i32 {
-        match self {
-            Self::TitleIi => 1,
-            Self::TitleIii | Self::TitleIv => 2,
-        }
-    }
-}
-
-/// Why a request of a person may be refused: for nothing else. See ADR 37.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Ground {
-    /// The security of the State, or defence.
-    StateSecurity,
-    /// Public security.
-    PublicSecurity,
-    /// An inquiry, or proceedings before a court or an administration.
-    InquiryOrProceedings,
-    /// The prevention, detection or prosecution of offences.
-    Offences,
-    /// The rights and liberties of others who are seen.
-    RightsOfOthers,
-    /// It is manifestly unfounded or excessive (title II).
-    Unfounded,
-    /// Who asks is not known to be who was filmed.
-    IdentityNotEstablished,
-}
-
-impl Ground {
-    /// The word in the journal.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::StateSecurity => "state_security",
-            Self::PublicSecurity => "public_security",
-            Self::InquiryOrProceedings => "inquiry_or_proceedings",
-            Self::Offences => "offences",
-            Self::RightsOfOthers => "rights_of_others",
-            Self::Unfounded => "unfounded",
-            Self::IdentityNotEstablished => "identity_not_established",
-        }
-    }
 }
 
 /// Where a request stands.
@@ -602,67 +532,9 @@ pub(crate) fn serde_word(of: &impl Serialize) -> String {
     word.unwrap_or_default()
 }
 
-/// The purpose of this word.
-pub(crate) fn purpose(word: &str) -> Result<Purpose, DeskError> {
-    let found = Purpose::ALL.into_iter().find(|purpose| purpose.as_str() == word);
-    found.ok_or_else(|| {
-        let words: Vec<_> = Purpose::ALL.iter().map(|purpose| purpose.as_str()).collect();
-        DeskError::Invalid(format!("purpose is one of {}", words.join(", ")))
-    })
-}
-
 /// So many months after, in this zone.
 pub(crate) fn months_after(at: WallTime, months: i32, zone: &TimeZone) -> WallTime {
     let later = zone.to_datetime(at.to_timestamp()).checked_add(months.months());
     let later = later.and_then(|local| zone.to_ambiguous_timestamp(local).earlier());
     later.map_or(at, WallTime::from_timestamp)
-}
-
-/// Refuses what is no single line of bounded length; empty where it is needed.
-pub(crate) fn line(what: &str, text: &str, is_needed: bool) -> Result<(), DeskError> {
-    let length = text.chars().count();
-    if length > LINE_CHARS_MAX || text.chars().any(char::is_control) {
-        return Err(DeskError::Invalid(format!("{what} is one line of at most {LINE_CHARS_MAX} characters")));
-    }
-    if is_needed && text.trim().is_empty() {
-        return Err(DeskError::Invalid(format!("{what} is missing")));
-    }
-    Ok(())
-}
-
-/// Refuses what is too long.
-pub(crate) fn text(what: &str, text: &str) -> Result<(), DeskError> {
-    let is_good = text.chars().count() <= TEXT_CHARS_MAX && !text.chars().any(|c| c.is_control() && c != '\n');
-    is_good.then_some(()).ok_or_else(|| DeskError::Invalid(format!("{what} has at most {TEXT_CHARS_MAX} characters")))
-}
-
-/// Refuses an intake that says too little, or too much.
-pub(crate) fn checked(asker: &Asker) -> Result<(), DeskError> {
-    match asker {
-        Asker::Requisition { authority, officer, unit, procedure, legal_basis } => {
-            let needed = [
-                ("authority", authority),
-                ("officer", officer),
-                ("unit", unit),
-                ("procedure", procedure),
-                ("legal_basis", legal_basis),
-            ];
-            needed.into_iter().try_for_each(|(what, text)| line(what, text, true))?;
-            if !legal_basis.bytes().any(|b| b.is_ascii_digit()) {
-                let what = "legal_basis names an article, as in CPP 60-1, CPP 77-1-1, CPP 99-3";
-                return Err(DeskError::Invalid(what.to_owned()));
-            }
-            Ok(())
-        }
-        Asker::PersonFilmed { name, contact, purpose: word, .. } => {
-            line("name", name, true)?;
-            line("contact", contact, true)?;
-            purpose(word).map(drop)
-        }
-        Asker::Internal { service, person, procedure, .. } => {
-            [("service", service), ("person", person), ("procedure", procedure)]
-                .into_iter()
-                .try_for_each(|(what, text)| line(what, text, true))
-        }
-    }
 }
