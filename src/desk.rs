@@ -9,7 +9,7 @@
 //! alone: neither in the journal, nor in events, nor in the packs of a hold.
 //! Absent on purpose: rights (`http` decides), and the export itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ use crate::presence::{PresenceError, STRETCHES_MAX, Stretch, presence};
 use footage::clock::Clock;
 use footage::keys::Keys;
 use footage::platform;
-use footage::units::{CameraId, CameraKey, RequestId, TICKS_PER_DAY, TenantId, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraId, CameraKey, HoldId, RequestId, TICKS_PER_DAY, TenantId, Ticks90k, TimeRange, WallTime};
 
 mod error;
 pub mod file;
@@ -235,9 +235,7 @@ impl Desk {
                 return Err(HoldError::NoCamera(key).into());
             }
         }
-        if let Some(other) = self.0.index.request_double(&row_of(tenant, &file)?).await? {
-            return Err(DeskError::Double(other));
-        }
+        self.refuse_double(tenant, &file).await?;
         let until = now.saturating_add(Ticks90k(i64::from(rules.pre_hold_days) * TICKS_PER_DAY));
         let mut step = Step::of(file, RequestStep::Opened);
         for (camera, range) in step.file.parts()? {
@@ -247,6 +245,34 @@ impl Desk {
             }
         }
         self.carry_on(tenant, by, step).await
+    }
+
+    /// Refuses what an open request of the same procedure asks for already.
+    async fn refuse_double(&self, tenant: &TenantId, file: &File) -> Result<(), DeskError> {
+        if let Some(other) = self.0.index.request_double(&row_of(tenant, file)?).await? {
+            return Err(DeskError::Double(other));
+        }
+        // Where no camera is named, the place says what is asked for.
+        if file.cameras.is_empty() {
+            for id in self.of_same_procedure(tenant, file).await? {
+                if self.get(tenant, id).await?.asks_at_the_same_place(file) {
+                    return Err(DeskError::Double(id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of a request's holds that keep footage: neither over, nor released, for it or beside it.
+    async fn in_force(&self, tenant: &TenantId, file: &File) -> Result<HashSet<HoldId>, DeskError> {
+        let at = self.0.clock.wall();
+        let mut in_force = HashSet::new();
+        for of in file.holds.iter().filter(|of| !of.released && of.until > at) {
+            if self.0.index.hold(tenant, of.hold).await?.is_some_and(|row| row.closed.is_none()) {
+                in_force.insert(of.hold);
+            }
+        }
+        Ok(in_force)
     }
 
     /// Plans a hold with a step.
@@ -313,15 +339,19 @@ impl Desk {
         let is_limitation = matches!(file.asker, Asker::PersonFilmed { wants: Wants::Limitation, .. });
         let hold_kind = if is_limitation { HoldKind::Limitation } else { HoldKind::Hold };
         file.state = State::Held;
+        let mut in_force = self.in_force(tenant, &file).await?;
         let mut step = Step::of(file, RequestStep::Held);
         for Wanted { camera, period, until } in &wanted {
             let part = (camera.clone(), period.range()?);
-            let is_same =
-                |of: &HoldOf| !of.released && of.hold_kind == hold_kind && of.camera == *camera && of.period == *period;
+            let is_same = |of: &HoldOf| {
+                let same_footage = of.camera == *camera && of.period == *period;
+                of.hold_kind == hold_kind && same_footage && of.until >= *until && in_force.contains(&of.hold)
+            };
             if let Some(other) = step.file.holds.iter().find(|of| is_same(of)) {
                 return Err(DeskError::NotNow(format!("hold {} of this request covers the same", other.hold)));
             }
             self.plan(tenant, &mut step, hold_kind, part, *until).await?;
+            in_force.extend(step.placed.last().map(|row| row.facts.id));
             if !step.file.cameras.contains(camera) {
                 step.file.cameras.push(camera.clone());
             }
@@ -329,7 +359,9 @@ impl Desk {
         let covered = |of: &HoldOf| {
             let within = |wanted: &Wanted| {
                 let all = wanted.period;
-                wanted.camera == of.camera && all.start <= of.period.start && of.period.end <= all.end
+                let covers = all.start <= of.period.start && of.period.end <= all.end;
+                // To end one early is to release it, which is another step.
+                wanted.camera == of.camera && covers && of.until <= wanted.until
             };
             of.hold_kind == HoldKind::PreHold && wanted.iter().any(within)
         };
@@ -416,7 +448,8 @@ impl Desk {
         let _turn = self.turn(tenant).await;
         let mut file = self.get(tenant, id).await?;
         let at = self.0.clock.wall();
-        let limits = |of: &HoldOf| of.hold_kind == HoldKind::Limitation && !of.released && of.until > at;
+        let in_force = self.in_force(tenant, &file).await?;
+        let limits = |of: &HoldOf| of.hold_kind == HoldKind::Limitation && in_force.contains(&of.hold);
         if outcome == Outcome::Limited && (releases_holds || !file.holds.iter().any(limits)) {
             return Err(DeskError::NotNow("a limitation keeps footage: its holds stay in force".to_owned()));
         }

@@ -373,12 +373,29 @@ pub struct File {
 }
 
 impl File {
-    /// The procedure's number in one spelling: letters and digits alone.
+    /// The procedure's number in one spelling: runs of letters, and of digits, in their order.
     pub(crate) fn procedure_key(&self) -> String {
         let (Asker::Requisition { procedure, .. } | Asker::Internal { procedure, .. }) = &self.asker else {
             return String::new();
         };
-        procedure.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+        let mut key = String::new();
+        let mut before = None;
+        for c in procedure.chars() {
+            let class = c.is_alphanumeric().then(|| c.is_numeric());
+            if class.is_some() && class != before && !key.is_empty() {
+                key.push(' ');
+            }
+            before = class;
+            key.extend(class.into_iter().flat_map(|_| c.to_lowercase()));
+        }
+        key
+    }
+
+    /// Whether it is open, and asks for all that the other does at a place of which no camera is known yet.
+    pub(crate) fn asks_at_the_same_place(&self, other: &Self) -> bool {
+        let asks_for = |period: &Period| self.periods.iter().any(|of| of.start <= period.start && period.end <= of.end);
+        let is_place = self.cameras.is_empty() && same_words(&self.place, &other.place);
+        self.state != State::Closed && is_place && other.periods.iter().all(asks_for)
     }
 
     /// What its holds name as their reference, requester and reason: never a person who was filmed.
@@ -475,7 +492,9 @@ impl File {
         let Some(prepared) = &self.prepared else { return self.needs("release", &[]) };
         if two_persons {
             match (&prepared.by, by) {
-                (Author::Person(one), Author::Person(other)) if one.id != other.id => {}
+                // Who is designated twice is one person.
+                (Author::Person(one), Author::Person(other))
+                    if one.id != other.id && !same_words(&one.name, &other.name) => {}
                 _ => return Err(DeskError::SamePerson),
             }
         }
@@ -524,6 +543,12 @@ impl File {
             (State::Closed, Some(outcome), Some(at), Some(destroy_at));
         Ok(())
     }
+}
+
+/// Whether two texts differ by spaces and capitals at most.
+fn same_words(one: &str, other: &str) -> bool {
+    let words = |text: &str| text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>();
+    words(one) == words(other)
 }
 
 /// The word of a plain variant in its encoding.

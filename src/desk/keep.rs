@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretBox;
+use tracing::error;
 
 use footage::keys::Keys;
 use footage::keys::aead::Cipher;
@@ -73,11 +74,11 @@ impl Keep {
 
     /// Destroys all that there is of a request. Blocks.
     pub(super) fn destroy(&self, tenant: &TenantId, id: RequestId) -> io::Result<()> {
-        for kind in [SCAN, REQUEST] {
-            for (path, of, _) in self.listed(tenant, kind)? {
-                if of == id {
-                    platform::remove_durably(&path)?;
-                }
+        // Drafts that a crash left are of it too.
+        let start = format!("{id}-");
+        for path in entries(&self.folder.join(tenant.as_str()))? {
+            if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&start)) {
+                platform::remove_durably(&path)?;
             }
         }
         Ok(())
@@ -90,7 +91,12 @@ impl Keep {
             let Some(tenant) = name.file_name().and_then(|name| name.to_str()?.parse::<TenantId>().ok()) else {
                 continue;
             };
-            for (_, id, version) in self.listed(&tenant, REQUEST)? {
+            let listed = self.listed(&tenant, REQUEST).unwrap_or_else(|error| {
+                // That of one tenant keeps those of the others from nothing.
+                error!(%error, %tenant, "the files of a tenant's requests cannot be listed");
+                Vec::new()
+            });
+            for (_, id, version) in listed {
                 let of = newest.entry((tenant.clone(), id)).or_insert(version);
                 *of = version.max(*of);
             }
@@ -118,11 +124,18 @@ impl Keep {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = platform::create_new(&draft)?;
-        platform::write_all(&file, &encrypted)?;
-        platform::sync_data(&file)?;
         let path = folder.join(name);
-        platform::rename(&draft, &path)?;
+        let written = (|| {
+            let file = platform::create_new(&draft)?;
+            platform::write_all(&file, &encrypted)?;
+            platform::sync_data(&file)?;
+            platform::rename(&draft, &path)
+        })();
+        if written.is_err() {
+            // Half of it takes room on a full disk, and is of no use. Where even that fails, it goes with the request.
+            let _ = std::fs::remove_file(&draft);
+        }
+        written?;
         platform::sync_name(&path)
     }
 

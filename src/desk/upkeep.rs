@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crate::desk::blocking;
 use crate::event::{Event, Fact, RequestStep, Scope};
 use crate::index::request::RequestRow;
-use footage::units::{RequestId, TenantId};
+use footage::pack::HoldFacts;
+use footage::units::{CameraId, CameraKey, HoldId, RequestId, TenantId};
 use journal::entry::{Action, Author};
 
 /// Requests that are destroyed in one pass.
@@ -30,6 +31,8 @@ impl Desk {
         let mut kept = blocking(move || of_folder.versions()).await?;
         let mut taken_in = 0;
         for (tenant, id, version) in index.request_versions().await? {
+            // No step is done meanwhile: what is written is what the row says then.
+            let _turn = self.turn(&tenant).await;
             match kept.remove(&(tenant.clone(), id)) {
                 Some(on_disk) if on_disk > version => {
                     taken_in += usize::from(self.take_in(&tenant, id, on_disk).await?)
@@ -43,6 +46,7 @@ impl Desk {
             }
         }
         for ((tenant, id), version) in kept {
+            let _turn = self.turn(&tenant).await;
             taken_in += usize::from(self.take_in(&tenant, id, version).await?);
         }
         if taken_in > 0 {
@@ -69,8 +73,54 @@ impl Desk {
             error!(request = %id, "the file of a request is damaged, and the index does not know it");
             return Ok(false);
         };
-        self.0.index.write(vec![Change::TakeInRequest(Arc::new(row_of(tenant, &file)?))]).await?;
+        let (placed, mut changes) = self.as_its_file_says(tenant, &file).await?;
+        changes.push(Change::TakeInRequest(Arc::new(row_of(tenant, &file)?)));
+        self.0.index.write(changes).await?;
+        self.0.holds.look();
+        for (camera, hold) in placed {
+            warn!(%hold, request = %id, "a hold that the index did not know is in force again, as the file of its request says");
+            let action = Action::HoldPlaced { hold: hold.to_string() };
+            self.0.journals.note(tenant, Draft::new(Author::Gateway, action).on(camera, None)).await;
+        }
         Ok(true)
+    }
+
+    /// The holds that the index does not know, and the changes that place them and end those that the request released:
+    /// of what is not copied yet, or not filmed yet, no pack tells.
+    async fn as_its_file_says(
+        &self,
+        tenant: &TenantId,
+        file: &File,
+    ) -> Result<(Vec<(CameraId, HoldId)>, Vec<Change>), DeskError> {
+        let Inner { index, holds, clock, .. } = &*self.0;
+        let (mut placed, mut changes) = (Vec::new(), Vec::new());
+        let now = clock.wall();
+        let (reference, requester, reason) = file.named();
+        for of in &file.holds {
+            match index.hold(tenant, of.hold).await? {
+                Some(row) if of.released && row.closed.is_none() => changes.extend(holds.ending(&row)),
+                None if !of.released && of.until > now => {
+                    let camera = CameraKey { tenant: tenant.clone(), camera: of.camera.clone() };
+                    if index.camera(&camera).await?.is_none() {
+                        error!(hold = %of.hold, %camera, "a hold is not in force: the index does not know its camera");
+                        continue;
+                    }
+                    let facts = HoldFacts {
+                        id: of.hold,
+                        range: of.period.range()?,
+                        reference: reference.clone(),
+                        requester: requester.clone(),
+                        reason: reason.clone(),
+                        until: of.until,
+                        placed: file.received,
+                    };
+                    changes.push(Change::PlaceHold { camera, hold: Arc::new(facts) });
+                    placed.push((of.camera.clone(), of.hold));
+                }
+                _ => {}
+            }
+        }
+        Ok((placed, changes))
     }
 
     /// Writes the file beside. What fails is tried again.
@@ -93,11 +143,18 @@ impl Desk {
         let Inner { index, journals, keep, clock, .. } = &*self.0;
         let Some(by) = journals.forgetting_by().await else { return Ok(0) };
         let over = index.requests_over(by, DESTROYED_MAX).await?;
+        let (mut destroyed, mut failure) = (0, None);
         for (tenant, id) in &over {
             let _turn = self.turn(tenant).await;
             // Who was filmed may be in its files: they go first, and the row says until then that they have to.
             let (keep, of, request) = (keep.clone(), tenant.clone(), *id);
-            blocking(move || keep.destroy(&of, request)).await?;
+            if let Err(error) = blocking(move || keep.destroy(&of, request)).await {
+                // The others are destroyed all the same.
+                error!(%error, request = %id, "the files of a request whose time is over could not be destroyed");
+                failure = Some(error);
+                continue;
+            }
+            destroyed += 1;
             let step = RequestStep::Destroyed;
             let event =
                 Event::new(clock.wall(), Scope::Tenant(tenant.clone()), Fact::RequestStep { request: *id, step });
@@ -109,10 +166,10 @@ impl Desk {
             let action = Action::RequestStep { request: id.to_string(), step: step.as_str().to_owned(), detail: None };
             journals.note(tenant, Draft::new(Author::Gateway, action)).await;
         }
-        if !over.is_empty() {
-            info!(requests = over.len(), "files of requests were destroyed: their time is over");
+        if destroyed > 0 {
+            info!(requests = destroyed, "files of requests were destroyed: their time is over");
         }
-        Ok(over.len())
+        failure.map_or(Ok(destroyed), Err)
     }
 
     /// Keeps the files until `stop`.
@@ -121,13 +178,15 @@ impl Desk {
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(turns.tick()).await.is_some() {
             let kept = async {
-                self.compare().await?;
-                self.destroy_over().await
+                // What is over goes, whatever else fails.
+                for done in [self.compare().await, self.destroy_over().await] {
+                    if let Err(error) = done {
+                        warn!(%error, "the files of requests could not be kept, and will be");
+                    }
+                }
             };
             // A step that is cut off is done again by the next pass.
-            if let Some(Err(error)) = stop.run_until_cancelled(kept).await {
-                warn!(%error, "the files of requests could not be kept, and will be");
-            }
+            stop.run_until_cancelled(kept).await;
         }
     }
 }

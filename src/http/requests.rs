@@ -1,6 +1,7 @@
 //! Requests for footage of a tenant: taken in, carried on, closed.
 //!
-//! Invariant: a request that names a camera outside of the holder's scope is as unknown to them as one that does not exist.
+//! Invariant: a request that names a camera outside of the holder's scope is as unknown to them as one that does not exist;
+//! so is one that names a place alone, unless they may know of all cameras or took it in.
 
 use std::num::NonZeroU32;
 
@@ -10,6 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use catalogue::{Denial, Right};
+use journal::entry::Author;
 use serde::Deserialize;
 
 use super::Service;
@@ -233,8 +235,20 @@ async fn view(service: &Service, scope: &TenantScope, file: File) -> Result<Requ
 /// A request of the tenant's on cameras that the holder may know of; any other is as unknown as one that does not exist.
 async fn known(service: &Service, scope: &TenantScope, id: RequestId) -> Result<File, Problem> {
     let file = service.desk()?.get(scope.tenant(), id).await?;
-    let is_known = file.all_cameras().iter().all(|camera| scope.names(camera));
-    if is_known { Ok(file) } else { Err(DeskError::NoRequest(id).into()) }
+    if is_known(scope, &file) { Ok(file) } else { Err(DeskError::NoRequest(id).into()) }
+}
+
+/// Where only a place is named, any camera may be meant: it is for those who may know of all, and who took it in.
+fn is_known(scope: &TenantScope, file: &File) -> bool {
+    let cameras = file.all_cameras();
+    if !cameras.is_empty() {
+        return cameras.iter().all(|camera| scope.names(camera));
+    }
+    let is_own = match (file.steps.first().map(|done| &done.by), scope.author()) {
+        (Some(Author::Person(by)), Author::Person(holder)) => by.id == holder.id,
+        _ => false,
+    };
+    is_own || scope.cameras().is_none()
 }
 
 /// One that they may carry on by this right.
@@ -306,7 +320,7 @@ pub(super) async fn list(
         let page = service.desk()?.list(scope.tenant(), which, after, query.limit).await?;
         let is_last = page.len() < query.limit as usize;
         after = page.last().map(|file| file.id);
-        files.extend(page.into_iter().filter(|file| file.all_cameras().iter().all(|camera| scope.names(camera))));
+        files.extend(page.into_iter().filter(|file| is_known(&scope, file)));
         if is_last {
             break;
         }

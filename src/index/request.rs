@@ -150,9 +150,10 @@ fn with_parts(db: &Connection, row: RequestRow) -> Result<RequestRow, IndexError
     Ok(RequestRow { parts, ..row })
 }
 
-/// An open request of the same procedure that asks for every part of this one.
+/// An open request of the same procedure that asks for every part of this one. One without parts says nothing here of what
+/// it asks for.
 fn double(db: &Connection, of: &RequestRow) -> Result<Option<RequestId>, IndexError> {
-    if of.procedure.is_empty() {
+    if of.procedure.is_empty() || of.parts.is_empty() {
         return Ok(None);
     }
     let sql =
@@ -164,7 +165,7 @@ fn double(db: &Connection, of: &RequestRow) -> Result<Option<RequestId>, IndexEr
             let within = |(of, all): &(CameraId, TimeRange)| of == camera && all.intersection(range) == Some(*range);
             other.parts.iter().any(within)
         };
-        if of.parts.is_empty() == other.parts.is_empty() && of.parts.iter().all(asks_for) {
+        if of.parts.iter().all(asks_for) {
             return Ok(Some(other.id));
         }
     }

@@ -326,3 +326,166 @@ async fn whether_there_is_footage_at_a_time_is_answered_with_its_reason() {
     gateway.ask("north", "/api/cameras/nope/presence?at=2026-03-01T10:00:00Z").await.problem(404);
     gateway.ask("north", "/api/cameras/gate/presence").await.problem(400);
 }
+
+#[tokio::test]
+async fn r3_a_hold_is_prolonged_and_placed_again_where_it_was_released_beside_its_request() {
+    let gateway = Gateway::mutualised().await;
+    let (path, _) = gateway.taken_in(&requisition("PV 20")).await;
+    let held = gateway.step(NORTH, &path, "holds", hold_until("2026-06-01T00:00:00Z")).await;
+    // The judge prolongs: the same footage, for longer.
+    let held_longer = gateway.step(NORTH, &path, "holds", hold_until("2026-09-01T00:00:00Z")).await;
+    assert_eq!(held_longer["holds"].as_array().unwrap().len(), held["holds"].as_array().unwrap().len() + 1);
+    gateway.post_to(NORTH, &format!("{path}/holds"), &hold_until("2026-09-01T00:00:00Z")).await.problem(409);
+    // Somebody releases it by the list of holds, by mistake.
+    let hold: HoldId = held_longer["holds"][2]["hold"].as_str().unwrap().parse().unwrap();
+    gateway.index.write(vec![Change::EndHold { hold, at: at("2026-03-01T12:00:00Z") }]).await.unwrap();
+    let again = gateway.step(NORTH, &path, "holds", hold_until("2026-09-01T00:00:00Z")).await;
+    assert_eq!(again["holds"].as_array().unwrap().len(), 4);
+    // A step does not ask for the same twice.
+    let mut twice = hold_until("2026-10-01T00:00:00Z");
+    twice["holds"] = serde_json::json!([twice["holds"][0], twice["holds"][0]]);
+    gateway.post_to(NORTH, &format!("{path}/holds"), &twice).await.problem(409);
+}
+
+#[tokio::test]
+async fn r3_a_pre_hold_does_not_end_for_a_hold_that_ends_before_it() {
+    let gateway = Gateway::mutualised().await;
+    let (path, _) = gateway.taken_in(&requisition("PV 21")).await;
+    let held = gateway.step(NORTH, &path, "holds", hold_until("2026-03-01T12:00:01Z")).await;
+    assert!(held["holds"][0]["released"].is_null(), "{held}");
+    let held = gateway.step(NORTH, &path, "holds", hold_until("2026-09-01T00:00:00Z")).await;
+    assert_eq!(held["holds"][0]["released"], true);
+}
+
+#[tokio::test]
+async fn a4_a_limitation_whose_hold_was_released_beside_its_request_limits_nothing() {
+    let gateway = Gateway::mutualised().await;
+    let (path, _) = gateway.taken_in(&person_filmed("limitation", "persons_and_property")).await;
+    let held = gateway.step(NORTH, &path, "holds", hold_until("2026-03-20T00:00:00Z")).await;
+    let hold: HoldId = held["holds"][1]["hold"].as_str().unwrap().parse().unwrap();
+    gateway.index.write(vec![Change::EndHold { hold, at: at("2026-03-01T12:00:00Z") }]).await.unwrap();
+    let close = serde_json::json!({"outcome": "limited", "holds": "keep"});
+    gateway.post_to(NORTH, &format!("{path}/closing"), &close).await.problem(409);
+}
+
+#[tokio::test]
+async fn other_numbers_and_other_places_are_no_doubles() {
+    let gateway = Gateway::mutualised().await;
+    gateway.taken_in(&requisition("PV 2026/1-17")).await;
+    // Other numbers of the same digits.
+    gateway.taken_in(&requisition("PV 2026/11-7")).await;
+    gateway.post_to(NORTH, "/api/requests", &requisition("pv2026 1 17")).await.problem(409);
+    let at_place = |place: &str, start: &str| {
+        let mut body = requisition("PV 30");
+        body["cameras"] = serde_json::json!([]);
+        body["place"] = place.into();
+        body["periods"][0]["start"] = start.into();
+        body
+    };
+    gateway.taken_in(&at_place("Gare", "2026-03-01T09:30:00Z")).await;
+    gateway.taken_in(&at_place("Mairie", "2026-03-01T09:30:00Z")).await;
+    gateway.taken_in(&at_place("Gare", "2026-03-01T08:30:00Z")).await;
+    gateway.post_to(NORTH, "/api/requests", &at_place(" gare", "2026-03-01T09:30:00Z")).await.problem(409);
+}
+
+#[tokio::test]
+async fn a1_who_is_for_some_cameras_sees_no_request_that_names_a_place_alone() {
+    let gateway = Gateway::mutualised().await;
+    let mut body = person_filmed("copy", "persons_and_property");
+    body["cameras"] = serde_json::json!([]);
+    body["place"] = "Gare".into();
+    let (path, file) = gateway.taken_in(&body).await;
+    let scope = catalogue::Scope { cameras: Some(["gate".parse().unwrap()].into()), ..catalogue::Scope::default() };
+    let marie = gateway.person("marie", Designation { scope, ..designation("supervisor") }).await;
+    gateway.get_as(&marie, &path).await.problem(404);
+    let listed = gateway.get_as(&marie, "/api/requests").await.json().to_string();
+    assert!(!listed.contains(file["id"].as_str().unwrap()) && !listed.contains("Filmée"), "{listed}");
+    // What they took in themselves they carry on.
+    let taken_in = gateway.post_to(&marie, "/api/requests", &body).await.json();
+    let own = format!("/api/requests/{}", taken_in["id"].as_str().unwrap());
+    assert_eq!(gateway.get_as(&marie, &own).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_person_designated_under_two_ids_does_not_release_what_they_prepared() {
+    let gateway = Gateway::mutualised().await;
+    let rules = RequestRules { two_person_release: true, ..RequestRules::default() };
+    gateway.desk.set_rules([("north".parse().unwrap(), rules)]);
+    let marie = gateway.person("marie", designation("supervisor")).await;
+    let again = Designation { name: " marie  DURAND".to_owned(), ..designation("supervisor") };
+    let again = gateway.person("m-durand", again).await;
+    let (path, _) = gateway.taken_in(&requisition("PV 22")).await;
+    gateway.step(&marie, &path, "holds", hold_until("2026-09-01T00:00:00Z")).await;
+    gateway.step(&marie, &path, "preparation", serde_json::json!({"export": "clip 1", "files": []})).await;
+    gateway.post_to(&again, &format!("{path}/release"), &Value::Null).await.problem(403);
+}
+
+/// An index that knows neither the request nor its holds: it was lost.
+fn lose(gateway: &Gateway, id: RequestId, sql: &str) {
+    let db = rusqlite::Connection::open(gateway.dir.path().join("index.sqlite")).unwrap();
+    db.execute(sql, []).unwrap();
+    db.execute("DELETE FROM request WHERE request = ?1", [id.0]).unwrap();
+}
+
+#[tokio::test]
+async fn r3_an_index_that_was_lost_holds_again_what_its_requests_hold_and_nothing_that_they_released() {
+    let gateway = Gateway::mutualised().await;
+    let tenant: TenantId = "north".parse().unwrap();
+    let (path, file) = gateway.taken_in(&requisition("PV 23")).await;
+    let id: RequestId = file["id"].as_str().unwrap().parse().unwrap();
+    let held = gateway.step(NORTH, &path, "holds", hold_until("2026-09-01T00:00:00Z")).await;
+    let hold = |at: usize| held["holds"][at]["hold"].as_str().unwrap().parse::<HoldId>().unwrap();
+    lose(&gateway, id, "DELETE FROM hold WHERE reference = 'PV 23'");
+    assert!(gateway.index.hold(&tenant, hold(1)).await.unwrap().is_none());
+    assert_eq!(gateway.desk.compare().await.unwrap(), 1);
+    let row = gateway.index.hold(&tenant, hold(1)).await.unwrap().expect("it keeps its footage again");
+    assert_eq!(
+        (row.closed, row.facts.until, row.facts.reference.as_str()),
+        (None, at("2026-09-01T00:00:00Z"), "PV 23")
+    );
+    assert!(gateway.index.hold(&tenant, hold(0)).await.unwrap().is_none(), "the pre-hold was released");
+    // An older copy has holds in force that were released since.
+    gateway.step(NORTH, &path, "closing", serde_json::json!({"outcome": "withdrawn", "holds": "release"})).await;
+    lose(&gateway, id, "UPDATE hold SET closed = NULL WHERE reference = 'PV 23'");
+    assert!(gateway.index.hold(&tenant, hold(1)).await.unwrap().unwrap().closed.is_none());
+    assert_eq!(gateway.desk.compare().await.unwrap(), 1);
+    assert!(gateway.index.hold(&tenant, hold(1)).await.unwrap().unwrap().closed.is_some());
+}
+
+#[tokio::test]
+async fn r7_what_is_over_is_destroyed_with_its_drafts_though_a_folder_beside_cannot_be_read() {
+    let gateway = Gateway::mutualised().await;
+    let (path, file) = gateway.taken_in(&requisition("PV 24")).await;
+    let (tenant, id): (TenantId, RequestId) = ("north".parse().unwrap(), file["id"].as_str().unwrap().parse().unwrap());
+    gateway.step(NORTH, &path, "closing", serde_json::json!({"outcome": "withdrawn", "holds": "release"})).await;
+    let steady = at("2026-03-01T12:00:00Z");
+    let (held, lead) = (Ticks90k::ZERO, Ticks90k::ZERO);
+    let clock = crate::index::SteadyClock { steady, wall: steady, held, lead };
+    gateway.index.write(vec![Change::SteadyClock(clock)]).await.unwrap();
+    // What a crash leaves of a scan that was not attached.
+    let folder = gateway.dir.path().join("requests/north");
+    std::fs::write(folder.join(format!("{id}-1.scan.new")), b"half of it").unwrap();
+    // Another tenant's request is over too, and its folder is none.
+    let mut row = gateway.index.request(&tenant, id).await.unwrap().unwrap();
+    let other = crate::index::request::RequestRow {
+        id: "0f".repeat(16).parse().unwrap(),
+        tenant: "aside".parse().unwrap(),
+        destroy_at: Some(steady),
+        ..row.clone()
+    };
+    let over = row.file.replace("2029-03-01T12:00:00.000000Z", "2026-03-01T12:00:00.000000Z");
+    (row.version, row.destroy_at, row.file) = (row.version + 1, Some(steady), over);
+    let aside = gateway.dir.path().join("requests/aside");
+    std::fs::write(&aside, b"").unwrap();
+    lose(&gateway, id, "DELETE FROM hold WHERE 0");
+    gateway.index.write(vec![Change::TakeInRequest(Arc::new(other))]).await.unwrap();
+    gateway.index.write(vec![Change::TakeInRequest(Arc::new(row))]).await.unwrap();
+    gateway.desk.compare().await.unwrap();
+    // It says that one was not destroyed, and destroyed the other.
+    assert!(gateway.desk.destroy_over().await.is_err());
+    gateway.ask("north", &path).await.problem(404);
+    let left = std::fs::read_dir(folder).unwrap().map(|name| name.unwrap().file_name().into_string().unwrap());
+    assert_eq!(left.filter(|name| name.starts_with(&id.to_string())).collect::<Vec<_>>(), Vec::<String>::new());
+    std::fs::remove_file(aside).unwrap();
+    assert_eq!(gateway.desk.destroy_over().await.unwrap(), 1);
+}
