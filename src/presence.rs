@@ -1,7 +1,8 @@
 //! Whether there is footage of a camera at a time: yes, and until when; no, and why not.
 //!
 //! ```text
-//! footage in the index, held or not → packs that are being destroyed → gaps → the register of destructions → nothing on record
+//! footage in the index, held or not → packs that are being destroyed → gaps → footage that is due, and a hold would save
+//!     → the register of destructions → nothing on record
 //! ```
 //!
 //! Invariant: the stretches of an answer are in order, without overlaps, and together are all of what was asked; what is
@@ -126,6 +127,14 @@ pub async fn presence(
     for gap in &gaps {
         let span = TimeRange::new(gap.start, gap.end.unwrap_or(now));
         take(&mut open, &mut answer, span, Found::Gap(gap.cause));
+    }
+    // What is due is there until its destruction begins: it goes now, where no hold keeps it.
+    let mut due = Vec::new();
+    for span in index.condemned_spans(camera, range).await? {
+        take(&mut open, &mut due, Some(span), Found::Destroying);
+    }
+    for Stretch { range, .. } in due {
+        answer.extend(footage(range, &holds, |start| deadline(start, row.retention_max, zone)));
     }
     for entry in index.deletions(camera, range).await? {
         let found = match entry.outcome {

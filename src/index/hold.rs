@@ -157,6 +157,15 @@ impl Index {
         .await
     }
 
+    /// Footage of a camera in this range that is due: its destruction has not begun, and a hold would save it.
+    pub async fn condemned_spans(&self, key: &CameraKey, range: TimeRange) -> Result<Vec<TimeRange>, IndexError> {
+        self.of_camera(key, move |db, camera| {
+            let read = |row: &Row<'_>| time_range(row.get(0)?, row.get(1)?);
+            rows(db, CONDEMNED_SPANS, params![camera, range.start().0, range.end().0], read)
+        })
+        .await
+    }
+
     /// The first instant of which anything is on record of a camera: footage, a gap, a destruction.
     pub async fn first_trace(&self, key: &CameraKey) -> Result<Option<WallTime>, IndexError> {
         self.of_camera(key, move |db, camera| {
@@ -309,6 +318,10 @@ const PRESENT_SPANS: &str = "SELECT start, start + duration FROM segment
 
 const DELETING_SPANS: &str = "SELECT p.start, p.until FROM deleting d CROSS JOIN pack p ON p.id = d.pack
      WHERE p.camera = ?1 AND p.start < ?3 AND p.until > ?2 AND p.until > p.start AND p.hold IS NULL";
+
+const CONDEMNED_SPANS: &str = "SELECT start, until FROM pack
+     WHERE state = 3 AND state <> 2 AND camera = ?1 AND start < ?3 AND until > ?2 AND until > start
+     AND NOT EXISTS (SELECT 1 FROM deleting WHERE deleting.pack = pack.id) ORDER BY start";
 
 fn to_copy() -> String {
     format!(

@@ -197,7 +197,20 @@ pub(super) fn take_in(db: &Connection, row: &RequestRow) -> Result<(), IndexErro
     }
 }
 
+/// What is no longer said is overwritten: an earlier version may name more than the last one.
 fn write(db: &Connection, row: &RequestRow) -> Result<(), IndexError> {
+    overwriting(db, |db| write_over(db, row))
+}
+
+/// With what goes away overwritten in the file of the index.
+fn overwriting(db: &Connection, change: impl FnOnce(&Connection) -> Result<(), IndexError>) -> Result<(), IndexError> {
+    db.pragma_update(None, "secure_delete", true)?;
+    let changed = change(db);
+    db.pragma_update(None, "secure_delete", false)?;
+    changed
+}
+
+fn write_over(db: &Connection, row: &RequestRow) -> Result<(), IndexError> {
     let RequestRow { id, tenant, version, procedure, opened, closed, destroy_at, parts, file } = row;
     let sql = "INSERT INTO request (request, tenant, version, procedure, opened, closed, destroy_at, file)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -215,8 +228,7 @@ fn write(db: &Connection, row: &RequestRow) -> Result<(), IndexError> {
 }
 
 pub(super) fn forget(db: &Connection, tenant: &TenantId, id: RequestId) -> Result<(), IndexError> {
-    db.pragma_update(None, "secure_delete", true)?;
-    let forgotten = exec(db, "DELETE FROM request WHERE request = ?1 AND tenant = ?2", params![id.0, tenant.as_str()]);
-    db.pragma_update(None, "secure_delete", false)?;
-    forgotten.map(drop)
+    overwriting(db, |db| {
+        exec(db, "DELETE FROM request WHERE request = ?1 AND tenant = ?2", params![id.0, tenant.as_str()]).map(drop)
+    })
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::index::{CameraRow, Change};
+use crate::index::{CameraRow, Change, PackRow, PackState, SegmentRow};
 use footage::media::Gap;
 use footage::pack::HoldFacts;
+use footage::units::{PackId, RunId};
 use proptest::prelude::*;
 
 fn at(seconds: i64) -> WallTime {
@@ -51,6 +52,62 @@ fn a_moment_between_two_runs_is_no_absence_unless_a_gap_is_on_record_there() {
     assert_eq!(joined(spans(), range(0, 4), &[]), [range(0, 4)]);
     let gap = GapRow { start: half(3), end: Some(half(4)), cause: GapCause::Silent, lost_packets: 0 };
     assert_eq!(joined(spans(), range(0, 4), &[gap]).len(), 2);
+}
+
+#[tokio::test]
+async fn footage_that_is_due_is_there_until_its_destruction_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
+    let key: CameraKey = "town/gate".parse().unwrap();
+    let camera = CameraRow {
+        key: key.clone(),
+        name: String::new(),
+        place: String::new(),
+        configured: true,
+        retention_max: Ticks90k(100 * TICKS_PER_SECOND),
+        retention_min: Ticks90k::ZERO,
+    };
+    let (pack, run) = (PackId([1; 16]), RunId([1; 16]));
+    let open = PackRow {
+        id: pack,
+        camera: key.clone(),
+        run,
+        state: PackState::Open,
+        bytes: 1,
+        start: at(0),
+        end: at(0),
+        condemned_at: None,
+    };
+    let segment = SegmentRow {
+        range: range(0, 10),
+        run,
+        decode_time: Ticks90k::ZERO,
+        pack,
+        state: PackState::Open,
+        first_fragment: 0,
+        fragments: 1,
+    };
+    let changes = vec![
+        Change::Configure(vec![camera]),
+        Change::BeginRun { camera: key.clone(), run, start: at(0) },
+        Change::OpenPack(open),
+        Change::PutSegment { camera: key.clone(), segment, pack_bytes: 1 },
+        Change::SealPack { pack, bytes: 1 },
+    ];
+    index.write(changes).await.unwrap();
+    let ask = async || presence(&index, &TimeZone::UTC, &key, range(0, 10), at(1_000)).await.unwrap();
+    let there = [Stretch { range: range(0, 10), found: Found::Footage { holds: Vec::new(), until: at(100) } }];
+    assert_eq!(ask().await, there);
+    let condemn = Change::Condemn { packs: vec![pack], at: at(1_000), reason: Reason::Expired };
+    index.write(vec![condemn]).await.unwrap();
+    assert_eq!(ask().await, there, "it is due, and nothing was destroyed");
+    let held = hold(1, 0, 20, 9_000);
+    index.write(vec![Change::PlaceHold { camera: key.clone(), hold: Arc::new(held.facts.clone()) }]).await.unwrap();
+    let found = Found::Footage { holds: vec![held.facts.id], until: at(9_000) };
+    assert_eq!(ask().await, [Stretch { range: range(0, 10), found }]);
+    index.write(vec![Change::EndHold { hold: held.facts.id, at: at(1_001) }]).await.unwrap();
+    index.write(vec![Change::BeginDeleting { packs: vec![pack] }]).await.unwrap();
+    assert_eq!(ask().await, [Stretch { range: range(0, 10), found: Found::Destroying }]);
 }
 
 proptest! {

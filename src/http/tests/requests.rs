@@ -489,3 +489,21 @@ async fn r7_what_is_over_is_destroyed_with_its_drafts_though_a_folder_beside_can
     std::fs::remove_file(aside).unwrap();
     assert_eq!(gateway.desk.destroy_over().await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn r7_what_an_earlier_version_of_a_destroyed_request_said_is_not_in_the_file_of_the_index() {
+    let gateway = Gateway::mutualised().await;
+    let (_, file) = gateway.taken_in(&requisition("PV 25")).await;
+    let (tenant, id): (TenantId, RequestId) = ("north".parse().unwrap(), file["id"].as_str().unwrap().parse().unwrap());
+    let row = gateway.index.request(&tenant, id).await.unwrap().unwrap();
+    for (more, said) in [(1, "Filmee-Zoe ".repeat(3_000)), (2, "{}".to_owned())] {
+        let next = RequestRow { version: row.version + more, file: said, ..row.clone() };
+        gateway.index.write(vec![Change::PutRequest(Arc::new(next))]).await.unwrap();
+    }
+    gateway.index.write(vec![Change::ForgetRequest { tenant, request: id }]).await.unwrap();
+    let path = gateway.dir.path().join("index.sqlite");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.query_row("PRAGMA wal_checkpoint(full)", [], |_| Ok(())).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    assert!(!bytes.windows(10).any(|part| part == b"Filmee-Zoe"));
+}
