@@ -208,7 +208,16 @@ where
     F: Future<Output = Result<File, DeskError>> + Send + 'static,
 {
     let done = tokio::spawn(step(service.desk()?.clone(), scope.tenant().clone(), by(scope)));
-    let file = done.await.unwrap_or(Err(DeskError::CutOff))?;
+    let file = match done.await.unwrap_or(Err(DeskError::CutOff)) {
+        // It is as unknown to them as one that does not exist; that its footage is held is what they have to know.
+        Err(error @ DeskError::Double(other)) if known(service, scope, other).await.is_err() => {
+            return Err(Problem::of(
+                &error,
+                "what this asks for is held already, by a request that is not for you to carry on",
+            ));
+        }
+        done => done?,
+    };
     Ok(Json(view(service, scope, file).await?))
 }
 

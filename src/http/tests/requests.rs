@@ -507,3 +507,15 @@ async fn r7_what_an_earlier_version_of_a_destroyed_request_said_is_not_in_the_fi
     let bytes = std::fs::read(path).unwrap();
     assert!(!bytes.windows(10).any(|part| part == b"Filmee-Zoe"));
 }
+
+#[tokio::test]
+async fn a1_a_double_that_is_not_for_its_finder_is_not_named() {
+    let gateway = Gateway::mutualised().await;
+    let mut wider = requisition("PV 26");
+    wider["cameras"] = serde_json::json!(["gate", "square"]);
+    let (_, file) = gateway.taken_in(&wider).await;
+    let scope = catalogue::Scope { cameras: Some(["gate".parse().unwrap()].into()), ..catalogue::Scope::default() };
+    let marie = gateway.person("marie", Designation { scope, ..designation("supervisor") }).await;
+    let answer = gateway.post_to(&marie, "/api/requests", &requisition("PV 26")).await.problem(409);
+    assert!(!answer.to_string().contains(file["id"].as_str().unwrap()), "{answer}");
+}
