@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use catalogue::{Denial, Right};
 use futures::{StreamExt, TryStreamExt, stream};
 use journal::entry::{Access, Author};
 use serde::Deserialize;
@@ -303,6 +304,12 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     let exports = service.exports()?.clone();
     let job = known(&exports, &scope, id).await?.job;
+    // Another person's package goes by those alone whose designation has its cameras: a grant lets nobody act.
+    if job.author != scope.author()
+        && let Some(of) = job.cameras.iter().find(|of| !scope.acts_on(&of.camera))
+    {
+        return Err(service.denied(&scope, Right::Export, Some(&of.camera), &Denial::OtherCamera).await);
+    }
     to_its_end(async move {
         exports.remove(scope.tenant(), job.id, |action| scope.act(action)).await?;
         Ok(StatusCode::NO_CONTENT)

@@ -135,13 +135,18 @@ impl TenantScope {
         }
     }
 
+    /// Whether they may act on this camera: it is of their designation, and not only of a grant, which shows footage.
+    pub(super) fn acts_on(&self, camera: &CameraId) -> bool {
+        match &self.holder {
+            Holder::Role { .. } => true,
+            Holder::Person(person) => person.is_for(camera),
+        }
+    }
+
     /// Whether they may do to this camera what this right is about, as far as the camera goes: a grant shows footage, and
     /// lets nobody act.
     fn reaches(&self, right: Right, camera: &CameraId) -> bool {
-        match &self.holder {
-            Holder::Person(person) if right.acts_on_cameras() => person.is_for(camera),
-            _ => self.names(camera),
-        }
+        if right.acts_on_cameras() { self.acts_on(camera) } else { self.names(camera) }
     }
 
     /// Whether they may see this footage in this way; what begins an access of theirs.

@@ -165,6 +165,18 @@ async fn e1_another_tenant_and_a_person_of_another_camera_get_nothing() {
     assert_eq!(ordered.last().unwrap()["author"]["person"]["name"], "Jean Petit");
     let list: Value = jean(Method::GET, "/api/exports").send().await.unwrap().json().await.unwrap();
     assert_eq!(list.as_array().unwrap().len(), 1, "their own, and not that of both cameras: {list}");
+
+    // A grant shows the square, and lets nobody destroy what another person has ordered of it.
+    let asked = asked();
+    let grant = json!({
+        "cameras": ["square"], "start": asked["start"], "end": asked["end"], "reference": "PV 12", "reason": "theft", "days": 2,
+    });
+    let given = served.ask("town", Method::POST, "/api/people/jean/grants").json(&grant).send().await.unwrap();
+    assert_eq!(given.status(), StatusCode::CREATED, "{}", given.text().await.unwrap());
+    assert_eq!(jean(Method::GET, &paths[0]).send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(jean(Method::DELETE, &paths[0]).send().await.unwrap().status(), StatusCode::FORBIDDEN);
+    let own = format!("/api/exports/{}", list[0]["id"].as_str().unwrap());
+    assert_eq!(jean(Method::DELETE, &own).send().await.unwrap().status(), StatusCode::NO_CONTENT);
 }
 
 impl Served {
