@@ -1874,6 +1874,8 @@ export interface components {
             foreign_packs: number;
             /** @description Of these, packs that stay for holds. */
             held_packs: number;
+            /** @description Evidence packages on the gateway, whole or not, that may have footage of that day in them. */
+            in_exports: number;
             /**
              * Format: int64
              * @description Packs of the camera, of any day, in the spool.
