@@ -13,7 +13,7 @@ use crate::event::words::Language;
 const STYLE: &str = "body{font:11pt/1.4 serif;max-width:60em;margin:2em auto;padding:0 1em;color:#000;background:#fff}\
 h1{font-size:1.5em}h2{font-size:1.15em;margin-top:1.6em;break-after:avoid}\
 table{border-collapse:collapse;width:100%;font-size:.92em}thead{display:table-header-group}tr{break-inside:avoid}\
-th,td{border:1px solid #666;padding:.25em .45em;text-align:left;vertical-align:top}th{background:#eee}\
+th,td{border:1px solid #666;padding:.25em .45em;text-align:left;vertical-align:top}td{overflow-wrap:anywhere}th{background:#eee}\
 @page{size:A4;margin:18mm}@media print{body{margin:0;max-width:none;padding:0}}";
 
 /// What a browser lets such a page do: to have its own style, and nothing else.

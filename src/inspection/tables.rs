@@ -265,8 +265,10 @@ pub(super) fn entry_cells(entry: &Entry, language: Language, zone: &TimeZone) ->
     let (name, act) = author(&entry.draft.author, language);
     let facts = serde_json::to_value(&entry.draft.action).unwrap_or_default();
     let action = facts["action"].as_str().unwrap_or_default().to_owned();
-    let others = facts.as_object().into_iter().flatten().filter(|(name, _)| *name != "action");
-    let others: Vec<_> = others.map(|(name, value)| format!("{name}={value}")).collect();
+    let others = facts.as_object().into_iter().flatten();
+    let others = others.filter(|(name, value)| *name != "action" && !value.is_null());
+    let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let others: Vec<_> = others.map(|(name, value)| format!("{name}={}", plain(value))).collect();
     let cameras: Vec<_> = entry.draft.cameras.iter().map(ToString::to_string).collect();
     [
         entry.n.to_string(),
