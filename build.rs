@@ -1,6 +1,6 @@
 //! Builds the page (`ui/`) for `src/http/page.rs` to embed, where node is there; the gateway builds without it too.
 //!
-//! Absent on purpose: a built copy in the repository. Only a change of the page's own files builds it anew.
+//! Absent on purpose: a built copy in the repository. It is built again only when the page's own files change.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn main() -> io::Result<()> {
                 "the page could not be built: {why}"
             );
             println!("cargo::warning=this gateway is built without its page: {why}");
-            // Built anew once node is on the path.
+            // It is built once node is on the path.
             println!("cargo::rerun-if-env-changed=PATH");
             (Vec::new(), Some(why))
         }

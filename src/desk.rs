@@ -378,11 +378,11 @@ impl Desk {
         tenant: &TenantId,
         id: RequestId,
         by: &By,
-        (export, files): (String, Vec<HashedFile>),
+        (export, files, key): (String, Vec<HashedFile>, Option<String>),
     ) -> Result<File, DeskError> {
         let _turn = self.turn(tenant).await;
         let mut file = self.get(tenant, id).await?;
-        file.prepare(Prepared { export: export.clone(), files, by: by.author.clone() })?;
+        file.prepare(Prepared { export: export.clone(), files, key, by: by.author.clone() })?;
         let step = Step { detail: Some(export), ..Step::of(file, RequestStep::Prepared) };
         self.carry_on(tenant, by, step).await
     }

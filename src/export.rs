@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use evidence::sign::{Authority, GatewayKey};
 use evidence::write::WriteError;
-use journal::entry::{Action, Author, Draft};
+use journal::entry::{Action, Draft};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 
 use self::job::{Folder, folders};
 pub use self::job::{Job, LyingExport, OfCamera, Package, Place, State, lying};
+pub use self::order::Request;
 use self::prepare::{Progress, blocking};
 use crate::hold::{HoldError, Holds};
 use crate::index::IndexError;
@@ -36,22 +37,18 @@ use crate::retrieve::{Footage, RetrieveError};
 use footage::failure::{Failure, Kind};
 use footage::keys::Keys;
 use footage::platform;
-use footage::units::{CameraId, CameraKey, ExportId, HoldId, TICKS_PER_DAY, TenantId, Ticks90k, TimeRange, WallTime};
+use footage::units::{CameraKey, ExportId, TenantId, WallTime};
 
 mod describe;
 mod job;
 mod keep;
+mod order;
 mod prepare;
 mod sink;
+mod turns;
 
 /// Exports of a tenant at a time, whatever their state.
 const EXPORTS_PER_TENANT_MAX: usize = 50;
-/// Cameras of one export.
-const CAMERAS_MAX: usize = 64;
-/// Days that one export covers.
-const RANGE_DAYS_MAX: i64 = 31;
-/// Characters of a reference, a reason, a recipient.
-const TEXT_CHARS_MAX: usize = 200;
 /// What has to be destroyed, and what can be prepared, is looked for so often.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// What did not answer is asked again after so long.
@@ -122,25 +119,6 @@ impl Failure for ExportError {
             Self::Write(_) | Self::Internal(_) => Kind::Internal,
         }
     }
-}
-
-/// What is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Whose footage.
-    pub tenant: TenantId,
-    /// Of which cameras.
-    pub cameras: Vec<CameraId>,
-    /// Of which time.
-    pub range: TimeRange,
-    /// What this hold keeps of its camera.
-    pub hold: Option<HoldId>,
-    /// The requisition's reference.
-    pub reference: String,
-    /// Why.
-    pub reason: String,
-    /// Who receives it.
-    pub recipient: String,
 }
 
 /// How packages are made and kept.
@@ -291,7 +269,7 @@ impl Exports {
     /// [`ExportError::Invalid`] says what to ask instead; [`ExportError::Journal`]: nothing is prepared.
     pub async fn order(&self, request: Request, act: impl FnOnce(Action) -> Draft) -> Result<Shown, ExportError> {
         let now = self.now();
-        let request = checked(request, now).map_err(ExportError::Invalid)?;
+        let request = order::checked(request, now).map_err(ExportError::Invalid)?;
         let cameras = self.cameras_of(&request).await?;
         self.journals().ready(&request.tenant)?;
         let _turn = self.0.turn.lock().await;
@@ -445,141 +423,6 @@ impl Exports {
         let (folder, job) = (Folder::of(self.root(), &job.tenant, job.id), job.clone());
         blocking(move || folder.store(&job)).await
     }
-
-    /// Prepares packages, and destroys them in time, until it is stopped.
-    pub async fn run(self, stop: CancellationToken) {
-        let turns = async {
-            loop {
-                self.prepare_all().await;
-                tokio::select! {
-                    () = self.0.wake.notified() => {}
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
-                }
-            }
-        };
-        let keep = async {
-            loop {
-                self.keep().await;
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        // Cut off at any await: the next start begins again.
-        stop.run_until_cancelled(async { futures::join!(turns, keep) }).await;
-    }
-
-    /// Prepares all that can be prepared now, one after the other. Gives how many it were.
-    pub async fn prepare_all(&self) -> usize {
-        let mut done = 0;
-        while let Some(next) = self.next().await {
-            self.prepare_or_fail(next).await;
-            done += 1;
-        }
-        done
-    }
-
-    /// The oldest that waits and can be prepared now, of another tenant than the last where there is one.
-    async fn next(&self) -> Option<Known> {
-        let mut waiting: Vec<Known> = {
-            let known = self.0.known.lock();
-            known.values().filter(|known| known.waits()).cloned().collect()
-        };
-        let last = self.0.last.lock().clone();
-        waiting.sort_by_key(|of| (last.as_ref() == Some(&of.job.tenant), of.job.ordered, of.job.id));
-        for known in waiting {
-            if self.can_begin(&known.job).await {
-                return Some(known);
-            }
-        }
-        None
-    }
-
-    async fn prepare_or_fail(&self, known: Known) {
-        let (tenant, id) = (known.job.tenant.clone(), known.job.id);
-        *self.0.last.lock() = Some(tenant.clone());
-        self.preparing(&known, true);
-        let prepared = known.removed.run_until_cancelled(self.prepare(&known.job, &known.progress)).await;
-        let settled = match prepared {
-            None => Ok(()),
-            Some(Ok(package)) => self.commit(&known, package).await,
-            Some(Err(error)) if error.kind() == Kind::Retry => {
-                warn!(%error, export = %id, %tenant, "an evidence package waits for what does not answer");
-                self.later(&known);
-                Ok(())
-            }
-            Some(Err(error)) => {
-                warn!(%error, export = %id, %tenant, "an evidence package cannot be prepared");
-                self.fail(&known, &error).await
-            }
-        };
-        self.preparing(&known, false);
-        if let Err(error) = settled {
-            error!(%error, export = %id, %tenant, "an evidence package is not there, and is tried again after a restart");
-            self.replace(&known, State::Failed { why: FAILED.to_owned() });
-        }
-    }
-
-    fn preparing(&self, of: &Known, preparing: bool) {
-        if let Some(known) = self.0.known.lock().get_mut(&(of.job.tenant.clone(), of.job.id)) {
-            known.preparing = preparing;
-        }
-    }
-
-    fn later(&self, of: &Known) {
-        if let Some(known) = self.0.known.lock().get_mut(&(of.job.tenant.clone(), of.job.id)) {
-            known.not_before = Some(Instant::now() + RETRY_AFTER);
-        }
-    }
-
-    fn replace(&self, of: &Known, state: State) {
-        if let Some(known) = self.0.known.lock().get_mut(&(of.job.tenant.clone(), of.job.id)) {
-            known.job = Arc::new(Job { state, ..Job::clone(&of.job) });
-        }
-    }
-
-    /// The package is whole on the disk: gives it its name, enters it, and calls it ready.
-    async fn commit(&self, known: &Known, package: Package) -> Result<(), ExportError> {
-        let _turn = self.0.turn.lock().await;
-        if known.removed.is_cancelled() {
-            return Ok(());
-        }
-        let (job, folder) = (&known.job, Folder::of(self.root(), &known.job.tenant, known.job.id));
-        let (from, to) = (folder.draft(), folder.package());
-        blocking(move || {
-            platform::rename(&from, &to)?;
-            platform::sync_name(&to)
-        })
-        .await?;
-        let action = Action::PackagePrepared {
-            export: job.id.to_string(),
-            bytes: package.bytes,
-            manifest: package.manifest.clone(),
-            key: package.key.clone(),
-        };
-        let cameras = job.cameras.iter().map(|of| of.camera.clone()).collect();
-        let draft = Draft { cameras, range: job.range().map(describe::span), ..Draft::new(Author::Gateway, action) };
-        self.journals().append(&job.tenant, draft).await?;
-        let state = State::Ready(package);
-        self.store(&Job { state: state.clone(), ..Job::clone(job) }).await?;
-        self.replace(known, state);
-        info!(export = %job.id, tenant = %job.tenant, "an evidence package is ready");
-        Ok(())
-    }
-
-    async fn fail(&self, known: &Known, error: &ExportError) -> Result<(), ExportError> {
-        let _turn = self.0.turn.lock().await;
-        if known.removed.is_cancelled() {
-            return Ok(());
-        }
-        let why = match error.kind() {
-            Kind::Invalid | Kind::NotFound | Kind::Full | Kind::Conflict => error.to_string(),
-            _ => FAILED.to_owned(),
-        };
-        let (state, folder) = (State::Failed { why }, Folder::of(self.root(), &known.job.tenant, known.job.id));
-        blocking(move || folder.clear()).await?;
-        self.store(&Job { state: state.clone(), ..Job::clone(&known.job) }).await?;
-        self.replace(known, state);
-        Ok(())
-    }
 }
 
 /// A job as it is to go on after a start. Blocks.
@@ -608,34 +451,4 @@ fn load(root: &Path, tenant: &TenantId, id: ExportId) -> std::io::Result<Option<
     }
     folder.clear()?;
     Ok(Some(job))
-}
-
-/// The request, trimmed; or what to ask instead.
-fn checked(request: Request, now: WallTime) -> Result<Request, String> {
-    let text = |what: &str, text: &str| {
-        let text = text.trim().to_owned();
-        match text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
-            true => Err(format!("{what} is one line of at most {TEXT_CHARS_MAX} characters")),
-            false => Ok(text),
-        }
-    };
-    let reference = text("the reference", &request.reference)?;
-    let reason = text("the reason", &request.reason)?;
-    let recipient = text("the recipient", &request.recipient)?;
-    if reason.is_empty() || recipient.is_empty() {
-        return Err("an export says why (reason) and who receives it (recipient)".to_owned());
-    }
-    let mut cameras = request.cameras.clone();
-    cameras.sort();
-    cameras.dedup();
-    if cameras.is_empty() || cameras.len() != request.cameras.len() || cameras.len() > CAMERAS_MAX {
-        return Err(format!("an export is of 1 to {CAMERAS_MAX} cameras, each named once"));
-    }
-    if request.range.duration() > Ticks90k(RANGE_DAYS_MAX * TICKS_PER_DAY) {
-        return Err(format!("one export covers at most {RANGE_DAYS_MAX} days"));
-    }
-    if request.range.end() > now {
-        return Err(format!("an export is of what is recorded: its end is {now} at the latest"));
-    }
-    Ok(Request { cameras, reference, reason, recipient, ..request })
 }

@@ -485,18 +485,20 @@ fn copy_id(hold: HoldId, pack: PackId) -> PackId {
     id
 }
 
+/// What somebody wrote, trimmed; or what to write instead. `what` is how messages call it.
+pub(crate) fn one_line(what: &str, text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
+        true => Err(format!("{what} is one line of at most {TEXT_CHARS_MAX} characters")),
+        false => Ok(text.to_owned()),
+    }
+}
+
 /// The request, trimmed; or what to ask instead.
 fn checked(request: Request, now: WallTime, zone: &TimeZone) -> Result<Request, String> {
-    let text = |what: &str, text: &str| {
-        let text = text.trim().to_owned();
-        match text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
-            true => Err(format!("{what} is one line of at most {TEXT_CHARS_MAX} characters")),
-            false => Ok(text),
-        }
-    };
-    let reference = text("the reference", &request.reference)?;
-    let requester = text("the requester", &request.requester)?;
-    let reason = text("the reason", &request.reason)?;
+    let reference = one_line("the reference", &request.reference)?;
+    let requester = one_line("the requester", &request.requester)?;
+    let reason = one_line("the reason", &request.reason)?;
     if requester.is_empty() || reason.is_empty() {
         return Err("a hold says who asks for it (requester) and why (reason)".to_owned());
     }

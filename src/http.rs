@@ -290,7 +290,7 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[AcknowledgeAlarms], routes!(alarms::acknowledge)))
         .routes(needs(service, &[ReadJournal], routes!(journal::entries)))
         .routes(needs(service, &[ReadJournal], routes!(inspection::summary)))
-        .routes(needs(service, &[ReadJournal], routes!(inspection::page)))
+        .routes(needs(service, &[ReadJournal], routes!(inspection::as_page)))
         .routes(needs(service, &[ReadJournal], routes!(inspection::table)))
         .routes(needs(service, &[ReadJournal], routes!(inspection::destruction)))
         .routes(needs(service, &[ReadJournal], routes!(inspection::destruction_page)))
@@ -326,7 +326,6 @@ fn tenants_routes(service: &Service) -> OpenApiRouter<Service> {
         .routes(needs(service, &[HandleRequests], routes!(requests::refuse)))
         .routes(needs(service, &[HandleRequests], routes!(requests::close)))
         .routes(needs(service, &[SeeRequests], routes!(requests::receipt::of_request)))
-        .routes(needs(service, &[], routes!(requests::receipt::style)))
         .routes(needs(service, &[ManagePeople], routes!(oidc::name_account, oidc::remove_account)))
 }
 

@@ -14,6 +14,8 @@ const STYLE: &str = "body{font:11pt/1.4 serif;max-width:60em;margin:2em auto;pad
 h1{font-size:1.5em}h2{font-size:1.15em;margin-top:1.6em;break-after:avoid}\
 table{border-collapse:collapse;width:100%;font-size:.92em}thead{display:table-header-group}tr{break-inside:avoid}\
 th,td{border:1px solid #666;padding:.25em .45em;text-align:left;vertical-align:top}td{overflow-wrap:anywhere}th{background:#eee}\
+.facts th{width:14em}.notice{border:1px solid #000;padding:.5em}\
+.sign{display:flex;gap:2em;margin-top:2em;break-inside:avoid}.sign div{border-top:1px solid #000;flex:1;min-height:5em}\
 @page{size:A4;margin:18mm}@media print{body{margin:0;max-width:none;padding:0}}";
 
 /// What a browser lets such a page do: to have its own style, and nothing else.
@@ -82,6 +84,27 @@ impl Page {
             self.put(&["<tr>", &cells, "</tr>\n"]);
         }
         self.put(&["</tbody>\n</table>\n"]);
+    }
+
+    /// A table of one fact a line: what it is, and which.
+    pub fn facts(&mut self, facts: &[(&str, String)]) {
+        self.put(&["<table class=\"facts\">\n"]);
+        for (what, value) in facts {
+            self.put(&["<tr><th>", &escaped(what), "</th><td>", &escaped(value), "</td></tr>\n"]);
+        }
+        self.put(&["</table>\n"]);
+    }
+
+    /// A paragraph in a frame.
+    pub fn notice(&mut self, text: &str) {
+        self.put(&["<p class=\"notice\">", &escaped(text), "</p>\n"]);
+    }
+
+    /// Room to sign, side by side.
+    pub fn signatures(&mut self, of: &[&str]) {
+        self.put(&["<div class=\"sign\">"]);
+        of.iter().for_each(|who| self.put(&["<div>", &escaped(who), "</div>"]));
+        self.put(&["</div>\n"]);
     }
 
     /// The whole page.
@@ -180,11 +203,14 @@ mod tests {
         page.paragraph(hostile);
         page.list(&[hostile.to_owned()]);
         page.table(&[hostile], &[vec![hostile.to_owned()]]);
+        page.facts(&[(hostile, hostile.to_owned())]);
+        page.notice(hostile);
+        page.signatures(&[hostile]);
         page.section("last");
         page.table(&["empty"], &[]);
         let html = page.finish();
         assert!(!html.contains("<script"), "{html}");
-        assert_eq!(html.matches("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;").count(), 9);
+        assert_eq!(html.matches("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;").count(), 13);
         assert_eq!(html.matches("<section>").count(), html.matches("</section>").count());
         assert!(html.contains("<p>none</p>"));
     }

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
+use futures::StreamExt;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt, stream};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{Error as ObjectError, ObjectStore};
@@ -22,15 +22,16 @@ use url::Url;
 
 use crate::config::{Config, S3, SendOrder, SharedStore, StoreChoice, StoreConfig};
 use footage::clock::{Clock, SystemClock};
-use footage::failure::{Failure, Kind};
 use footage::keys::names::Names;
 use footage::platform::{self, Folders};
-use footage::units::{CameraKey, Fingerprint, PackId, StoreUid, TenantId, WallTime};
+use footage::units::{CameraKey, Fingerprint, PackId, StoreUid, TenantId};
 
 mod bucket;
 pub mod count;
+mod error;
 pub mod fault;
 pub mod identity;
+mod listing;
 mod local;
 pub mod probe;
 mod s3;
@@ -39,109 +40,15 @@ pub mod uplink;
 pub mod upload;
 
 use bucket::Bucket;
+pub use error::{StoreError, request_kind};
 use identity::{Identified, NotKnown};
+pub use listing::Listed;
 use uplink::{Lane, SendOptions};
 
 /// Packs up to this size go up as one PUT; larger ones in parts of this size.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts in flight of one pack.
 const PARTS_IN_FLIGHT: usize = 4;
-
-/// What can go wrong with the store.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The URL names no store that Vigie can open.
-    #[error("store {url}: {what}")]
-    Unusable {
-        /// As configured; it has no credentials in it.
-        url: String,
-        /// What is wrong, and what to write instead.
-        what: String,
-    },
-    /// A request failed: try again later.
-    #[error("store: {0}")]
-    Request(#[from] object_store::Error),
-    /// A local file could not be read or moved.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It is not the store that the index knows: nothing is sent there.
-    #[error(transparent)]
-    NotKnown(#[from] NotKnown),
-    /// Somebody waits to delete the pack: it is not sent.
-    #[error("the pack is to be deleted: it is not sent")]
-    GivenUp,
-    /// The store took the object and hands back other bytes: it is not counted as stored.
-    #[error(
-        "object {object}: the store hands back other bytes than were sent, between {from} and {until}; see to the store before anything else"
-    )]
-    BytesDiffer {
-        /// Which object.
-        object: String,
-        /// First byte of the stretch that differs.
-        from: u64,
-        /// Its end.
-        until: u64,
-    },
-    /// The store took the object and shows another size: it is not counted as stored.
-    #[error("object {object} has {got} bytes in the store, {want} were sent")]
-    SizeDiffers {
-        /// Which object.
-        object: String,
-        /// Bytes sent.
-        want: u64,
-        /// Bytes that the store shows.
-        got: u64,
-    },
-}
-
-impl Failure for StoreError {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Unusable { .. } => Kind::Invalid,
-            Self::Request(error) => request_kind(error),
-            Self::Io { source, .. } => Failure::kind(source),
-            Self::NotKnown(error) => error.kind(),
-            Self::GivenUp => Kind::Conflict,
-            Self::BytesDiffer { .. } | Self::SizeDiffers { .. } => Kind::Corrupt,
-        }
-    }
-}
-
-/// What a failed request to an object store means.
-pub fn request_kind(error: &ObjectError) -> Kind {
-    match error {
-        ObjectError::NotFound { .. } => Kind::NotFound,
-        ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. } => Kind::Denied,
-        ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. } => Kind::Conflict,
-        ObjectError::InvalidPath { .. } | ObjectError::NotSupported { .. } | ObjectError::NotImplemented { .. } => {
-            Kind::Invalid
-        }
-        ObjectError::Generic { source, .. } => source.downcast_ref::<NotKnown>().map_or(Kind::Retry, Failure::kind),
-        // The network, or the server.
-        _ => Kind::Retry,
-    }
-}
-
-impl StoreError {
-    /// The store is there and does not let us in: nothing gets better by waiting.
-    pub fn refuses_credentials(&self) -> bool {
-        matches!(
-            self,
-            Self::Request(ObjectError::PermissionDenied { .. } | ObjectError::Unauthenticated { .. })
-                | Self::NotKnown(NotKnown::Refused { .. })
-        )
-    }
-
-    /// The store does not keep what it is sent.
-    pub fn lies(&self) -> bool {
-        matches!(self, Self::BytesDiffer { .. } | Self::SizeDiffers { .. })
-    }
-}
 
 /// Where a pack's bytes are after it was handed to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -540,67 +447,6 @@ impl Store {
         }
         Ok(())
     }
-
-    /// What this camera's store has of it with ids after this one and of the same day (UTC), in order.
-    pub async fn list_day(&self, camera: &CameraKey, after: PackId) -> Result<Vec<Listed>, ObjectError> {
-        let bucket = self.bucket(camera);
-        bucket.ensure_known_recently().await?;
-        bucket.list_day(camera, after).await
-    }
-
-    /// The days (UTC) of which this camera's store has packs of it, as the least id of each, in order.
-    pub async fn days(&self, camera: &CameraKey) -> Result<Vec<PackId>, ObjectError> {
-        let bucket = self.bucket(camera);
-        bucket.ensure_known_recently().await?;
-        bucket.days(camera).await
-    }
-
-    /// Every object that may be a pack of this camera, in each store where there may be one; what a store answers where it
-    /// cannot be listed.
-    pub async fn list_of_camera(&self, camera: &CameraKey) -> Vec<(StoreId, Result<Vec<Listed>, ObjectError>)> {
-        let buckets = self.buckets_of(camera);
-        let listings = buckets.into_iter().map(|bucket| async move {
-            let id = StoreId(self.0.buckets.iter().position(|of| std::ptr::eq(of, bucket)).unwrap_or_default());
-            let listing = async {
-                bucket.ensure_known_recently().await?;
-                bucket.list_of(camera).try_collect().await
-            };
-            (id, listing.await)
-        });
-        futures::future::join_all(listings).await
-    }
-
-    /// Every object under the prefixes, with the pack that its name says. Markers and journals are left out.
-    pub fn list(&self) -> BoxStream<'static, Result<Listed, ObjectError>> {
-        let this = self.clone();
-        stream::iter(self.ids()).flat_map(move |id| this.list_of(id)).boxed()
-    }
-
-    /// The same of one store.
-    pub fn list_of(&self, store: StoreId) -> BoxStream<'static, Result<Listed, ObjectError>> {
-        let this = self.clone();
-        let listing = async move {
-            let bucket = &this.0.buckets[store.0];
-            match bucket.ensure_known_recently().await {
-                Ok(()) => bucket.list(),
-                Err(e) => stream::iter([Err(ObjectError::from(e))]).boxed(),
-            }
-        };
-        stream::once(listing).flatten().boxed()
-    }
-}
-
-/// One object of the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The pack that the name says; `None` for an object that is not ours.
-    pub pack: Option<(CameraKey, PackId)>,
-    /// Full name.
-    pub location: String,
-    /// Size.
-    pub bytes: u64,
-    /// When the store says it was written.
-    pub modified: WallTime,
 }
 
 /// Renames and flushes both folders; `false` when the target is on another file system.
@@ -626,6 +472,7 @@ fn move_durably(from: &FilePath, to: &FilePath, root: &FilePath, folders: &Folde
 #[cfg(test)]
 mod tests {
     use super::*;
+    use footage::units::WallTime;
     use object_store::memory::InMemory;
 
     fn key() -> CameraKey {

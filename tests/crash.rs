@@ -4,11 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::Command;
 use std::time::Duration;
 
 use footage::clock::{Clock, SystemClock};
@@ -21,6 +20,11 @@ use rand::{RngExt, SeedableRng};
 use vigie::index::of_pack::rows_of;
 use vigie::index::{Index, PackState, SegmentRow};
 
+#[path = "support/demo.rs"]
+mod demo;
+
+use demo::{Demo, pass};
+
 /// A fragment lasts a second at most, and is written when the next begins: one picture, one tick of the sockets and a
 /// slow machine later.
 const LOST_SECONDS_MAX: i64 = 3;
@@ -29,57 +33,14 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
-/// A gateway of the demonstration in a process of its own.
-struct Gateway {
-    child: Child,
-    address: String,
-}
-
-impl Gateway {
-    fn start(data_dir: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vigie"))
-            .args(["--log", "warn", "demo", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the built binary");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let address = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.split("http://").nth(1)?.split('/').next().map(str::to_owned))
-            .expect("the gateway prints its address");
-        TcpStream::connect(&address).expect("the address is served");
-        Self { child, address }
-    }
-
-    /// Whether a live view of the camera was begun.
-    fn is_viewed(&self) -> bool {
-        let mut stream = TcpStream::connect(&self.address).expect("the address is served");
-        let request = "GET /api/cameras/parvis/hls/live.m3u8 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer.starts_with("HTTP/1.1 200 ")
-    }
-
-    fn kill(mut self) -> WallTime {
-        self.child.kill().expect("SIGKILL");
-        let at = SystemClock::default().wall();
-        self.child.wait().expect("an exit status");
-        at
-    }
-
-    fn end(mut self) {
-        let reported = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill");
-        assert!(reported.success());
-        assert!(self.child.wait().expect("an exit status").success(), "a clean stop");
-    }
-}
-
-/// Waits for nothing but time: the moment of a kill is what this test is about.
-fn pass(time: Duration) {
-    let (_keep, never) = mpsc::sync_channel::<()>(1);
-    assert!(never.recv_timeout(time).is_err());
+/// Whether a live view of the camera was begun.
+fn is_viewed(gateway: &Demo) -> bool {
+    let mut stream = TcpStream::connect(&gateway.address).expect("the address is served");
+    let request = "GET /api/cameras/parvis/hls/live.m3u8 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer.starts_with("HTTP/1.1 200 ")
 }
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -100,13 +61,13 @@ async fn a_killed_gateway_loses_only_the_fragment_in_memory() {
     let (mut kills, mut views) = (Vec::new(), 0);
     for _ in 0..rounds {
         let began = clock.read().mono;
-        let gateway = Gateway::start(dir.path());
+        let gateway = Demo::start(dir.path());
         pass(Duration::from_millis(random.random_range(100..4_500)));
         let recorded = clock.read().mono - began;
-        views += usize::from(gateway.is_viewed());
-        kills.push((gateway.kill(), recorded));
+        views += usize::from(is_viewed(&gateway));
+        kills.push((gateway.kill(|| clock.wall()), recorded));
     }
-    let gateway = Gateway::start(dir.path());
+    let gateway = Demo::start(dir.path());
     pass(Duration::from_millis(2_500));
     gateway.end();
     check(dir.path(), &kills).await;

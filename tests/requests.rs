@@ -5,10 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its case up fails there")]
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use footage::clock::{Clock, SystemClock};
@@ -18,55 +15,38 @@ use rand::{RngExt, SeedableRng};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "support/demo.rs"]
+mod demo;
+
+use demo::{Demo, pass};
+
 /// How long a condition may take to come true before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SECOND: i64 = 90_000;
 
-/// A gateway of the demonstration in a process of its own.
 struct Gateway {
-    child: Child,
-    address: String,
+    demo: Demo,
     client: Client,
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // It may have been killed before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Gateway {
     fn start(data_dir: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vigie"))
-            .args(["--log", "warn", "demo", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the built binary");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let address = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.split("http://").nth(1)?.split('/').next().map(str::to_owned))
-            .expect("the gateway prints its address");
-        Self { child, address, client: Client::new() }
+        Self { demo: Demo::start(data_dir), client: Client::new() }
     }
 
-    /// SIGKILL.
-    fn kill(mut self) {
-        self.child.kill().expect("SIGKILL");
-        self.child.wait().expect("an exit status");
+    fn address(&self) -> &str {
+        &self.demo.address
     }
 
     async fn get(&self, path: &str) -> Value {
-        let answer = self.client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
+        let answer = self.client.get(format!("http://{}{path}", self.address())).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         answer.json().await.unwrap()
     }
 
     async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
-        let answer = self.client.post(format!("http://{}{path}", self.address)).json(body).send().await.unwrap();
+        let answer = self.client.post(format!("http://{}{path}", self.address())).json(body).send().await.unwrap();
         (answer.status(), answer.json().await.unwrap())
     }
 
@@ -104,12 +84,6 @@ impl Gateway {
     }
 }
 
-/// Waits for nothing but time: the moment of a kill is what a test is about.
-fn pass(time: Duration) {
-    let (_keep, never) = mpsc::sync_channel::<()>(1);
-    assert!(never.recv_timeout(time).is_err());
-}
-
 fn now() -> WallTime {
     SystemClock::default().wall()
 }
@@ -134,7 +108,7 @@ async fn r3_a4_e6_a_requisition_over_a_gap_and_images_to_come_beside_another_on_
     let start = now();
     let covers = |seconds: f64| move |answer: &Value| answer["covered_s"].as_f64().unwrap() > seconds;
     gateway.presence_when(start, after(start, 600), covers(3.0)).await;
-    gateway.kill();
+    gateway.demo.kill(|| ());
     let gateway = Gateway::start(dir.path());
     let restarted = now();
     gateway.presence_when(restarted, after(restarted, 600), covers(2.0)).await;
@@ -189,11 +163,11 @@ async fn a_gateway_that_is_killed_while_it_holds_has_placed_all_of_a_step_or_not
     let start = now();
     for round in 0..6 {
         let (path, _) = gateway.taken_in(&format!("PV {round}"), start, after(start, 600)).await;
-        let url = format!("http://{}{path}/holds", gateway.address);
+        let url = format!("http://{}{path}/holds", gateway.address());
         let holding = tokio::spawn(Client::new().post(url).json(&holds(start, after(start, 600))).send());
         let moment = Duration::from_micros(random.random_range(0..20_000));
         tokio::task::spawn_blocking(move || pass(moment)).await.unwrap();
-        gateway.kill();
+        gateway.demo.kill(|| ());
         // Answered, or cut off.
         let answered = holding.await.unwrap().is_ok_and(|answer| answer.status() == StatusCode::OK);
         gateway = Gateway::start(dir.path());
@@ -211,7 +185,7 @@ async fn a_gateway_that_is_killed_while_it_holds_has_placed_all_of_a_step_or_not
             gateway.step(&path, "holds", holds(start, after(start, 600))).await;
         }
     }
-    gateway.kill();
+    gateway.demo.kill(|| ());
     let report = journal::verify::verify(&dir.path().join("journal/demo"), &journal::verify::Known::default()).unwrap();
     assert_eq!(report.faults, []);
 }

@@ -12,7 +12,7 @@ use footage::units::ProviderId;
 /// An identity provider.
 #[derive(Clone, Debug)]
 pub struct OidcProvider {
-    /// Its id: also in the addresses that it is told.
+    /// Its id: also a part of the addresses that it redirects to.
     pub id: ProviderId,
     /// For people.
     pub name: String,

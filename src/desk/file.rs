@@ -253,6 +253,9 @@ pub struct Prepared {
     pub export: String,
     /// Its files.
     pub files: Vec<HashedFile>,
+    /// SHA-256 of the key that signed it, where the gateway made it: who verifies has it from the receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Who prepared it.
     #[schema(value_type = Object)]
     pub by: Author,
@@ -284,7 +287,7 @@ pub struct HandOver {
 pub struct Refusal {
     /// By which ground.
     pub ground: Ground,
-    /// As it is told to the person.
+    /// As the person is informed of it.
     pub explanation: String,
 }
 

@@ -42,7 +42,7 @@ fn no_state_allows_a_step_that_is_not_drawn() {
         keep_until: None,
         by: Author::Operator,
     };
-    let prepared = || Prepared { export: "e".to_owned(), files: Vec::new(), by: Author::Operator };
+    let prepared = || Prepared { export: "e".to_owned(), files: Vec::new(), key: None, by: Author::Operator };
     for state in [Received, Held, Ready, Released, HandedOver, Refused, Closed] {
         let fresh = || File { state, prepared: Some(prepared()), ..person(Wants::Limitation) };
         assert_eq!(fresh().prepare(prepared()).is_ok(), [Received, Held, Ready].contains(&state), "{state:?}");

@@ -30,10 +30,10 @@ use super::problem::{Problem, ProblemKind};
 use super::range::{RangeAnswer, evaluate};
 use super::scope::{Handing, TenantScope, recorded};
 use super::{REVALIDATED, Service};
-use crate::export::{ExportError, Exports, Package, Request, Shown, State as ExportState};
+use crate::export::{ExportError, Exports, Job, Package, Request, Shown, State as ExportState};
 use crate::hold::HoldError;
 use footage::platform;
-use footage::units::{CameraId, HoldId, TimeRange};
+use footage::units::{CameraId, ExportId, HoldId, TimeRange};
 
 /// A range is as long as the export's own bound says.
 const HOURS_MAX: i64 = 24 * 366;
@@ -277,6 +277,26 @@ async fn known(exports: &Exports, scope: &TenantScope, ExportPath(id): ExportPat
     if names(scope, &shown) { Ok(shown) } else { Err(ExportError::NoExport(id).into()) }
 }
 
+/// The package of an export that is whole, of cameras that the holder may know of.
+pub(super) async fn whole(
+    service: &Service,
+    scope: &TenantScope,
+    id: ExportPath,
+) -> Result<(ExportId, Package), Problem> {
+    let job = known(service.exports()?, scope, id).await?.job;
+    Ok((job.id, package_of(&job)?))
+}
+
+fn package_of(job: &Job) -> Result<Package, Problem> {
+    let what = "the package is not whole yet: GET /api/exports/{export} says how far it is";
+    job.package().cloned().ok_or_else(|| Problem::new(ProblemKind::Conflict, what))
+}
+
+/// What a package is called where it is saved.
+pub(super) fn file_name(id: ExportId) -> String {
+    format!("evidence-{id}.zip")
+}
+
 /// An export, and how far it is.
 #[utoipa::path(
     get, path = "/api/exports/{export}", tag = "exports", operation_id = "export",
@@ -350,10 +370,7 @@ pub(super) async fn package(
     for of in &job.cameras {
         keys.push(service.permit(&scope, &of.camera, access, recorded(range)).await?);
     }
-    let Some(package) = job.package().cloned() else {
-        let what = "the package is not whole yet: GET /api/exports/{export} says how far it is";
-        return Err(Problem::new(ProblemKind::Conflict, what));
-    };
+    let package = package_of(&job)?;
     let (file, removed) = exports.package(scope.tenant(), job.id).await?;
     let etag = format!("\"{}\"", package.sha256);
     let (status, part) = match evaluate(&method, &headers, &etag, package.bytes) {
@@ -378,7 +395,7 @@ pub(super) async fn package(
             handings.push((camera, service.begin(&scope, key).await?));
         }
     }
-    let name = format!("attachment; filename=\"evidence-{}.zip\"", job.id);
+    let name = format!("attachment; filename=\"{}\"", file_name(job.id));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/zip")),
         (header::CONTENT_LENGTH, HeaderValue::from(part.end - part.start)),

@@ -13,18 +13,18 @@ use journal::entry::Action;
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Service;
+use super::page;
 use super::params::{CameraPath, Instant, Spoken, StrictQuery, TablePath, range};
 use super::problem::{Problem, ProblemKind};
 use super::scope::TenantScope;
 use super::timeline::Span;
-use super::{LIVE, Service};
 use crate::event::words::Language;
 use crate::inspection::activity::Way;
 use crate::inspection::destroyed::{Destruction, Disagreement};
 use crate::inspection::report::{self, Reader};
 use crate::inspection::tables::{Table, author};
 use crate::inspection::{DAYS_MAX, InspectedCamera, Inspection, InspectionError, Inspector};
-use crate::printed;
 use footage::units::{Ticks90k, TimeRange};
 
 /// Inspections of one tenant that are made at once: each reads its whole register and journal.
@@ -324,7 +324,7 @@ pub(super) async fn summary(
         (status = OK, content_type = "text/html", body = String), (status = BAD_REQUEST), (status = SERVICE_UNAVAILABLE)
     )
 )]
-pub(super) async fn page(
+pub(super) async fn as_page(
     scope: TenantScope,
     StrictQuery(query): StrictQuery<InspectionQuery>,
     Spoken(spoken): Spoken,
@@ -332,7 +332,7 @@ pub(super) async fn page(
 ) -> Result<Response, Problem> {
     let found = inspect(&service, &scope, period(&query)?).await?;
     let reader = reader(&service, &scope, LanguageWord::or(query.language, spoken));
-    Ok(printed_page(report::inspection(&found, &reader)))
+    Ok(page::printed(report::inspection(&found, &reader)))
 }
 
 /// The same as tables for spreadsheets, one at a time: `cameras`, `days`, `destructions`, `holds`, `accesses`, `journal`.
@@ -539,16 +539,5 @@ pub(super) async fn destruction_page(
     State(service): State<Service>,
 ) -> Result<Response, Problem> {
     let found = find(&service, &scope, camera, query.day).await?;
-    Ok(printed_page(report::destruction(&found, &reader(&service, &scope, LanguageWord::or(query.language, spoken)))))
-}
-
-/// A page of its own style and nothing else.
-fn printed_page(html: String) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, LIVE);
-    if let Ok(policy) = HeaderValue::try_from(printed::content_security_policy()) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
-    (headers, html).into_response()
+    Ok(page::printed(report::destruction(&found, &reader(&service, &scope, LanguageWord::or(query.language, spoken)))))
 }

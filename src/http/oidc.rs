@@ -28,7 +28,7 @@ use crate::people::accounts::AccountError;
 use crate::people::sign_in::SESSION_MAX;
 use footage::units::{ProviderId, TenantId};
 
-/// Of the sign-in that is under way. A provider's page leads back here: of a cookie that is `Strict` the browser would tell nothing then.
+/// Of the sign-in that is under way. A provider's page leads back here, for which the browser would not send a cookie that is `Strict`.
 const FLOW: &str = "__Host-vigie-sign-in";
 const FLOW_SECONDS: i64 = 600;
 /// On the page: this browser began no such sign-in, or too long ago.

@@ -2,12 +2,13 @@
 
 use axum::Extension;
 use axum::extract::Path;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 
 use super::problem::{Problem, ProblemKind};
-use super::{IMMUTABLE, REVALIDATED};
+use super::{IMMUTABLE, LIVE, REVALIDATED};
+use crate::printed::content_security_policy;
 
 /// What `build.rs` found.
 mod built {
@@ -43,6 +44,16 @@ fn page(name: &str) -> Response {
 #[utoipa::path(get, path = "/", tag = "page", responses((status = OK, content_type = "text/html", body = String)))]
 pub(super) async fn index() -> Response {
     page("index.html")
+}
+
+/// A page that was made to be printed: of its own style and nothing else, and of which nothing is kept.
+pub(super) fn printed(html: String) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, LIVE);
+    let policy = HeaderValue::try_from(content_security_policy());
+    headers.extend(policy.ok().map(|policy| (header::CONTENT_SECURITY_POLICY, policy)));
+    (headers, html).into_response()
 }
 
 /// Where a person signs in.

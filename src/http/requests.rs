@@ -15,7 +15,7 @@ use journal::entry::Author;
 use serde::Deserialize;
 
 use super::Service;
-use super::params::{Instant, RequestPath, ScanPath, StrictJson, StrictQuery, range};
+use super::params::{ExportPath, Instant, RequestPath, ScanPath, StrictJson, StrictQuery, range};
 use super::presence::StretchView;
 use super::problem::{Problem, ProblemKind};
 use super::scope::TenantScope;
@@ -164,13 +164,13 @@ pub(super) struct HandOverRequest {
     procedure_needs_it: bool,
 }
 
-/// A refusal, told to the person.
+/// A refusal, and its explanation for the person.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RefusalRequest {
     /// By which ground: there are no others.
     ground: Ground,
-    /// As it is told to the person.
+    /// As the person is informed of it.
     explanation: String,
 }
 
@@ -402,7 +402,8 @@ pub(super) async fn hold(
         .await
 }
 
-/// Notes what was prepared for a request, by the reference of its export.
+/// Notes what was prepared for a request, by the reference of its export. Of an evidence package (`/api/exports`), named by its id,
+/// the gateway adds hashes and key itself.
 #[utoipa::path(
     post, path = "/api/requests/{request}/preparation", tag = "requests", operation_id = "prepare_request",
     params(("request" = String, Path, description = "Request id")), request_body = Preparation,
@@ -415,8 +416,18 @@ pub(super) async fn prepare(
     StrictJson(Preparation { export, files }): StrictJson<Preparation>,
 ) -> Result<Json<RequestView>, Problem> {
     handled(&service, &scope, id, Right::HandleRequests).await?;
-    let step =
-        |desk: Desk, tenant: TenantId, by: By| async move { desk.prepare(&tenant, id, &by, (export, files)).await };
+    let (mut files, mut key) = (files, None);
+    if let Ok(package) = export.parse().map(ExportPath) {
+        let (id, package) = super::exports::whole(&service, &scope, package).await?;
+        let of = |name: String, sha256: &str| HashedFile { name, sha256: sha256.to_owned() };
+        let own =
+            [of(super::exports::file_name(id), &package.sha256), of("manifest.json".to_owned(), &package.manifest)];
+        files.splice(0..0, own);
+        key = Some(package.key);
+    }
+    let step = |desk: Desk, tenant: TenantId, by: By| async move {
+        desk.prepare(&tenant, id, &by, (export, files, key)).await
+    };
     to_its_end(&service, &scope, step).await
 }
 

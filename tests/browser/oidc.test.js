@@ -5,36 +5,21 @@
 // CHROMIUM    the browser, /usr/bin/chromium unless said
 
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
 import { generateKeyPairSync, randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { createServer } from "node:http";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { promisify } from "node:util";
 import Provider from "oidc-provider";
-import { chromium } from "playwright-core";
+import { gateway, open, until } from "./support/browser.js";
 
-const BIN = process.env.VIGIE_BIN ?? "../../target/debug/vigie";
-const PATIENCE_MS = 30_000;
 const SECRET = randomBytes(24).toString("hex");
-// What a provider is told is in none of the gateway's lines.
+// What is sent to a provider is in none of the gateway's lines.
 let said = "";
 const codes = [];
-let folder, gateway, origin, context, page, directory, state;
+let served, origin, browser, context, page, directory, state;
 
-const vigie = async (...args) => (await promisify(execFile)(BIN, [...args, "--config", join(folder, "vigie.toml")])).stdout;
-
-async function until(what, read) {
-  const deadline = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const value = await read().catch(() => null);
-    if (value) return value;
-    assert.ok(Date.now() < deadline, `${what}: not within ${PATIENCE_MS} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
+const vigie = (...args) => served.vigie(...args);
 
 async function listening() {
   const server = createServer();
@@ -97,28 +82,11 @@ async function provider(id, client) {
   return { issuer, op, server };
 }
 
-before(async () => {
-  folder = mkdtempSync(join(tmpdir(), "vigie-oidc-"));
-  const free = await listening();
-  const { port } = free.address();
-  origin = `http://localhost:${port}`;
-  await new Promise((resolve) => free.close(resolve));
+async function providers(of) {
+  origin = of;
   directory = await provider("directory", { id_token_signed_response_alg: "ES256" });
   state = await provider("state", { id_token_signed_response_alg: "RS256", userinfo_signed_response_alg: "RS256" });
-  writeFileSync(join(folder, "vigie.toml"), `
-[data]
-dir = "${join(folder, "data")}"
-disk_reserve_mib = 64
-[http]
-listen = "127.0.0.1:${port}"
-public_url = "${origin}"
-[[tenant]]
-id = "mairie"
-access_token = "the-town-s-own-token"
-[[tenant.camera]]
-id = "place"
-place = "Place"
-url = "rtsp://127.0.0.1:9/stream"
+  return `
 [[oidc]]
 id = "directory"
 name = "l’annuaire"
@@ -143,21 +111,19 @@ userinfo = "signed"
 id = "mairie"
 claim = "siret"
 value = "21590350100017"
-`);
-  gateway = spawn(BIN, ["--log", "debug", "run", "--config", join(folder, "vigie.toml")], { stdio: ["ignore", "pipe", "pipe"] });
-  for (const stream of [gateway.stdout, gateway.stderr]) stream.on("data", (chunk) => { said += chunk; });
-  await until("a gateway", async () => (await fetch(`${origin}/livez`)).ok);
-  await vigie("people", "designate", "marie", "--name", "Marie Durand", "--role", "operator", "--act-authority", "le maire",
-    "--act-number", "2026-117", "--act-date", "2026-01-05", "--act-until", "2999-12-31");
-  context = await chromium.launchPersistentContext(join(folder, "profile"), {
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: true,
-    args: ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync"],
-    locale: "fr-FR",
+`;
+}
+
+before(async () => {
+  served = await gateway({ place: "rtsp://127.0.0.1:9/stream" }, {
+    token: "the-town-s-own-token",
+    http: (origin) => `public_url = "${origin}"`,
+    more: providers,
+    output: (chunk) => { said += chunk; },
   });
-  context.setDefaultTimeout(PATIENCE_MS);
-  page = context.pages()[0] ?? await context.newPage();
+  await served.designate();
+  browser = await open();
+  ({ context, page } = browser);
   page.on("request", (request) => {
     const code = new URL(request.url()).searchParams.get("code");
     if (code) codes.push(code);
@@ -165,14 +131,12 @@ value = "21590350100017"
 });
 
 after(async () => {
-  await context?.close();
-  gateway?.kill();
-  await new Promise((resolve) => gateway?.exitCode === null ? gateway.once("exit", resolve) : resolve());
+  await browser?.close();
   for (const { server } of [directory, state]) {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
   }
-  rmSync(folder, { recursive: true, force: true });
+  await served?.stop();
 });
 
 // From the page of signing in to the provider's, and there as this account.
@@ -223,7 +187,7 @@ test("who signs out at the provider is signed out here", async () => {
   const other = await context.newPage();
   await other.goto(`${directory.issuer}/session/end`);
   await other.locator("button[name=logout]").click();
-  await until("the end of her session", async () => await page.evaluate(async () => (await fetch("/api/me")).status) === 401);
+  await until("the end of her session", () => page.evaluate(async () => (await fetch("/api/me")).status === 401).catch(() => false));
   await other.close();
   const journal = await vigie("journal", "show", "mairie");
   assert.match(journal, /"action":"signed_out","provider":"directory"/);
@@ -270,12 +234,8 @@ test("a provider that is away is said to be", async () => {
   // A page that asks meanwhile leads to another.
   await page.goto("about:blank");
   // What is known of it lasts an hour: only a start finds out before a person is there.
-  const exited = new Promise((resolve) => gateway.once("exit", resolve));
-  gateway.kill();
-  await exited;
-  gateway = spawn(BIN, ["run", "--config", join(folder, "vigie.toml")], { stdio: ["ignore", "pipe", "pipe"] });
-  for (const stream of [gateway.stdout, gateway.stderr]) stream.on("data", (chunk) => { said += chunk; });
-  await until("a gateway", async () => (await fetch(`${origin}/livez`)).ok);
+  await served.halt();
+  await served.start();
   await page.goto(`${origin}/sign-in`);
   await page.locator("[data-provider=directory]").click();
   await shownWhy("ne répond pas");
@@ -286,7 +246,7 @@ test("no token, code or secret is in what the gateway wrote, to its log or to it
   assert.match(said, /DEBUG/);
   assert.ok(codes.length >= 5);
   for (const secret of [SECRET, "eyJ", "code_verifier", "id_token_hint", ...codes]) assert.ok(!said.includes(secret), secret);
-  const files = readdirSync(join(folder, "data"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const files = readdirSync(join(served.folder, "data"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   assert.ok(files.some(({ name }) => name === "catalogue.sqlite"));
   for (const { parentPath, name } of files) {
     const bytes = readFileSync(join(parentPath, name));

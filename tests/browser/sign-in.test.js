@@ -4,43 +4,16 @@
 // CHROMIUM    the browser, /usr/bin/chromium unless said
 
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { promisify } from "node:util";
 import { chromium } from "playwright-core";
+import { gateway, open, PATIENCE_MS, until } from "./support/browser.js";
 
-const BIN = process.env.VIGIE_BIN ?? "../../target/debug/vigie";
 const TOKEN = "the-town-s-own-token";
 const PASSWORD = "tuile brouette 7 nuage";
-const PATIENCE_MS = 30_000;
 
-let folder, gateway, origin, context, page;
-const complaints = [];
-
-const vigie = async (...args) => (await promisify(execFile)(BIN, [...args, "--config", join(folder, "vigie.toml")])).stdout;
-
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-async function until(what, read) {
-  const deadline = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const value = await read().catch(() => null);
-    if (value) return value;
-    assert.ok(Date.now() < deadline, `${what}: not within ${PATIENCE_MS} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
+let served, origin, browser, context, page, complaints;
+const vigie = (...args) => served.vigie(...args);
 
 // RFC 6238, with the base-32 secret that the page shows.
 function codeOf(secret, seconds) {
@@ -54,45 +27,17 @@ function codeOf(secret, seconds) {
 }
 
 before(async () => {
-  folder = mkdtempSync(join(tmpdir(), "vigie-sign-in-"));
-  const port = await freePort();
-  origin = `http://localhost:${port}`;
   // Nothing answers on the discard port: the camera is a gap, which is all that this needs.
-  writeFileSync(join(folder, "vigie.toml"), `
-[data]
-dir = "${join(folder, "data")}"
-disk_reserve_mib = 64
-[http]
-listen = "127.0.0.1:${port}"
-[[tenant]]
-id = "mairie"
-access_token = "${TOKEN}"
-[[tenant.camera]]
-id = "place"
-place = "Place"
-url = "rtsp://127.0.0.1:9/stream"
-`);
-  gateway = spawn(BIN, ["run", "--config", join(folder, "vigie.toml")], { stdio: "ignore" });
-  await until("a gateway", async () => (await fetch(`${origin}/livez`)).ok);
-  await vigie("people", "designate", "marie", "--name", "Marie Durand", "--role", "operator", "--act-authority", "le maire",
-    "--act-number", "2026-117", "--act-date", "2026-01-05", "--act-until", "2999-12-31");
-  context = await chromium.launchPersistentContext(join(folder, "profile"), {
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: true,
-    args: ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync"],
-    locale: "fr-FR",
-  });
-  context.setDefaultTimeout(PATIENCE_MS);
-  page = context.pages()[0] ?? await context.newPage();
-  page.on("pageerror", (error) => complaints.push(`error: ${error.message}`));
+  served = await gateway({ place: "rtsp://127.0.0.1:9/stream" }, { token: TOKEN });
+  origin = served.origin;
+  await served.designate();
+  browser = await open();
+  ({ context, page, complaints } = browser);
 });
 
 after(async () => {
-  await context?.close();
-  gateway?.kill();
-  await new Promise((resolve) => gateway?.exitCode === null ? gateway.once("exit", resolve) : resolve());
-  rmSync(folder, { recursive: true, force: true });
+  await browser?.close();
+  await served?.stop();
 });
 
 let recovery;

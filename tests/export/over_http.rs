@@ -8,8 +8,10 @@ use reqwest::header;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use vigie::desk::{self, Desk};
 use vigie::export::Exports;
 use vigie::http::{Access, ServeLimits, Service, router, serve};
+use vigie::policy::RequestRules;
 use vigie::status::StatusBoard;
 
 use super::rig::{Rig, at, marie, town, verified};
@@ -34,6 +36,11 @@ impl Served {
         let status = StatusBoard::default();
         let service = Service::new(rig.footage.clone(), rig.holds.clone(), of_persons, access, &zone, status);
         service.export(exports.clone());
+        let parts = (rig.footage.index.clone(), rig.holds.clone(), rig.journals.clone());
+        let files = (desk::folder(rig.dir.path()), rig.keys.clone());
+        let desk = Desk::new(parts, files, rig.clock.clone(), zone.clone());
+        desk.set_rules([(town(), RequestRules::default())]);
+        service.handle_requests(desk);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(serve(listener, router(service), ServeLimits::default(), std::future::pending()));
@@ -235,4 +242,55 @@ async fn hostile_orders_are_problems_and_no_orders() {
         assert!(answer.status().is_client_error(), "{path}");
     }
     assert!(served.rig.entries("package_ordered").await.is_empty());
+}
+
+#[tokio::test]
+async fn e6_a_request_that_names_its_package_has_the_hashes_and_the_key_on_its_receipt() {
+    let served = Served::start().await;
+    let post = async |path: &str, body: Value| {
+        let answer = served.ask("town", Method::POST, path).json(&body).send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        (status, serde_json::from_str::<Value>(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
+    };
+    let period = json!({"start": asked()["start"], "end": asked()["end"]});
+    let asker = json!({"kind": "requisition", "authority": "tribunal", "officer": "Major Durand", "unit": "BSU",
+        "procedure": "PV 117", "legal_basis": "CPP 60-1"});
+    let intake = json!({"asker": asker, "cameras": ["gate"], "periods": [period]});
+    let (status, file) = post("/api/requests", intake).await;
+    assert_eq!(status, StatusCode::CREATED, "{file}");
+    let path = format!("/api/requests/{}", file["id"].as_str().unwrap());
+    let until = at(20 * 86_400).to_string();
+    let holds = json!({"paper": "folder 12", "holds": [{"camera": "gate", "until": until, "period": period}]});
+    assert_eq!(post(&format!("{path}/holds"), holds).await.0, StatusCode::OK);
+
+    let preparation = format!("{path}/preparation");
+    let named = |id: &str| json!({"export": id, "files": [{"name": "note.txt", "sha256": "ab".repeat(32)}]});
+    let (status, problem) = post(&preparation, named(&"0".repeat(32))).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
+    let ordered: Value = served.order(&asked()).await.json().await.unwrap();
+    let id = ordered["id"].as_str().unwrap();
+    let (status, problem) = post(&preparation, named(id)).await;
+    assert!(status == StatusCode::CONFLICT && problem["detail"].as_str().unwrap().contains("not whole"), "{problem}");
+    assert_eq!(served.exports.prepare_all().await, 1);
+    let (status, file) = post(&preparation, named(id)).await;
+    assert_eq!(status, StatusCode::OK, "{file}");
+
+    let export: Value =
+        served.ask("town", Method::GET, &format!("/api/exports/{id}")).send().await.unwrap().json().await.unwrap();
+    let (package, prepared) = (&export["package"], &file["prepared"]);
+    assert_eq!(prepared["key"], package["key_sha256"]);
+    let hashes: Vec<_> = prepared["files"].as_array().unwrap().iter().map(|of| &of["sha256"]).collect();
+    assert_eq!(hashes, [&package["sha256"], &package["manifest_sha256"], &json!("ab".repeat(32))]);
+    let released = served.ask("town", Method::POST, &format!("{path}/release")).send().await.unwrap();
+    assert_eq!(released.status(), StatusCode::OK);
+    let to = json!({"recipient": "Major Durand", "unit": "BSU", "medium": "DVD-R no. 12"});
+    assert_eq!(post(&format!("{path}/hand-over"), to).await.0, StatusCode::OK);
+    let receipt = served.ask("town", Method::GET, &format!("{path}/receipt")).send().await.unwrap();
+    assert!(
+        receipt.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("default-src 'none'; style")
+    );
+    let receipt = receipt.text().await.unwrap();
+    for hash in [&package["sha256"], &package["manifest_sha256"], &package["key_sha256"]] {
+        assert!(receipt.contains(hash.as_str().unwrap()), "{receipt}");
+    }
 }

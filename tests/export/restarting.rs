@@ -57,7 +57,7 @@ async fn a_package_that_is_cut_off_is_begun_again_and_never_called_whole() {
 const CHILD: &str = "VIGIE_EXPORT_CHILD";
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "the child tells its parent")]
+#[expect(clippy::print_stdout, reason = "the child reports to its parent")]
 async fn a_process_that_is_killed_in_the_middle_leaves_an_export_that_is_begun_again() {
     if let Some(dir) = std::env::var_os(CHILD) {
         let mut rig = Rig::start(Folder::at(dir.into()), None).await;

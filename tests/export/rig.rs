@@ -89,7 +89,7 @@ pub(crate) struct Rig {
     pub(crate) people: People,
     pub(crate) settings: Settings,
     pub(crate) dir: Folder,
-    keys: Keys,
+    pub(crate) keys: Keys,
     spool: Spool,
     tasks: Option<Tasks>,
     packs_made: u8,

@@ -949,7 +949,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Notes what was prepared for a request, by the reference of its export. */
+        /**
+         * Notes what was prepared for a request, by the reference of its export. Of an evidence package (`/api/exports`), named by its id,
+         *     the gateway adds hashes and key itself.
+         */
         post: operations["prepare_request"];
         delete?: never;
         options?: never;
@@ -1298,23 +1301,6 @@ export interface paths {
          *     fails, no camera and no tenant; asks for no credentials.
          */
         get: operations["readyz"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/receipt.css": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The style of receipts. */
-        get: operations["receipt_style"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2730,6 +2716,8 @@ export interface components {
             export: string;
             /** @description Its files. */
             files: components["schemas"]["HashedFile"][];
+            /** @description SHA-256 of the key that signed it, where the gateway made it: who verifies has it from the receipt. */
+            key?: string | null;
         };
         /** @description What there is of a camera. */
         Presence: {
@@ -2781,14 +2769,14 @@ export interface components {
         };
         /** @description A refusal. */
         Refusal: {
-            /** @description As it is told to the person. */
+            /** @description As the person is informed of it. */
             explanation: string;
             /** @description By which ground. */
             ground: components["schemas"]["Ground"];
         };
-        /** @description A refusal, told to the person. */
+        /** @description A refusal, and its explanation for the person. */
         RefusalRequest: {
-            /** @description As it is told to the person. */
+            /** @description As the person is informed of it. */
             explanation: string;
             /** @description By which ground: there are no others. */
             ground: components["schemas"]["Ground"];
@@ -8218,35 +8206,6 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    receipt_style: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/css": string;
                 };
             };
             /** @description Any other error */

@@ -24,7 +24,7 @@ struct Command {
 }
 
 fn main() -> ExitCode {
-    // Nothing is left to do when an output is closed; the exit code still tells.
+    // Nothing is left to do when an output is closed; the exit code still says it.
     match cli::run(&Command::parse().args) {
         Ok((said, sound)) => {
             let _ = std::io::stdout().write_all(said.as_bytes());

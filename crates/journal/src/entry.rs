@@ -148,7 +148,7 @@ pub enum Action {
     Inspected,
     /// A camera that is not recorded was to be tried again at once.
     CameraRetried,
-    /// What waits of the footage of this entry goes to the store before everything else.
+    /// The footage of this entry is uploaded before the rest of the backlog.
     UploadAsked,
     /// An alarm was said to be seen.
     AlarmAcknowledged { alarm: i64 },

@@ -209,7 +209,7 @@ pub(super) fn english(fact: &Fact) -> String {
         Fact::StoreOther { store } => format!("{} has the marker of another: it is another folder, bucket or prefix. Packs stay in the spool, nothing is deleted; if it takes the place of the known one on purpose, run `vigie store adopt` with its id", store_name(store)),
         Fact::StoreUnreadable { store } => format!("what answers for {} is no store of Vigie: is it a proxy or another server? Packs stay in the spool, nothing is deleted", store_name(store)),
         Fact::StoreOtherKey { store } => format!("{} belongs to another gateway.key: restore that key and restart. Packs stay in the spool, nothing is called lost", store_name(store)),
-        Fact::StoreKnown { store } => format!("{} answers again: what waits is sent", store_name(store)),
+        Fact::StoreKnown { store } => format!("{} answers again: its backlog is sent", store_name(store)),
         Fact::StoreNew { store } => format!("{} is used for the first time", store_name(store)),
         Fact::StoreFound { store } => format!("{} was in use before: it is looked through for packs", store_name(store)),
         Fact::StoreReplaced { store } => format!("{} takes the place of the former one, as an operator said", store_name(store)),

@@ -1,12 +1,7 @@
-//! The receipt of a hand-over: one page to print and sign, in French or English, without any script.
-//!
-//! Invariant: whatever somebody wrote is escaped where it goes into the page.
-
-use std::fmt::Write as _;
+//! The receipt of a hand-over: one page to print and sign, in French or English.
 
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use journal::entry::Author;
 
 use super::known;
@@ -14,18 +9,13 @@ use crate::desk::DeskError;
 use crate::desk::file::{Asker, File, HandOver};
 use crate::event::words::Language;
 use crate::http::Service;
+use crate::http::page;
 use crate::http::params::{RequestPath, Spoken};
 use crate::http::problem::Problem;
 use crate::http::scope::TenantScope;
+use crate::inspection::tables::author;
+use crate::printed::Page;
 use crate::retrieve::labels::Labels;
-
-/// The style of receipts.
-#[utoipa::path(get, path = "/receipt.css", tag = "page", operation_id = "receipt_style",
-    responses((status = OK, content_type = "text/css", body = String)))]
-pub(in crate::http) async fn style() -> Response {
-    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8"))];
-    (headers, include_str!("receipt.css")).into_response()
-}
 
 /// The receipt of what was handed over for a request, to print and sign. `Accept-Language` chooses French or English.
 #[utoipa::path(
@@ -45,48 +35,19 @@ pub(in crate::http) async fn of_request(
     };
     let labels = service.footage().labels();
     let authority = labels.authorities.get(scope.tenant()).cloned().unwrap_or_else(|| scope.tenant().to_string());
-    let page = page(&file, hand_over, (&labels, &authority), language);
-    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))];
-    Ok((headers, page).into_response())
-}
-
-/// Text that means itself, in an element or in a quoted attribute.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// One of two wordings.
-fn in_language(language: Language, french: &'static str, english: &'static str) -> &'static str {
-    match language {
-        Language::French => french,
-        Language::English => english,
-    }
+    Ok(page::printed(receipt(&file, hand_over, (&labels, &authority), language)))
 }
 
 /// Who did something, and by which act.
-fn who(author: &Author, language: Language) -> String {
-    let say = |french, english| in_language(language, french, english).to_owned();
-    match author {
-        Author::Person(person) => format!("{} ({})", person.name, person.act),
-        Author::AccessToken => say("porteur du jeton de la collectivité", "holder of the access token"),
-        Author::Loopback | Author::Operator => say("opérateur de la machine", "operator of the machine"),
-        Author::Gateway => "Vigie".to_owned(),
+fn who(by: &Author, language: Language) -> String {
+    match author(by, language) {
+        (name, act) if act.is_empty() => name,
+        (name, act) => format!("{name}, {act}"),
     }
 }
 
 fn asker_rows(asker: &Asker, language: Language) -> Vec<(&'static str, String)> {
-    let say = |french, english| in_language(language, french, english);
+    let say = |french, english| language.pick(english, french);
     match asker {
         Asker::Requisition { authority, officer, unit, procedure, legal_basis } => vec![
             (say("Autorité", "Authority"), authority.clone()),
@@ -108,7 +69,7 @@ fn asker_rows(asker: &Asker, language: Language) -> Vec<(&'static str, String)> 
 }
 
 fn rows(file: &File, hand_over: &HandOver, labels: &Labels, language: Language) -> Vec<(&'static str, String)> {
-    let say = |french, english| in_language(language, french, english);
+    let say = |french, english| language.pick(english, french);
     let mut rows = vec![(say("Demande", "Request"), file.id.to_string())];
     rows.extend(asker_rows(&file.asker, language));
     let cameras: Vec<_> = file.cameras.iter().map(ToString::to_string).collect();
@@ -128,6 +89,8 @@ fn rows(file: &File, hand_over: &HandOver, labels: &Labels, language: Language) 
     if let Some(prepared) = &file.prepared {
         rows.push((say("Export", "Export"), prepared.export.clone()));
         rows.push((say("Préparé par", "Prepared by"), who(&prepared.by, language)));
+        let key = prepared.key.clone();
+        rows.extend(key.map(|key| (say("Clé de signature (SHA-256)", "Key that signed it (SHA-256)"), key)));
     }
     if let Some(released) = &file.released_by {
         rows.push((say("Libéré par", "Released by"), who(released, language)));
@@ -137,7 +100,7 @@ fn rows(file: &File, hand_over: &HandOver, labels: &Labels, language: Language) 
 
 /// Until when the recipient may keep it.
 fn notice(hand_over: &HandOver, labels: &Labels, language: Language) -> String {
-    let say = |french, english| in_language(language, french, english);
+    let say = |french, english| language.pick(english, french);
     let Some(until) = hand_over.keep_until else {
         let french = "Une procédure exige ces images : leur conservation suit cette procédure (CSI L252-3, L252-5).";
         let english = "A procedure needs this footage: it is kept as that procedure requires (CSI L252-3, L252-5).";
@@ -151,53 +114,19 @@ fn notice(hand_over: &HandOver, labels: &Labels, language: Language) -> String {
     format!("{begin} {} {end}", labels.local(until))
 }
 
-/// The page.
-fn page(file: &File, hand_over: &HandOver, (labels, authority): (&Labels, &str), language: Language) -> String {
-    let say = |french, english| in_language(language, french, english);
-    let title = say("Récépissé de remise d'images", "Receipt of footage handed over");
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"{}\">\n<head>\n<meta charset=\"utf-8\">\n<title>{}</title>\n\
-         <link rel=\"stylesheet\" href=\"/receipt.css\">\n</head>\n<body>\n<h1>{}<br>{}</h1>\n<table>\n",
-        say("fr", "en"),
-        escaped(title),
-        escaped(authority),
-        escaped(title)
-    );
-    // Writing to a String cannot fail.
-    for (what, value) in rows(file, hand_over, labels, language) {
-        let _ = writeln!(page, "<tr><th>{}</th><td>{}</td></tr>", escaped(what), escaped(&value));
-    }
-    page.push_str("</table>\n");
+fn receipt(file: &File, hand_over: &HandOver, (labels, authority): (&Labels, &str), language: Language) -> String {
+    let say = |french, english| language.pick(english, french);
+    let mut page = Page::new(language, say("Récépissé de remise d'images", "Receipt of footage handed over"));
+    page.lines(authority, &[]);
+    page.facts(&rows(file, hand_over, labels, language));
     if let Some(prepared) = file.prepared.as_ref().filter(|prepared| !prepared.files.is_empty()) {
-        let _ = writeln!(page, "<table>\n<tr><th>{}</th><th>SHA-256</th></tr>", say("Fichier", "File"));
-        for of in &prepared.files {
-            let (name, hash) = (escaped(&of.name), escaped(&of.sha256));
-            let _ = writeln!(page, "<tr><td>{name}</td><td class=\"hash\">{hash}</td></tr>");
-        }
-        page.push_str("</table>\n");
+        let files: Vec<_> = prepared.files.iter().map(|of| vec![of.name.clone(), of.sha256.clone()]).collect();
+        page.table(&[say("Fichier", "File"), "SHA-256"], &files);
     }
-    let _ = writeln!(page, "<p class=\"notice\">{}</p>", escaped(&notice(hand_over, labels, language)));
-    let _ = writeln!(
-        page,
-        "<div class=\"sign\"><div>{}</div><div>{}</div></div>\n</body>\n</html>",
+    page.notice(&notice(hand_over, labels, language));
+    page.signatures(&[
         say("Remis par (date, signature)", "Handed over by (date, signature)"),
-        say("Reçu par (date, nom, signature)", "Received by (date, name, signature)")
-    );
-    page
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn nothing_that_somebody_wrote_becomes_markup(text in "(?s).{0,100}") {
-            let shown = escaped(&text);
-            prop_assert!(!shown.contains(['<', '>', '"', '\'']));
-            let back = shown.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
-            prop_assert_eq!(back.replace("&amp;", "&"), text);
-        }
-    }
+        say("Reçu par (date, nom, signature)", "Received by (date, name, signature)"),
+    ]);
+    page.finish()
 }

@@ -1,11 +1,12 @@
 // What the browser tests share: Chromium, a gateway of a test's own, patience.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
 export const BIN = process.env.VIGIE_BIN ?? "../../target/debug/vigie";
@@ -52,25 +53,43 @@ export async function open(options = {}) {
   return { context, page, complaints, close };
 }
 
-/** A gateway that records these cameras, by their ids: open to this machine, without a token. */
-export async function gateway(cameras) {
+/**
+ * A gateway that records these cameras, by their ids. Without a `token` it is open to this machine; `http` and `more`, from its origin,
+ * are further lines of its configuration; `output` gets what it writes.
+ */
+export async function gateway(cameras, { token, http = () => "", more = () => "", output } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "vigie-page-")), port = await freePort(), origin = `http://localhost:${port}`;
+  const config = join(folder, "vigie.toml");
   const tables = Object.entries(cameras).map(([id, url]) => `[[tenant.camera]]\nid = "${id}"\nplace = "Place"\nurl = "${url}"\n`);
-  writeFileSync(join(folder, "vigie.toml"), `
+  writeFileSync(config, `
 [data]
 dir = "${join(folder, "data")}"
 disk_reserve_mib = 64
 [http]
 listen = "127.0.0.1:${port}"
+${http(origin)}
 [[tenant]]
 id = "mairie"
-${tables.join("")}`);
-  const running = spawn(BIN, ["run", "--config", join(folder, "vigie.toml")], { stdio: "ignore" });
-  await until("a gateway", () => fetch(`${origin}/livez`).then((answer) => answer.ok, () => false));
-  const stop = async () => {
+${token ? `access_token = "${token}"` : ""}
+${tables.join("")}${await more(origin)}`);
+  let running;
+  const start = async () => {
+    running = spawn(BIN, ["--log", output ? "debug" : "warn", "run", "--config", config], { stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [running.stdout, running.stderr]) stream.on("data", (chunk) => output?.(chunk));
+    await until("a gateway", () => fetch(`${origin}/livez`).then((answer) => answer.ok, () => false));
+  };
+  const halt = async () => {
     const ended = new Promise((resolve) => { running.once("exit", resolve); });
     if (running.exitCode === null && running.kill()) await ended;
+  };
+  const stop = async () => {
+    await halt();
     rmSync(folder, { recursive: true, force: true });
   };
-  return { origin, stop };
+  const vigie = async (...args) => (await promisify(execFile)(BIN, [...args, "--config", config])).stdout;
+  /** Marie Durand, an operator by an act. */
+  const designate = (id = "marie") => vigie("people", "designate", id, "--name", "Marie Durand", "--role", "operator", "--act-authority", "le maire",
+    "--act-number", "2026-117", "--act-date", "2026-01-05", "--act-until", "2999-12-31");
+  await start();
+  return { origin, folder, vigie, designate, start, halt, stop };
 }
